@@ -1,0 +1,55 @@
+# Everything a newcomer needs. Only Python >= 3.11, git and make are assumed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo serve test check lint types soak bench lock clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+demo: $(VENV)/runtime.stamp  ## Start a server on a free port, run one real scan over a WebSocket, show it live
+	@$(BIN)/scanstream demo $(ARGS)
+
+serve: $(VENV)/runtime.stamp  ## Start the server on http://127.0.0.1:8000
+	@$(BIN)/scanstream serve $(ARGS)
+
+test: $(VENV)/dev.stamp  ## Run the tests (what is missing on this machine is skipped, with a reason)
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: lint types test  ## What CI runs
+
+lint: $(VENV)/dev.stamp  ## Format and lint
+	@$(BIN)/ruff format --check server tests bench
+	@$(BIN)/ruff check server tests bench
+
+types: $(VENV)/dev.stamp  ## Strict types
+	@$(BIN)/mypy
+
+soak: $(VENV)/dev.stamp  ## The long runs: races of 2,000 scans, kill -9 at random moments
+	@$(BIN)/python -m pytest -m soak --timeout 1800 -s $(ARGS)
+
+bench: $(VENV)/dev.stamp  ## Timed figures, side by side in one run
+	@$(BIN)/python bench/group_commit.py
+	@$(BIN)/python bench/discover.py
+
+lock: $(VENV)/dev.stamp  ## Write the hash-pinned requirements again from pyproject.toml
+	@sh .ci/lock $(BIN)/python
+
+clean:  ## Remove what was made here (the virtual environment, caches)
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "scanstream needs Python 3.11 or newer; $(PYTHON) is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/runtime.stamp: requirements.lock pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements-dev.lock $(VENV)/runtime.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@

@@ -1,0 +1,263 @@
+"""The composition root of the server: settings → store → hub → desk → doors. Only here concrete names are known."""
+
+import contextlib
+import errno
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import uvicorn
+from anyio import to_thread
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+from starlette.websockets import WebSocket
+
+from scanstream.engines.sqlite import SqliteStore, open_store
+from scanstream.errors import Internal, PortInUse, ScanstreamError, SettingError
+from scanstream.log.hub import Hub
+from scanstream.model import ANYONE
+from scanstream.panel import Panel, load
+from scanstream.push.fanout import Fanout
+from scanstream.push.http import HttpDoor
+from scanstream.push.origin import LOOPBACK, OriginCheck
+from scanstream.push.problem import json_response, problem
+from scanstream.push.transport import WebSocketTransport, listen
+from scanstream.push.websocket import Connection, Limits
+from scanstream.scans.desk import ScanDesk
+from scanstream.scans.local import LocalJobs
+from scanstream.scans.planner import Planner
+from scanstream.scans.runner import Runner
+from scanstream.scans.sweeper import Sweeper
+from scanstream.settings import Settings
+from scanstream.strategies.strategy import registry
+
+PING_INTERVAL_SECONDS = 20.0
+DRAIN_SECONDS = 5
+BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+class Core:
+    """Everything of a server that is no socket: the store, the hub, and the rooms that work on them."""
+
+    def __init__(self, settings: Settings, store: SqliteStore, panels: Path, panel: Panel) -> None:
+        self.store = store
+        self.panel = panel
+        self.hub = Hub(store)
+        jobs = LocalJobs()
+        self.planner = Planner(
+            store, self.hub, jobs, lambda digest: load(panels / digest), max_running=settings.max_running
+        )
+        self.runner = Runner(store, self.hub, jobs, panels, workers=settings.workers) if settings.workers else None
+        self.desk = ScanDesk(
+            store,
+            self.hub,
+            lambda: self.panel,
+            registry(),
+            self.planner.rank,
+            retention=round(settings.retention * 1000),
+            fresh=round(settings.fresh * 1000),
+            max_scans=settings.max_scans,
+        )
+        self.sweeper = Sweeper(store, self.hub, self.desk.release)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Replay what the store holds, then take up unfinished scans; on the way out let go of everything."""
+        async with anyio.create_task_group() as tasks:
+            with self.hub.watching_all(self.sweeper.notice):
+                tasks.start_soon(self.hub.run)
+                await self.store.barrier()
+                for part in (self.desk, self.planner, self.sweeper, self.runner):
+                    if part is not None:
+                        tasks.start_soon(part.run)
+                try:
+                    yield
+                finally:
+                    tasks.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def open_core(settings: Settings) -> AsyncIterator[Core]:
+    """The core of a server with these settings, running.
+
+    :raises SetupError: if the data directory, the market or a setting is not as it must be
+    """
+    for name in BLAS_THREADS:  # inherited by the workers: one thread each, as they share the cores
+        os.environ.setdefault(name, "1")
+    market = settings.open_market()
+    async with open_store(settings.directory) as store:
+        with _panels(settings.directory) as panels:
+            panel = (await to_thread.run_sync(market.load)).save(panels)
+            core = Core(settings, store, panels, panel)
+            async with core.running():
+                _forget_panels(panels, core)
+                yield core
+
+
+@contextmanager
+def _panels(data: Path | None) -> Iterator[Path]:
+    if data is not None:
+        yield data / "market"
+    else:
+        with tempfile.TemporaryDirectory(prefix="scanstream-") as scratch:
+            yield Path(scratch)
+
+
+def _forget_panels(panels: Path, core: Core) -> None:
+    """Market data that no unfinished scan needs any more."""
+    needed = {core.panel.digest} | {log.folded.registered.digest for log in core.hub.live()}
+    for directory in panels.iterdir():
+        if directory.name not in needed:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def application(settings: Settings, core: Core) -> ASGIApp:
+    """The ASGI application over a running core."""
+    fanout = Fanout(core.hub)
+    limits = Limits(stall_seconds=settings.stall)
+    door = HttpDoor(core.desk, lambda: core.panel, catalogue, most_bytes=settings.max_message)
+    static = static_files()
+
+    async def websocket(connection: WebSocket) -> None:
+        await Connection(connection, ANYONE, core.desk, fanout, limits).serve()
+
+    async def page(_: Request) -> Response:
+        return FileResponse(static / "index.html", headers={"cache-control": "no-cache"})
+
+    async def alive(_: Request) -> Response:
+        return json_response({"status": "ok"})
+
+    async def ready(_: Request) -> Response:
+        await core.store.barrier()
+        return json_response({"status": "ready"})
+
+    app = Starlette(
+        routes=[
+            *door.routes(),
+            WebSocketRoute("/ws", websocket),
+            Route("/healthz", alive),
+            Route("/readyz", ready),
+            Route("/", page),
+            Mount("/static", StaticFiles(directory=static)),
+        ],
+        exception_handlers={ScanstreamError: _refusal, HTTPException: _http_refusal, Exception: _defect},
+    )
+    return OriginCheck(app, allowed=settings.allow_origin, loopback=settings.host in LOOPBACK)
+
+
+async def _refusal(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ScanstreamError)
+    return problem(error)
+
+
+async def _http_refusal(_: Request, error: Exception) -> Response:
+    """What Starlette itself refuses: no such path, no such method."""
+    assert isinstance(error, HTTPException)
+    body = {"type": "about:blank", "title": error.detail, "status": error.status_code, "code": "no_such_route"}
+    return json_response(
+        body, status=error.status_code, headers=dict(error.headers or {}), media_type="application/problem+json"
+    )
+
+
+async def _defect(_: Request, __: Exception) -> Response:
+    return problem(Internal("The server failed on this request; its log says why"))
+
+
+def catalogue() -> list[Mapping[str, Any]]:
+    """The installed strategies, as `/opportunities/strategies` lists them."""
+    return [
+        {
+            "id": strategy.id,
+            "name": strategy.name,
+            "opportunity_type": strategy.opportunity_type,
+            "description": strategy.description,
+            "source": strategy.source,
+            "parameters": strategy.schema(),
+        }
+        for strategy in registry().values()
+    ]
+
+
+def static_files() -> Path:
+    """Where the page is: inside the installed package, or beside `server/` in a checkout.
+
+    :raises SettingError: if it is in neither
+    """
+    package = Path(__file__).parent
+    for candidate in (package / "static", package.parent.parent / "static"):
+        if (candidate / "index.html").is_file():
+            return candidate
+    raise SettingError("The page's files are missing from this installation; install scanstream again")
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[str]:
+    """A server on a real socket; gives its address, and drains it at the end.
+
+    :raises SetupError: if it cannot be had like this
+    """
+    async with open_core(settings) as core:
+        with contextlib.closing(_listener(settings)) as listener:
+            server = _server(settings, application(settings, core))
+            port = listener.getsockname()[1]
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(server.serve, [listener])
+                await server.listening.wait()
+                yield f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{port}"
+                server.should_exit = True
+
+
+def _listener(settings: Settings) -> socket.socket:
+    try:
+        return listen(settings.host, settings.port)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortInUse(
+                f"Port {settings.port} on {settings.host} is in use; name another with --port (0 picks a free one)"
+            ) from error
+        raise SettingError(f"--host {settings.host} --port {settings.port}: {error.strerror or error}") from error
+
+
+def _server(settings: Settings, app: ASGIApp) -> "_Server":
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        http="httptools",
+        ws=WebSocketTransport,
+        ws_max_size=settings.max_message,
+        ws_per_message_deflate=False,
+        ws_ping_interval=PING_INTERVAL_SECONDS,
+        ws_ping_timeout=max(settings.stall, PING_INTERVAL_SECONDS),
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+    )
+    return _Server(config)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: whoever opened the server decides when it ends."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = anyio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and tell whoever waits for it."""
+        await super().startup(sockets)
+        self.listening.set()
+
+    def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]  # same use
+        return contextlib.nullcontext()

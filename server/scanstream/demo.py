@@ -1,0 +1,35 @@
+"""The demonstration: a server on a free port and a client of it, in one process, over a real socket."""
+
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+
+from scanstream.app import serving
+from scanstream.client.connection import Refused, connected
+from scanstream.client.mirror import Mirror
+from scanstream.client.terminal import show
+from scanstream.settings import Settings
+
+EXIT_COMPLETE, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+
+
+async def demonstrate(make: Callable[[], Settings], request: dict[str, Any]) -> int:
+    """Run one scan and show it; the exit code.
+
+    :raises SetupError: if the server cannot start
+    """
+    console = Console()
+    settings = make()
+    generated = "generated prices, nothing in them is real" if settings.market == "synthetic" else "your files"
+    console.print(f"Market: {settings.market} ({generated})", highlight=False)
+    async with serving(settings) as url, connected(url) as connection:
+        console.print(f"Server: {url}", highlight=False)
+        try:
+            ack = await connection.discover(request)
+        except Refused as refused:
+            console.print(f"Refused: {refused}", highlight=False)
+            return EXIT_USAGE
+        console.print(f"Acknowledged: {ack['scan_id']}", highlight=False)
+        status = await show(connection, Mirror(), console)
+    return EXIT_COMPLETE if status == "complete" else EXIT_FAILED

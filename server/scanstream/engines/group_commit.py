@@ -1,0 +1,124 @@
+"""Group commit: many operations, one durable transaction.
+
+One thread owns the connection. It takes everything that is queued into one transaction, and while the disk syncs, the
+next batch gathers: the sync itself is the batching window, and waiting for more would only add latency. Measured by
+bench/group_commit.py.
+"""
+
+import asyncio
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import anyio
+from anyio import to_thread
+
+from scanstream.errors import StoreUnavailable
+
+T = TypeVar("T")
+
+MOST_AT_ONCE = 512
+"""Operations in one transaction: bounds how long the first of them waits."""
+
+MOST_WAITING = 4096
+"""Operations accepted and not yet answered; a caller beyond waits."""
+
+
+class Operation(Generic[T]):
+    """Something to do inside the next transaction, and how it came out."""
+
+    def __init__(self, run: Callable[[sqlite3.Connection], T], *, fed: bool) -> None:
+        self.run = run
+        self.fed = fed
+        """Whether it is answered only after the feed's consumer has seen what it wrote."""
+        self.result: T | None = None
+        self.error: Exception | None = None
+        self.answered = anyio.Event()
+
+
+class GroupCommit:
+    """The writer thread and its bounded queue."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        on_commit: Callable[[list[Operation[Any]]], None],
+        on_rollback: Callable[[], None],
+        most_at_once: int = MOST_AT_ONCE,
+    ) -> None:
+        self._connection = connection
+        self._on_commit = on_commit
+        self._on_rollback = on_rollback
+        self._most_at_once = most_at_once
+        self._queue: deque[Operation[Any]] = deque()
+        self._work = threading.Condition()
+        self._closing = False
+        self._places = anyio.CapacityLimiter(MOST_WAITING)
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._write, name="scanstream-store", daemon=True)
+        self._thread.start()
+
+    async def run(self, run: Callable[[sqlite3.Connection], T], *, fed: bool = False) -> T:
+        """Do `run` in the next transaction; return when that is durable.
+
+        :raises StoreUnavailable: if it could not be written; then nothing of it was
+        """
+        operation = Operation(run, fed=fed)
+        async with self._places:
+            with self._work:
+                if self._closing:
+                    raise StoreUnavailable("The store is closed", retry_after=5)
+                self._queue.append(operation)
+                self._work.notify()
+            await operation.answered.wait()
+        if operation.error is not None:
+            raise operation.error
+        return operation.result  # type: ignore[return-value]  # set by the thread unless there was an error
+
+    async def close(self) -> None:
+        """Write what was accepted, and end the thread."""
+        with self._work:
+            self._closing = True
+            self._work.notify()
+        await to_thread.run_sync(self._thread.join)
+
+    def _write(self) -> None:
+        while batch := self._take():
+            self._transact(batch)
+            self._loop.call_soon_threadsafe(self._on_commit, batch)
+
+    def _take(self) -> list[Operation[Any]]:
+        with self._work:
+            self._work.wait_for(lambda: self._queue or self._closing)
+            return [self._queue.popleft() for _ in range(min(len(self._queue), self._most_at_once))]
+
+    def _transact(self, batch: list[Operation[Any]]) -> None:
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            for operation in batch:
+                self._attempt(operation)
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._undo(batch, error)
+
+    def _attempt(self, operation: Operation[Any]) -> None:
+        """One operation that fails alone: what it wrote is undone, the rest of its batch stands."""
+        self._connection.execute("SAVEPOINT operation")
+        try:
+            operation.result = operation.run(self._connection)
+        except sqlite3.OperationalError:
+            raise  # the disk, not the operation
+        except Exception as error:
+            operation.error = error
+            self._connection.execute("ROLLBACK TO operation")
+        self._connection.execute("RELEASE operation")
+
+    def _undo(self, batch: list[Operation[Any]], cause: sqlite3.Error) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+        self._on_rollback()
+        for operation in batch:
+            operation.error = StoreUnavailable(f"The store could not write: {cause}", retry_after=5)

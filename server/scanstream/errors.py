@@ -1,0 +1,215 @@
+"""Every way to fail: one tree, one table.
+
+    ScanstreamError
+    ├── RequestError            the caller's fault
+    │   ├── InvalidJson         InvalidMessage      InvalidRequest     TooLarge
+    │   ├── NotFound            Expired
+    │   ├── Unauthorized        Forbidden
+    │   └── RateLimited         TooManySubscriptions    TooManyScans
+    ├── ServerError             ours; the same request may work later
+    │   └── Overloaded          StoreUnavailable    Restarting      Internal
+    └── SetupError              the operator's: a command says so and exits with 2
+        └── SettingError        DataLocked      DataUnusable    PortInUse   MarketError
+
+`TABLE` maps the code of each to its HTTP status, its WebSocket close code (None: the connection stays open) and
+whether the same request may succeed later. docs/errors.md is held equal to it by a test.
+"""
+
+from collections.abc import Iterable
+from typing import ClassVar, Literal, NamedTuple
+
+
+class Row(NamedTuple):
+    """What one error code means on each transport."""
+
+    status: int
+    close: int | None
+    retry: bool
+    fault: Literal["client", "server", "operator"]
+    title: str
+
+
+TABLE: dict[str, Row] = {
+    "invalid_json": Row(400, None, False, "client", "The body is not valid JSON"),
+    "invalid_message": Row(400, None, False, "client", "The message is not one that this protocol knows"),
+    "invalid_request": Row(422, None, False, "client", "A field of the request is not valid"),
+    "too_large": Row(413, 1009, False, "client", "The message is larger than the server accepts"),
+    "not_found": Row(404, None, False, "client", "There is no such scan"),
+    "expired": Row(410, None, False, "client", "The scan has expired"),
+    "unauthorized": Row(401, 4401, False, "client", "The request lacks a valid token"),
+    "forbidden": Row(403, 1008, False, "client", "The request is not allowed from here"),
+    "rate_limited": Row(429, None, True, "client", "Too many requests"),
+    "too_many_subscriptions": Row(429, None, False, "client", "Too many scans are followed on this connection"),
+    "too_many_scans": Row(429, None, True, "client", "Too many scans are under way"),
+    "overloaded": Row(503, 1013, True, "server", "The server is busy"),
+    "store_unavailable": Row(503, None, True, "server", "The store does not answer"),
+    "restarting": Row(503, 1012, True, "server", "The server is restarting"),
+    "internal": Row(500, None, True, "server", "The server failed"),
+    "invalid_setting": Row(500, None, False, "operator", "A setting is not valid"),
+    "data_locked": Row(500, None, False, "operator", "Another server uses the data directory"),
+    "data_unusable": Row(500, None, False, "operator", "The data directory cannot be used"),
+    "port_in_use": Row(500, None, True, "operator", "The port is in use"),
+    "invalid_market": Row(500, None, False, "operator", "The market cannot be read"),
+}
+
+
+class FieldError(NamedTuple):
+    """What is wrong with one field of a request."""
+
+    field: str
+    reason: str
+
+
+class ScanstreamError(Exception):
+    """The root. `detail` is for people: it names the field, the file or the setting, and what to do."""
+
+    code: ClassVar[str] = "internal"
+
+    def __init__(
+        self, detail: str, *, errors: Iterable[FieldError] = (), retry_after: float | None = None, scan_id: str = ""
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = tuple(errors)
+        self.retry_after = retry_after
+        self.scan_id = scan_id
+
+    @property
+    def row(self) -> Row:
+        """The table's row of this error."""
+        return TABLE[self.code]
+
+
+class RequestError(ScanstreamError):
+    """The caller asked for something that cannot be had."""
+
+
+class InvalidJson(RequestError):
+    """Not JSON (or nested deeper than any request is)."""
+
+    code = "invalid_json"
+
+
+class InvalidMessage(RequestError):
+    """JSON, but no message of the protocol."""
+
+    code = "invalid_message"
+
+
+class InvalidRequest(RequestError):
+    """A discover request with a field that is not valid; `errors` name them all."""
+
+    code = "invalid_request"
+
+    @classmethod
+    def of(cls, field: str, reason: str) -> "InvalidRequest":
+        """One field, one reason."""
+        return cls(f"{field}: {reason}", errors=[FieldError(field, reason)])
+
+
+class TooLarge(RequestError):
+    """A message over the size limit."""
+
+    code = "too_large"
+
+
+class NotFound(RequestError):
+    """This id never existed, or is not yours."""
+
+    code = "not_found"
+
+
+class Expired(RequestError):
+    """This scan existed, and is gone."""
+
+    code = "expired"
+
+
+class Unauthorized(RequestError):
+    """No token, or one that is not valid."""
+
+    code = "unauthorized"
+
+
+class Forbidden(RequestError):
+    """Not from this origin, or not for this caller."""
+
+    code = "forbidden"
+
+
+class RateLimited(RequestError):
+    """Too many requests from this caller."""
+
+    code = "rate_limited"
+
+
+class TooManySubscriptions(RequestError):
+    """One connection follows as many scans as it may."""
+
+    code = "too_many_subscriptions"
+
+
+class TooManyScans(RequestError):
+    """As many scans are under way as may be."""
+
+    code = "too_many_scans"
+
+
+class ServerError(ScanstreamError):
+    """Nothing was wrong with the request."""
+
+
+class Overloaded(ServerError):
+    """More at once than the server takes."""
+
+    code = "overloaded"
+
+
+class StoreUnavailable(ServerError):
+    """The store could not write: disk full, or away. Nothing that was acked is lost."""
+
+    code = "store_unavailable"
+
+
+class Restarting(ServerError):
+    """The server is on its way down; reconnect with your cursors."""
+
+    code = "restarting"
+
+
+class Internal(ServerError):
+    """A defect of ours."""
+
+
+class SetupError(ScanstreamError):
+    """The server cannot start like this."""
+
+    code = "invalid_setting"
+
+
+class SettingError(SetupError):
+    """A flag or environment variable with a value that is not valid."""
+
+
+class DataLocked(SetupError):
+    """The data directory belongs to another running server."""
+
+    code = "data_locked"
+
+
+class DataUnusable(SetupError):
+    """The data directory is not writable, or its database is damaged."""
+
+    code = "data_unusable"
+
+
+class PortInUse(SetupError):
+    """Somebody else listens there."""
+
+    code = "port_in_use"
+
+
+class MarketError(SetupError):
+    """The market's data cannot be read; the message names file and line."""
+
+    code = "invalid_market"

@@ -1,0 +1,64 @@
+"""The port: shards to run, and their leases."""
+
+from collections.abc import AsyncIterator, Iterable
+from typing import Protocol
+
+from msgspec import Struct
+
+from scanstream.model import DiscoverRequest, ScanId
+
+
+class Shard(Struct, frozen=True, kw_only=True):
+    """A piece of a scan's work that one worker does on its own: units `start` to `stop` of one strategy."""
+
+    scan_id: ScanId
+    strategy_id: str
+    number: int
+    start: int
+    stop: int
+    digest: str
+    """Which market data to look at."""
+    request: DiscoverRequest
+    budget_seconds: float
+
+
+class Lease(Protocol):
+    """A shard that this node is to run now; nobody else runs it meanwhile."""
+
+    @property
+    def shard(self) -> Shard:
+        """What to run."""
+        ...
+
+    @property
+    def attempt(self) -> int:
+        """1 the first time, then one more each time that it was given back."""
+        ...
+
+    async def extend(self) -> None:
+        """Still at it: do not give the shard to another."""
+        ...
+
+    async def done(self) -> None:
+        """Its outcome is in the log."""
+        ...
+
+    async def give_back(self) -> None:
+        """Let another run it."""
+        ...
+
+
+class Jobs(Protocol):
+    """A queue of shards."""
+
+    async def put(self, shards: Iterable[Shard]) -> None:
+        """Add shards; one that is in already (the same scan and number) changes nothing."""
+        ...
+
+    def leases(self) -> AsyncIterator[Lease]:
+        """Shards to run, one scan after the other in turn, so that a long one does not hold up a short one."""
+        ...
+
+    async def drop(self, scan_id: ScanId) -> None:
+        """Forget the scan's shards: it has ended."""
+        ...

@@ -1,0 +1,168 @@
+"""Entries: the facts of a scan's log, each with its time.
+
+An entry says what happened, never what the state is: `fold` alone knows that. Stored as JSON, so that a log can be read
+with any tool.
+"""
+
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from scanstream.model import DiscoverRequest, Milliseconds, Opportunity, Principal, ScanId
+
+FOLD_VERSION = 1
+"""Raised when the fold would read old entries in a new way."""
+
+PART_OPPORTUNITIES = 500
+"""The most opportunities in one `ShardFound`, and in one frame."""
+
+PART_BYTES = 512 * 1024
+"""The most bytes in one `ShardFound`: engines have limits on the size of an entry."""
+
+
+class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A fact with a time. The time is the writer's clock; the fold keeps it from going back."""
+
+    at: Milliseconds
+
+
+class Registered(Entry, frozen=True, kw_only=True, omit_defaults=True, tag="registered"):
+    """The scan exists: registry, lookup and placeholder at once, with all that the fold needs to know."""
+
+    scan_id: ScanId
+    principal: Principal
+    slot: str
+    """The cache_key: identical requests of one principal on the same data meet here."""
+    market: str
+    digest: str
+    """Names the market's data; the same digest is the same input."""
+    request: DiscoverRequest
+    filters: dict[str, Any]
+    """What the caller gave, as the state shows it."""
+    budgets: dict[str, float]
+    """Strategy id → seconds it may take. Its keys are the scan's strategies."""
+    retention: Milliseconds
+    """How long the scan answers after its end."""
+    fold: int = FOLD_VERSION
+
+
+class Queued(Entry, frozen=True, kw_only=True, omit_defaults=True, tag="queued"):
+    """The permission to start: whoever asked has the ack, or is gone."""
+
+
+class Cut(Struct, frozen=True, omit_defaults=True):
+    """One strategy's part of the plan: `units` of work (symbols, pairs, …) in shards of `chunk` units."""
+
+    units: int
+    chunk: int = 1
+    note: str | UnsetType = UNSET
+    """Why there is nothing to do."""
+
+    @property
+    def shards(self) -> int:
+        """How many shards the units make."""
+        return -(-self.units // self.chunk)
+
+
+class Planned(Entry, frozen=True, kw_only=True, omit_defaults=True, tag="planned"):
+    """The one plan of the scan: from now on the totals are known. A second one changes nothing."""
+
+    cuts: dict[str, Cut]
+
+
+class ShardStarted(Entry, frozen=True, kw_only=True, omit_defaults=True, tag="shard_started"):
+    """A worker took the shard up."""
+
+    strategy_id: str
+    shard: int
+
+
+class ShardFound(Entry, frozen=True, kw_only=True, omit_defaults=True, tag="shard_found"):
+    """A part of what a shard found, at most `PART_OPPORTUNITIES` and `PART_BYTES`."""
+
+    strategy_id: str
+    shard: int
+    opportunities: list[Opportunity]
+
+
+class ShardDone(Entry, frozen=True, kw_only=True, omit_defaults=True, tag="shard_done"):
+    """The shard's outcome: it ran to its end."""
+
+    strategy_id: str
+    shard: int
+    elapsed_ms: Milliseconds
+    note: str | UnsetType = UNSET
+
+
+class ShardFailed(Entry, frozen=True, kw_only=True, omit_defaults=True, tag="shard_failed"):
+    """The shard's outcome: it did not run to its end."""
+
+    strategy_id: str
+    shard: int
+    reason: Literal["failed", "timed_out"]
+    code: str
+    detail: str
+
+
+class CancelRequested(Entry, frozen=True, kw_only=True, omit_defaults=True, tag="cancel_requested"):
+    """Somebody who may asked for the end."""
+
+
+class Cancelled(Entry, frozen=True, kw_only=True, omit_defaults=True, tag="cancelled"):
+    """The shards of a cancelled scan are stopped."""
+
+
+class ScanFailed(Entry, frozen=True, kw_only=True, omit_defaults=True, tag="scan_failed"):
+    """The scan cannot be run at all."""
+
+    code: str
+    detail: str
+
+
+AnyEntry: TypeAlias = (
+    Registered
+    | Queued
+    | Planned
+    | ShardStarted
+    | ShardFound
+    | ShardDone
+    | ShardFailed
+    | CancelRequested
+    | Cancelled
+    | ScanFailed
+)
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(AnyEntry)
+
+
+def encode(entry: AnyEntry) -> bytes:
+    """An entry as it is stored."""
+    return _encoder.encode(entry)
+
+
+def decode(stored: bytes) -> AnyEntry:
+    """A stored entry.
+
+    :raises msgspec.ValidationError: if it is none
+    """
+    entry: AnyEntry = _decoder.decode(stored)
+    return entry
+
+
+def parts(strategy_id: str, shard: int, found: list[Opportunity], at: Milliseconds) -> list[ShardFound]:
+    """What a shard found, cut into entries that every engine takes."""
+    entries: list[ShardFound] = []
+    part: list[Opportunity] = []
+    size = 0
+    for opportunity in found:
+        weight = len(_encoder.encode(opportunity))
+        if part and (len(part) == PART_OPPORTUNITIES or size + weight > PART_BYTES):
+            entries.append(ShardFound(at=at, strategy_id=strategy_id, shard=shard, opportunities=part))
+            part, size = [], 0
+        part.append(opportunity)
+        size += weight
+    if part:
+        entries.append(ShardFound(at=at, strategy_id=strategy_id, shard=shard, opportunities=part))
+    return entries

@@ -1,0 +1,143 @@
+"""The hub: folds what the store feeds, and calls a scan's watchers.
+
+It holds the logs of all unfinished scans, and of finished ones as long as memory for them lasts; a finished scan that
+is not held is folded again from its history when somebody asks.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import aclosing, contextmanager
+
+import anyio
+
+from scanstream.log.cursor import epoch_of
+from scanstream.log.entry import AnyEntry, Registered
+from scanstream.log.scanlog import ScanLog
+from scanstream.log.store import Store
+from scanstream.model import ScanId
+
+FINISHED_KEPT = 256
+"""Finished scans held in memory; the least recently asked for goes first."""
+
+Watcher = Callable[[ScanLog], None]
+"""Called after a change, on the loop; must not wait and must not raise."""
+
+
+class Hub:
+    """All scans' logs as this node has read them."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._live: dict[ScanId, ScanLog] = {}
+        self._finished: OrderedDict[ScanId, ScanLog] = OrderedDict()
+        self._watchers: dict[ScanId, set[Watcher]] = {}
+        self._everyone: list[Watcher] = []
+        self._awaited: dict[ScanId, anyio.Event] = {}
+
+    async def run(self) -> None:
+        """Fold the feed, for ever. A failure here ends the server: to go on without the feed would be to lie."""
+        async with aclosing(self._store.feed()) as feed:  # type: ignore[type-var]  # an async generator in every engine
+            async for scan_id, seq, entry in feed:
+                self._take(scan_id, seq, entry)
+
+    def _take(self, scan_id: ScanId, seq: int, entry: AnyEntry) -> None:
+        log = self._live.get(scan_id) or self._finished.get(scan_id)
+        if log is not None:
+            if log.apply(seq, entry):
+                self._announce(log)
+        elif isinstance(entry, Registered):
+            log = self._live[scan_id] = ScanLog(entry, epoch_of(self._store.identity, scan_id))
+            self._announce(log)
+            if event := self._awaited.pop(scan_id, None):
+                event.set()
+
+    def _announce(self, log: ScanLog) -> None:
+        if log.ended and log.scan_id in self._live:
+            del self._live[log.scan_id]
+            self._keep(log)
+        for watcher in tuple(self._watchers.get(log.scan_id, ())):
+            watcher(log)
+        for watcher in self._everyone:
+            watcher(log)
+
+    def _keep(self, log: ScanLog) -> None:
+        self._finished[log.scan_id] = log
+        self._finished.move_to_end(log.scan_id)
+        while len(self._finished) > FINISHED_KEPT:
+            self._finished.popitem(last=False)
+
+    def live(self) -> list[ScanLog]:
+        """The unfinished scans, oldest first."""
+        return sorted(self._live.values(), key=lambda log: (log.folded.registered.at, log.scan_id))
+
+    def get(self, scan_id: ScanId) -> ScanLog | None:
+        """The scan's log if it is in memory."""
+        return self._live.get(scan_id) or self._finished.get(scan_id)
+
+    async def fetch(self, scan_id: ScanId) -> ScanLog | None:
+        """The scan's log, from memory or from the store; None if there is none."""
+        if log := self.get(scan_id):
+            return log
+        entries = await self._store.history(scan_id)
+        if (log := self.get(scan_id)) or not entries:
+            return log
+        first, *rest = entries
+        assert isinstance(first, Registered)
+        log = ScanLog(first, epoch_of(self._store.identity, scan_id))
+        for seq, entry in enumerate(rest, start=2):
+            log.apply(seq, entry)
+        if not log.ended:  # registered a moment ago: the feed brings the log that will go on
+            await self._store.barrier()
+            return self.get(scan_id)
+        self._keep(log)
+        return log
+
+    async def until_known(self, scan_id: ScanId) -> ScanLog:
+        """The log of a scan that is durably registered, as soon as the feed has brought it."""
+        if log := await self.fetch(scan_id):
+            return log
+        event = self._awaited.setdefault(scan_id, anyio.Event())
+        await event.wait()
+        return self._live[scan_id]
+
+    def forget(self, scan_id: ScanId) -> None:
+        """The scan has expired: let go of its log, and tell its watchers once more."""
+        log = self._finished.pop(scan_id, None)
+        watchers = self._watchers.pop(scan_id, set())
+        if log is not None:
+            for watcher in watchers:
+                watcher(log)
+
+    @contextmanager
+    def watching(self, scan_id: ScanId, watcher: Watcher) -> Iterator[None]:
+        """Have `watcher` called after each change of the scan."""
+        watchers = self._watchers.setdefault(scan_id, set())
+        watchers.add(watcher)
+        try:
+            yield
+        finally:
+            watchers.discard(watcher)
+            if not watchers:
+                self._watchers.pop(scan_id, None)
+
+    @contextmanager
+    def watching_all(self, watcher: Watcher) -> Iterator[None]:
+        """Have `watcher` called after each change of any scan."""
+        self._everyone.append(watcher)
+        try:
+            yield
+        finally:
+            self._everyone.remove(watcher)
+
+    async def until(self, scan_id: ScanId, holds: Callable[[ScanLog], bool]) -> None:
+        """Wait until the scan's log, which must be in memory, is as `holds` wants it."""
+        reached = anyio.Event()
+
+        def notice(log: ScanLog) -> None:
+            if holds(log):
+                reached.set()
+
+        with self.watching(scan_id, notice):
+            log = self.get(scan_id)
+            if log is not None and not holds(log):
+                await reached.wait()

@@ -1,0 +1,136 @@
+"""One scan's log, folded: what readers read.
+
+`apply` takes the next entry; `read(position)` gives one frame from there to the head. There is no queue: a reader that
+comes late gets a frame that covers more, and resuming after a disconnect is the same call as the next frame.
+"""
+
+from array import array
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from scanstream.log.cursor import START, Cursor, Position
+from scanstream.log.entry import PART_OPPORTUNITIES, AnyEntry, Registered
+from scanstream.log.fold import Folded, begin, fold
+from scanstream.log.patch import diff, merge
+from scanstream.model import Document, Opportunity, ScanId, document
+
+PATCHES_KEPT = 512
+"""How far back patches are composed; a reader further behind gets the whole state as its patch."""
+
+
+class Frame(NamedTuple):
+    """What takes a reader from one position to a later one."""
+
+    snapshot: bool
+    """Whether the reader is to discard what it has: then `body` is the state and `offset` 0."""
+    body: Document
+    """The state, or the patch that leads to it."""
+    opportunities: Sequence[Opportunity]
+    offset: int
+    """Index of the first of them in the scan's list."""
+    position: Position
+    """Where the reader is afterwards."""
+    more: bool
+    """Whether further frames follow at the same seq."""
+    skipped: int
+    """Revisions folded into this frame beyond the first."""
+
+
+class GapError(RuntimeError):
+    """An entry came whose predecessor did not: the feed is broken, and going on would be a lie."""
+
+
+class ScanLog:
+    """The fold of one scan's entries so far, with enough of the past to bring any reader up to the head."""
+
+    def __init__(self, registered: Registered, epoch: str) -> None:
+        self.scan_id: ScanId = registered.scan_id
+        self.epoch = epoch
+        self.seq = 1
+        self.changed = 1
+        """The last entry that changed anything."""
+        self.folded: Folded = begin(registered)
+        self.document: Document = document(self.folded.state)
+        self.opportunities: list[Opportunity] = []
+        self._ids: set[str] = set()
+        self._counts = array("L", [0, 0])
+        """How many opportunities there were as of each seq."""
+        self._patches: deque[Document] = deque([self.document], maxlen=PATCHES_KEPT)
+        """The patch to each of the last seqs, the head's last."""
+
+    def apply(self, seq: int, entry: AnyEntry) -> bool:
+        """Take the entry at `seq`; whether it changed anything. A repeated one does not.
+
+        :raises GapError: if an entry before it is missing
+        """
+        if seq <= self.seq:
+            return False
+        if seq != self.seq + 1:
+            raise GapError(f"{self.scan_id}: entry {seq} came after entry {self.seq}")
+        self.seq = seq
+        after, new = fold(self.folded, entry, self._ids)
+        changed = after is not self.folded
+        if changed:
+            self._advance(after, new)
+        else:
+            self._patches.append({})
+        self._counts.append(len(self.opportunities))
+        return changed
+
+    def _advance(self, after: Folded, new: list[Opportunity]) -> None:
+        self.folded = after
+        self.changed = self.seq
+        self.opportunities.extend(new)
+        self._ids.update(opportunity.id for opportunity in new)
+        state = document(after.state)
+        self._patches.append(diff(self.document, state))
+        self.document = state
+
+    @property
+    def ended(self) -> bool:
+        """Whether the scan is terminal."""
+        return self.folded.ended
+
+    @property
+    def head(self) -> Position:
+        """Where a reader is that has everything."""
+        return Position(self.seq, len(self.opportunities))
+
+    def cursor(self, position: Position) -> Cursor:
+        """The position as clients know it."""
+        return Cursor(self.epoch, position)
+
+    def place(self, cursor: Cursor | None) -> Position:
+        """The position to go on from: `START` for a cursor that is absent, foreign, or ahead of this log."""
+        if cursor is None or cursor.epoch != self.epoch:
+            return START
+        seq, n = cursor.position
+        return cursor.position if seq <= self.seq and n <= self._counts[seq] else START
+
+    def news(self, position: Position) -> bool:
+        """Whether a reader at `position` lacks anything."""
+        return position.seq < self.changed or position.n < len(self.opportunities)
+
+    def read(self, position: Position) -> Frame:
+        """The next frame for a reader at `position`, which must be one that `place` gave or a frame led to."""
+        seq, n = position
+        if seq and n < self._counts[seq]:
+            return self._chunk(seq, n, {}, skipped=0)
+        if not seq:
+            return self._chunk(self.seq, 0, self.document, skipped=0, snapshot=True)
+        return self._chunk(self.seq, n, self._patch_from(seq), skipped=max(0, self.seq - seq - 1))
+
+    def _chunk(self, seq: int, n: int, body: Document, *, skipped: int, snapshot: bool = False) -> Frame:
+        total = self._counts[seq]
+        stop = min(n + PART_OPPORTUNITIES, total)
+        return Frame(snapshot, body, self.opportunities[n:stop], n, Position(seq, stop), stop < total, skipped)
+
+    def _patch_from(self, seq: int) -> Document:
+        behind = self.seq - seq
+        if behind > len(self._patches):
+            return self.document
+        patch: Document = {}
+        for index in range(len(self._patches) - behind, len(self._patches)):
+            patch = merge(patch, self._patches[index])
+        return patch

@@ -1,0 +1,74 @@
+"""The port: where logs live.
+
+Two engines implement it (engines/); tests/engines/contract.py is one suite over all of them. Whoever writes another
+engine has to keep what the docstrings here promise, to the letter.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from scanstream.log.entry import AnyEntry, Registered
+from scanstream.model import Milliseconds, ScanId
+
+
+class Store(Protocol):
+    """An append-only log a scan, durable, with one feed of everything.
+
+    Every call raises `StoreUnavailable` when the store cannot write now; then nothing of that call has happened.
+    """
+
+    @property
+    def identity(self) -> str:
+        """Names this store: a lost and recreated one has another identity, so its cursors are foreign."""
+        ...
+
+    @property
+    def key(self) -> bytes:
+        """The store's secret: scan ids carry a MAC under it."""
+        ...
+
+    async def register(self, scan: Registered, replaces: ScanId | None) -> ScanId:
+        """Register the scan if its slot still holds `replaces` (None: nothing); else the slot's holder wins.
+
+        Durable when it returns: registry, lookup and placeholder are one write. Returns the holder of the slot: the
+        scan's own id if it was registered.
+        """
+        ...
+
+    async def append(self, scan_id: ScanId, *entries: AnyEntry) -> None:
+        """Append the entries, all or none, in this order. Durable when it returns.
+
+        :raises NotFound: if there is no such scan (any more)
+        """
+        ...
+
+    def feed(self) -> AsyncIterator[tuple[ScanId, int, AnyEntry]]:
+        """Every unfinished scan's log whole, then all that is appended, each with its seq: contiguous within a scan.
+
+        Durable before visible: what the feed gives, no crash takes back. One consumer at a time.
+        """
+        ...
+
+    async def history(self, scan_id: ScanId) -> list[AnyEntry] | None:
+        """The whole log of one scan, finished or not; None if there is none (any more)."""
+        ...
+
+    async def settle(self, scan_id: ScanId, expires_at: Milliseconds) -> None:
+        """Remember that the scan has ended, so that the feed leaves it out after a restart. Idempotent."""
+        ...
+
+    async def expired(self, now: Milliseconds) -> list[ScanId]:
+        """The settled scans whose time is over."""
+        ...
+
+    async def purge(self, scan_id: ScanId) -> None:
+        """Forget the scan and its log. Idempotent."""
+        ...
+
+    async def barrier(self) -> None:
+        """Return when the feed's consumer has taken all that was durable before this call."""
+        ...
+
+    async def close(self) -> None:
+        """Write what was accepted, and let go of everything."""
+        ...

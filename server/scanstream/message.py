@@ -1,0 +1,120 @@
+"""What goes over the wire: the messages of docs/protocol.md, sections 3 to 5, as Structs.
+
+A receiver ignores fields it does not know, so these are open; only the discover request inside is closed.
+"""
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+from scanstream.model import Document, Opportunity, ScanId
+
+MessageId: TypeAlias = Annotated[str, Meta(max_length=64)]
+"""Chosen by the client; the reply repeats it."""
+
+
+class Discover(Struct, frozen=True, kw_only=True, tag="discover"):
+    """Register a scan, acknowledge it, start it, follow it."""
+
+    id: MessageId | UnsetType = UNSET
+    request: Raw | UnsetType = UNSET
+    """Decoded apart, so that an error names the field inside the request."""
+
+
+class Subscribe(Struct, frozen=True, kw_only=True, tag="subscribe"):
+    """Follow a scan, from a cursor on where one is given."""
+
+    id: MessageId | UnsetType = UNSET
+    scan_id: str
+    since: str | None = None
+
+
+class Ping(Struct, frozen=True, kw_only=True, tag="ping"):
+    """Are you there?"""
+
+    id: MessageId | UnsetType = UNSET
+
+
+ClientMessage: TypeAlias = Discover | Subscribe | Ping
+
+
+class AckBody(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The answer to a discover: the scan is registered, and every question about it has a true answer from now on."""
+
+    success: Literal[True]
+    scan_id: ScanId
+    status: str
+    cursor: str
+    message: str
+    poll_url: str
+    results_url: str
+    events_url: str
+    polling_interval_seconds: int
+    estimated_completion_seconds: float
+    filters: dict[str, Any]
+    reused: Literal["running", "fresh"] | UnsetType = UNSET
+
+
+class Ack(AckBody, frozen=True, kw_only=True, omit_defaults=True, tag="ack"):
+    """The same on a WebSocket, with the id of the message it answers."""
+
+    id: str | UnsetType = UNSET
+
+
+class Snapshot(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="snapshot"):
+    """Discard what you have; this is the state."""
+
+    scan_id: ScanId
+    cursor: str
+    state: Document
+    opportunities: list[Opportunity] | UnsetType = UNSET
+    offset: int | UnsetType = UNSET
+    more: bool = False
+
+
+class Update(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="update"):
+    """Merge the patch, append the opportunities at `offset`, keep the cursor."""
+
+    scan_id: ScanId
+    cursor: str
+    patch: Document
+    opportunities: list[Opportunity] | UnsetType = UNSET
+    offset: int | UnsetType = UNSET
+    more: bool = False
+    skipped: int | UnsetType = UNSET
+    """Revisions folded into this one beyond the first."""
+
+
+class End(Struct, frozen=True, kw_only=True, tag="end"):
+    """Nothing more will come for this scan."""
+
+    scan_id: ScanId
+    cursor: str
+    status: str
+
+
+class FieldProblem(Struct, frozen=True):
+    """One field of a request that is not valid."""
+
+    field: str
+    reason: str
+
+
+class Error(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="error"):
+    """A refusal. The connection stays open unless a close frame follows."""
+
+    id: str | UnsetType = UNSET
+    scan_id: str | UnsetType = UNSET
+    code: str
+    detail: str
+    errors: list[FieldProblem] | UnsetType = UNSET
+    retry_after: float | UnsetType = UNSET
+
+
+class Pong(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="pong"):
+    """I am here."""
+
+    id: str | UnsetType = UNSET
+
+
+ServerMessage: TypeAlias = Ack | Snapshot | Update | End | Error | Pong

@@ -1,0 +1,150 @@
+"""A market's candles as arrays, time × symbols, memory-mapped.
+
+Written once as `<directory>/<digest>/*.npy` and mapped by every worker process: a job carries the digest, not the data.
+"""
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scanstream.errors import MarketError
+from scanstream.model import Milliseconds, Tier, timestamp
+
+Array: TypeAlias = NDArray[np.float64]
+
+FIELDS = ("open", "high", "low", "close", "volume")
+_META = "panel.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """Candles of one market, oldest first. A bar that a symbol lacks is NaN: gaps are reported, never invented."""
+
+    market: str
+    exchange: str
+    timeframe: Milliseconds
+    symbols: tuple[str, ...]
+    times: NDArray[np.int64]
+    """Opening time of each bar, milliseconds; bars that no symbol has are absent."""
+    open: Array
+    high: Array
+    low: Array
+    close: Array
+    volume: Array
+    path: Path | None = None
+    """Where it is mapped from."""
+
+    @property
+    def bars(self) -> int:
+        """How many bars there are."""
+        return len(self.times)
+
+    @cached_property
+    def digest(self) -> str:
+        """Names the data: equal digests are equal panels."""
+        summary = hashlib.sha256(json.dumps(self._meta()).encode())
+        for array in self._arrays().values():
+            summary.update(np.ascontiguousarray(array).tobytes())
+        return summary.hexdigest()[:32]
+
+    def _meta(self) -> dict[str, Any]:
+        return {
+            "market": self.market,
+            "exchange": self.exchange,
+            "timeframe": self.timeframe,
+            "symbols": self.symbols,
+        }
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        return {"times": self.times, **{field: getattr(self, field) for field in FIELDS}}
+
+    def select(self, symbols: Iterable[str]) -> "Panel":
+        """The same bars of some symbols only, in the panel's order."""
+        wanted = set(symbols)
+        columns = [index for index, symbol in enumerate(self.symbols) if symbol in wanted]
+        if len(columns) == len(self.symbols):
+            return self
+        cut = {field: getattr(self, field)[:, columns] for field in FIELDS}
+        return replace(self, symbols=tuple(self.symbols[index] for index in columns), path=None, **cut)
+
+    def tiers(self) -> dict[str, Tier]:
+        """Symbol → which third of the universe it is in, by median close × volume."""
+        turnover = [
+            float(np.median(values)) if (values := column[np.isfinite(column)]).size else 0.0
+            for column in (self.close * self.volume).T
+        ]
+        ranked = sorted(range(len(turnover)), key=lambda index: (-turnover[index], self.symbols[index]))
+        names: tuple[Tier, ...] = ("large", "mid", "small")
+        return {self.symbols[index]: names[3 * rank // len(ranked)] for rank, index in enumerate(ranked)}
+
+    def gaps(self) -> dict[str, list[dict[str, Any]]]:
+        """Symbol → its runs of absent bars, between the first and the last bar of the panel."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for column, symbol in enumerate(self.symbols):
+            absent = np.flatnonzero(np.isnan(self.close[:, column]))
+            for run in np.split(absent, np.flatnonzero(np.diff(absent) > 1) + 1) if absent.size else ():
+                first, last = (timestamp(int(self.times[index])) for index in (run[0], run[-1]))
+                found.setdefault(symbol, []).append({"first": first, "last": last, "bars": len(run)})
+        return found
+
+    def save(self, directory: Path) -> "Panel":
+        """Write the panel below `directory` unless it is there, whole, already; the mapped one."""
+        target = directory / self.digest
+        if not _is_whole(target, self.digest):
+            directory.mkdir(parents=True, exist_ok=True)
+            scratch = Path(tempfile.mkdtemp(dir=directory, prefix="writing-"))
+            for name, array in self._arrays().items():
+                np.save(scratch / f"{name}.npy", array)
+            (scratch / _META).write_text(json.dumps(self._meta()))
+            shutil.rmtree(target, ignore_errors=True)
+            scratch.replace(target)
+        return load(target)
+
+
+def load(path: Path) -> Panel:
+    """Map a saved panel.
+
+    :raises MarketError: if it is not there, or not whole
+    """
+    try:
+        meta = json.loads((path / _META).read_text())
+        arrays = {name: np.load(path / f"{name}.npy", mmap_mode="r") for name in ("times", *FIELDS)}
+    except (OSError, ValueError) as error:
+        raise MarketError(f"The saved market data in {path} cannot be read: {error}") from error
+    return Panel(**{**meta, "symbols": tuple(meta["symbols"])}, **arrays, path=path)
+
+
+def _is_whole(path: Path, digest: str) -> bool:
+    try:
+        return load(path).digest == digest
+    except MarketError:
+        return False
+
+
+def timeframe_name(length: Milliseconds) -> str:
+    """`<n>m`, `<n>h` or `<n>d`: the largest unit that gives a whole number."""
+    minutes = max(1, round(length / 60_000))
+    for unit, size in (("d", 1440), ("h", 60)):
+        if minutes % size == 0:
+            return f"{minutes // size}{unit}"
+    return f"{minutes}m"
+
+
+def timeframe_length(name: str) -> Milliseconds:
+    """The inverse of `timeframe_name`.
+
+    :raises ValueError: if it is none
+    """
+    number, unit = name[:-1], name[-1:]
+    if unit not in ("m", "h", "d") or not number.isascii() or not number.isdigit() or int(number) == 0:
+        raise ValueError(f"{name!r} is no timeframe: write <n>m, <n>h or <n>d")
+    return int(number) * {"m": 1, "h": 60, "d": 1440}[unit] * 60_000

@@ -1,0 +1,55 @@
+"""The port: what the doors ask for a scan. `scans.desk` fits it, `app` binds it."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from scanstream.log.cursor import Cursor, Position
+from scanstream.log.scanlog import ScanLog
+from scanstream.message import AckBody
+from scanstream.model import DiscoverRequest, Principal, ScanId
+
+PATIENCE_SECONDS = 1.0
+"""A scan starts this long after its registration even if the client has not taken the ack."""
+
+
+class Desk(Protocol):
+    """Registers scans, lets them start, finds them again."""
+
+    async def register(self, principal: Principal, request: DiscoverRequest) -> AckBody:
+        """Durable and folded when it returns; not started before `release`.
+
+        :raises ScanstreamError: InvalidRequest, TooManyScans, StoreUnavailable
+        """
+        ...
+
+    def release(self, scan_id: ScanId) -> None:
+        """The ack was handed to the transport, or never can be. To be called in a `finally`; twice is once."""
+        ...
+
+    def rank(self, scan_id: ScanId) -> int | None:
+        """The scan's place in the queue, from 1; None if it does not wait."""
+        ...
+
+    async def find(self, principal: Principal, scan_id: str) -> ScanLog:
+        """The log of the caller's scan.
+
+        :raises ScanstreamError: NotFound, Expired
+        """
+        ...
+
+    async def place(self, log: ScanLog, cursor: Cursor | None) -> Position:
+        """Where a reader with this cursor goes on."""
+        ...
+
+
+@contextmanager
+def released(desk: Desk, scan_id: ScanId) -> Iterator[None]:
+    """Hand out the ack in here: the scan may start afterwards, whatever happens, or when patience is over."""
+    late = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, desk.release, scan_id)
+    try:
+        yield
+    finally:
+        late.cancel()
+        desk.release(scan_id)

@@ -1,0 +1,93 @@
+"""From one log to many readers: wakes them at most once a tick, and encodes each frame once for all of them.
+
+The first change goes out at once, then at most one flush a scan each `TICK_SECONDS`, the end at once. The tick is
+conflation and encode-once in one place: waking a reader costs more than the frame that it shares with the others.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+from scanstream.log.cursor import Position
+from scanstream.log.hub import Hub
+from scanstream.log.scanlog import ScanLog
+from scanstream.model import ScanId
+from scanstream.push.codec import encode, frame_message
+
+TICK_SECONDS = 0.025
+
+Wake = Callable[[], None]
+
+
+class Channel:
+    """One scan's readers on this node."""
+
+    def __init__(self, hub: Hub, scan_id: ScanId) -> None:
+        self.readers: set[Wake] = set()
+        self._frames: dict[Position, tuple[str, Position]] = {}
+        self._head = -1
+        self._flushed_at = float("-inf")
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self._watching = ExitStack()
+        self._watching.enter_context(hub.watching(scan_id, self._notice))
+
+    def close(self) -> None:
+        """Let go of the scan."""
+        self._watching.close()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _notice(self, log: ScanLog) -> None:
+        due = self._flushed_at + TICK_SECONDS
+        if log.ended or self._loop.time() >= due:
+            self._flush()
+        elif self._timer is None:
+            self._timer = self._loop.call_at(due, self._flush)
+
+    def _flush(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._flushed_at = self._loop.time()
+        for wake in tuple(self.readers):
+            wake()
+
+    def frame(self, log: ScanLog, position: Position) -> tuple[str, Position]:
+        """The next frame from a position as text, and where it leads."""
+        if log.seq != self._head:
+            self._frames.clear()
+            self._head = log.seq
+        cached = self._frames.get(position)
+        if cached is None:
+            frame = log.read(position)
+            cached = (encode(frame_message(log, frame)), frame.position)
+            self._frames[position] = cached
+        return cached
+
+
+class Fanout:
+    """The channels of all scans that somebody follows."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._channels: dict[ScanId, Channel] = {}
+
+    @contextmanager
+    def following(self, scan_id: ScanId, wake: Wake) -> Iterator[Channel]:
+        """Have `wake` called when there may be news of the scan; read the frames from the channel."""
+        channel = self._channels.get(scan_id)
+        if channel is None:
+            channel = self._channels[scan_id] = Channel(self._hub, scan_id)
+        channel.readers.add(wake)
+        try:
+            yield channel
+        finally:
+            channel.readers.discard(wake)
+            if not channel.readers:
+                channel.close()
+                self._channels.pop(scan_id, None)
+
+    def readers(self) -> int:
+        """How many readers follow anything."""
+        return sum(len(channel.readers) for channel in self._channels.values())

@@ -1,0 +1,1 @@
+"""A scan's life: registered, released, queued, planned, run, ended, expired."""

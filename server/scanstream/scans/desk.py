@@ -1,0 +1,184 @@
+"""Where scans are asked for: register → placeholder → ack → release → queue, in this order and no other.
+
+`register` returns when the scan is durable and folded; whoever asked hands out the ack and then calls `release`. Only
+then does the desk's own task append `Queued`, the permission to start.
+"""
+
+from collections.abc import Callable, Mapping
+
+import anyio
+from anyio.abc import TaskGroup
+from msgspec import UNSET
+
+from scanstream.errors import Expired, NotFound, TooManyScans
+from scanstream.log.cursor import START, Cursor, Position
+from scanstream.log.entry import Queued, Registered
+from scanstream.log.hub import Hub
+from scanstream.log.scanlog import ScanLog
+from scanstream.log.store import Store
+from scanstream.message import AckBody
+from scanstream.model import EVENTS_PATH, DiscoverRequest, Milliseconds, Principal, ScanId
+from scanstream.panel import Panel
+from scanstream.scans import selection
+from scanstream.scans.appending import append, now
+from scanstream.scans.identity import is_genuine, new_scan_id
+from scanstream.strategies.strategy import Strategy
+
+POLLING_INTERVAL_SECONDS = 1
+ESTIMATE_UNTIL_MEASURED_SECONDS = 5.0
+"""What an ack says of the time that a scan takes, before any scan of this server's has ended."""
+
+
+class ScanDesk:
+    """The desk port of push/desk.py, for scans of one market."""
+
+    def __init__(
+        self,
+        store: Store,
+        hub: Hub,
+        panel: Callable[[], Panel],
+        strategies: Mapping[str, Strategy],
+        rank: Callable[[ScanId], int | None],
+        *,
+        retention: Milliseconds,
+        fresh: Milliseconds,
+        max_scans: int,
+    ) -> None:
+        self._store = store
+        self._hub = hub
+        self._panel = panel
+        self._strategies = strategies
+        self.rank = rank
+        self._retention = retention
+        self._fresh = fresh
+        self._max_scans = max_scans
+        self._released: dict[ScanId, None] = {}
+        self._arrived = anyio.Event()
+        self._pace = ESTIMATE_UNTIL_MEASURED_SECONDS
+
+    async def register(self, principal: Principal, request: DiscoverRequest) -> AckBody:
+        """Register a scan durably, or find the one that already answers the same request.
+
+        Cancellation waits until it is known which: nobody is left with a scan that was registered and never started.
+
+        :raises InvalidRequest: naming the fields
+        :raises TooManyScans: if as many are under way as may be
+        :raises StoreUnavailable: if it could not be made durable; then nothing happened
+        """
+        panel = self._panel()
+        request = selection.canonical(request, panel, self._strategies)
+        if len(self._hub.live()) >= self._max_scans:
+            raise TooManyScans(f"{self._max_scans} scans are under way; try again later", retry_after=5)
+        scan = self._registration(principal, request, panel)
+        with anyio.CancelScope(shield=True):
+            log = await self._settle_on(scan)
+        if log.scan_id == scan.scan_id:
+            return self._ack(log, status="initiated", message="Scan registered")
+        if log.ended:
+            return self._ack(log, status=log.folded.state.status, message="A fresh scan answers this", reused="fresh")
+        return self._ack(log, status="scanning", message="The same scan is under way", reused="running")
+
+    def _registration(self, principal: Principal, request: DiscoverRequest, panel: Panel) -> Registered:
+        at = now()
+        return Registered(
+            at=at,
+            scan_id=new_scan_id(self._store.key, principal, at),
+            principal=principal,
+            slot=selection.slot_of(principal, panel, request),
+            market=panel.market,
+            digest=panel.digest,
+            request=request,
+            filters=selection.given(request),
+            budgets={
+                strategy.id: strategy.budget_seconds for strategy in selection.strategies_of(request, self._strategies)
+            },
+            retention=self._retention,
+        )
+
+    async def _settle_on(self, scan: Registered) -> ScanLog:
+        """The log that answers this registration: compare and set on the slot until one side has won."""
+        replaces: ScanId | None = None
+        while True:
+            winner = await self._store.register(scan, replaces)
+            if winner == scan.scan_id:
+                return await self._hub.until_known(winner)
+            holder = await self._hub.fetch(winner)
+            if holder is not None and not scan.request.force_refresh and self._answers(holder):
+                return holder
+            replaces = winner
+
+    def _answers(self, log: ScanLog) -> bool:
+        """Whether an identical earlier scan is as good as a new one: under way, or complete, whole and fresh."""
+        state = log.folded.state
+        if not log.ended:
+            return state.phase != "cancelling"
+        whole = all(strategy.status == "complete" for strategy in state.strategies.values())
+        return state.status == "complete" and whole and now() - log.folded.at < self._fresh
+
+    def _ack(self, log: ScanLog, *, status: str, message: str, reused: str | None = None) -> AckBody:
+        state = log.folded.state
+        return AckBody(
+            success=True,
+            scan_id=log.scan_id,
+            status=status,
+            cursor=str(log.cursor(START)),
+            message=message,
+            poll_url=state.poll_url,
+            results_url=state.results_url,
+            events_url=EVENTS_PATH + log.scan_id,
+            polling_interval_seconds=POLLING_INTERVAL_SECONDS,
+            estimated_completion_seconds=0.0 if log.ended else self._pace,
+            filters=state.filters,
+            reused=reused or UNSET,  # type: ignore[arg-type]  # the two words of the protocol, from `register`
+        )
+
+    def release(self, scan_id: ScanId) -> None:
+        """The ack is with the transport, or its client is gone: let the scan start. More than once is once."""
+        self._released[scan_id] = None
+        self._arrived.set()
+
+    def _learn(self, log: ScanLog) -> None:
+        """Scans take about as long as the last ones did: a moving mean over some four of them."""
+        if log.folded.state.status == "complete":
+            seconds = (log.folded.at - log.folded.started_at) / 1000
+            self._pace = round(0.75 * self._pace + 0.25 * seconds, 2)
+
+    async def run(self) -> None:
+        """Append the permission to start of every released scan."""
+        with self._hub.watching_all(self._learn):
+            async with anyio.create_task_group() as appending:
+                await self._queue(appending)
+
+    async def _queue(self, appending: TaskGroup) -> None:
+        while True:
+            while self._released:
+                scan_id = next(iter(self._released))
+                del self._released[scan_id]
+                log = self._hub.get(scan_id)
+                if log is not None and log.folded.state.phase == "init":
+                    appending.start_soon(append, self._store, scan_id, Queued(at=now()))
+            self._arrived = anyio.Event()
+            await self._arrived.wait()
+
+    async def place(self, log: ScanLog, cursor: Cursor | None) -> Position:
+        """Where a reader with this cursor goes on; one that is ahead of this node makes it catch up first."""
+        if cursor is not None and cursor.epoch == log.epoch and cursor.position.seq > log.seq:
+            await self._store.barrier()
+        return log.place(cursor)
+
+    async def find(self, principal: Principal, scan_id: str) -> ScanLog:
+        """The log of a scan of this principal.
+
+        :raises NotFound: if it never was, or is not theirs
+        :raises Expired: if it was, and is gone
+        """
+        if not is_genuine(self._store.key, principal, scan_id):
+            raise NotFound("No scan found. Please initiate a new scan.", scan_id=scan_id)
+        genuine = ScanId(scan_id)
+        log = await self._hub.fetch(genuine)
+        if log is None:
+            await self._store.barrier()
+            log = await self._hub.fetch(genuine)
+        if log is None:
+            raise Expired("This scan has expired. Please initiate a new scan.", scan_id=scan_id)
+        return log

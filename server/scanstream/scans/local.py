@@ -1,0 +1,79 @@
+"""Jobs in memory: the embedded engine needs no table for them, they are the plan less the outcomes."""
+
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Iterable
+
+import anyio
+
+from scanstream.jobs import Shard
+from scanstream.model import ScanId
+
+Key = tuple[str, int]
+"""Strategy and number: which shard of a scan."""
+
+
+class LocalLease:
+    """A shard taken out of the queue of this process."""
+
+    def __init__(self, jobs: "LocalJobs", shard: Shard, attempt: int) -> None:
+        self._jobs = jobs
+        self.shard = shard
+        self.attempt = attempt
+
+    async def extend(self) -> None:
+        """Nothing to do: nobody else could take it."""
+
+    async def done(self) -> None:
+        """Nothing to do: the log has the outcome."""
+
+    async def give_back(self) -> None:
+        """See `Lease.give_back`."""
+        self._jobs.again(self.shard, self.attempt + 1)
+
+
+class LocalJobs:
+    """The jobs port in one process: the scans take turns, one shard each."""
+
+    def __init__(self) -> None:
+        self._waiting: OrderedDict[ScanId, deque[LocalLease]] = OrderedDict()
+        self._known: dict[ScanId, set[Key]] = {}
+        self._arrived = anyio.Event()
+
+    async def put(self, shards: Iterable[Shard]) -> None:
+        """See `Jobs.put`."""
+        for shard in shards:
+            known = self._known.setdefault(shard.scan_id, set())
+            key = (shard.strategy_id, shard.number)
+            if key not in known:
+                known.add(key)
+                self._add(LocalLease(self, shard, attempt=1))
+
+    def again(self, shard: Shard, attempt: int) -> None:
+        """Put back what a worker could not finish, unless its scan was dropped."""
+        if shard.scan_id in self._known:
+            self._add(LocalLease(self, shard, attempt))
+
+    def _add(self, lease: LocalLease) -> None:
+        self._waiting.setdefault(lease.shard.scan_id, deque()).append(lease)
+        self._arrived.set()
+
+    async def leases(self) -> AsyncIterator[LocalLease]:
+        """See `Jobs.leases`."""
+        while True:
+            while not self._waiting:
+                self._arrived = anyio.Event()
+                await self._arrived.wait()
+            scan_id, queue = self._waiting.popitem(last=False)
+            lease = queue.popleft()
+            if queue:
+                self._waiting[scan_id] = queue  # at the end: the others have their turn first
+            yield lease
+
+    async def drop(self, scan_id: ScanId) -> None:
+        """See `Jobs.drop`."""
+        self._waiting.pop(scan_id, None)
+        self._known.pop(scan_id, None)
+
+    def depth(self) -> int:
+        """How many shards wait."""
+        return sum(map(len, self._waiting.values()))

@@ -1,0 +1,70 @@
+"""The settings of a server: flags, and `SCANSTREAM_…` in the environment. docs/settings.md lists them all."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from scanstream.errors import SettingError
+from scanstream.market.files import FilesMarket
+from scanstream.market.market import Market
+from scanstream.market.synthetic import SyntheticMarket
+
+MEMORY = ":memory:"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What an operator decides; the defaults suit one machine."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    """0 picks a free one."""
+    data: str = "scanstream-data"
+    """The data directory, or `:memory:` to keep nothing."""
+    market: str = "synthetic"
+    engine: str = "sqlite"
+    workers: int = 2
+    """Processes that run shards; 0: none here."""
+    max_running: int = 4
+    max_scans: int = 10_000
+    """Scans under way, waiting ones included; a discover beyond is refused."""
+    retention: float = 3600.0
+    """Seconds that a finished scan answers."""
+    fresh: float = 300.0
+    """Seconds that a finished scan is reused for an identical request."""
+    stall: float = 60.0
+    """Seconds after which a reader that takes no byte is closed."""
+    max_message: int = 1024 * 1024
+    """Bytes of the largest message and body accepted."""
+    allow_origin: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work, naming the setting."""
+        for name, least in (("port", 0), ("workers", 0), ("max_running", 1), ("max_scans", 1), ("max_message", 1024)):
+            self._require(getattr(self, name) >= least, name, f"must be at least {least}")
+        for name in ("retention", "stall"):
+            self._require(getattr(self, name) > 0, name, "must be more than 0 seconds")
+        self._require(0 <= self.fresh <= self.retention, "fresh", "must be between 0 and --retention")
+        if self.engine != "sqlite":
+            raise SettingError(f"--engine {self.engine}: this version has the engine sqlite only")
+
+    def _require(self, holds: bool, name: str, what: str) -> None:
+        if not holds:
+            flag = "--" + name.replace("_", "-")
+            raise SettingError(f"{flag} {getattr(self, name)}: it {what} (SCANSTREAM_{name.upper()})")
+
+    @property
+    def directory(self) -> Path | None:
+        """The data directory; None for `:memory:`."""
+        return None if self.data == MEMORY else Path(self.data)
+
+    def open_market(self) -> Market:
+        """The market that `--market` names.
+
+        :raises SettingError: if there is no such kind
+        """
+        kind, _, rest = self.market.partition(":")
+        if self.market == "synthetic":
+            return SyntheticMarket()
+        if kind == "files" and rest:
+            return FilesMarket(Path(rest).expanduser())
+        raise SettingError(f"--market {self.market}: write synthetic or files:DIRECTORY (SCANSTREAM_MARKET)")

@@ -1,0 +1,1 @@
+"""What to look for: a panel in, signals out. Pure: no input or output, no clock."""

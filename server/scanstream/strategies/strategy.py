@@ -1,0 +1,125 @@
+"""The port: what a strategy is, and the registry of those installed.
+
+A strategy of your own is a class like the ones beside this file, named in an entry point of the group
+`scanstream.strategies`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Annotated, Any, ClassVar, TypeAlias
+
+import msgspec
+from msgspec import Meta, Struct
+
+from scanstream.errors import FieldError
+from scanstream.model import Side
+from scanstream.panel import Panel
+
+ENTRY_POINTS = "scanstream.strategies"
+
+Bars: TypeAlias = int
+"""A length of time, counted in the panel's bars."""
+
+
+class Parameters(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a request may set. Every strategy has `walk_forward`; a subclass adds its own."""
+
+    walk_forward: Annotated[
+        int, Meta(ge=0, le=5000, description="Past bars on which the rule is scored; 0 turns the hit rate off")
+    ] = 200
+
+
+class Signal(Struct, frozen=True, kw_only=True):
+    """One thing that a strategy found, in its own terms."""
+
+    symbols: tuple[str, ...]
+    side: Side
+    bar: int
+    """Index of the bar at whose close it was found."""
+    entry: float | None = None
+    exit: float | None = None
+    stop: float | None = None
+    expected_return: float
+    """Fraction over the horizon."""
+    confidence: float
+    """0 to 1."""
+    horizon: Bars
+    hits: tuple[int, int] | None = None
+    """(trades that made money, trades) in the walk-forward; None where it was turned off."""
+    metadata: dict[str, Any]
+
+
+class Note(Struct, frozen=True):
+    """Why a part of the input gave nothing."""
+
+    text: str
+
+
+class NothingToScan(Exception):
+    """The panel lacks what the strategy needs; the message says what."""
+
+
+class Strategy(ABC):
+    """A rule that looks at a panel and yields signals."""
+
+    id: ClassVar[str]
+    name: ClassVar[str]
+    opportunity_type: ClassVar[str]
+    description: ClassVar[str]
+    source: ClassVar[str]
+    """The paper or page that the rule comes from."""
+    budget_seconds: ClassVar[float] = 120.0
+    chunk: ClassVar[int] = 8
+    """Units in one shard."""
+    parameters: ClassVar[type[Parameters]] = Parameters
+
+    def units(self, panel: Panel, parameters: Any) -> int:
+        """How many units of work there are: symbols, unless a subclass says otherwise.
+
+        :raises NothingToScan: if there is nothing to do, and why
+        """
+        return len(panel.symbols)
+
+    @abstractmethod
+    def scan(self, panel: Panel, units: range, parameters: Any) -> Iterable[Signal | Note]:
+        """Look at these units of the panel. Deterministic: a shard that runs twice must find the same."""
+
+    def schema(self) -> dict[str, Any]:
+        """The parameters as JSON Schema."""
+        schema = msgspec.json.schema(self.parameters)
+        definition: dict[str, Any] = schema["$defs"][self.parameters.__name__]
+        definition.pop("title", None)
+        return definition
+
+    def parse(self, given: Mapping[str, Any]) -> Parameters:
+        """The parameters of a request, with defaults for what it does not give.
+
+        :raises msgspec.ValidationError: naming the one that is not valid
+        """
+        return msgspec.convert(dict(given), self.parameters)
+
+
+@cache
+def registry() -> dict[str, Strategy]:
+    """Every installed strategy by its id, in the order of the ids."""
+    found: dict[str, Strategy] = {}
+    for point in entry_points(group=ENTRY_POINTS):
+        strategy = point.load()()
+        if not isinstance(strategy, Strategy):
+            raise TypeError(f"the entry point {point.value} of {ENTRY_POINTS} is no Strategy")
+        if strategy.id in found:
+            raise ValueError(f"two strategies are called {strategy.id!r}; the second is {point.value}")
+        found[strategy.id] = strategy
+    return dict(sorted(found.items()))
+
+
+def parameter_errors(strategy: Strategy, given: Mapping[str, Any]) -> list[FieldError]:
+    """What is wrong with a request's parameters of one strategy."""
+    try:
+        strategy.parse(given)
+    except msgspec.ValidationError as error:
+        reason, _, path = str(error).partition(" - at `$")
+        return [FieldError(f"parameters.{strategy.id}{path.rstrip('`')}", reason)]
+    return []

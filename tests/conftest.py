@@ -1,0 +1,56 @@
+"""What all tests share. Fixtures are factories; every server listens on a free loopback port and ends with its test."""
+
+import os
+from collections.abc import Generator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from scanstream.app import serving
+from scanstream.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """The loop that the server runs on."""
+    return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture(scope="session")
+def real_candles() -> Path:
+    """A directory of real 5-minute candles; only developers and CI have it."""
+    path = SHARED / "data" / "crypto-5m"
+    if not path.is_dir():
+        pytest.skip("the real candles of ../shared/data are not on this machine")
+    return path
+
+
+class Serve(Protocol):
+    """`async with serve(retention=1) as url: …`"""
+
+    def __call__(self, **settings: Any) -> AbstractAsyncContextManager[str]: ...
+
+
+@pytest.fixture
+def serve() -> Serve:
+    """A server in this process, on a real socket, keeping nothing unless told."""
+
+    def start(**settings: Any) -> AbstractAsyncContextManager[str]:
+        return serving(Settings(**{"port": 0, "data": ":memory:", **settings}))
+
+    return start
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where everything is installed (CI) a skip is a failure: it would hide a missing installation step."""
+    report = yield
+    if report.skipped and os.environ.get("SCANSTREAM_NO_SKIPS") and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, where nothing may be: {report.longrepr}"
+    return report
