@@ -212,10 +212,18 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
             server = _server(settings, application(settings, core))
             port = listener.getsockname()[1]
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(server.serve, [listener])
+                tasks.start_soon(_until_drained, server, listener)
                 await server.listening.wait()
-                yield f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{port}"
-                server.should_exit = True
+                try:
+                    yield f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{port}"
+                finally:
+                    server.should_exit = True
+
+
+async def _until_drained(server: "_Server", listener: socket.socket) -> None:
+    """A cancelled uvicorn leaves its sockets behind: it is told to exit instead, and given the time to."""
+    with anyio.CancelScope(shield=True):
+        await server.serve([listener])
 
 
 def _listener(settings: Settings) -> socket.socket:

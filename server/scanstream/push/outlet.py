@@ -8,9 +8,14 @@ from typing import Protocol
 
 import anyio
 from starlette.types import Send
+from starlette.websockets import WebSocketDisconnect
 
 ABORT_EXTENSION = "scanstream.expel"
 """ASGI extension of push/transport.py: close a connection that takes no bytes."""
+
+
+GONE = (WebSocketDisconnect, OSError, RuntimeError)
+"""How ASGI servers say that the other side has left; a RuntimeError where a close was sent before."""
 
 
 class OutletClosed(Exception):
@@ -50,7 +55,7 @@ class PlainOutlet:
             with anyio.move_on_after(self._stall_seconds) as patience:
                 try:
                     await self._send({"type": "websocket.send", "text": text})
-                except (OSError, RuntimeError) as error:  # RuntimeError: sent after a close, as ASGI servers say it
+                except GONE as error:
                     raise OutletClosed from error
             if patience.cancelled_caught:
                 raise Stalled

@@ -4,7 +4,7 @@ Two tasks a connection: one receives and answers, one pushes. A subscription is 
 client has not taken yet is conflated into its next frame.
 """
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ from scanstream.model import EVENTS_PATH, Principal, ScanId
 from scanstream.push.codec import decode_message, decode_request, encode, error_message, id_of
 from scanstream.push.desk import Desk, released
 from scanstream.push.fanout import Channel, Fanout
-from scanstream.push.outlet import ABORT_EXTENSION, Outlet, OutletClosed, PlainOutlet, Stalled
+from scanstream.push.outlet import ABORT_EXTENSION, GONE, Outlet, OutletClosed, PlainOutlet, Stalled
 
 SUBPROTOCOL = "scanstream.v1.json"
 MOST_SUBSCRIPTIONS = 256
@@ -230,7 +230,8 @@ class Connection:
 
     async def _close(self, code: int, reason: str) -> None:
         async with self._outlet.lock:
-            await self._websocket.close(code, reason)
+            with suppress(*GONE):
+                await self._websocket.close(code, reason)
 
     def _leave(self, gone: OutletClosed | Stalled) -> None:
         extension = self._websocket.scope["extensions"].get(ABORT_EXTENSION)

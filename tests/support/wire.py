@@ -1,0 +1,128 @@
+"""Raw HTTP and WebSocket against a server on a real socket, one new connection a call."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import anyio
+import msgspec
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from scanstream.client.mirror import Mirror
+
+ONE_QUICK_SCAN: dict[str, Any] = {
+    "force_refresh": True,
+    "symbols": ["BTC/USDT"],
+    "strategy_ids": ["tsmom"],
+    "parameters": {"tsmom": {"walk_forward": 0}},
+}
+"""One symbol without a walk-forward: its only shard is instantaneous."""
+
+
+class Answer(NamedTuple):
+    """An HTTP response."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body as plain data."""
+        return msgspec.json.decode(self.body)
+
+
+async def request(
+    url: str, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+) -> Answer:
+    """One request on a connection of its own."""
+    address = urlsplit(url)
+    head = {"host": address.netloc, "connection": "close", **(headers or {})}
+    if body is not None:
+        head["content-length"] = str(len(body))
+    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in head.items()), "", ""]
+    assert address.hostname is not None
+    assert address.port is not None
+    async with await anyio.connect_tcp(address.hostname, address.port) as stream:
+        await stream.send("\r\n".join(lines).encode() + (body or b""))
+        received = bytearray()
+        async for chunk in stream:
+            received += chunk
+    first, _, payload = bytes(received).partition(b"\r\n\r\n")
+    status, *fields = first.decode().split("\r\n")
+    named = {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}
+    return Answer(int(status.split()[1]), named, _dechunked(payload) if "transfer-encoding" in named else payload)
+
+
+def _dechunked(payload: bytes) -> bytes:
+    whole = bytearray()
+    while payload:
+        size, _, payload = payload.partition(b"\r\n")
+        whole += payload[: int(size, 16)]
+        payload = payload[int(size, 16) + 2 :]
+    return bytes(whole)
+
+
+async def discover(url: str, wanted: Any = ONE_QUICK_SCAN) -> Answer:
+    """POST a discover."""
+    return await request(url, "POST", "/opportunities/discover", msgspec.json.encode(wanted))
+
+
+async def status(url: str, scan_id: str) -> Answer:
+    """GET a scan's status."""
+    return await request(url, "GET", f"/opportunities/status/{scan_id}")
+
+
+async def results(url: str, scan_id: str) -> Answer:
+    """GET a scan's results."""
+    return await request(url, "GET", f"/opportunities/results/{scan_id}")
+
+
+class Socket:
+    """A WebSocket that speaks plain data."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self.connection = connection
+
+    async def send(self, **message: Any) -> None:
+        """Send one message."""
+        await self.connection.send(msgspec.json.encode(message).decode())
+
+    async def receive(self) -> dict[str, Any]:
+        """The next message."""
+        message: dict[str, Any] = msgspec.json.decode(await self.connection.recv())
+        return message
+
+    async def until_end(self, mirror: Mirror, scan_id: str) -> Mirror:
+        """Take this scan's frames until its end."""
+        while not mirror.ended:
+            message = await self.receive()
+            if message.get("scan_id") == scan_id:
+                assert message["type"] != "error", message
+                mirror.apply(message)
+        return mirror
+
+
+@asynccontextmanager
+async def websocket(url: str, **options: Any) -> AsyncIterator[Socket]:
+    """A WebSocket to the server."""
+    settings: dict[str, Any] = {
+        "subprotocols": [Subprotocol("scanstream.v1.json")],
+        "max_size": None,
+        "compression": None,
+        **options,
+    }
+    async with connect("ws" + url.removeprefix("http") + "/ws", **settings) as connection:
+        yield Socket(connection)
+
+
+async def until_terminal(url: str, scan_id: str) -> dict[str, Any]:
+    """Poll a scan until it is terminal, as a script would: with a pause between two requests."""
+    while True:
+        answer = await status(url, scan_id)
+        assert answer.status == 200, answer
+        state: dict[str, Any] = answer.json()
+        if state["status"] != "scanning":
+            return state
+        await anyio.sleep(0.01)

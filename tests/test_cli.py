@@ -1,0 +1,151 @@
+"""The commands as a person runs them: what they print, and what they exit with."""
+
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.process import ServerProcess, server_process
+
+
+def run(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """A command of the real program."""
+    return subprocess.run(
+        [sys.executable, "-m", "scanstream", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, **(environment or {})},
+    )
+
+
+def write_candles(directory: Path, rows: list[str], name: str = "A_B.csv") -> Path:
+    """A market directory with one file."""
+    directory.mkdir(exist_ok=True)
+    (directory / name).write_text("timestamp,open,high,low,close,volume\n" + "".join(f"{row}\n" for row in rows))
+    return directory
+
+
+def test_the_demo_scans_and_exits_with_zero() -> None:
+    shown = run("demo", "--strategy", "tsmom")
+    assert shown.returncode == 0, shown.stderr
+    assert "generated" in shown.stdout
+    assert "100 %" in shown.stdout
+    assert "Complete:" in shown.stdout
+    assert shown.stderr == ""
+
+
+def test_the_demo_finds_opportunities_in_real_candles(real_candles: Path) -> None:
+    shown = run("demo", "--market", f"files:{real_candles}")
+    assert shown.returncode == 0, shown.stderr
+    assert "Complete: 0 found" not in shown.stdout
+    assert "/BTC" in shown.stdout
+
+
+def test_a_request_that_selects_nothing_known_is_a_usage_error() -> None:
+    shown = run("demo", "--symbol", "NOPE/USDT")
+    assert shown.returncode == 2
+    assert "NOPE/USDT" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--market", "horoscope"], ["--market horoscope", "SCANSTREAM_MARKET"]),
+        (["--market", "files:/nowhere/at/all"], ["/nowhere/at/all", "SYMBOL.csv"]),
+        (["--data", "/dev/null/below"], ["/dev/null/below", "--data"]),
+        (["--engine", "paper"], ["--engine paper"]),
+        (["--max-running", "0"], ["--max-running 0", "SCANSTREAM_MAX_RUNNING"]),
+        (["--fresh", "7200"], ["--fresh", "--retention"]),
+        (["--host", "256.1.1.1"], ["--host 256.1.1.1"]),
+        (["--port", "http"], ["--port", "http"]),
+        (["--colour", "red"], ["--colour"]),
+    ],
+)
+def test_a_server_that_cannot_start_says_which_setting_and_exits_with_two(
+    tmp_path: Path, arguments: list[str], says: list[str]
+) -> None:
+    shown = run("serve", "--port", "0", "--data", str(tmp_path / "data"), *arguments)
+    assert shown.returncode == 2
+    for words in says:
+        assert words in shown.stderr
+    assert "Traceback" not in shown.stderr
+
+
+def test_settings_also_come_from_the_environment(tmp_path: Path) -> None:
+    shown = run("serve", "--data", str(tmp_path), environment={"SCANSTREAM_MARKET": "horoscope", "PORT": "0"})
+    assert shown.returncode == 2
+    assert "--market horoscope" in shown.stderr
+
+
+def test_a_broken_csv_is_named_with_its_line(tmp_path: Path) -> None:
+    market = write_candles(tmp_path / "market", ["2026-01-01T00:00:00Z,1,1,1,1,1", "2026-01-01T00:05:00Z,1,1,1,one,1"])
+    shown = run("serve", "--port", "0", "--data", ":memory:", "--market", f"files:{market}")
+    assert shown.returncode == 2
+    assert f"{market / 'A_B.csv'}, line 3" in shown.stderr
+
+
+def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        shown = run("serve", "--port", str(port), "--data", str(tmp_path))
+    assert shown.returncode == 2
+    assert f"Port {port} on 127.0.0.1 is in use" in shown.stderr
+
+
+def test_a_data_directory_belongs_to_one_server(tmp_path: Path) -> None:
+    with server_process(tmp_path) as server:
+        shown = run("serve", "--port", "0", "--data", str(tmp_path))
+        assert shown.returncode == 2
+        assert str(tmp_path) in shown.stderr
+        assert f"process {server.pid}" in shown.stderr
+    with server_process(tmp_path):
+        pass
+
+
+def test_a_corrupt_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    with server_process(tmp_path) as server:
+        server.stop()
+    database = tmp_path / "scanstream.db"
+    database.write_bytes(b"this is no database" * 1000)
+    shown = run("serve", "--port", "0", "--data", str(tmp_path))
+    assert shown.returncode == 2
+    assert str(database) in shown.stderr
+    assert "move it away" in shown.stderr
+    assert database.read_bytes() == b"this is no database" * 1000
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_server_at_once_and_its_data_is_whole(tmp_path: Path, number: signal.Signals) -> None:
+    with server_process(tmp_path) as server:
+        server.process.send_signal(number)
+        _, errors = server.process.communicate(timeout=30)
+        assert server.process.returncode == 0
+        assert errors == ""
+    with sqlite3.connect(tmp_path / "scanstream.db") as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    connection.close()
+
+
+def test_the_server_prints_one_line_with_its_address(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path)
+    assert server.url.startswith("http://127.0.0.1:")
+    server.process.send_signal(signal.SIGTERM)
+    rest, _ = server.process.communicate(timeout=30)
+    assert rest == ""
+
+
+@pytest.mark.parametrize("command", [[], ["serve"], ["demo"]])
+def test_help_helps(command: list[str]) -> None:
+    shown = run(*command, "--help")
+    assert shown.returncode == 0
+    assert "Usage: " in shown.stdout
+    if command == ["serve"]:
+        for flag in ("--host", "--port", "--data", "--market", "--workers", "--retention", "SCANSTREAM_PORT"):
+            assert flag in shown.stdout
