@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from conftest import Serve
 from scanstream.client.mirror import Mirror
 from support.wire import request, results, websocket

@@ -1,0 +1,68 @@
+"""A reader that takes no byte: its frames grow sparser, and past `--stall` it is closed; the others do not notice."""
+
+import socket
+from typing import Any
+
+import anyio
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from conftest import Serve
+from scanstream.client.mirror import Mirror
+from support.script import scripting
+from support.wire import Socket, status, websocket
+
+pytestmark = pytest.mark.anyio
+
+LARGE = 3000
+"""Opportunities: some 2 MB of frames, more than all buffers between two sockets hold."""
+
+
+def deaf() -> dict[str, Any]:
+    """Options of a client whose own buffers hold little, and that answers no ping while it does not read."""
+    small = socket.socket()
+    small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    return {"sock": small, "max_queue": 1, "ping_interval": None}
+
+
+async def connect_deaf(url: str) -> dict[str, Any]:
+    """The options, with the socket connected."""
+    options = deaf()
+    host, _, port = url.removeprefix("http://").partition(":")
+    options["sock"].connect((host, int(port)))
+    options["sock"].setblocking(False)
+    return options
+
+
+async def test_a_reader_that_takes_nothing_is_closed_and_can_resume(serve: Serve) -> None:
+    async with serve(stall=0.5, workers=1) as url, scripting() as script:
+        async with websocket(url, **await connect_deaf(url)) as slow, websocket(url) as quick:
+            await slow.send(type="discover", request=script.request(shards=1))
+            ack = await slow.receive()
+            mirror = Mirror()
+            mirror.apply(await slow.receive())
+            await quick.send(type="subscribe", scan_id=ack["scan_id"])
+            assert (await quick.receive())["type"] == "ack"
+            shard = await script.started()
+            slow.connection.transport.pause_reading()
+            await shard.tell(f"find {LARGE}", "end")
+            follower = await quick.until_end(Mirror(), ack["scan_id"])
+            assert len(follower.opportunities) == LARGE
+            assert (await status(url, ack["scan_id"])).json()["status"] == "complete"
+            with anyio.fail_after(20):
+                await _until_closed(slow, mirror)
+        async with websocket(url) as again:
+            await again.send(type="subscribe", scan_id=ack["scan_id"], since=mirror.cursor)
+            await again.until_end(mirror, ack["scan_id"])
+        assert mirror.opportunities == follower.opportunities
+        assert mirror.state == follower.state
+
+
+async def _until_closed(slow: Socket, mirror: Mirror) -> None:
+    """Wait with closed ears for longer than the server does, then hear what was under way, and that it is over."""
+    await anyio.sleep(1.5)  # time is the matter of this test: --stall is half a second
+    slow.connection.transport.resume_reading()
+    with pytest.raises(ConnectionClosed) as closed:
+        await slow.until_end(mirror, str(mirror.state["scan_id"]))
+    assert closed.value.rcvd is None or closed.value.rcvd.code == 1013
+    assert not mirror.ended
