@@ -28,12 +28,16 @@ from scanstream.errors import Internal, PortInUse, ScanstreamError, SettingError
 from scanstream.log.hub import Hub
 from scanstream.model import ANYONE
 from scanstream.panel import Panel, load
+from scanstream.push.drain import Drain
 from scanstream.push.fanout import Fanout
 from scanstream.push.http import HttpDoor
 from scanstream.push.origin import LOOPBACK, OriginCheck
+from scanstream.push.poll import PollDoor
 from scanstream.push.problem import json_response, problem
-from scanstream.push.transport import WebSocketTransport, listen
+from scanstream.push.sse import EventsDoor
+from scanstream.push.transport import HttpTransport, WebSocketTransport, listen
 from scanstream.push.websocket import Connection, Limits
+from scanstream.scans.desk import Limits as DeskLimits
 from scanstream.scans.desk import ScanDesk
 from scanstream.scans.local import LocalJobs
 from scanstream.scans.planner import Planner
@@ -54,6 +58,7 @@ class Core:
         self.store = store
         self.panel = panel
         self.hub = Hub(store)
+        self.drain = Drain()
         jobs = LocalJobs()
         self.planner = Planner(
             store, self.hub, jobs, lambda digest: load(panels / digest), max_running=settings.max_running
@@ -65,9 +70,12 @@ class Core:
             lambda: self.panel,
             registry(),
             self.planner.rank,
-            retention=round(settings.retention * 1000),
-            fresh=round(settings.fresh * 1000),
-            max_scans=settings.max_scans,
+            DeskLimits(
+                budget=settings.budget,
+                retention=settings.retention,
+                fresh=settings.fresh,
+                max_scans=settings.max_scans,
+            ),
         )
         self.sweeper = Sweeper(store, self.hub, self.desk.release)
 
@@ -126,11 +134,13 @@ def application(settings: Settings, core: Core) -> ASGIApp:
     """The ASGI application over a running core."""
     fanout = Fanout(core.hub)
     limits = Limits(stall_seconds=settings.stall)
-    door = HttpDoor(core.desk, lambda: core.panel, catalogue, most_bytes=settings.max_message)
+    poll = PollDoor(core.desk, fanout, core.drain)
+    events = EventsDoor(core.desk, fanout, core.drain, stall_seconds=settings.stall)
+    door = HttpDoor(core.desk, poll, lambda: core.panel, catalogue, most_bytes=settings.max_message)
     static = static_files()
 
     async def websocket(connection: WebSocket) -> None:
-        await Connection(connection, ANYONE, core.desk, fanout, limits).serve()
+        await Connection(connection, ANYONE, core.desk, fanout, core.drain, limits).serve()
 
     async def page(_: Request) -> Response:
         return FileResponse(static / "index.html", headers={"cache-control": "no-cache"})
@@ -145,6 +155,7 @@ def application(settings: Settings, core: Core) -> ASGIApp:
     app = Starlette(
         routes=[
             *door.routes(),
+            Route("/opportunities/events/{scan_id}", events.events),
             WebSocketRoute("/ws", websocket),
             Route("/healthz", alive),
             Route("/readyz", ready),
@@ -217,7 +228,16 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
                 try:
                     yield f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{port}"
                 finally:
-                    server.should_exit = True
+                    await _drain(core, server)
+
+
+async def _drain(core: Core, server: "_Server") -> None:
+    """Accept nobody more, tell those who are connected, give them the time to leave, and stop."""
+    with anyio.CancelScope(shield=True):
+        for accepting in server.servers:
+            accepting.close()
+        await core.drain.run(DRAIN_SECONDS)
+        server.should_exit = True
 
 
 async def _until_drained(server: "_Server", listener: socket.socket) -> None:
@@ -241,7 +261,7 @@ def _server(settings: Settings, app: ASGIApp) -> "_Server":
     config = uvicorn.Config(
         app,
         lifespan="off",
-        http="httptools",
+        http=HttpTransport,
         ws=WebSocketTransport,
         ws_max_size=settings.max_message,
         ws_per_message_deflate=False,

@@ -26,6 +26,7 @@ SETTINGS: tuple[Callable[[Any], Any], ...] = (
     setting("--engine", default="sqlite", help="Where logs live."),
     setting("--max-running", type=int, default=4, help="Scans that run at once; others wait in the queue."),
     setting("--max-scans", type=int, default=10_000, help="Scans under way, waiting ones included."),
+    setting("--budget", type=float, default=900.0, help="Seconds that a scan may run; what is missing then times out."),
     setting("--retention", type=float, default=3600.0, help="Seconds that a finished scan answers."),
     setting("--fresh", type=float, default=300.0, help="Seconds that a finished scan answers an identical request."),
     setting("--stall", type=float, default=60.0, help="Seconds after which a reader that takes no byte is closed."),

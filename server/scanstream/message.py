@@ -29,13 +29,27 @@ class Subscribe(Struct, frozen=True, kw_only=True, tag="subscribe"):
     since: str | None = None
 
 
+class Unsubscribe(Struct, frozen=True, kw_only=True, tag="unsubscribe"):
+    """Follow a scan no more."""
+
+    id: MessageId | UnsetType = UNSET
+    scan_id: str
+
+
+class Cancel(Struct, frozen=True, kw_only=True, tag="cancel"):
+    """Ask for a scan's end; the outcome arrives as state."""
+
+    id: MessageId | UnsetType = UNSET
+    scan_id: str
+
+
 class Ping(Struct, frozen=True, kw_only=True, tag="ping"):
     """Are you there?"""
 
     id: MessageId | UnsetType = UNSET
 
 
-ClientMessage: TypeAlias = Discover | Subscribe | Ping
+ClientMessage: TypeAlias = Discover | Subscribe | Unsubscribe | Cancel | Ping
 
 
 class AckBody(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -59,6 +73,13 @@ class Ack(AckBody, frozen=True, kw_only=True, omit_defaults=True, tag="ack"):
     """The same on a WebSocket, with the id of the message it answers."""
 
     id: str | UnsetType = UNSET
+
+
+class Done(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="ack"):
+    """The ack of an `unsubscribe` or a `cancel`."""
+
+    id: str | UnsetType = UNSET
+    scan_id: ScanId
 
 
 class Snapshot(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="snapshot"):
@@ -117,4 +138,4 @@ class Pong(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="pong"):
     id: str | UnsetType = UNSET
 
 
-ServerMessage: TypeAlias = Ack | Snapshot | Update | End | Error | Pong
+ServerMessage: TypeAlias = Ack | Done | Snapshot | Update | End | Error | Pong

@@ -27,6 +27,8 @@ class Settings:
     max_running: int = 4
     max_scans: int = 10_000
     """Scans under way, waiting ones included; a discover beyond is refused."""
+    budget: float = 900.0
+    """Seconds that a scan may run; what is missing then has timed out."""
     retention: float = 3600.0
     """Seconds that a finished scan answers."""
     fresh: float = 300.0
@@ -41,7 +43,7 @@ class Settings:
         """Refuse what cannot work, naming the setting."""
         for name, least in (("port", 0), ("workers", 0), ("max_running", 1), ("max_scans", 1), ("max_message", 1024)):
             self._require(getattr(self, name) >= least, name, f"must be at least {least}")
-        for name in ("retention", "stall"):
+        for name in ("budget", "retention", "stall"):
             self._require(getattr(self, name) > 0, name, "must be more than 0 seconds")
         self._require(0 <= self.fresh <= self.retention, "fresh", "must be between 0 and --retention")
         if self.engine != "sqlite":

@@ -44,6 +44,7 @@ def registered(*names: str, at: Milliseconds = NOON, scan_id: ScanId = SCAN) -> 
         request=DiscoverRequest(),
         filters={"symbols": ["BTC/USDT"]},
         budgets=dict.fromkeys(names, 60.0),
+        budget=900.0,
         retention=60_000,
     )
 

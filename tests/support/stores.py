@@ -8,23 +8,26 @@ import anyio
 
 from scanstream.log.entry import AnyEntry, Registered, ShardStarted
 from scanstream.log.store import Store
-from scanstream.model import ANYONE, DiscoverRequest, ScanId
+from scanstream.model import ANYONE, DiscoverRequest, Milliseconds, Principal, ScanId
 
 Fed = tuple[ScanId, int, AnyEntry]
 
 
-def registration(name: str, slot: str | None = None, *, ballast: int = 0) -> Registered:
+def registration(
+    name: str, slot: str | None = None, *, ballast: int = 0, at: Milliseconds = 1_000, principal: Principal = ANYONE
+) -> Registered:
     """A scan, alone in its slot unless told otherwise; `ballast` bytes make it heavy."""
     return Registered(
-        at=1_000,
+        at=at,
         scan_id=ScanId(name),
-        principal=ANYONE,
+        principal=principal,
         slot=f"slot of {name}" if slot is None else slot,
         market="synthetic",
         digest="d" * 32,
         request=DiscoverRequest(symbols=["BTC/USDT"], parameters={"tsmom": {"z_min": 0.1 + 0.2}}),
         filters={"symbols": ["BTC/USDT"], **({"ballast": "b" * ballast} if ballast else {})},
         budgets={"tsmom": 120.0},
+        budget=900.0,
         retention=3_600_000,
     )
 

@@ -20,15 +20,19 @@ from anyio import to_thread
 from scanstream.engines.group_commit import MOST_AT_ONCE, GroupCommit, Operation
 from scanstream.errors import DataLocked, DataUnusable, NotFound
 from scanstream.log.entry import AnyEntry, Registered, decode, encode
-from scanstream.model import Milliseconds, ScanId
+from scanstream.model import Milliseconds, Principal, ScanId
 
 SCHEMA_VERSION = 1
 DATABASE = "scanstream.db"
 
 _SCHEMA = f"""
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE scans (scan_id TEXT PRIMARY KEY, slot TEXT NOT NULL, expires_at INTEGER) STRICT, WITHOUT ROWID;
+CREATE TABLE scans (
+    scan_id TEXT PRIMARY KEY, slot TEXT NOT NULL, principal TEXT NOT NULL, registered_at INTEGER NOT NULL,
+    expires_at INTEGER
+) STRICT, WITHOUT ROWID;
 CREATE INDEX scans_by_end ON scans (expires_at);
+CREATE INDEX scans_by_age ON scans (principal, registered_at, scan_id);
 CREATE TABLE slots (slot TEXT PRIMARY KEY, scan_id TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE entries (
     scan_id TEXT NOT NULL, seq INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (scan_id, seq)
@@ -65,7 +69,8 @@ class SqliteStore:
             holder = _holder(connection, scan.slot)
             if holder is not None and holder != replaces:
                 return holder, []
-            connection.execute("INSERT INTO scans (scan_id, slot) VALUES (?, ?)", (scan.scan_id, scan.slot))
+            row = (scan.scan_id, scan.slot, scan.principal, scan.at)
+            connection.execute("INSERT INTO scans VALUES (?, ?, ?, ?, NULL)", row)
             connection.execute("INSERT OR REPLACE INTO slots VALUES (?, ?)", (scan.slot, scan.scan_id))
             connection.execute("INSERT INTO entries VALUES (?, 1, ?)", (scan.scan_id, body))
             self._heads[scan.scan_id] = 1
@@ -115,6 +120,17 @@ class SqliteStore:
         query = "SELECT body FROM entries WHERE scan_id = ? ORDER BY seq"
         rows = await self._commits.run(lambda connection: connection.execute(query, (scan_id,)).fetchall())
         return [decode(body) for (body,) in rows] or None
+
+    async def newest(self, principal: Principal, limit: int, before: ScanId | None = None) -> list[ScanId]:
+        """See `Store.newest`."""
+        query = (
+            "SELECT scan_id FROM scans WHERE principal = ?1 AND (?2 IS NULL OR (registered_at, scan_id) < "
+            "(SELECT registered_at, scan_id FROM scans WHERE scan_id = ?2)) "
+            "ORDER BY registered_at DESC, scan_id DESC LIMIT ?3"
+        )
+        parameters = (principal, before, limit)
+        rows = await self._commits.run(lambda connection: connection.execute(query, parameters).fetchall())
+        return [ScanId(scan_id) for (scan_id,) in rows]
 
     async def settle(self, scan_id: ScanId, expires_at: Milliseconds) -> None:
         """See `Store.settle`."""

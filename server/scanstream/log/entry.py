@@ -42,6 +42,8 @@ class Registered(Entry, frozen=True, kw_only=True, omit_defaults=True, tag="regi
     """What the caller gave, as the state shows it."""
     budgets: dict[str, float]
     """Strategy id → seconds it may take. Its keys are the scan's strategies."""
+    budget: float
+    """Seconds that the whole scan may run."""
     retention: Milliseconds
     """How long the scan answers after its end."""
     fold: int = FOLD_VERSION

@@ -91,6 +91,11 @@ class Folded(Struct, frozen=True):
         """Whether the scan is terminal: nothing changes it any more."""
         return self.state.status != "scanning"
 
+    def wants(self, strategy_id: str, shard: int) -> bool:
+        """Whether the shard is still to be run."""
+        tally = (self.tallies or {}).get(strategy_id)
+        return not self.ended and self.state.phase == "running" and tally is not None and tally.lacks(shard)
+
     @property
     def expires_at(self) -> Milliseconds | None:
         """When the scan stops answering; None while it runs."""

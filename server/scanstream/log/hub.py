@@ -17,7 +17,7 @@ from scanstream.log.store import Store
 from scanstream.model import ScanId
 
 FINISHED_KEPT = 256
-"""Finished scans held in memory; the least recently asked for goes first."""
+"""Finished scans held in memory, beside those that somebody reads; the least recently asked for goes first."""
 
 Watcher = Callable[[ScanLog], None]
 """Called after a change, on the loop; must not wait and must not raise."""
@@ -63,8 +63,13 @@ class Hub:
     def _keep(self, log: ScanLog) -> None:
         self._finished[log.scan_id] = log
         self._finished.move_to_end(log.scan_id)
-        while len(self._finished) > FINISHED_KEPT:
-            self._finished.popitem(last=False)
+        surplus = len(self._finished) - FINISHED_KEPT
+        for scan_id in [scan_id for scan_id in self._finished if scan_id not in self._watchers][: max(0, surplus)]:
+            del self._finished[scan_id]
+
+    def unfinished(self) -> int:
+        """How many scans have not ended."""
+        return len(self._live)
 
     def live(self) -> list[ScanLog]:
         """The unfinished scans, oldest first."""
@@ -77,6 +82,8 @@ class Hub:
     async def fetch(self, scan_id: ScanId) -> ScanLog | None:
         """The scan's log, from memory or from the store; None if there is none."""
         if log := self.get(scan_id):
+            if log.ended:
+                self._finished.move_to_end(scan_id)
             return log
         entries = await self._store.history(scan_id)
         if (log := self.get(scan_id)) or not entries:
@@ -105,6 +112,7 @@ class Hub:
         log = self._finished.pop(scan_id, None)
         watchers = self._watchers.pop(scan_id, set())
         if log is not None:
+            log.expired = True
             for watcher in watchers:
                 watcher(log)
 

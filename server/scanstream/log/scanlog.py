@@ -48,6 +48,8 @@ class ScanLog:
         self.scan_id: ScanId = registered.scan_id
         self.epoch = epoch
         self.seq = 1
+        self.expired = False
+        """Set when the scan's time is over: whoever still reads it is to be told."""
         self.changed = 1
         """The last entry that changed anything."""
         self.folded: Folded = begin(registered)

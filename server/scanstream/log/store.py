@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 from scanstream.log.entry import AnyEntry, Registered
-from scanstream.model import Milliseconds, ScanId
+from scanstream.model import Milliseconds, Principal, ScanId
 
 
 class Store(Protocol):
@@ -51,6 +51,10 @@ class Store(Protocol):
 
     async def history(self, scan_id: ScanId) -> list[AnyEntry] | None:
         """The whole log of one scan, finished or not; None if there is none (any more)."""
+        ...
+
+    async def newest(self, principal: Principal, limit: int, before: ScanId | None = None) -> list[ScanId]:
+        """The principal's registered scans, newest first; those older than `before` where it is given."""
         ...
 
     async def settle(self, scan_id: ScanId, expires_at: Milliseconds) -> None:

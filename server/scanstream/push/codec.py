@@ -1,66 +1,90 @@
-"""Bytes to messages and back. Decoding is validation; what is wrong is said in terms of the field."""
+"""Bytes to messages and back, in JSON and in MessagePack, equal value for value. Decoding is validation."""
 
 import re
-from typing import NoReturn, TypeVar
+from typing import Any
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from scanstream.errors import FieldError, InvalidJson, InvalidMessage, InvalidRequest, ScanstreamError
 from scanstream.log.scanlog import Frame, ScanLog
 from scanstream.message import ClientMessage, Error, FieldProblem, ServerMessage, Snapshot, Update
 from scanstream.model import DiscoverRequest
 
-T = TypeVar("T")
+Payload = str | bytes
+"""A message on the wire: text in JSON, bytes in MessagePack."""
 
 _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*?)`")
 
-_messages = msgspec.json.Decoder(ClientMessage)
-_requests = msgspec.json.Decoder(DiscoverRequest)
-_encoder = msgspec.json.Encoder()
+
+class Codec:
+    """One of the two formats."""
+
+    def __init__(self, name: str, subprotocol: str, format: Any, *, text: bool) -> None:
+        self.name = name
+        self.subprotocol = subprotocol
+        self.text = text
+        """Whether its messages are text frames."""
+        self._format = format
+        self._messages = format.Decoder(ClientMessage)
+        self._requests = format.Decoder(DiscoverRequest)
+        self._encoder = format.Encoder()
+
+    def decode_message(self, payload: Payload) -> ClientMessage:
+        """A client's WebSocket message.
+
+        :raises InvalidJson: if it is not of this format
+        :raises InvalidMessage: if it is no message of the protocol
+        """
+        try:
+            message: ClientMessage = self._decode(self._messages, payload)
+        except msgspec.ValidationError as error:
+            field, reason = _located(error)
+            raise InvalidMessage(f"{field}: {reason}", errors=[FieldError(field, reason)]) from error
+        return message
+
+    def decode_request(self, body: bytes | msgspec.Raw | UnsetType) -> DiscoverRequest:
+        """A discover request; an absent one asks for everything.
+
+        :raises InvalidJson: if it is not of this format
+        :raises InvalidRequest: naming the field
+        """
+        if isinstance(body, UnsetType) or not bytes(body).strip():
+            return DiscoverRequest()
+        try:
+            request: DiscoverRequest = self._decode(self._requests, body)
+        except msgspec.ValidationError as error:
+            raise InvalidRequest.of(*_located(error)) from error
+        return request
+
+    def _decode(self, decoder: Any, payload: Payload | msgspec.Raw) -> Any:
+        try:
+            return decoder.decode(payload)
+        except msgspec.ValidationError:
+            raise
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise InvalidJson(f"This is not valid {self.name}: {error}") from error
+        except RecursionError as error:
+            raise InvalidJson(f"This is not valid {self.name}: it is nested too deep") from error
+
+    def id_of(self, payload: Payload) -> str | UnsetType:
+        """The id of a message that is not valid otherwise, so that its sender knows which one was refused."""
+        try:
+            message = self._format.decode(payload)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return UNSET
+        identity = message.get("id") if isinstance(message, dict) else None
+        return identity if isinstance(identity, str) and len(identity) <= 64 else UNSET
+
+    def encode(self, message: ServerMessage) -> Payload:
+        """A message as one WebSocket frame carries it."""
+        encoded: bytes = self._encoder.encode(message)
+        return encoded.decode() if self.text else encoded
 
 
-def decode_message(text: str | bytes) -> ClientMessage:
-    """A client's WebSocket message.
-
-    :raises InvalidJson: if it is not JSON
-    :raises InvalidMessage: if it is no message of the protocol
-    """
-    try:
-        message: ClientMessage = _decode(_messages, text)
-    except msgspec.ValidationError as error:
-        field, reason = _located(error)
-        raise InvalidMessage(f"{field}: {reason}", errors=[FieldError(field, reason)]) from error
-    return message
-
-
-def decode_request(body: bytes | msgspec.Raw) -> DiscoverRequest:
-    """A discover request; an empty body asks for everything.
-
-    :raises InvalidJson: if it is not JSON
-    :raises InvalidRequest: naming the field
-    """
-    if not bytes(body).strip():
-        return DiscoverRequest()
-    try:
-        return _decode(_requests, body)
-    except msgspec.ValidationError as error:
-        raise InvalidRequest.of(*_located(error)) from error
-
-
-def _decode(decoder: msgspec.json.Decoder[T], text: str | bytes | msgspec.Raw) -> T:
-    try:
-        return decoder.decode(text)
-    except msgspec.ValidationError:
-        raise
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        _not_json(error)
-    except RecursionError:
-        _not_json("it is nested too deep")
-
-
-def _not_json(why: object) -> NoReturn:
-    raise InvalidJson(f"This is not valid JSON: {why}")
+JSON = Codec("JSON", "scanstream.v1.json", msgspec.json, text=True)
+MESSAGEPACK = Codec("MessagePack", "scanstream.v1.msgpack", msgspec.msgpack, text=False)
+CODECS = (JSON, MESSAGEPACK)
 
 
 def _located(error: msgspec.ValidationError) -> tuple[str, str]:
@@ -71,21 +95,6 @@ def _located(error: msgspec.ValidationError) -> tuple[str, str]:
         field = f"{field}.{unknown[1]}".lstrip(".")
         reason = "there is no such field"
     return field or "request", reason
-
-
-def id_of(text: str | bytes) -> str | msgspec.UnsetType:
-    """The id of a message that is not valid otherwise, so that its sender knows which one was refused."""
-    try:
-        message = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return UNSET
-    identity = message.get("id") if isinstance(message, dict) else None
-    return identity if isinstance(identity, str) and len(identity) <= 64 else UNSET
-
-
-def encode(message: ServerMessage) -> str:
-    """A message as a WebSocket text frame."""
-    return _encoder.encode(message).decode()
 
 
 def frame_message(log: ScanLog, frame: Frame) -> Snapshot | Update:
@@ -107,7 +116,7 @@ def frame_message(log: ScanLog, frame: Frame) -> Snapshot | Update:
     )
 
 
-def error_message(error: ScanstreamError, message_id: str | msgspec.UnsetType = UNSET) -> Error:
+def error_message(error: ScanstreamError, message_id: str | UnsetType = UNSET) -> Error:
     """A failure as the message that reports it."""
     return Error(
         id=message_id,

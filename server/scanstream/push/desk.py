@@ -17,8 +17,8 @@ PATIENCE_SECONDS = 1.0
 class Desk(Protocol):
     """Registers scans, lets them start, finds them again."""
 
-    async def register(self, principal: Principal, request: DiscoverRequest) -> AckBody:
-        """Durable and folded when it returns; not started before `release`.
+    async def register(self, principal: Principal, request: DiscoverRequest, key: str | None = None) -> AckBody:
+        """Durable and folded when it returns; not started before `release`. The same key is the same scan.
 
         :raises ScanstreamError: InvalidRequest, TooManyScans, StoreUnavailable
         """
@@ -33,10 +33,25 @@ class Desk(Protocol):
         ...
 
     async def find(self, principal: Principal, scan_id: str) -> ScanLog:
-        """The log of the caller's scan.
+        """The log of the caller's scan; of their newest one for `latest`.
 
         :raises ScanstreamError: NotFound, Expired
         """
+        ...
+
+    async def newest(self, principal: Principal, limit: int, before: str | None = None) -> list[ScanLog]:
+        """The caller's scans, newest first; those older than `before` where it is given."""
+        ...
+
+    async def cancel(self, principal: Principal, scan_id: str) -> ScanLog:
+        """Ask for the scan's end; its log, which says what became of that.
+
+        :raises ScanstreamError: NotFound, Expired, StoreUnavailable
+        """
+        ...
+
+    def acknowledge(self, log: ScanLog, position: Position) -> AckBody:
+        """The ack of a scan as of now, for a reader that goes on from `position`."""
         ...
 
     async def place(self, log: ScanLog, cursor: Cursor | None) -> Position:

@@ -8,11 +8,13 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
+import anyio
+
 from scanstream.log.cursor import Position
 from scanstream.log.hub import Hub
 from scanstream.log.scanlog import ScanLog
 from scanstream.model import ScanId
-from scanstream.push.codec import encode, frame_message
+from scanstream.push.codec import Codec, Payload, frame_message
 
 TICK_SECONDS = 0.025
 
@@ -24,7 +26,7 @@ class Channel:
 
     def __init__(self, hub: Hub, scan_id: ScanId) -> None:
         self.readers: set[Wake] = set()
-        self._frames: dict[Position, tuple[str, Position]] = {}
+        self._frames: dict[tuple[Position, str], tuple[Payload, Position]] = {}
         self._head = -1
         self._flushed_at = float("-inf")
         self._timer: asyncio.TimerHandle | None = None
@@ -53,17 +55,35 @@ class Channel:
         for wake in tuple(self.readers):
             wake()
 
-    def frame(self, log: ScanLog, position: Position) -> tuple[str, Position]:
-        """The next frame from a position as text, and where it leads."""
+    def frame(self, log: ScanLog, position: Position, codec: Codec) -> tuple[Payload, Position]:
+        """The next frame from a position, encoded, and where it leads."""
         if log.seq != self._head:
             self._frames.clear()
             self._head = log.seq
-        cached = self._frames.get(position)
-        if cached is None:
+        key = (position, codec.name)
+        if key not in self._frames:
             frame = log.read(position)
-            cached = (encode(frame_message(log, frame)), frame.position)
-            self._frames[position] = cached
-        return cached
+            self._frames[key] = (codec.encode(frame_message(log, frame)), frame.position)
+        return self._frames[key]
+
+
+class Reader:
+    """One reader's wait for news of a scan."""
+
+    def __init__(self) -> None:
+        self.channel: Channel
+        self._event = anyio.Event()
+
+    def wake(self) -> None:
+        """There may be news."""
+        self._event.set()
+
+    async def woken(self, seconds: float) -> bool:
+        """Wait until there may be news; False if the time was over before."""
+        with anyio.move_on_after(seconds) as waiting:
+            await self._event.wait()
+        self._event = anyio.Event()
+        return not waiting.cancelled_caught
 
 
 class Fanout:
@@ -87,6 +107,13 @@ class Fanout:
             if not channel.readers:
                 channel.close()
                 self._channels.pop(scan_id, None)
+
+    @contextmanager
+    def reading(self, scan_id: ScanId) -> Iterator[Reader]:
+        """A reader that waits for itself."""
+        reader = Reader()
+        with self.following(scan_id, reader.wake) as reader.channel:
+            yield reader
 
     def readers(self) -> int:
         """How many readers follow anything."""

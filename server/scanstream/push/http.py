@@ -1,25 +1,33 @@
-"""The plain HTTP door: discover, status, results, and what can be scanned."""
+"""The plain HTTP door: discover, results, cancel, the list of scans, and what can be scanned."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
+import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from scanstream.errors import TooLarge
+from scanstream.errors import InvalidRequest
 from scanstream.log.cursor import Position
+from scanstream.log.entry import PART_OPPORTUNITIES
 from scanstream.log.scanlog import ScanLog
 from scanstream.message import AckBody
-from scanstream.model import ANYONE, confidence_order, timestamp
+from scanstream.model import ANYONE, Opportunity, confidence_order, timestamp
 from scanstream.panel import Panel, timeframe_name
-from scanstream.push.codec import decode_request
+from scanstream.push.codec import JSON
 from scanstream.push.desk import Desk, released
+from scanstream.push.poll import PollDoor
 from scanstream.push.problem import json_response
+from scanstream.push.query import read_body, wait_seconds, whole_number
 
-PARTIAL_RESULTS = 10
-"""How many of the best opportunities a status answer shows while the scan runs."""
+MOST_RESULTS = 1_000_000_000
+MOST_SCANS = 100
+"""Scans in one answer of the list."""
+POLLING_INTERVAL_SECONDS = 1
+LONGEST_KEY = 255
+"""Characters of an idempotency key."""
 
 
 class AckResponse(Response):
@@ -44,12 +52,14 @@ class HttpDoor:
     def __init__(
         self,
         desk: Desk,
+        poll: PollDoor,
         panel: Callable[[], Panel],
         catalogue: Callable[[], list[Mapping[str, Any]]],
         *,
         most_bytes: int,
     ) -> None:
         self._desk = desk
+        self._poll = poll
         self._panel = panel
         self._catalogue = catalogue
         self._most_bytes = most_bytes
@@ -58,8 +68,10 @@ class HttpDoor:
         """What this door answers."""
         return [
             Route("/opportunities/discover", self.discover, methods=["POST"]),
-            Route("/opportunities/status/{scan_id}", self.status),
+            Route("/opportunities/status/{scan_id}", self._poll.status),
             Route("/opportunities/results/{scan_id}", self.results),
+            Route("/opportunities/cancel/{scan_id}", self.cancel, methods=["POST"]),
+            Route("/opportunities/scans", self.scans),
             Route("/opportunities/market", self.market),
             Route("/opportunities/strategies", self.strategies),
         ]
@@ -67,43 +79,38 @@ class HttpDoor:
     async def discover(self, request: Request) -> Response:
         """Register a scan, acknowledge it, start it."""
         body = await read_body(request, self._most_bytes)
-        return AckResponse(self._desk, await self._desk.register(ANYONE, decode_request(body)))
-
-    async def status(self, request: Request) -> Response:
-        """The state as of now."""
-        log = await self._desk.find(ANYONE, request.path_params["scan_id"])
-        headers = {"cache-control": "no-cache", "etag": f'"{log.epoch}-{log.seq}"'}
-        if not log.ended:
-            headers["retry-after"] = "1"
-        return json_response(self._status_body(log), headers=headers)
-
-    def _status_body(self, log: ScanLog) -> dict[str, Any]:
-        body = {**log.document, "cursor": str(log.cursor(Position(log.seq, 0)))}
-        if not log.ended:
-            best = sorted(log.opportunities, key=confidence_order)
-            body["partial_results"] = best[:PARTIAL_RESULTS]
-            if (rank := self._desk.rank(log.scan_id)) is not None:
-                body["rank"] = rank
-        return body
+        key = request.headers.get("idempotency-key")
+        if key is not None and not 0 < len(key) <= LONGEST_KEY:
+            raise InvalidRequest.of("Idempotency-Key", f"must have 1 to {LONGEST_KEY} characters")
+        return AckResponse(self._desk, await self._desk.register(ANYONE, JSON.decode_request(body), key))
 
     async def results(self, request: Request) -> Response:
         """Everything found, once the scan is terminal; until then its state."""
+        seconds = wait_seconds(request)
+        limit = whole_number(request, "limit", least=1, most=MOST_RESULTS, default=MOST_RESULTS)
+        offset = whole_number(request, "offset", least=0, most=MOST_RESULTS, default=0)
         log = await self._desk.find(ANYONE, request.path_params["scan_id"])
+        await self._poll.until(log, lambda: False, seconds)
         if not log.ended:
-            return json_response(self._status_body(log), status=202, headers={"retry-after": "1"})
-        folded = log.folded
-        body = {
-            "success": True,
-            "scan_id": log.scan_id,
-            "status": folded.state.status,
-            "opportunities": sorted(log.opportunities, key=confidence_order),
-            "total_opportunities": len(log.opportunities),
-            "strategy_performance": log.document["strategies"],
-            "execution_time_ms": folded.at - (folded.started_at or folded.at),
-            "last_updated": timestamp(folded.at),
-            "cursor": str(log.cursor(log.head)),
-        }
-        return json_response(body)
+            body = {**log.document, "cursor": str(log.cursor(Position(log.seq, 0)))}
+            return json_response(body, status=202, headers={"retry-after": str(POLLING_INTERVAL_SECONDS)})
+        ordered = sorted(log.opportunities, key=confidence_order)[offset : offset + limit]
+        if "application/x-ndjson" in request.headers.get("accept", ""):
+            return StreamingResponse(_lines(ordered), media_type="application/x-ndjson")
+        return json_response(_results(log, ordered))
+
+    async def cancel(self, request: Request) -> Response:
+        """Ask for the scan's end; the state says what became of that."""
+        log = await self._desk.cancel(ANYONE, request.path_params["scan_id"])
+        return json_response(log.document, status=202)
+
+    async def scans(self, request: Request) -> Response:
+        """The caller's scans, newest first."""
+        limit = whole_number(request, "limit", least=1, most=MOST_SCANS, default=20)
+        before = request.query_params.get("before")
+        logs = await self._desk.newest(ANYONE, limit, before)
+        scans = [{**log.document, "cursor": str(log.cursor(Position(log.seq, 0)))} for log in logs]
+        return json_response({"success": True, "scans": scans})
 
     async def market(self, _: Request) -> Response:
         """What is scanned."""
@@ -127,14 +134,22 @@ class HttpDoor:
         return json_response(self._catalogue())
 
 
-async def read_body(request: Request, most_bytes: int) -> bytes:
-    """The request's body.
+def _results(log: ScanLog, opportunities: list[Opportunity]) -> dict[str, Any]:
+    folded = log.folded
+    return {
+        "success": True,
+        "scan_id": log.scan_id,
+        "status": folded.state.status,
+        "opportunities": opportunities,
+        "total_opportunities": len(log.opportunities),
+        "strategy_performance": log.document["strategies"],
+        "execution_time_ms": folded.at - (folded.started_at or folded.at),
+        "last_updated": timestamp(folded.at),
+        "cursor": str(log.cursor(log.head)),
+    }
 
-    :raises TooLarge: as soon as it is over the limit
-    """
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most_bytes:
-            raise TooLarge(f"The body is over {most_bytes} bytes; the server's limit is --max-message")
-    return bytes(body)
+
+async def _lines(opportunities: list[Opportunity]) -> AsyncIterator[bytes]:
+    """One opportunity a line, some hundreds at a time, so that the first ones leave at once."""
+    for start in range(0, len(opportunities), PART_OPPORTUNITIES):
+        yield msgspec.json.Encoder().encode_lines(opportunities[start : start + PART_OPPORTUNITIES])

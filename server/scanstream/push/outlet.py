@@ -10,6 +10,8 @@ import anyio
 from starlette.types import Send
 from starlette.websockets import WebSocketDisconnect
 
+from scanstream.push.codec import Payload
+
 ABORT_EXTENSION = "scanstream.expel"
 """ASGI extension of push/transport.py: close a connection that takes no bytes."""
 
@@ -27,12 +29,12 @@ class Stalled(Exception):
 
 
 class Outlet(Protocol):
-    """Takes text messages in order."""
+    """Takes messages in order."""
 
     lock: anyio.Lock
     """Held by whoever decides what comes next until it is sent."""
 
-    async def send(self, *messages: str) -> None:
+    async def send(self, *messages: Payload) -> None:
         """Hand the messages to the transport, together and in this order. The caller holds `lock`.
 
         :raises OutletClosed: if the other side is gone
@@ -49,12 +51,13 @@ class PlainOutlet:
         self._stall_seconds = stall_seconds
         self.lock = anyio.Lock()
 
-    async def send(self, *messages: str) -> None:
+    async def send(self, *messages: Payload) -> None:
         """See `Outlet.send`."""
-        for text in messages:
+        for message in messages:
+            field = "text" if isinstance(message, str) else "bytes"
             with anyio.move_on_after(self._stall_seconds) as patience:
                 try:
-                    await self._send({"type": "websocket.send", "text": text})
+                    await self._send({"type": "websocket.send", field: message})
                 except GONE as error:
                     raise OutletClosed from error
             if patience.cancelled_caught:

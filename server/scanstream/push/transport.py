@@ -1,11 +1,13 @@
-"""What uvicorn's WebSocket transport lacks: a way to be rid of a reader that takes no bytes.
+"""What uvicorn's transports lack: a way to be rid of a reader that takes no bytes.
 
-ASGI can only send a close frame after everything that is queued before it, which such a reader never takes. Passed to
-uvicorn as its `ws` class; relies on the range of uvicorn that pyproject.toml pins (tests/push/test_transport.py).
+ASGI can only send a close frame after everything that is queued before it, which such a reader never takes. Passed
+to uvicorn as its `ws` and `http` classes; relies on the range of uvicorn that pyproject.toml pins
+(tests/push/test_transport.py).
 """
 
 import socket
 
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidState
 from websockets.http11 import Request
@@ -36,6 +38,19 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
         self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
+
+
+class HttpTransport(HttpToolsProtocol):
+    """uvicorn's own, with the same extension."""
+
+    def on_headers_complete(self) -> None:
+        """Offer the extension in the scope of the request, before the application sees it."""
+        self.scope["extensions"] = {ABORT_EXTENSION: {"expel": self.expel}}
+        super().on_headers_complete()
+
+    def expel(self, _code: int, _reason: str) -> None:
+        """Cut the connection: HTTP has no word for it."""
+        self.transport.abort()
 
 
 def listen(host: str, port: int) -> socket.socket:

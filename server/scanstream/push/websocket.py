@@ -15,21 +15,36 @@ from msgspec import UnsetType
 from starlette.websockets import WebSocket
 
 from scanstream.errors import (
+    Expired,
     InvalidJson,
     InvalidMessage,
+    Restarting,
     ScanstreamError,
     TooManySubscriptions,
 )
 from scanstream.log.cursor import START, Position, parse
 from scanstream.log.scanlog import ScanLog
-from scanstream.message import Ack, AckBody, ClientMessage, Discover, End, Ping, Pong, Subscribe
-from scanstream.model import EVENTS_PATH, Principal, ScanId
-from scanstream.push.codec import decode_message, decode_request, encode, error_message, id_of
+from scanstream.message import (
+    Ack,
+    AckBody,
+    Cancel,
+    ClientMessage,
+    Discover,
+    Done,
+    End,
+    Ping,
+    Pong,
+    ServerMessage,
+    Subscribe,
+    Unsubscribe,
+)
+from scanstream.model import Principal, ScanId
+from scanstream.push.codec import CODECS, JSON, Payload, error_message
 from scanstream.push.desk import Desk, released
+from scanstream.push.drain import Drain
 from scanstream.push.fanout import Channel, Fanout
 from scanstream.push.outlet import ABORT_EXTENSION, GONE, Outlet, OutletClosed, PlainOutlet, Stalled
 
-SUBPROTOCOL = "scanstream.v1.json"
 MOST_SUBSCRIPTIONS = 256
 MOST_MALFORMED = 10
 """Messages in a row that are none: then the other side does not speak this protocol."""
@@ -55,12 +70,18 @@ class Limits(NamedTuple):
 class Connection:
     """One WebSocket from its accept to its end."""
 
-    def __init__(self, websocket: WebSocket, principal: Principal, desk: Desk, fanout: Fanout, limits: Limits) -> None:
+    def __init__(
+        self, websocket: WebSocket, principal: Principal, desk: Desk, fanout: Fanout, drain: Drain, limits: Limits
+    ) -> None:
         self._websocket = websocket
         self._principal = principal
         self._desk = desk
         self._fanout = fanout
+        self._drain = drain
         self._limits = limits
+        offered = websocket.scope["subprotocols"]
+        self._chosen = next((codec for codec in CODECS if codec.subprotocol in offered), None)
+        self._codec = self._chosen or JSON
         self._outlet: Outlet = PlainOutlet(websocket.send, stall_seconds=limits.stall_seconds)
         self._subscriptions: dict[ScanId, Subscription] = {}
         self._ready: dict[ScanId, None] = {}
@@ -69,13 +90,13 @@ class Connection:
 
     async def serve(self) -> None:
         """Talk until one side leaves."""
-        offered = self._websocket.scope["subprotocols"]
-        await self._websocket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
+        await self._websocket.accept(subprotocol=self._chosen.subprotocol if self._chosen else None)
         try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._guarded_push, tasks)
-                await self._receive()
-                tasks.cancel_scope.cancel()
+            with self._drain.attending(self._notice):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._guarded_push, tasks)
+                    await self._receive()
+                    tasks.cancel_scope.cancel()
         finally:
             for subscription in self._subscriptions.values():
                 subscription.following.close()
@@ -85,12 +106,13 @@ class Connection:
             event = await self._websocket.receive()
             if event["type"] == "websocket.disconnect":
                 return
-            text = event.get("text")
-            if text is None:
-                await self._close(1003, "this subprotocol takes text frames only")
+            payload = event.get("text" if self._codec.text else "bytes")
+            if payload is None:
+                kind = "text" if self._codec.text else "binary"
+                await self._close(1003, f"{self._codec.subprotocol} takes {kind} frames only")
                 return
             try:
-                await self._answer(text)
+                await self._answer(payload)
             except (OutletClosed, Stalled) as gone:
                 self._leave(gone)
                 return
@@ -98,15 +120,15 @@ class Connection:
                 await self._close(1008, f"{MOST_MALFORMED} malformed messages in a row")
                 return
 
-    async def _answer(self, text: str) -> None:
+    async def _answer(self, payload: Payload) -> None:
         message: ClientMessage | None = None
         try:
-            message = decode_message(text)
+            message = self._codec.decode_message(payload)
             await self._handle(message)
             self._malformed = 0
         except ScanstreamError as error:
             self._malformed += isinstance(error, InvalidJson | InvalidMessage)
-            await self._say(encode(error_message(error, message.id if message else id_of(text))))
+            await self._say(error_message(error, message.id if message else self._codec.id_of(payload)))
 
     async def _handle(self, message: ClientMessage) -> None:
         match message:
@@ -114,19 +136,24 @@ class Connection:
                 await self._discover(message)
             case Subscribe():
                 await self._subscribe(message)
+            case Unsubscribe():
+                await self._unsubscribe(message)
+            case Cancel():
+                log = await self._desk.cancel(self._principal, message.scan_id)
+                await self._say(Done(id=message.id, scan_id=log.scan_id))
             case Ping():
-                await self._say(encode(Pong(id=message.id)))
+                await self._say(Pong(id=message.id))
 
     async def _discover(self, message: Discover) -> None:
         self._refuse_too_many()
-        request = decode_request(b"" if isinstance(message.request, UnsetType) else message.request)
+        request = self._codec.decode_request(message.request)
         ack = await self._desk.register(self._principal, request)
         with released(self._desk, ack.scan_id):
             await self._introduce(ack, message.id)
 
     async def _introduce(self, body: AckBody, message_id: str | UnsetType) -> None:
         """The ack and, unless the scan is followed here already, its first frame: handed over together."""
-        ack = encode(Ack(id=message_id, **msgspec.structs.asdict(body)))
+        ack = _ack(body, message_id)
         if body.scan_id in self._subscriptions:
             await self._say(ack)
             return
@@ -136,32 +163,23 @@ class Connection:
     async def _subscribe(self, message: Subscribe) -> None:
         log = await self._desk.find(self._principal, message.scan_id)
         position = await self._desk.place(log, parse(message.since) if message.since is not None else None)
-        old = self._subscriptions.get(log.scan_id)
-        if old is None:
+        if log.scan_id not in self._subscriptions:
             self._refuse_too_many()
-        state = log.folded.state
-        ack = Ack(
-            id=message.id,
-            success=True,
-            scan_id=log.scan_id,
-            status=state.status,
-            cursor=str(log.cursor(position)),
-            message=state.message,
-            poll_url=state.poll_url,
-            results_url=state.results_url,
-            events_url=EVENTS_PATH + log.scan_id,
-            polling_interval_seconds=1,
-            estimated_completion_seconds=state.estimated_time_remaining_seconds or 0.0,
-            filters=state.filters,
-        )
-        await self._start(Subscription(log, position), encode(ack))
+        await self._start(Subscription(log, position), _ack(self._desk.acknowledge(log, position), message.id))
+
+    async def _unsubscribe(self, message: Unsubscribe) -> None:
+        """After the ack no frame of the scan follows; of one that is not followed it never would have."""
+        log = await self._desk.find(self._principal, message.scan_id)
+        async with self._outlet.lock:
+            self._drop(log.scan_id)
+            await self._outlet.send(self._codec.encode(Done(id=message.id, scan_id=log.scan_id)))
 
     def _refuse_too_many(self) -> None:
         most = self._limits.subscriptions
         if len(self._subscriptions) >= most:
             raise TooManySubscriptions(f"This connection follows {most} scans already; open another")
 
-    async def _start(self, subscription: Subscription, ack: str) -> None:
+    async def _start(self, subscription: Subscription, ack: Ack) -> None:
         """Follow from now on, in place of an older subscription to the same scan."""
         scan_id = subscription.log.scan_id
         async with self._outlet.lock:
@@ -170,9 +188,9 @@ class Connection:
             subscription.channel = subscription.following.enter_context(self._fanout.following(scan_id, wake))
             self._subscriptions[scan_id] = subscription
             if subscription.log.news(subscription.position):
-                await self._frame(subscription, ack)
+                await self._frame(subscription, self._codec.encode(ack))
             else:
-                await self._outlet.send(ack)
+                await self._outlet.send(self._codec.encode(ack))
         if subscription.log.ended or subscription.log.news(subscription.position):
             self._wake(scan_id)
 
@@ -185,6 +203,10 @@ class Connection:
         self._ready[scan_id] = None
         self._woken.set()
 
+    def _notice(self) -> None:
+        """The server is about to restart."""
+        self._woken.set()
+
     async def _guarded_push(self, tasks: TaskGroup) -> None:
         try:
             await self._push()
@@ -194,6 +216,10 @@ class Connection:
 
     async def _push(self) -> None:
         while True:
+            if self._drain.begun:
+                await self._say(error_message(Restarting("The server restarts; come back", retry_after=1)))
+                await self._close(1012, "restart; reconnect with your cursors")
+                raise OutletClosed
             while self._ready:
                 scan_id = next(iter(self._ready))
                 del self._ready[scan_id]
@@ -207,7 +233,11 @@ class Connection:
     async def _advance(self, subscription: Subscription) -> None:
         """One frame; at the end of a terminal scan `end`."""
         log = subscription.log
-        if log.news(subscription.position):
+        if log.expired:
+            self._drop(log.scan_id)
+            expired = Expired("This scan has expired. Please initiate a new scan.", scan_id=log.scan_id)
+            await self._outlet.send(self._codec.encode(error_message(expired)))
+        elif log.news(subscription.position):
             await self._frame(subscription)
             if log.ended or log.news(subscription.position):
                 self._wake(log.scan_id)
@@ -216,17 +246,17 @@ class Connection:
                 scan_id=log.scan_id, cursor=str(log.cursor(subscription.position)), status=log.folded.state.status
             )
             self._drop(log.scan_id)
-            await self._outlet.send(encode(end))
+            await self._outlet.send(self._codec.encode(end))
 
-    async def _frame(self, subscription: Subscription, *before: str) -> None:
+    async def _frame(self, subscription: Subscription, *before: Payload) -> None:
         """Send the next frame; the position moves only once the transport has it."""
-        text, position = subscription.channel.frame(subscription.log, subscription.position)
-        await self._outlet.send(*before, text)
+        frame, position = subscription.channel.frame(subscription.log, subscription.position, self._codec)
+        await self._outlet.send(*before, frame)
         subscription.position = position
 
-    async def _say(self, text: str) -> None:
+    async def _say(self, message: ServerMessage) -> None:
         async with self._outlet.lock:
-            await self._outlet.send(text)
+            await self._outlet.send(self._codec.encode(message))
 
     async def _close(self, code: int, reason: str) -> None:
         async with self._outlet.lock:
@@ -237,3 +267,7 @@ class Connection:
         extension = self._websocket.scope["extensions"].get(ABORT_EXTENSION)
         if isinstance(gone, Stalled) and extension is not None:
             extension["expel"](1013, "no byte taken; reconnect with your cursors")
+
+
+def _ack(body: AckBody, message_id: str | UnsetType) -> Ack:
+    return Ack(id=message_id, **msgspec.structs.asdict(body))

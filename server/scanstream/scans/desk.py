@@ -5,28 +5,41 @@ then does the desk's own task append `Queued`, the permission to start.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple
 
 import anyio
 from anyio.abc import TaskGroup
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
-from scanstream.errors import Expired, NotFound, TooManyScans
+from scanstream.errors import Expired, InvalidRequest, NotFound, TooManyScans
 from scanstream.log.cursor import START, Cursor, Position
-from scanstream.log.entry import Queued, Registered
+from scanstream.log.entry import CancelRequested, Queued, Registered
 from scanstream.log.hub import Hub
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
 from scanstream.message import AckBody
-from scanstream.model import EVENTS_PATH, DiscoverRequest, Milliseconds, Principal, ScanId
+from scanstream.model import EVENTS_PATH, DiscoverRequest, Principal, ScanId
 from scanstream.panel import Panel
 from scanstream.scans import selection
 from scanstream.scans.appending import append, now
 from scanstream.scans.identity import is_genuine, new_scan_id
 from scanstream.strategies.strategy import Strategy
 
+LATEST = "latest"
+"""In place of a scan's id: the caller's newest one."""
 POLLING_INTERVAL_SECONDS = 1
 ESTIMATE_UNTIL_MEASURED_SECONDS = 5.0
 """What an ack says of the time that a scan takes, before any scan of this server's has ended."""
+
+
+class Limits(NamedTuple):
+    """What the desk grants; times in seconds."""
+
+    budget: float
+    retention: float
+    fresh: float
+    max_scans: int
 
 
 class ScanDesk:
@@ -39,52 +52,53 @@ class ScanDesk:
         panel: Callable[[], Panel],
         strategies: Mapping[str, Strategy],
         rank: Callable[[ScanId], int | None],
-        *,
-        retention: Milliseconds,
-        fresh: Milliseconds,
-        max_scans: int,
+        limits: Limits,
     ) -> None:
         self._store = store
         self._hub = hub
         self._panel = panel
         self._strategies = strategies
         self.rank = rank
-        self._retention = retention
-        self._fresh = fresh
-        self._max_scans = max_scans
+        self._limits = limits
         self._released: dict[ScanId, None] = {}
         self._arrived = anyio.Event()
         self._pace = ESTIMATE_UNTIL_MEASURED_SECONDS
 
-    async def register(self, principal: Principal, request: DiscoverRequest) -> AckBody:
+    async def register(self, principal: Principal, request: DiscoverRequest, key: str | None = None) -> AckBody:
         """Register a scan durably, or find the one that already answers the same request.
 
         Cancellation waits until it is known which: nobody is left with a scan that was registered and never started.
 
-        :raises InvalidRequest: naming the fields
+        :param key: the caller's idempotency key: the same key is the same scan, and never another one
+        :raises InvalidRequest: naming the fields, or for a key that was used with another request
         :raises TooManyScans: if as many are under way as may be
         :raises StoreUnavailable: if it could not be made durable; then nothing happened
         """
         panel = self._panel()
         request = selection.canonical(request, panel, self._strategies)
-        if len(self._hub.live()) >= self._max_scans:
-            raise TooManyScans(f"{self._max_scans} scans are under way; try again later", retry_after=5)
-        scan = self._registration(principal, request, panel)
+        if self._hub.unfinished() >= self._limits.max_scans:
+            raise TooManyScans(f"{self._limits.max_scans} scans are under way; try again later", retry_after=5)
+        scan = self._registration(principal, request, panel, key)
         with anyio.CancelScope(shield=True):
-            log = await self._settle_on(scan)
+            log = await self._settle_on(scan, keyed=key is not None)
         if log.scan_id == scan.scan_id:
-            return self._ack(log, status="initiated", message="Scan registered")
+            return self.acknowledge(log, START, "Scan registered", status="initiated")
+        if key is not None:
+            return self.acknowledge(log, START, "This key's scan")
         if log.ended:
-            return self._ack(log, status=log.folded.state.status, message="A fresh scan answers this", reused="fresh")
-        return self._ack(log, status="scanning", message="The same scan is under way", reused="running")
+            return self.acknowledge(log, START, "A fresh scan answers this", reused="fresh")
+        return self.acknowledge(log, START, "The same scan is under way", reused="running")
 
-    def _registration(self, principal: Principal, request: DiscoverRequest, panel: Panel) -> Registered:
+    def _registration(
+        self, principal: Principal, request: DiscoverRequest, panel: Panel, key: str | None
+    ) -> Registered:
         at = now()
+        slot = selection.slot_of(principal, panel, request) if key is None else selection.key_slot(principal, key)
         return Registered(
             at=at,
             scan_id=new_scan_id(self._store.key, principal, at),
             principal=principal,
-            slot=selection.slot_of(principal, panel, request),
+            slot=slot,
             market=panel.market,
             digest=panel.digest,
             request=request,
@@ -92,10 +106,11 @@ class ScanDesk:
             budgets={
                 strategy.id: strategy.budget_seconds for strategy in selection.strategies_of(request, self._strategies)
             },
-            retention=self._retention,
+            budget=self._limits.budget,
+            retention=round(self._limits.retention * 1000),
         )
 
-    async def _settle_on(self, scan: Registered) -> ScanLog:
+    async def _settle_on(self, scan: Registered, *, keyed: bool) -> ScanLog:
         """The log that answers this registration: compare and set on the slot until one side has won."""
         replaces: ScanId | None = None
         while True:
@@ -103,6 +118,9 @@ class ScanDesk:
             if winner == scan.scan_id:
                 return await self._hub.until_known(winner)
             holder = await self._hub.fetch(winner)
+            if holder is not None and keyed:
+                _require_same(holder.folded.registered.request, scan.request)
+                return holder
             if holder is not None and not scan.request.force_refresh and self._answers(holder):
                 return holder
             replaces = winner
@@ -113,24 +131,53 @@ class ScanDesk:
         if not log.ended:
             return state.phase != "cancelling"
         whole = all(strategy.status == "complete" for strategy in state.strategies.values())
-        return state.status == "complete" and whole and now() - log.folded.at < self._fresh
+        return state.status == "complete" and whole and now() - log.folded.at < self._limits.fresh * 1000
 
-    def _ack(self, log: ScanLog, *, status: str, message: str, reused: str | None = None) -> AckBody:
+    def acknowledge(
+        self,
+        log: ScanLog,
+        position: Position,
+        message: str | None = None,
+        *,
+        status: str | None = None,
+        reused: Literal["running", "fresh"] | UnsetType = UNSET,
+    ) -> AckBody:
+        """The ack of a scan as of now, for a reader that goes on from `position`."""
         state = log.folded.state
+        left = state.estimated_time_remaining_seconds
         return AckBody(
             success=True,
             scan_id=log.scan_id,
-            status=status,
-            cursor=str(log.cursor(START)),
-            message=message,
+            status=status or state.status,
+            cursor=str(log.cursor(position)),
+            message=message or state.message,
             poll_url=state.poll_url,
             results_url=state.results_url,
             events_url=EVENTS_PATH + log.scan_id,
             polling_interval_seconds=POLLING_INTERVAL_SECONDS,
-            estimated_completion_seconds=0.0 if log.ended else self._pace,
+            estimated_completion_seconds=self._pace if isinstance(left, UnsetType) else left,
             filters=state.filters,
-            reused=reused or UNSET,  # type: ignore[arg-type]  # the two words of the protocol, from `register`
+            reused=reused,
         )
+
+    async def cancel(self, principal: Principal, scan_id: str) -> ScanLog:
+        """Ask for the end of a scan. The log's order decides: after its last outcome this changes nothing.
+
+        :raises NotFound: if it never was, or is not theirs
+        :raises Expired: if it was, and is gone
+        """
+        log = await self.find(principal, scan_id)
+        if not log.ended:
+            await self._store.append(log.scan_id, CancelRequested(at=now()))
+            await self._hub.until(log.scan_id, lambda log: log.ended or log.folded.state.phase == "cancelling")
+        return log
+
+    async def newest(self, principal: Principal, limit: int, before: str | None = None) -> list[ScanLog]:
+        """The principal's scans, newest first; those older than `before` where it is given."""
+        older_than = None if before is None else (await self.find(principal, before)).scan_id
+        ids = await self._store.newest(principal, limit, older_than)
+        logs = [await self._hub.fetch(scan_id) for scan_id in ids]
+        return [log for log in logs if log is not None]
 
     def release(self, scan_id: ScanId) -> None:
         """The ack is with the transport, or its client is gone: let the scan start. More than once is once."""
@@ -172,6 +219,10 @@ class ScanDesk:
         :raises NotFound: if it never was, or is not theirs
         :raises Expired: if it was, and is gone
         """
+        if scan_id == LATEST:
+            if latest := await self.newest(principal, 1):
+                return latest[0]
+            raise NotFound("No scan found. Please initiate a new scan.", scan_id=scan_id)
         if not is_genuine(self._store.key, principal, scan_id):
             raise NotFound("No scan found. Please initiate a new scan.", scan_id=scan_id)
         genuine = ScanId(scan_id)
@@ -182,3 +233,8 @@ class ScanDesk:
         if log is None:
             raise Expired("This scan has expired. Please initiate a new scan.", scan_id=scan_id)
         return log
+
+
+def _require_same(first: DiscoverRequest, again: DiscoverRequest) -> None:
+    if replace(first, force_refresh=None) != replace(again, force_refresh=None):
+        raise InvalidRequest.of("Idempotency-Key", "this key was used with another request")

@@ -2,18 +2,19 @@
 
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import anyio
 from anyio import to_thread
 
 from scanstream.errors import MarketError
 from scanstream.jobs import Jobs, Shard
-from scanstream.log.entry import AnyEntry, Cut, Planned, Registered, ScanFailed, ShardFailed
+from scanstream.log.entry import AnyEntry, Cancelled, Cut, Planned, Registered, ScanFailed, ShardFailed
 from scanstream.log.fold import Folded
 from scanstream.log.hub import Hub
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
-from scanstream.model import ScanId
+from scanstream.model import Milliseconds, ScanId
 from scanstream.panel import Panel
 from scanstream.scans.appending import append, now
 from scanstream.scans.selection import symbols_of
@@ -76,17 +77,31 @@ class Planner:
     async def _conduct(self, scan_id: ScanId) -> None:
         try:
             log = self._hub.get(scan_id)
-            if log is not None and not log.ended:
-                if log.folded.tallies is None:
-                    entries = await to_thread.run_sync(self._plan, log.folded.registered)
-                    await append(self._store, scan_id, *entries)
-                await self._hub.until(scan_id, lambda log: log.ended or log.folded.tallies is not None)
-                await self._jobs.put(missing(log.folded))
-                await self._hub.until(scan_id, lambda log: log.ended)
+            if log is None or log.ended:
+                return
+            if log.folded.tallies is None:
+                entries = await to_thread.run_sync(self._plan, log.folded.registered)
+                await append(self._store, scan_id, *entries)
+            await self._hub.until(scan_id, lambda log: log.ended or log.folded.tallies is not None)
+            await self._jobs.put(missing(log.folded))
+            await self._attend(log)
         finally:
-            await self._jobs.drop(scan_id)
+            with anyio.CancelScope(shield=True):
+                await self._jobs.drop(scan_id)
             self._running.discard(scan_id)
             self._places.release()
+
+    async def _attend(self, log: ScanLog) -> None:
+        """See a running scan to its end: cancel it where that was asked for, end what is over its budget."""
+        since = now()
+        while not log.ended:
+            if log.folded.state.phase == "cancelling":
+                await append(self._store, log.scan_id, Cancelled(at=now()))
+            elif late := overdue(log.folded, since, now()):
+                await append(self._store, log.scan_id, *late)
+            patience = max(0, next_deadline(log.folded, since) - now()) / 1000
+            with anyio.move_on_after(patience):
+                await self._hub.until(log.scan_id, partial(_changed_since, log.changed))
 
     def _plan(self, scan: Registered) -> list[AnyEntry]:
         try:
@@ -122,6 +137,41 @@ def plan(scan: Registered, panel: Panel, strategies: dict[str, Strategy]) -> lis
         detail = f"The plan has {total} shards, and at most {MOST_SHARDS} are run; select fewer symbols or strategies"
         return [ScanFailed(at=now(), code="plan_too_large", detail=detail)]
     return [Planned(at=now(), cuts=cuts), *failures]
+
+
+def _changed_since(seq: int, log: ScanLog) -> bool:
+    return log.changed > seq
+
+
+def next_deadline(folded: Folded, since: Milliseconds) -> Milliseconds:
+    """When the next budget of a running scan runs out. Time before `since`, when nobody ran it, does not count."""
+    scan = folded.registered
+    begun = max(since, folded.started_at)
+    deadlines = [begun + round(scan.budget * 1000)]
+    for strategy_id, tally in (folded.tallies or {}).items():
+        if tally.started_at is not None and tally.completed < tally.total:
+            deadlines.append(max(since, tally.started_at) + round(scan.budgets[strategy_id] * 1000))
+    return min(deadlines)
+
+
+def overdue(folded: Folded, since: Milliseconds, at: Milliseconds) -> list[AnyEntry]:
+    """The outcome of every missing shard whose strategy, or scan, is over its budget."""
+    scan = folded.registered
+    whole_scan = at >= max(since, folded.started_at) + round(scan.budget * 1000)
+    late: list[AnyEntry] = []
+    for strategy_id, tally in (folded.tallies or {}).items():
+        budget = scan.budgets[strategy_id]
+        strategy = tally.started_at is not None and at >= max(since, tally.started_at) + round(budget * 1000)
+        if whole_scan or strategy:
+            detail = f"The scan is over its budget of {scan.budget:g} s" if whole_scan else ""
+            detail = detail or f"The strategy is over its budget of {budget:g} s"
+            late += [
+                ShardFailed(
+                    at=at, strategy_id=strategy_id, shard=shard, reason="timed_out", code="timed_out", detail=detail
+                )
+                for shard in tally.missing()
+            ]
+    return late
 
 
 def missing(folded: Folded) -> Iterable[Shard]:

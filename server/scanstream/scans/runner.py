@@ -38,7 +38,7 @@ class Runner:
         self._panels = panels
         self._free = anyio.Semaphore(workers)
         self._processes = anyio.CapacityLimiter(workers)
-        self._scopes: dict[ScanId, set[anyio.CancelScope]] = {}
+        self._scopes: dict[ScanId, dict[tuple[str, int], anyio.CancelScope]] = {}
 
     async def run(self) -> None:
         """Run shards as long as there are leases."""
@@ -50,58 +50,72 @@ class Runner:
                     shards.start_soon(self._work, await anext(leases))
 
     def _notice(self, log: ScanLog) -> None:
-        """A scan that has ended needs no more of what is still running for it."""
-        if log.ended:
-            for scope in self._scopes.get(log.scan_id, ()):
+        """Stop what is still running and not wanted any more."""
+        for (strategy_id, number), scope in self._scopes.get(log.scan_id, {}).items():
+            if not log.folded.wants(strategy_id, number):
                 scope.cancel()
 
     async def _work(self, lease: Lease) -> None:
-        scan_id = lease.shard.scan_id
-        scope = anyio.CancelScope()
-        scopes = self._scopes.setdefault(scan_id, set())
-        scopes.add(scope)
+        shard = lease.shard
+        scopes = self._scopes.setdefault(shard.scan_id, {})
+        scope = scopes[shard.strategy_id, shard.number] = anyio.CancelScope()
+        again = False
         try:
-            with scope:
-                await self._attempt(lease)
+            log = self._hub.get(shard.scan_id)
+            if log is None or log.folded.wants(shard.strategy_id, shard.number):
+                with scope:
+                    again = not await self._attempt(lease)
         finally:
-            scopes.discard(scope)
+            del scopes[shard.strategy_id, shard.number]
             if not scopes:
-                self._scopes.pop(scan_id, None)
+                self._scopes.pop(shard.scan_id, None)
             self._free.release()
+        if again:
+            await lease.give_back()
 
-    async def _attempt(self, lease: Lease) -> None:
+    async def _attempt(self, lease: Lease) -> bool:
+        """Run the shard; whether the log has its outcome now."""
         shard = lease.shard
         async with anyio.create_task_group() as noting:
             started = ShardStarted(at=now(), strategy_id=shard.strategy_id, shard=shard.number)
             noting.start_soon(append, self._store, shard.scan_id, started)
             entries = await self._outcome(lease)
-        if entries:
-            await append(self._store, shard.scan_id, *entries)
-            await lease.done()
+        if not entries:
+            return False
+        await append(self._store, shard.scan_id, *entries)
+        await lease.done()
+        return True
 
     async def _outcome(self, lease: Lease) -> list[AnyEntry]:
         """The entries that say how it came out; none if another attempt will."""
         shard = lease.shard
         try:
+            await self._ready_process()
             with anyio.move_on_after(shard.budget_seconds) as budget:
                 encoded = await to_process.run_sync(
                     worker.run,
                     msgspec.msgpack.encode(shard),
                     str(self._panels),
-                    os.getpid(),
                     cancellable=True,
                     limiter=self._processes,
                 )
         except BrokenWorkerProcess:
             logger.warning("%s: a worker died on %s/%d", shard.scan_id, shard.strategy_id, shard.number)
             if lease.attempt < MOST_ATTEMPTS:
-                await lease.give_back()
                 return []
             return [_failed(shard, "worker_died", f"its worker process died {lease.attempt} times")]
         if budget.cancelled_caught:
             detail = f"it took longer than its budget of {shard.budget_seconds:g} s"
             return [_failed(shard, "timed_out", detail, timed_out=True)]
         return _entries(shard, msgspec.msgpack.decode(encoded, type=worker.Outcome))
+
+    async def _ready_process(self) -> None:
+        """See that an idle worker process is there, and prepared.
+
+        Shielded: a call that is cancelled while anyio waits for a new process to come up leaves that process behind.
+        """
+        with anyio.CancelScope(shield=True):
+            await to_process.run_sync(worker.prepare, os.getpid(), limiter=self._processes)
 
 
 def _entries(shard: Shard, outcome: worker.Outcome) -> list[AnyEntry]:

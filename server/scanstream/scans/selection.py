@@ -83,6 +83,11 @@ def slot_of(principal: Principal, panel: Panel, request: DiscoverRequest) -> str
     return hashlib.blake2s(key, digest_size=16).hexdigest()
 
 
+def key_slot(principal: Principal, key: str) -> str:
+    """The slot of an idempotency key: a scan registered with one never meets another."""
+    return "key-" + hashlib.blake2s(f"{principal}\n{key}".encode(), digest_size=16).hexdigest()
+
+
 def _listed(value: list[str] | str | None) -> list[str] | None:
     if value is None:
         return None

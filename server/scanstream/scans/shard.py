@@ -64,9 +64,8 @@ def prepare(parent: int) -> None:
     gc.freeze()
 
 
-def run(encoded: bytes, panels: str, parent: int) -> bytes:
+def run(encoded: bytes, panels: str) -> bytes:
     """Run one encoded `Shard` on the panel below `panels`; an encoded `Outcome`, whatever the strategy does."""
-    prepare(parent)
     shard = msgspec.msgpack.decode(encoded, type=Shard)
     started = time.perf_counter()
     try:

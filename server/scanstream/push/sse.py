@@ -1,0 +1,102 @@
+"""The SSE door: one scan as an `EventSource` reads it (WHATWG HTML, section 9.2), resumed by `Last-Event-ID`."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from scanstream.log.cursor import Position, parse
+from scanstream.log.scanlog import ScanLog
+from scanstream.message import End
+from scanstream.model import ANYONE
+from scanstream.push.codec import JSON
+from scanstream.push.desk import Desk
+from scanstream.push.drain import Drain
+from scanstream.push.fanout import Fanout
+from scanstream.push.outlet import ABORT_EXTENSION
+
+HEARTBEAT_SECONDS = 15.0
+"""A comment this often keeps proxies from taking the silence for the end."""
+RECONNECT_MS = 1000
+
+
+class EventsDoor:
+    """`GET /opportunities/events/{scan_id}`."""
+
+    def __init__(self, desk: Desk, fanout: Fanout, drain: Drain, *, stall_seconds: float) -> None:
+        self._desk = desk
+        self._fanout = fanout
+        self._drain = drain
+        self._stall_seconds = stall_seconds
+
+    async def events(self, request: Request) -> Response:
+        """Frames as events; 204 where nothing is left of a terminal scan, which makes an EventSource stop."""
+        log = await self._desk.find(ANYONE, request.path_params["scan_id"])
+        since = request.headers.get("last-event-id") or request.query_params.get("since")
+        position = await self._desk.place(log, parse(since) if since else None)
+        if log.ended and not log.news(position):
+            return Response(status_code=204)
+        return EventStream(self._frames(log, position), stall_seconds=self._stall_seconds)
+
+    async def _frames(self, log: ScanLog, position: Position) -> AsyncIterator[str]:
+        yield f"retry: {RECONNECT_MS}\n\n"
+        with self._fanout.reading(log.scan_id) as reader, self._drain.attending(reader.wake):
+            while not self._drain.begun and not log.expired:
+                if log.news(position):
+                    payload, position = reader.channel.frame(log, position, JSON)
+                    yield event(log, position, str(payload))
+                elif log.ended:
+                    end = End(scan_id=log.scan_id, cursor=str(log.cursor(position)), status=log.folded.state.status)
+                    yield event(log, position, str(JSON.encode(end)))
+                    return
+                elif not await reader.woken(HEARTBEAT_SECONDS):
+                    yield ": still here\n\n"
+
+
+def event(log: ScanLog, position: Position, data: str) -> str:
+    """One event; its name is the message's type, its id the cursor after it."""
+    name = data[len('{"type":"') : data.index('"', len('{"type":"'))]
+    return f"event: {name}\nid: {log.cursor(position)}\ndata: {data}\n\n"
+
+
+class EventStream(Response):
+    """A stream of events that ends when the reader leaves, or takes no byte for too long."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, events: AsyncIterator[str], *, stall_seconds: float) -> None:
+        super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
+        del self.headers["content-length"]
+        self._events = events
+        self._stall_seconds = stall_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send events until they end, while listening for the reader's leaving."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._until_gone, receive, tasks.cancel_scope)
+            await self._stream(scope, send)
+            tasks.cancel_scope.cancel()
+
+    async def _until_gone(self, receive: Receive, scope: anyio.CancelScope) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        scope.cancel()
+
+    async def _stream(self, scope: Scope, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        async for text in self._events:
+            with anyio.move_on_after(self._stall_seconds) as patience:
+                await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
+            if patience.cancelled_caught:
+                _expel(scope)
+                return
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _expel(scope: Scope) -> None:
+    extension: dict[str, Any] | None = scope.get("extensions", {}).get(ABORT_EXTENSION)
+    if extension is not None:
+        extension["expel"](1013, "no byte taken; reconnect with Last-Event-ID")

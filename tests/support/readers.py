@@ -1,0 +1,216 @@
+"""One reader a transport, all with the same face: the contract suite reads a scan through each of them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, ClassVar
+
+import anyio
+import httpx
+import msgspec
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+from websockets.typing import Subprotocol
+
+from scanstream.client.mirror import Mirror
+
+ENVELOPE = {"cursor", "opportunities", "offset", "more", "skipped", "partial_results", "rank"}
+
+
+class Dropped(Exception):
+    """The transport has ended, and the scan has not: come back with the cursor."""
+
+
+class Reader(ABC):
+    """Follows one scan over one transport into a mirror. Cut it any time; the next one goes on from its cursor."""
+
+    name: ClassVar[str]
+
+    def __init__(self, url: str, scan_id: str, mirror: Mirror) -> None:
+        self.url = url
+        self.scan_id = scan_id
+        self.mirror = mirror
+        self.frames: list[dict[str, Any]] = []
+        """What came, as messages of the protocol."""
+        self.stack = AsyncExitStack()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str, scan_id: str, mirror: Mirror | None = None) -> AsyncIterator["Reader"]:
+        """A reader from the mirror's cursor on."""
+        reader = cls(url, scan_id, Mirror() if mirror is None else mirror)
+        async with reader.stack:
+            await reader.connect()
+            yield reader
+
+    @abstractmethod
+    async def connect(self) -> None:
+        """Open the transport."""
+
+    @abstractmethod
+    async def step(self) -> None:
+        """Take the next thing that comes.
+
+        :raises Dropped: if nothing will
+        """
+
+    def take(self, message: dict[str, Any]) -> None:
+        """A frame or the end."""
+        self.frames.append(message)
+        self.mirror.apply(message)
+
+    async def until(self, holds: Callable[[Mirror], bool]) -> None:
+        """Read until the mirror is as it should be."""
+        while not holds(self.mirror):
+            await self.step()
+
+    async def until_end(self) -> None:
+        """Read until the server has said that nothing more will come."""
+        await self.until(lambda mirror: mirror.ended)
+
+
+class SocketReader(Reader):
+    """WebSocket, JSON."""
+
+    name = "websocket-json"
+    subprotocol = "scanstream.v1.json"
+    format: Any = msgspec.json
+
+    async def connect(self) -> None:
+        """Connect and subscribe."""
+        address = "ws" + self.url.removeprefix("http") + "/ws"
+        options: dict[str, Any] = {"max_size": None, "compression": None, "max_queue": 1, "close_timeout": 0.2}
+        socket = connect(address, subprotocols=[Subprotocol(self.subprotocol)], **options)
+        self.socket: ClientConnection = await self.stack.enter_async_context(socket)
+        assert self.socket.subprotocol == self.subprotocol
+        await self.send({"type": "subscribe", "id": "s", "scan_id": self.scan_id, "since": self.mirror.cursor})
+        ack = await self.receive()
+        assert (ack["type"], ack["id"], ack["scan_id"]) == ("ack", "s", self.scan_id), ack
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """One message."""
+        encoded = self.format.encode(message)
+        await self.socket.send(encoded.decode() if self.format is msgspec.json else encoded)
+
+    async def receive(self) -> dict[str, Any]:
+        """One message."""
+        payload = await self.socket.recv()
+        assert isinstance(payload, str) == (self.format is msgspec.json)
+        message: dict[str, Any] = self.format.decode(payload)
+        return message
+
+    async def step(self) -> None:
+        """See `Reader.step`."""
+        try:
+            message = await self.receive()
+        except ConnectionClosed as closed:
+            if self.socket.close_code != 1012:
+                raise
+            raise Dropped from closed
+        if message["type"] == "error":
+            assert (message["code"], message["retry_after"]) == ("restarting", 1)
+        else:
+            self.take(message)
+
+
+class MessagePackReader(SocketReader):
+    """WebSocket, MessagePack."""
+
+    name = "websocket-msgpack"
+    subprotocol = "scanstream.v1.msgpack"
+    format = msgspec.msgpack
+
+
+class EventsReader(Reader):
+    """Server-sent events."""
+
+    name = "sse"
+
+    async def connect(self) -> None:
+        """Open the stream, with `Last-Event-ID` where there is one."""
+        headers = {"last-event-id": self.mirror.cursor} if self.mirror.cursor else {}
+        client = await self.stack.enter_async_context(httpx.AsyncClient(timeout=30))
+        stream = client.stream("GET", f"{self.url}/opportunities/events/{self.scan_id}", headers=headers)
+        response = await self.stack.enter_async_context(stream)
+        if response.status_code == 204:
+            self.mirror.ended = True
+            self.lines: AsyncIterator[str] = aiter_none()
+            return
+        assert response.status_code == 200
+        assert response.headers["content-type"].startswith("text/event-stream")
+        self.lines = response.aiter_lines()
+
+    async def step(self) -> None:
+        """One event: its name, id and data agree."""
+        fields: dict[str, str] = {}
+        try:
+            async for line in self.lines:
+                if line:
+                    name, _, value = line.partition(": ")
+                    fields[name] = value
+                elif "data" in fields:
+                    message = msgspec.json.decode(fields["data"])
+                    assert (fields["event"], fields["id"]) == (message["type"], message["cursor"])
+                    self.take(message)
+                    return
+        except httpx.TransportError as error:
+            raise Dropped from error
+        raise Dropped
+
+
+async def aiter_none() -> AsyncIterator[str]:
+    """No lines."""
+    lines: tuple[str, ...] = ()
+    for line in lines:
+        yield line
+
+
+class PollReader(Reader):
+    """Plain polling with `since`, a pause between two requests."""
+
+    name = "poll"
+    query = ""
+    pause = 0.005
+
+    async def connect(self) -> None:
+        """A client that keeps its connection."""
+        self.client = await self.stack.enter_async_context(httpx.AsyncClient(timeout=70))
+
+    async def step(self) -> None:
+        """One request, as the message that a stream would have sent."""
+        since = self.mirror.cursor or "none"
+        address = f"{self.url}/opportunities/status/{self.scan_id}?since={since}{self.query}"
+        try:
+            response = await self.client.get(address)
+        except httpx.TransportError as error:
+            raise Dropped from error
+        assert response.status_code == 200, response.text
+        assert "etag" not in response.headers
+        body = msgspec.json.decode(response.content)
+        state = {name: value for name, value in body.items() if name not in ENVELOPE}
+        news = {name: body[name] for name in ("cursor", "opportunities", "offset")}
+        more = {"more": True} if body.get("more") else {}
+        if body["offset"] == 0 and not self._continues(since, body):
+            self.take({"type": "snapshot", "state": state, **news, **more})
+        else:
+            self.take({"type": "update", "patch": state, **news, **more})
+        if state["status"] != "scanning" and not more:
+            self.take({"type": "end", "cursor": body["cursor"], "status": state["status"]})
+        elif not more and self.pause:
+            await anyio.sleep(self.pause)
+
+    def _continues(self, since: str, body: dict[str, Any]) -> bool:
+        """Whether the answer goes on from `since`: nothing held yet, and the same epoch."""
+        same_epoch = since.partition("-")[0] == body["cursor"].partition("-")[0]
+        return same_epoch and not self.mirror.opportunities
+
+
+class LongPollReader(PollReader):
+    """Long polling: the server answers when there is something new."""
+
+    name = "long-poll"
+    query = "&wait=30"
+    pause = 0
+
+
+READERS: list[type[Reader]] = [SocketReader, MessagePackReader, EventsReader, LongPollReader, PollReader]
