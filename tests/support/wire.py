@@ -1,5 +1,6 @@
 """Raw HTTP and WebSocket against a server on a real socket, one new connection a call."""
 
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
@@ -115,6 +116,16 @@ async def websocket(url: str, **options: Any) -> AsyncIterator[Socket]:
     }
     async with connect("ws" + url.removeprefix("http") + "/ws", **settings) as connection:
         yield Socket(connection)
+
+
+def deaf(url: str) -> dict[str, Any]:
+    """Options of a client whose own buffers hold next to nothing, and which sends no pings."""
+    address = urlsplit(url)
+    small = socket.socket()
+    small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    small.connect((address.hostname, address.port))
+    small.setblocking(False)
+    return {"sock": small, "max_queue": 1, "ping_interval": None}
 
 
 async def until_terminal(url: str, scan_id: str) -> dict[str, Any]:

@@ -1,8 +1,5 @@
 """A reader that takes no byte: its frames grow sparser, and past `--stall` it is closed; the others do not notice."""
 
-import socket
-from typing import Any
-
 import anyio
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -10,7 +7,7 @@ from websockets.exceptions import ConnectionClosed
 from conftest import Serve
 from scanstream.client.mirror import Mirror
 from support.script import scripting
-from support.wire import Socket, status, websocket
+from support.wire import Socket, deaf, status, websocket
 
 pytestmark = pytest.mark.anyio
 
@@ -18,25 +15,9 @@ LARGE = 3000
 """Opportunities: some 2 MB of frames, more than all buffers between two sockets hold."""
 
 
-def deaf() -> dict[str, Any]:
-    """Options of a client whose own buffers hold little, and that answers no ping while it does not read."""
-    small = socket.socket()
-    small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    return {"sock": small, "max_queue": 1, "ping_interval": None}
-
-
-async def connect_deaf(url: str) -> dict[str, Any]:
-    """The options, with the socket connected."""
-    options = deaf()
-    host, _, port = url.removeprefix("http://").partition(":")
-    options["sock"].connect((host, int(port)))
-    options["sock"].setblocking(False)
-    return options
-
-
 async def test_a_reader_that_takes_nothing_is_closed_and_can_resume(serve: Serve) -> None:
     async with serve(stall=0.5, workers=1) as url, scripting() as script:
-        async with websocket(url, **await connect_deaf(url)) as slow, websocket(url) as quick:
+        async with websocket(url, **deaf(url)) as slow, websocket(url) as quick:
             await slow.send(type="discover", request=script.request(shards=1))
             ack = await slow.receive()
             mirror = Mirror()
