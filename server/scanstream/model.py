@@ -5,7 +5,7 @@ absent (`UNSET`), never null; see docs/protocol.md, section 2.
 """
 
 import math
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, NewType, TypeAlias
 
 import msgspec
@@ -39,10 +39,13 @@ STATUS_PATH = "/opportunities/status/"
 RESULTS_PATH = "/opportunities/results/"
 EVENTS_PATH = "/opportunities/events/"
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 def timestamp(at: Milliseconds) -> str:
     """RFC 3339 in UTC with exactly three decimals: `2026-11-23T14:00:00.000Z`."""
-    return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    moment = _EPOCH + timedelta(milliseconds=at)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class DiscoverRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):

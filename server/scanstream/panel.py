@@ -118,9 +118,9 @@ def load(path: Path) -> Panel:
     try:
         meta = json.loads((path / _META).read_text())
         arrays = {name: np.load(path / f"{name}.npy", mmap_mode="r") for name in ("times", *FIELDS)}
-    except (OSError, ValueError) as error:
+        return Panel(**{**meta, "symbols": tuple(meta["symbols"])}, **arrays, path=path)
+    except (OSError, ValueError, EOFError, TypeError, KeyError) as error:
         raise MarketError(f"The saved market data in {path} cannot be read: {error}") from error
-    return Panel(**{**meta, "symbols": tuple(meta["symbols"])}, **arrays, path=path)
 
 
 def _is_whole(path: Path, digest: str) -> bool:

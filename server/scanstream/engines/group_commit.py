@@ -10,6 +10,7 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, Generic, TypeVar
 
 import anyio
@@ -61,13 +62,14 @@ class GroupCommit:
         self._thread = threading.Thread(target=self._write, name="scanstream-store", daemon=True)
         self._thread.start()
 
-    async def run(self, run: Callable[[sqlite3.Connection], T], *, fed: bool = False) -> T:
+    async def run(self, run: Callable[[sqlite3.Connection], T], *, fed: bool = False, urgent: bool = False) -> T:
         """Do `run` in the next transaction; return when that is durable.
 
+        :param urgent: do not wait for a place in the queue: for what those who have one wait for
         :raises StoreUnavailable: if it could not be written; then nothing of it was
         """
         operation = Operation(run, fed=fed)
-        async with self._places:
+        async with nullcontext() if urgent else self._places:
             with self._work:
                 if self._closing:
                     raise StoreUnavailable("The store is closed", retry_after=5)

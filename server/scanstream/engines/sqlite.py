@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 from anyio import to_thread
 
 from scanstream.engines.group_commit import MOST_AT_ONCE, GroupCommit, Operation
@@ -46,11 +47,12 @@ Fed = tuple[ScanId, int, AnyEntry]
 class SqliteStore:
     """The store port on one SQLite connection."""
 
-    def __init__(self, connection: sqlite3.Connection, *, most_at_once: int = MOST_AT_ONCE) -> None:
-        meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
+    def __init__(self, connection: sqlite3.Connection, file: Path | None, *, most_at_once: int = MOST_AT_ONCE) -> None:
+        meta = _meta(connection)
         self.identity: str = meta["identity"].decode()
         self.key: bytes = meta["key"]
         self._connection = connection
+        self._file = file
         self._heads: dict[ScanId, int] = {}
         """The writer thread's own: the last seq of the logs that it appends to."""
         self._feeding = False
@@ -98,15 +100,16 @@ class SqliteStore:
         self._feeding = True
         try:
             replayed: dict[ScanId, int] = {}
-            for scan_id, seq, body in await self._commits.run(_unfinished):
+            for scan_id, seq, body in await self._commits.run(_unfinished, urgent=True):
                 replayed[scan_id] = seq
-                yield scan_id, seq, decode(body)
+                yield scan_id, seq, self._read(scan_id, seq, body)
             while True:
                 while self._committed:
-                    operation, written = self._committed.popleft()
+                    operation, written = self._committed[0]
                     for scan_id, seq, entry in written:
                         if seq > replayed.get(scan_id, 0):
                             yield scan_id, seq, entry
+                    self._committed.popleft()
                     operation.answered.set()
                 self._arrived = anyio.Event()
                 await self._arrived.wait()
@@ -119,7 +122,7 @@ class SqliteStore:
         """See `Store.history`."""
         query = "SELECT body FROM entries WHERE scan_id = ? ORDER BY seq"
         rows = await self._commits.run(lambda connection: connection.execute(query, (scan_id,)).fetchall())
-        return [decode(body) for (body,) in rows] or None
+        return [self._read(scan_id, seq, body) for seq, (body,) in enumerate(rows, start=1)] or None
 
     async def newest(self, principal: Principal, limit: int, before: ScanId | None = None) -> list[ScanId]:
         """See `Store.newest`."""
@@ -170,6 +173,15 @@ class SqliteStore:
         await self._commits.close()
         await to_thread.run_sync(self._connection.close)
 
+    def _read(self, scan_id: ScanId, seq: int, body: bytes) -> AnyEntry:
+        try:
+            return decode(body)
+        except msgspec.DecodeError as error:
+            raise DataUnusable(
+                f"The database {self._file} is damaged: entry {seq} of {scan_id} cannot be read ({error}); restore it "
+                "from a backup, or move it away to begin with an empty store"
+            ) from error
+
     def _head(self, scan_id: ScanId) -> int:
         if scan_id not in self._heads:
             query = "SELECT max(seq) FROM entries WHERE scan_id = ?"
@@ -210,8 +222,9 @@ async def open_store(data: Path | None, *, most_at_once: int = MOST_AT_ONCE) -> 
     :raises DataUnusable: if it cannot be written, or its database is damaged
     """
     with _locked(data) if data else _unlocked():
-        connection = await to_thread.run_sync(_connect, data / DATABASE if data else None)
-        store = SqliteStore(connection, most_at_once=most_at_once)
+        file = data / DATABASE if data else None
+        connection = await to_thread.run_sync(_connect, file)
+        store = SqliteStore(connection, file, most_at_once=most_at_once)
         try:
             yield store
         finally:
@@ -230,9 +243,7 @@ def _locked(data: Path) -> Iterator[None]:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(data / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        raise DataUnusable(
-            f"The data directory {data} cannot be written ({error.strerror}); name another with --data"
-        ) from error
+        raise _unwritable(data, error) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -242,25 +253,38 @@ def _locked(data: Path) -> Iterator[None]:
                 f"The data directory {data} belongs to a running server (process {owner}); "
                 "stop that one, or name another directory with --data"
             ) from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        except OSError as error:
+            raise _unwritable(data, error) from error
         yield
     finally:
         os.close(descriptor)
 
 
+def _unwritable(data: Path, error: OSError) -> DataUnusable:
+    return DataUnusable(f"The data directory {data} cannot be written ({error.strerror}); name another with --data")
+
+
 def _connect(file: Path | None) -> sqlite3.Connection:
     try:
+        if file:  # it holds the key of the scan ids; what SQLite puts beside it has the same mode
+            os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
         connection = sqlite3.connect(file or ":memory:", isolation_level=None, check_same_thread=False)
         _prepare(connection)
-    except sqlite3.DatabaseError as error:
+        if not {"identity", "key"} <= _meta(connection).keys():
+            raise sqlite3.DatabaseError("it is not a database of scanstream")
+    except (sqlite3.DatabaseError, OSError) as error:
         raise DataUnusable(
             f"The database {file} cannot be used ({error}); restore it from a backup, "
             "or move it away to begin with an empty store"
         ) from error
-    if file:
-        file.chmod(0o600)  # it holds the key of the scan ids
     return connection
+
+
+def _meta(connection: sqlite3.Connection) -> dict[str, bytes]:
+    return dict(connection.execute("SELECT name, value FROM meta").fetchall())
 
 
 def _prepare(connection: sqlite3.Connection) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
 
 from scanstream.model import DiscoverRequest, Milliseconds, Opportunity, Principal, ScanId
 
@@ -27,7 +28,7 @@ class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     at: Milliseconds
 
 
-class Registered(Entry, frozen=True, kw_only=True, omit_defaults=True, tag="registered"):
+class Registered(Entry, frozen=True, kw_only=True, omit_defaults=False, tag="registered"):
     """The scan exists: registry, lookup and placeholder at once, with all that the fold needs to know."""
 
     scan_id: ScanId
@@ -155,16 +156,16 @@ def decode(stored: bytes) -> AnyEntry:
 
 def parts(strategy_id: str, shard: int, found: list[Opportunity], at: Milliseconds) -> list[ShardFound]:
     """What a shard found, cut into entries that every engine takes."""
+    empty = ShardFound(at=at, strategy_id=strategy_id, shard=shard, opportunities=[])
+    envelope = len(encode(empty))
     entries: list[ShardFound] = []
     part: list[Opportunity] = []
-    size = 0
+    size = envelope
     for opportunity in found:
-        weight = len(_encoder.encode(opportunity))
+        weight = len(_encoder.encode(opportunity)) + len(",")
         if part and (len(part) == PART_OPPORTUNITIES or size + weight > PART_BYTES):
-            entries.append(ShardFound(at=at, strategy_id=strategy_id, shard=shard, opportunities=part))
-            part, size = [], 0
+            entries.append(replace(empty, opportunities=part))
+            part, size = [], envelope
         part.append(opportunity)
         size += weight
-    if part:
-        entries.append(ShardFound(at=at, strategy_id=strategy_id, shard=shard, opportunities=part))
-    return entries
+    return [*entries, replace(empty, opportunities=part)] if part else entries

@@ -42,14 +42,14 @@ class Hub:
 
     def _take(self, scan_id: ScanId, seq: int, entry: AnyEntry) -> None:
         log = self._live.get(scan_id) or self._finished.get(scan_id)
-        if log is not None:
-            if log.apply(seq, entry):
-                self._announce(log)
-        elif isinstance(entry, Registered):
+        if isinstance(entry, Registered) and scan_id not in self._live:
+            self._finished.pop(scan_id, None)  # fetched before the feed brought it: its changes are still to be told
             log = self._live[scan_id] = ScanLog(entry, epoch_of(self._store.identity, scan_id))
             self._announce(log)
             if event := self._awaited.pop(scan_id, None):
                 event.set()
+        elif log is not None and log.apply(seq, entry):
+            self._announce(log)
 
     def _announce(self, log: ScanLog) -> None:
         if log.ended and log.scan_id in self._live:
@@ -105,7 +105,7 @@ class Hub:
             return log
         event = self._awaited.setdefault(scan_id, anyio.Event())
         await event.wait()
-        return self._live[scan_id]
+        return self._live.get(scan_id) or self._finished[scan_id]
 
     def forget(self, scan_id: ScanId) -> None:
         """The scan has expired: let go of its log, and tell its watchers once more."""

@@ -7,7 +7,7 @@ ISO 8601 (UTC unless it says otherwise) or whole seconds or milliseconds since 1
 import csv
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +20,9 @@ from scanstream.panel import FIELDS, Panel
 COLUMNS = ("timestamp", *FIELDS)
 _MILLISECONDS_FROM = 100_000_000_000
 """Whole numbers from here on are milliseconds: as seconds it would be the year 5138."""
+
+_LATEST: Milliseconds = 253_402_300_799_999
+"""The end of the year 9999."""
 
 Bars = dict[Milliseconds, tuple[float, ...]]
 """Opening time → open, high, low, close, volume."""
@@ -53,39 +56,57 @@ def read_csv(file: Path) -> Bars:
     bars: Bars = {}
     last: Milliseconds | None = None
     try:
-        with file.open(newline="", encoding="utf-8") as text:
+        with file.open("rb") as text:
             for line, (at, values) in _rows(file, text):
                 if last is not None and at <= last:
                     raise MarketError(f"{file}, line {line}: timestamps must rise from line to line")
                 bars[at] = values
                 last = at
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
         raise MarketError(f"{file} cannot be read: {error}") from error
     if not bars:
         raise MarketError(f"{file} has no bars")
     return bars
 
 
-def _rows(file: Path, text: Iterator[str]) -> Iterator[tuple[int, tuple[Milliseconds, tuple[float, ...]]]]:
-    reader = csv.reader(text, strict=True)
-    header = [name.strip().lower() for name in next(reader, [])]
+def _rows(file: Path, text: Iterable[bytes]) -> Iterator[tuple[int, tuple[Milliseconds, tuple[float, ...]]]]:
+    lines = _Lines(text)
+    reader = csv.reader(lines, strict=True)
+    try:
+        order = _order([name.strip().lower() for name in next(reader, [])])
+        for row in reader:
+            if row:
+                yield lines.number, _bar(row, order)
+    except (ValueError, csv.Error) as error:
+        raise MarketError(f"{file}, line {max(1, lines.number)}: {error}") from error
+
+
+class _Lines:
+    """Decoded lines that know how many they were."""
+
+    def __init__(self, text: Iterable[bytes]) -> None:
+        self._text = iter(text)
+        self.number = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._text:
+            self.number += 1
+            yield line.decode("utf-8-sig" if self.number == 1 else "utf-8")
+
+
+def _order(header: list[str]) -> list[int]:
+    """Where each column is."""
     if missing := [name for name in COLUMNS if name not in header]:
-        raise MarketError(f"{file}, line 1: the header lacks {', '.join(missing)}; it must have {','.join(COLUMNS)}")
-    order = [header.index(name) for name in COLUMNS]
-    for row in reader:
-        if not row:
-            continue
-        if len(row) != len(header):
-            raise MarketError(f"{file}, line {reader.line_num}: {len(row)} fields where the header has {len(header)}")
-        try:
-            yield reader.line_num, _bar([row[index] for index in order])
-        except ValueError as error:
-            raise MarketError(f"{file}, line {reader.line_num}: {error}") from error
+        raise ValueError(f"the header lacks {', '.join(missing)}; it must have {','.join(COLUMNS)}")
+    return [len(header), *(header.index(name) for name in COLUMNS)]
 
 
-def _bar(row: list[str]) -> tuple[Milliseconds, tuple[float, ...]]:
-    at = _milliseconds(row[0].strip())
-    values = tuple(float(cell) for cell in row[1:])
+def _bar(row: list[str], order: list[int]) -> tuple[Milliseconds, tuple[float, ...]]:
+    columns, when, *prices = order
+    if len(row) != columns:
+        raise ValueError(f"{len(row)} fields where the header has {columns}")
+    at = _milliseconds(row[when].strip())
+    values = tuple(float(row[index]) for index in prices)
     for name, value in zip(FIELDS, values, strict=True):
         if not math.isfinite(value) or value < 0:
             raise ValueError(f"{name} is {value}, and must be a number from 0 up")
@@ -96,10 +117,13 @@ def _bar(row: list[str]) -> tuple[Milliseconds, tuple[float, ...]]:
 
 def _milliseconds(text: str) -> Milliseconds:
     if text.isascii() and text.isdigit():
-        number = int(text)
-        return number if number >= _MILLISECONDS_FROM else number * 1000
-    at = datetime.fromisoformat(text)
-    return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+        number = int(text[:20])
+        at = number if number >= _MILLISECONDS_FROM else number * 1000
+        if at > _LATEST:
+            raise ValueError(f"the timestamp {text} is after the year 9999: it must be in seconds or milliseconds")
+        return at
+    moment = datetime.fromisoformat(text)
+    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def _align(name: str, series: dict[str, Bars]) -> Panel:

@@ -96,6 +96,7 @@ class Runner:
                     worker.run,
                     msgspec.msgpack.encode(shard),
                     str(self._panels),
+                    os.getpid(),
                     cancellable=True,
                     limiter=self._processes,
                 )

@@ -47,7 +47,19 @@ def canonical(request: DiscoverRequest, panel: Panel, strategies: Mapping[str, S
         errors = _emptiness(request, panel, strategies)
     if errors:
         raise InvalidRequest("; ".join(f"{field}: {reason}" for field, reason in errors), errors=errors)
-    return request
+    return replace(request, parameters=_canonical_parameters(request, strategies))
+
+
+def _canonical_parameters(
+    request: DiscoverRequest, strategies: Mapping[str, Strategy]
+) -> dict[str, dict[str, Any]] | None:
+    """The values given, as the strategy's own types have them: 2 and 2.0 are one request."""
+    canonical: dict[str, dict[str, Any]] = {}
+    for strategy_id, given in sorted((request.parameters or {}).items()):
+        parsed = msgspec.to_builtins(strategies[strategy_id].parse(given))
+        if given:
+            canonical[strategy_id] = {name: parsed[name] for name in sorted(given)}
+    return canonical or None
 
 
 def strategies_of(request: DiscoverRequest, strategies: Mapping[str, Strategy]) -> list[Strategy]:

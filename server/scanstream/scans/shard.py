@@ -46,6 +46,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
 
 _encoder = msgspec.msgpack.Encoder()
+_from_json = msgspec.json.Decoder(Opportunity)
 
 
 @cache
@@ -64,15 +65,17 @@ def prepare(parent: int) -> None:
     gc.freeze()
 
 
-def run(encoded: bytes, panels: str) -> bytes:
+def run(encoded: bytes, panels: str, parent: int) -> bytes:
     """Run one encoded `Shard` on the panel below `panels`; an encoded `Outcome`, whatever the strategy does."""
+    prepare(parent)
     shard = msgspec.msgpack.decode(encoded, type=Shard)
     started = time.perf_counter()
     try:
         outcome = _scan(shard, Path(panels))
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a plug-in that exits ends its shard, not the worker
         where = traceback.extract_tb(error.__traceback__)[-1]
         detail = f"{type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"
+        detail = detail.encode(errors="replace").decode()  # an error's text may be no Unicode
         outcome = Outcome(error=Problem("strategy_error", detail))
     elapsed = round((time.perf_counter() - started) * 1000)
     return _encoder.encode(msgspec.structs.replace(outcome, elapsed_ms=elapsed))
@@ -138,7 +141,17 @@ def _opportunity(strategy: Strategy, panel: Panel, signal: Signal, request: Disc
     )
     if not is_finite(msgspec.to_builtins(opportunity)):
         raise ValueError(f"{opportunity.id} has a number that is not finite")
-    return opportunity
+    return plain(opportunity)
+
+
+def plain(opportunity: Opportunity) -> Opportunity:
+    """The opportunity as the log will give it back, so that it is the same for every codec: the log is JSON.
+
+    :raises Exception: if it cannot be written there, or would not come back as an opportunity
+    """
+    plain = _from_json.decode(msgspec.json.encode(opportunity))
+    _encoder.encode(plain)  # MessagePack has no integer beyond 64 bits
+    return plain
 
 
 def risk_level(signal: Signal) -> RiskLevel:

@@ -116,10 +116,16 @@ def registry() -> dict[str, Strategy]:
 
 
 def parameter_errors(strategy: Strategy, given: Mapping[str, Any]) -> list[FieldError]:
-    """What is wrong with a request's parameters of one strategy."""
-    try:
-        strategy.parse(given)
-    except msgspec.ValidationError as error:
-        reason, _, path = str(error).partition(" - at `$")
-        return [FieldError(f"parameters.{strategy.id}{path.rstrip('`')}", reason)]
-    return []
+    """What is wrong with a request's parameters of one strategy: all of it at once."""
+    errors: list[FieldError] = []
+    for name, value in given.items():
+        field = f"parameters.{strategy.id}.{name}"
+        if name not in strategy.parameters.__struct_fields__:
+            errors.append(FieldError(field, "there is no such parameter"))
+            continue
+        try:
+            strategy.parse({name: value})
+        except msgspec.ValidationError as error:
+            reason, _, path = str(error).partition(" - at `$")
+            errors.append(FieldError(f"parameters.{strategy.id}{path.rstrip('`')}", reason))
+    return errors

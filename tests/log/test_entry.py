@@ -1,0 +1,177 @@
+"""Entries: stored and read again unchanged, and cut so that every engine takes them."""
+
+from typing import Any, get_args
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from scanstream.log import entry as entry_module
+from scanstream.log.entry import (
+    PART_BYTES,
+    AnyEntry,
+    Cancelled,
+    CancelRequested,
+    Cut,
+    Planned,
+    Queued,
+    Registered,
+    ScanFailed,
+    ShardDone,
+    ShardFailed,
+    ShardFound,
+    ShardStarted,
+    decode,
+    encode,
+    parts,
+)
+from scanstream.model import ANYONE, RISK_LEVELS, DiscoverRequest, Opportunity, ScanId
+from support.histories import NOON, done, found, opportunity, registered
+
+TEXT = st.text()
+COUNT = st.integers(0, 2**53)
+FLOAT = st.floats(allow_nan=False, allow_infinity=False)
+NOTE = st.just(UNSET) | TEXT
+LISTED = st.none() | TEXT | st.lists(TEXT)
+PLAIN = st.recursive(
+    st.none() | st.booleans() | COUNT | FLOAT | TEXT,
+    lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner),
+    max_leaves=5,
+)
+OBJECT = st.dictionaries(TEXT, PLAIN, max_size=3)
+
+REQUESTS = st.builds(
+    DiscoverRequest,
+    symbols=LISTED,
+    asset_tiers=LISTED,
+    min_profit_potential=st.none() | FLOAT,
+    filter_by_risk_level=st.sampled_from([None, *RISK_LEVELS]),
+    capital_usd=st.none() | st.floats(0, exclude_min=True, allow_infinity=False),
+    force_refresh=st.none() | st.booleans(),
+    parameters=st.none() | st.dictionaries(TEXT, OBJECT, max_size=2),
+)
+OPPORTUNITIES: st.SearchStrategy[Opportunity] = st.builds(
+    lambda identity, **fields: replace(opportunity(identity), **fields),
+    TEXT,
+    side=st.sampled_from(["long", "short", "neutral"]),
+    entry_price=st.just(UNSET) | FLOAT,
+    hit_rate_n=st.just(UNSET) | COUNT,
+    metadata=OBJECT,
+)
+SHARD: dict[str, Any] = {"at": COUNT, "strategy_id": TEXT, "shard": COUNT}
+
+ENTRIES: dict[type[AnyEntry], st.SearchStrategy[AnyEntry]] = {
+    Registered: st.builds(
+        Registered,
+        at=COUNT,
+        scan_id=TEXT.map(ScanId),
+        principal=st.just(ANYONE),
+        slot=TEXT,
+        market=TEXT,
+        digest=TEXT,
+        request=REQUESTS,
+        filters=OBJECT,
+        budgets=st.dictionaries(TEXT, FLOAT),
+        budget=FLOAT,
+        retention=COUNT,
+        fold=COUNT,
+    ),
+    Queued: st.builds(Queued, at=COUNT),
+    Planned: st.builds(
+        Planned, at=COUNT, cuts=st.dictionaries(TEXT, st.builds(Cut, units=COUNT, chunk=COUNT, note=NOTE))
+    ),
+    ShardStarted: st.builds(ShardStarted, **SHARD),
+    ShardFound: st.builds(ShardFound, **SHARD, opportunities=st.lists(OPPORTUNITIES, max_size=3)),
+    ShardDone: st.builds(ShardDone, **SHARD, elapsed_ms=COUNT, note=NOTE),
+    ShardFailed: st.builds(
+        ShardFailed, **SHARD, reason=st.sampled_from(["failed", "timed_out"]), code=TEXT, detail=TEXT
+    ),
+    CancelRequested: st.builds(CancelRequested, at=COUNT),
+    Cancelled: st.builds(Cancelled, at=COUNT),
+    ScanFailed: st.builds(ScanFailed, at=COUNT, code=TEXT, detail=TEXT),
+}
+
+
+def test_every_entry_is_here() -> None:
+    assert ENTRIES.keys() == set(get_args(AnyEntry))
+
+
+@pytest.mark.parametrize("kind", ENTRIES, ids=lambda kind: kind.__name__)
+@given(data=st.data())
+def test_an_entry_is_read_as_it_was_written(kind: type[AnyEntry], data: st.DataObject) -> None:
+    entry = data.draw(ENTRIES[kind])
+
+    assert decode(encode(entry)) == entry
+
+
+@pytest.mark.parametrize(
+    ("entry", "stored"),
+    [
+        (Queued(at=NOON), b'{"type":"queued","at":1795442400000}'),
+        (done("a", 2), b'{"type":"shard_done","at":1795442400000,"strategy_id":"a","shard":2,"elapsed_ms":10}'),
+    ],
+)
+def test_the_stored_form_is_fixed(entry: AnyEntry, stored: bytes) -> None:
+    assert encode(entry) == stored
+
+
+def test_the_fold_version_is_stored() -> None:
+    assert msgspec.json.decode(encode(registered("a")))["fold"] == entry_module.FOLD_VERSION
+
+
+@pytest.mark.parametrize(
+    "stored", [b"{}", b'{"type":"unheard_of","at":1}', b'{"type":"queued"}', b'{"type":"queued","at":null}']
+)
+def test_what_is_no_entry_is_refused(stored: bytes) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        decode(stored)
+
+
+@pytest.mark.parametrize(
+    ("units", "chunk", "shards"), [(0, 1, 0), (1, 1, 1), (7, 1, 7), (7, 3, 3), (9, 3, 3), (2, 5, 1)]
+)
+def test_units_are_cut_into_shards(units: int, chunk: int, shards: int) -> None:
+    assert Cut(units, chunk).shards == shards
+
+
+def heavy(number: int, weight: int) -> Opportunity:
+    """An opportunity of exactly so many bytes, once stored."""
+    bare = replace(opportunity(f"a:{number}"), metadata={"ballast": ""})
+    return replace(bare, metadata={"ballast": "x" * (weight - len(msgspec.json.encode(bare)))})
+
+
+def sizes(found: list[Opportunity]) -> list[int]:
+    """How many opportunities go into each part; together they are all there, in order."""
+    entries = parts("a", 3, found, NOON)
+    assert all((part.at, part.strategy_id, part.shard) == (NOON, "a", 3) for part in entries)
+    assert [one for part in entries for one in part.opportunities] == found
+    return [len(part.opportunities) for part in entries]
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"), [(0, []), (1, [1]), (500, [500]), (501, [500, 1]), (1201, [500, 500, 201])]
+)
+def test_a_part_has_500_opportunities_at_most(count: int, expected: list[int]) -> None:
+    assert sizes([opportunity(f"a:{number}") for number in range(count)]) == expected
+
+
+def test_a_part_has_512_kib_at_most() -> None:
+    assert sizes([heavy(number, 200_000) for number in range(5)]) == [2, 2, 1]
+    assert sizes([heavy(0, 10_000), heavy(1, PART_BYTES + 1), heavy(2, 10_000)]) == [1, 1, 1]
+
+
+@given(st.lists(st.integers(500, 2_000)))
+@example([2_000, 2_000])
+def test_no_part_is_larger_than_engines_take(weights: list[int]) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(entry_module, "PART_BYTES", 4_000)
+        entries = parts("a", 0, [heavy(number, weight) for number, weight in enumerate(weights)], NOON)
+
+    assert [entry for entry in entries if len(encode(entry)) > 4_000] == []
+
+
+def test_a_part_is_an_entry_like_those_of_a_store() -> None:
+    assert parts("a", 0, [opportunity("a:1")], NOON) == [found("a", "a:1")]

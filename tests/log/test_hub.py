@@ -1,0 +1,295 @@
+"""The hub: folds what a store feeds, calls those who watch, and keeps finished scans while memory lasts."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import cast
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from scanstream.log import hub as hub_module
+from scanstream.log.entry import AnyEntry, CancelRequested, Queued
+from scanstream.log.hub import Hub
+from scanstream.log.scanlog import GapError, ScanLog
+from scanstream.log.store import Store
+from scanstream.model import ScanId
+from support.histories import NOON, SCAN, done, planned, registered, started
+
+pytestmark = pytest.mark.anyio
+
+CANCEL = CancelRequested(at=NOON)
+A, B, C = ScanId("scan_a"), ScanId("scan_b"), ScanId("scan_c")
+
+
+class FakeStore:
+    """Logs in memory. What is kept is durable; the feed brings it when it is shown."""
+
+    identity = "store"
+
+    def __init__(self) -> None:
+        self.logs: dict[ScanId, list[AnyEntry]] = {}
+        self.histories_read = 0
+        self.shown: list[tuple[ScanId, int, AnyEntry]] = []
+        """What the feed brings."""
+        self._taken = 0
+        self._moved = anyio.Event()
+
+    def keep(self, scan_id: ScanId, *entries: AnyEntry) -> None:
+        """Make entries durable."""
+        self.logs.setdefault(scan_id, []).extend(entries)
+
+    def show(self, scan_id: ScanId) -> None:
+        """Feed what is kept of the scan and was not fed."""
+        fed = sum(scan_id == other for other, _, _ in self.shown)
+        self.shown += [(scan_id, seq, entry) for seq, entry in enumerate(self.logs[scan_id], start=1) if seq > fed]
+        self._move()
+
+    def _move(self) -> None:
+        self._moved.set()
+        self._moved = anyio.Event()
+
+    async def feed(self) -> AsyncIterator[tuple[ScanId, int, AnyEntry]]:
+        for position in count():
+            self._taken = position
+            self._move()
+            while position == len(self.shown):
+                await self._moved.wait()
+            yield self.shown[position]
+
+    async def append(self, scan_id: ScanId, *entries: AnyEntry) -> None:
+        """Durable and fed, and the hub has taken it."""
+        self.keep(scan_id, *entries)
+        self.show(scan_id)
+        await self.barrier()
+
+    async def history(self, scan_id: ScanId) -> list[AnyEntry] | None:
+        await checkpoint()
+        self.histories_read += 1
+        return list(self.logs[scan_id]) if scan_id in self.logs else None
+
+    async def barrier(self) -> None:
+        for scan_id in self.logs:
+            self.show(scan_id)
+        while self._taken < len(self.shown):
+            await self._moved.wait()
+
+
+def hub_of(store: FakeStore) -> Hub:
+    """A hub on this store; it asks for no more than the fake has."""
+    return Hub(cast(Store, store))
+
+
+@asynccontextmanager
+async def folding(store: FakeStore) -> AsyncIterator[Hub]:
+    """A hub that folds the store's feed."""
+    hub = hub_of(store)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(hub.run)
+        yield hub
+        tasks.cancel_scope.cancel()
+
+
+class Calls:
+    """A watcher that remembers the scans and seqs it was called with."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[ScanId, int]] = []
+
+    def __call__(self, log: ScanLog) -> None:
+        self.seen.append((log.scan_id, log.seq))
+
+
+async def test_the_feed_is_folded() -> None:
+    store = FakeStore()
+    async with folding(store) as hub:
+        await store.append(SCAN, registered("a"), planned(a=1), started("a"))
+
+        log = hub.get(SCAN)
+        assert log is not None
+        assert (log.seq, log.folded.state.phase) == (3, "running")
+        assert (hub.live(), hub.unfinished()) == ([log], 1)
+
+
+async def test_a_finished_scan_is_live_no_more_and_still_held() -> None:
+    store = FakeStore()
+    async with folding(store) as hub:
+        await store.append(SCAN, registered("a"), planned(a=1), done("a"))
+
+        log = hub.get(SCAN)
+        assert log is not None
+        assert (log.ended, hub.live(), hub.unfinished()) == (True, [], 0)
+        assert await hub.fetch(SCAN) is log
+        assert store.histories_read == 0
+
+
+async def test_the_oldest_live_scan_comes_first() -> None:
+    store = FakeStore()
+    async with folding(store) as hub:
+        await store.append(A, registered("a", scan_id=A, at=NOON + 1))
+        await store.append(C, registered("a", scan_id=C))
+        await store.append(B, registered("a", scan_id=B))
+
+        assert [log.scan_id for log in hub.live()] == [B, C, A]
+
+
+async def test_watchers_are_called_after_changes_only() -> None:
+    store, one, all_scans = FakeStore(), Calls(), Calls()
+    async with folding(store) as hub:
+        with hub.watching(SCAN, one), hub.watching_all(all_scans):
+            await store.append(SCAN, registered("a"), Queued(at=NOON), Queued(at=NOON), planned(a=1))
+            await store.append(B, registered("a", scan_id=B))
+        await store.append(SCAN, done("a"))
+
+    assert one.seen == [(SCAN, 1), (SCAN, 2), (SCAN, 4)]
+    assert all_scans.seen == [*one.seen, (B, 1)]
+
+
+async def test_a_watcher_that_leaves_does_not_take_the_others_with_it() -> None:
+    store, staying, leaving = FakeStore(), Calls(), Calls()
+    async with folding(store) as hub:
+        with hub.watching(SCAN, staying):
+            with hub.watching(SCAN, leaving):
+                await store.append(SCAN, registered("a"))
+            await store.append(SCAN, CANCEL)
+
+    assert (leaving.seen, staying.seen) == ([(SCAN, 1)], [(SCAN, 1), (SCAN, 2)])
+
+
+async def test_until_waits_for_what_it_wants() -> None:
+    store = FakeStore()
+    async with folding(store) as hub:
+        await store.append(SCAN, registered("a"))
+        reached = anyio.Event()
+
+        async def wait() -> None:
+            await hub.until(SCAN, lambda log: log.ended)
+            reached.set()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await store.append(SCAN, planned(a=1))
+            await anyio.wait_all_tasks_blocked()
+            assert not reached.is_set()
+            await store.append(SCAN, done("a"))
+
+        await hub.until(SCAN, lambda log: log.ended)
+
+
+@asynccontextmanager
+async def asking(hub: Hub) -> AsyncIterator[list[ScanLog]]:
+    """Somebody waits for a scan that nobody knows yet, and has its log when the block ends."""
+    known: list[ScanLog] = []
+
+    async def wait() -> None:
+        known.append(await hub.until_known(SCAN))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait)
+        await anyio.wait_all_tasks_blocked()
+        assert not known
+        yield known
+
+
+async def test_until_known_waits_for_the_feed() -> None:
+    store = FakeStore()
+    async with folding(store) as hub:
+        async with asking(hub) as one, asking(hub) as other:
+            await store.append(SCAN, registered("a"))
+
+        assert one == other == [hub.get(SCAN)]
+
+
+async def test_until_known_of_a_scan_that_ends_in_the_same_breath() -> None:
+    store = FakeStore()
+    async with folding(store) as hub:
+        async with asking(hub) as known:
+            await store.append(SCAN, registered("a"), CANCEL)
+
+        assert known == [hub.get(SCAN)]
+
+
+async def test_a_scan_that_is_durable_and_not_fed_yet_is_waited_for() -> None:
+    store = FakeStore()
+    async with folding(store) as hub:
+        store.keep(SCAN, registered("a"))
+
+        log = await hub.until_known(SCAN)
+
+        assert hub.live() == [log]
+
+
+async def test_a_finished_scan_is_folded_again_from_its_history() -> None:
+    store = FakeStore()
+    store.keep(SCAN, registered("a"), planned(a=1), done("a"))
+    hub = hub_of(store)
+
+    log = await hub.fetch(SCAN)
+
+    assert log is not None
+    assert (log.seq, log.ended, hub.live()) == (3, True, [])
+    assert await hub.fetch(SCAN) is log
+    assert store.histories_read == 1
+
+
+async def test_a_scan_that_never_was_is_none() -> None:
+    assert await hub_of(FakeStore()).fetch(SCAN) is None
+
+
+async def test_all_changes_are_told_also_of_a_scan_that_was_fetched_before_the_feed_brought_it() -> None:
+    store, calls = FakeStore(), Calls()
+    async with folding(store) as hub:
+        store.keep(SCAN, registered("a"), CANCEL)
+        fetched = await hub.fetch(SCAN)
+        assert fetched is not None
+        assert fetched.ended
+        with hub.watching_all(calls):
+            await store.barrier()
+
+    assert calls.seen[-1:] == [(SCAN, 2)]
+
+
+async def test_finished_scans_are_kept_as_long_as_somebody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "FINISHED_KEPT", 2)
+    store = FakeStore()
+    async with folding(store) as hub:
+        for scan_id in (A, B):
+            await store.append(scan_id, registered("a", scan_id=scan_id), CANCEL)
+        await hub.fetch(A)
+        await store.append(C, registered("a", scan_id=C), CANCEL)
+
+        assert [hub.get(scan_id) is not None for scan_id in (A, B, C)] == [True, False, True]
+
+
+async def test_a_finished_scan_that_somebody_reads_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "FINISHED_KEPT", 1)
+    store = FakeStore()
+    async with folding(store) as hub:
+        with hub.watching(A, Calls()):
+            for scan_id in (A, B, C):
+                await store.append(scan_id, registered("a", scan_id=scan_id), CANCEL)
+
+            assert [hub.get(scan_id) is not None for scan_id in (A, B, C)] == [True, False, False]
+
+
+async def test_a_forgotten_scan_is_gone_and_its_watchers_are_told_once_more() -> None:
+    store, expired = FakeStore(), list[bool]()
+    async with folding(store) as hub:
+        with hub.watching(SCAN, lambda log: expired.append(log.expired)):
+            await store.append(SCAN, registered("a"), CANCEL)
+            store.logs.clear()
+            hub.forget(SCAN)
+
+        assert await hub.fetch(SCAN) is None
+    assert expired == [False, False, True]
+
+
+async def test_a_gap_ends_the_hub() -> None:
+    store = FakeStore()
+    store.keep(SCAN, registered("a"), planned(a=1), done("a"))
+    store.show(SCAN)
+    del store.shown[1]
+
+    with pytest.raises(GapError):
+        await hub_of(store).run()

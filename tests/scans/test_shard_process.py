@@ -1,0 +1,40 @@
+"""A shard in a worker process: the same result, behind the server, and never without one."""
+
+import os
+from pathlib import Path
+
+import anyio
+import msgspec
+import pytest
+from anyio import BrokenWorkerProcess, to_process
+from msgspec import UNSET
+
+from scans.planted import panel, piece
+from scanstream.market.synthetic import SyntheticMarket
+from scanstream.model import DiscoverRequest
+from scanstream.scans import shard as worker
+from scanstream.scans.shard import Outcome
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_worker_process_does_the_same_behind_the_server(tmp_path: Path) -> None:
+    saved = SyntheticMarket(symbols=8, bars=600).load().save(tmp_path)
+    encoded = piece(saved, DiscoverRequest(), "tsmom", stop=8)
+    limiter = anyio.CapacityLimiter(1)
+    first, second = [
+        msgspec.msgpack.decode(
+            await to_process.run_sync(worker.run, encoded, str(tmp_path), os.getpid(), limiter=limiter), type=Outcome
+        )
+        for _ in range(2)
+    ]
+    assert first.error is second.error is UNSET
+    assert first.opportunities
+    assert [found.id for found in first.opportunities] == [found.id for found in second.opportunities]
+    assert await to_process.run_sync(os.nice, 0, limiter=limiter) == min(19, os.nice(0) + worker.NICENESS)
+
+
+async def test_a_worker_whose_server_is_gone_leaves_without_a_word(tmp_path: Path) -> None:
+    encoded = piece(panel(), DiscoverRequest())
+    with pytest.raises(BrokenWorkerProcess):
+        await to_process.run_sync(worker.run, encoded, str(tmp_path), os.getpid() + 1)

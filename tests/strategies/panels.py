@@ -1,0 +1,45 @@
+"""Panels for the tests of strategies, and a scan of one as a shard does it."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from scanstream.panel import FIELDS, Array, Panel
+from scanstream.strategies.strategy import Note, Signal
+from scanstream.strategies.tsmom import Parameters, TimeSeriesMomentum
+
+QUICK = Parameters(walk_forward=0)
+
+
+def until(panel: Panel, bars: int) -> Panel:
+    """The panel as it was after so many bars."""
+    return replace(panel, times=panel.times[:bars], **{field: getattr(panel, field)[:bars] for field in FIELDS})
+
+
+def panel_of(*columns: Array) -> Panel:
+    """A panel of these closes."""
+    close = np.column_stack(columns)
+    times = 3_600_000 * np.arange(len(close))
+    symbols = tuple(f"S{number}/X" for number in range(len(columns)))
+    return Panel("test", "test", 3_600_000, symbols, times, close, close, close, close, close)
+
+
+def walk(seed: int, bars: int, *, drift: float = 0.0, noise: float = 0.01) -> Array:
+    """A random walk of log prices, as prices."""
+    return np.asarray(100 * np.exp(np.cumsum(drift + noise * np.random.default_rng(seed).normal(size=bars))))
+
+
+def scan(panel: Panel, parameters: Parameters = QUICK) -> tuple[dict[str, Signal], list[str]]:
+    """What the strategy finds, by symbol, and what it notes; as a scan calls it."""
+    strategy = TimeSeriesMomentum()
+    found = list(strategy.scan(panel, range(strategy.units(panel, parameters)), parameters))
+    signals = {item.symbols[0]: item for item in found if isinstance(item, Signal)}
+    notes = [item.text for item in found if isinstance(item, Note)]
+    assert len(signals) + len(notes) == len(found)
+    for signal in signals.values():
+        numbers = (signal.entry, signal.exit, signal.stop, signal.expected_return, signal.confidence)
+        assert all(number is not None and math.isfinite(number) for number in numbers)
+        assert all(map(math.isfinite, signal.metadata.values()))
+        assert 0 <= signal.confidence <= 1
+    return signals, notes

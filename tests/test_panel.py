@@ -1,0 +1,238 @@
+"""The panel: its name is its data, it is written once and whole, and mapped read-only."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scanstream.errors import MarketError
+from scanstream.market.files import FilesMarket
+from scanstream.market.synthetic import SyntheticMarket
+from scanstream.panel import FIELDS, Panel, load, timeframe_length, timeframe_name
+
+ARRAYS = ("times", *FIELDS)
+
+
+def small(**changes: object) -> Panel:
+    """Four bars of three symbols, one of them with a gap."""
+    close = np.array([[1.0, 2.0, np.nan], [1.5, 2.5, 3.5], [1.25, np.nan, 3.0], [1.0, 2.0, 3.0]])
+    panel = Panel(
+        market="files:small",
+        exchange="files",
+        timeframe=60_000,
+        symbols=("C/X", "A/X", "B/X"),
+        times=np.array([0, 60_000, 120_000, 240_000]),
+        open=close - 0.1,
+        high=close + 0.5,
+        low=close - 0.5,
+        close=close,
+        volume=close * 10,
+    )
+    return replace(panel, **changes)  # type: ignore[arg-type]
+
+
+def same(one: Panel, other: Panel) -> bool:
+    """Equal in everything but where they lie."""
+    words = ("market", "exchange", "timeframe", "symbols")
+    return all(getattr(one, word) == getattr(other, word) for word in words) and all(
+        np.array_equal(getattr(one, name), getattr(other, name), equal_nan=True) for name in ARRAYS
+    )
+
+
+def with_one_changed(field: str) -> Panel:
+    """The small panel, different in the last place of one number."""
+    changed = getattr(small(), field).copy()
+    changed.flat[0] = np.nextafter(changed.flat[0], 9.0) if field != "times" else -1
+    return small(**{field: changed})
+
+
+def test_equal_data_has_an_equal_digest_however_it_lies_in_memory() -> None:
+    assert small().digest == small().digest
+    assert small(close=np.asfortranarray(small().close)).digest == small().digest
+
+
+DIFFERENT: dict[str, Callable[[], Panel]] = {
+    **{field: lambda field=field: with_one_changed(field) for field in ARRAYS},  # type: ignore[misc]
+    "a gap more": lambda: small(close=np.where(small().close == 3.5, np.nan, small().close)),
+    "another symbol": lambda: small(symbols=("C/X", "A/X", "D/X")),
+    "symbols in another order": lambda: small(symbols=("A/X", "C/X", "B/X")),
+    "another market": lambda: small(market="files:other"),
+    "another exchange": lambda: small(exchange="other"),
+    "another timeframe": lambda: small(timeframe=120_000),
+    "fewer symbols": lambda: small().select(["A/X", "B/X"]),
+}
+
+
+@pytest.mark.parametrize("change", DIFFERENT)
+def test_any_difference_changes_the_digest(change: str) -> None:
+    assert DIFFERENT[change]().digest != small().digest
+
+
+def test_a_saved_panel_is_the_same_and_mapped(tmp_path: Path) -> None:
+    saved = small().save(tmp_path / "market")
+    assert saved.path == tmp_path / "market" / small().digest
+    for panel in (saved, load(tmp_path / "market" / small().digest)):
+        assert same(panel, small())
+        assert panel.digest == small().digest
+        for name in ARRAYS:
+            assert isinstance(getattr(panel, name), np.memmap)
+            with pytest.raises(ValueError, match="read-only"):
+                getattr(panel, name)[0] = 1
+
+
+def contents(directory: Path) -> dict[str, tuple[int, bytes]]:
+    """Every file below, with its inode: a file that was written again has another."""
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    return {str(path.relative_to(directory)): (path.stat().st_ino, path.read_bytes()) for path in files}
+
+
+def test_saving_again_writes_nothing(tmp_path: Path) -> None:
+    saved = small().save(tmp_path)
+    before = contents(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {small().digest}
+    small().save(tmp_path)
+    saved.save(tmp_path)
+    assert contents(tmp_path) == before
+
+
+def becomes(name: str, change: Callable[[bytes], bytes | None]) -> Callable[[Path], None]:
+    """A damage: this file's bytes become others, or (None) are gone."""
+
+    def damage(path: Path) -> None:
+        changed = change((path / name).read_bytes())
+        if changed is None:
+            (path / name).unlink()
+        else:
+            (path / name).write_bytes(changed)
+
+    return damage
+
+
+DAMAGES: dict[str, Callable[[Path], None]] = {
+    "a flipped bit": becomes("close.npy", lambda whole: whole[:-3] + bytes([whole[-3] ^ 1]) + whole[-2:]),
+    "another array in its place": becomes("close.npy", lambda whole: whole[:-48] + bytes(48)),
+    "a file cut short": becomes("close.npy", lambda whole: whole[:-8]),
+    "a file cut in its head": becomes("close.npy", lambda whole: whole[:6]),
+    "an empty file, as after a power loss": becomes("close.npy", lambda _: b""),
+    "a missing file": becomes("close.npy", lambda _: None),
+    "a missing description": becomes("panel.json", lambda _: None),
+    "an empty description": becomes("panel.json", lambda _: b""),
+    "a description of nothing": becomes("panel.json", lambda _: b"{}"),
+    "a description that is none": becomes("panel.json", lambda _: b"[]"),
+    "a description with rubbish": becomes("panel.json", lambda whole: whole[:-1] + b', "more": 1}'),
+    "an unreadable description": becomes("panel.json", lambda _: b"\xff\xff"),
+}
+UNSEEN = ("a flipped bit", "another array in its place")
+"""Only the digest tells."""
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_panel_is_written_again(tmp_path: Path, damage: str) -> None:
+    path = small().save(tmp_path).path
+    assert path is not None
+    DAMAGES[damage](path)
+    again = small().save(tmp_path)
+    assert same(again, small())
+    assert again.digest == small().digest
+    assert {path.name for path in tmp_path.iterdir()} == {small().digest}
+
+
+@pytest.mark.parametrize("damage", [damage for damage in DAMAGES if damage not in UNSEEN])
+def test_loading_what_is_not_whole_is_a_market_error(tmp_path: Path, damage: str) -> None:
+    path = small().save(tmp_path).path
+    assert path is not None
+    DAMAGES[damage](path)
+    with pytest.raises(MarketError, match=str(path)):
+        load(path)
+
+
+def test_select_keeps_the_panels_order_and_all_bars() -> None:
+    cut = small().select(["B/X", "nobody", "C/X", "B/X"])
+    assert cut.symbols == ("C/X", "B/X")
+    assert cut.bars == 4
+    for field in FIELDS:
+        np.testing.assert_array_equal(getattr(cut, field), getattr(small(), field)[:, [0, 2]])
+    assert small().select(["A/X", "B/X", "C/X"]).symbols == small().symbols
+    assert small().select([]).symbols == ()
+
+
+def thirds_by_pandas(panel: Panel) -> dict[str, str]:
+    """Tiers by another road: pandas skips what is absent, `qcut`-like thirds of the descending rank."""
+    turnover = pd.DataFrame(panel.close * panel.volume, columns=list(panel.symbols)).median()
+    rank = turnover.rank(ascending=False, method="first")
+    third = len(turnover) / 3
+    return {
+        symbol: "large" if place <= np.ceil(third) else "mid" if place <= np.ceil(2 * third) else "small"
+        for symbol, place in rank.items()
+    }
+
+
+@pytest.mark.parametrize("symbols", [2, 3, 4, 5, 64])
+def test_tiers_are_thirds_by_median_turnover(symbols: int) -> None:
+    panel = SyntheticMarket(symbols=symbols).load()
+    tiers = panel.tiers()
+    assert tiers == thirds_by_pandas(panel)
+    sizes = [list(tiers.values()).count(tier) for tier in ("large", "mid", "small")]
+    assert sum(sizes) == symbols
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_tiers_of_the_real_candles_leave_gaps_out(real_candles: Path) -> None:
+    panel = FilesMarket(real_candles).load()
+    assert panel.tiers() == thirds_by_pandas(panel)
+    assert small().tiers() == thirds_by_pandas(small())
+
+
+def test_one_great_bar_makes_no_great_symbol() -> None:
+    volume = np.array([[1.0, 2.0, 3.0]] * 4)
+    volume[2] = [1e9, 1e6, 0.0]
+    panel = small(close=np.ones((4, 3)), volume=volume)
+    assert panel.tiers() == thirds_by_pandas(panel) == {"B/X": "large", "A/X": "mid", "C/X": "small"}
+
+
+def test_tiers_do_not_depend_on_the_order_of_symbols_even_where_turnover_is_equal() -> None:
+    volume = np.ones((4, 3))
+    one = small(close=volume, volume=volume)
+    other = replace(one, symbols=("A/X", "B/X", "C/X"))
+    assert one.tiers() == other.tiers() == {"A/X": "large", "B/X": "mid", "C/X": "small"}
+
+
+def test_a_symbol_without_any_bar_is_small_and_one_symbol_is_large() -> None:
+    close = small().close.copy()
+    close[:, 0] = np.nan
+    assert small(close=close).tiers()["C/X"] == "small"
+    assert small().select(["B/X"]).tiers() == {"B/X": "large"}
+
+
+def test_gaps_are_the_bars_that_a_symbol_lacks() -> None:
+    assert small().gaps() == {
+        "B/X": [{"first": "1970-01-01T00:00:00.000Z", "last": "1970-01-01T00:00:00.000Z", "bars": 1}],
+        "A/X": [{"first": "1970-01-01T00:02:00.000Z", "last": "1970-01-01T00:02:00.000Z", "bars": 1}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "minutes"),
+    [("1m", 1), ("5m", 5), ("90m", 90), ("1h", 60), ("21h", 1260), ("1d", 1440), ("7d", 10_080), ("25h", 1500)],
+)
+def test_timeframes_have_names_in_the_largest_whole_unit(name: str, minutes: int) -> None:
+    assert timeframe_name(minutes * 60_000) == name
+    assert timeframe_length(name) == minutes * 60_000
+
+
+@given(st.integers(1, 10**9))
+def test_a_timeframes_name_and_its_length_are_inverse(minutes: int) -> None:
+    assert timeframe_length(timeframe_name(minutes * 60_000)) == minutes * 60_000
+
+
+@pytest.mark.parametrize(
+    "name", ["", "d", "0d", "-1d", "1", "1w", "1D", "1.5h", " 1d", "1 d", "1d ", "1_0m", "١d", "²d", "1" * 5000 + "d"]
+)
+def test_what_is_no_timeframe_is_refused(name: str) -> None:
+    with pytest.raises(ValueError):
+        timeframe_length(name)
