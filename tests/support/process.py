@@ -14,14 +14,14 @@ class ServerProcess:
     """`scanstream serve` on a free port, from the line that it prints."""
 
     def __init__(self, data: Path | str, *flags: str, environment: dict[str, str] | None = None) -> None:
-        plugins = str(Path(__file__).parent / "plugins")
+        path = os.pathsep.join([str(Path(__file__).parent / "plugins"), os.environ.get("PYTHONPATH", "")])
         command = [sys.executable, "-m", "scanstream", "serve", "--port", "0", "--data", str(data), *flags]
         self.process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": plugins, **(environment or {})},
+            env={**os.environ, "PYTHONPATH": path.rstrip(os.pathsep), **(environment or {})},
         )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()

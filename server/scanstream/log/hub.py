@@ -16,8 +16,10 @@ from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
 from scanstream.model import ScanId
 
-FINISHED_KEPT = 256
+FINISHED_KEPT = 1000
 """Finished scans held in memory, beside those that somebody reads; the least recently asked for goes first."""
+OPPORTUNITIES_KEPT = 20_000
+"""Opportunities of finished scans held in memory: some 40 MB."""
 
 Watcher = Callable[[ScanLog], None]
 """Called after a change, on the loop; must not wait and must not raise."""
@@ -41,15 +43,18 @@ class Hub:
                 self._take(scan_id, seq, entry)
 
     def _take(self, scan_id: ScanId, seq: int, entry: AnyEntry) -> None:
-        log = self._live.get(scan_id) or self._finished.get(scan_id)
-        if isinstance(entry, Registered) and scan_id not in self._live:
-            self._finished.pop(scan_id, None)  # fetched before the feed brought it: its changes are still to be told
+        log = self.get(scan_id)
+        if log is None and isinstance(entry, Registered):
             log = self._live[scan_id] = ScanLog(entry, epoch_of(self._store.identity, scan_id))
             self._announce(log)
             if event := self._awaited.pop(scan_id, None):
                 event.set()
-        elif log is not None and log.apply(seq, entry):
+        elif log is not None and (log.apply(seq, entry) or self._catches_up(log, seq)):
             self._announce(log)
+
+    def _catches_up(self, log: ScanLog, seq: int) -> bool:
+        """Whether the feed has come to the end of a scan that was fetched before: only now its watchers hear of it."""
+        return log.scan_id in self._finished and seq == log.changed
 
     def _announce(self, log: ScanLog) -> None:
         if log.ended and log.scan_id in self._live:
@@ -63,9 +68,17 @@ class Hub:
     def _keep(self, log: ScanLog) -> None:
         self._finished[log.scan_id] = log
         self._finished.move_to_end(log.scan_id)
-        surplus = len(self._finished) - FINISHED_KEPT
-        for scan_id in [scan_id for scan_id in self._finished if scan_id not in self._watchers][: max(0, surplus)]:
-            del self._finished[scan_id]
+        held = sum(len(finished.opportunities) for finished in self._finished.values())
+        for scan_id in tuple(self._finished):
+            if len(self._finished) <= FINISHED_KEPT and held <= OPPORTUNITIES_KEPT:
+                return
+            if scan_id not in self._watchers:
+                held -= len(self._finished.pop(scan_id).opportunities)
+
+    def freeze(self, scan_id: ScanId) -> None:
+        """The scan is settled: its past may go."""
+        if log := self._finished.get(scan_id):
+            log.freeze()
 
     def unfinished(self) -> int:
         """How many scans have not ended."""

@@ -58,6 +58,7 @@ class ScanLog:
         self._ids: set[str] = set()
         self._counts = array("L", [0, 0])
         """How many opportunities there were as of each seq."""
+        self._frozen = False
         self._patches: deque[Document] = deque([self.document], maxlen=PATCHES_KEPT)
         """The patch to each of the last seqs, the head's last."""
 
@@ -66,7 +67,7 @@ class ScanLog:
 
         :raises GapError: if an entry before it is missing
         """
-        if seq <= self.seq:
+        if seq <= self.seq or self._frozen:
             return False
         if seq != self.seq + 1:
             raise GapError(f"{self.scan_id}: entry {seq} came after entry {self.seq}")
@@ -94,6 +95,18 @@ class ScanLog:
         """Whether the scan is terminal."""
         return self.folded.ended
 
+    def freeze(self) -> None:
+        """Keep of an ended scan only what its state and results need: no reader is helped by its past any more."""
+        if self.ended and not self._frozen:
+            self._frozen = True
+            self._ids.clear()
+            self._patches.clear()
+            self._counts = array("L")
+
+    def _count(self, seq: int) -> int:
+        """How many opportunities there were as of an entry; of a frozen scan as of its end."""
+        return len(self.opportunities) if self._frozen else self._counts[seq]
+
     @property
     def head(self) -> Position:
         """Where a reader is that has everything."""
@@ -108,7 +121,7 @@ class ScanLog:
         if cursor is None or cursor.epoch != self.epoch:
             return START
         seq, n = cursor.position
-        return cursor.position if seq <= self.seq and n <= self._counts[seq] else START
+        return cursor.position if seq <= self.seq and n <= self._count(seq) else START
 
     def news(self, position: Position) -> bool:
         """Whether a reader at `position` lacks anything."""
@@ -117,14 +130,14 @@ class ScanLog:
     def read(self, position: Position) -> Frame:
         """The next frame for a reader at `position`, which must be one that `place` gave or a frame led to."""
         seq, n = position
-        if seq and n < self._counts[seq]:
+        if seq and n < self._count(seq) and not (self._frozen and seq < self.seq):
             return self._chunk(seq, n, {}, skipped=0)
         if not seq:
             return self._chunk(self.seq, 0, self.document, skipped=0, snapshot=True)
         return self._chunk(self.seq, n, self._patch_from(seq), skipped=max(0, self.seq - seq - 1))
 
     def _chunk(self, seq: int, n: int, body: Document, *, skipped: int, snapshot: bool = False) -> Frame:
-        total = self._counts[seq]
+        total = self._count(seq)
         stop = min(n + PART_OPPORTUNITIES, total)
         return Frame(snapshot, body, self.opportunities[n:stop], n, Position(seq, stop), stop < total, skipped)
 
