@@ -9,6 +9,7 @@ from scanstream.market.market import Market
 from scanstream.market.synthetic import SyntheticMarket
 
 MEMORY = ":memory:"
+LONGEST_SECONDS = 10 * 365 * 86_400.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ class Settings:
         for name, least in (("port", 0), ("workers", 0), ("max_running", 1), ("max_scans", 1), ("max_message", 1024)):
             self._require(getattr(self, name) >= least, name, f"must be at least {least}")
         for name in ("budget", "retention", "stall"):
-            self._require(getattr(self, name) > 0, name, "must be more than 0 seconds")
+            self._require(0 < getattr(self, name) <= LONGEST_SECONDS, name, "must be above 0 and at most ten years")
         self._require(0 <= self.fresh <= self.retention, "fresh", "must be between 0 and --retention")
         if self.engine != "sqlite":
             raise SettingError(f"--engine {self.engine}: this version has the engine sqlite only")

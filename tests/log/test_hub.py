@@ -32,7 +32,6 @@ class FakeStore:
         self.logs: dict[ScanId, list[AnyEntry]] = {}
         self.histories_read = 0
         self.shown: list[tuple[ScanId, int, AnyEntry]] = []
-        """What the feed brings."""
         self._taken = 0
         self._moved = anyio.Event()
 
@@ -40,10 +39,11 @@ class FakeStore:
         """Make entries durable."""
         self.logs.setdefault(scan_id, []).extend(entries)
 
-    def show(self, scan_id: ScanId) -> None:
-        """Feed what is kept of the scan and was not fed."""
+    def show(self, scan_id: ScanId, most: int | None = None) -> None:
+        """Feed what is kept of the scan and was not fed, `most` entries of it."""
         fed = sum(scan_id == other for other, _, _ in self.shown)
-        self.shown += [(scan_id, seq, entry) for seq, entry in enumerate(self.logs[scan_id], start=1) if seq > fed]
+        entries = list(enumerate(self.logs[scan_id], start=1))[fed:]
+        self.shown += [(scan_id, seq, entry) for seq, entry in entries[:most]]
         self._move()
 
     def _move(self) -> None:
@@ -76,15 +76,10 @@ class FakeStore:
             await self._moved.wait()
 
 
-def hub_of(store: FakeStore) -> Hub:
-    """A hub on this store; it asks for no more than the fake has."""
-    return Hub(cast(Store, store))
-
-
 @asynccontextmanager
 async def folding(store: FakeStore) -> AsyncIterator[Hub]:
     """A hub that folds the store's feed."""
-    hub = hub_of(store)
+    hub = Hub(cast(Store, store))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(hub.run)
         yield hub
@@ -223,7 +218,7 @@ async def test_a_scan_that_is_durable_and_not_fed_yet_is_waited_for() -> None:
 async def test_a_finished_scan_is_folded_again_from_its_history() -> None:
     store = FakeStore()
     store.keep(SCAN, registered("a"), planned(a=1), done("a"))
-    hub = hub_of(store)
+    hub = Hub(cast(Store, store))
 
     log = await hub.fetch(SCAN)
 
@@ -231,10 +226,6 @@ async def test_a_finished_scan_is_folded_again_from_its_history() -> None:
     assert (log.seq, log.ended, hub.live()) == (3, True, [])
     assert await hub.fetch(SCAN) is log
     assert store.histories_read == 1
-
-
-async def test_a_scan_that_never_was_is_none() -> None:
-    assert await hub_of(FakeStore()).fetch(SCAN) is None
 
 
 async def test_all_changes_are_told_also_of_a_scan_that_was_fetched_before_the_feed_brought_it() -> None:
@@ -248,6 +239,19 @@ async def test_all_changes_are_told_also_of_a_scan_that_was_fetched_before_the_f
             await store.barrier()
 
     assert calls.seen[-1:] == [(SCAN, 2)]
+
+
+async def test_a_scan_that_was_fetched_at_its_end_never_goes_back_while_the_feed_catches_up() -> None:
+    store = FakeStore()
+    async with folding(store) as hub:
+        store.keep(SCAN, registered("a"), CANCEL)
+        await hub.fetch(SCAN)
+        store.show(SCAN, most=1)
+        await anyio.wait_all_tasks_blocked()
+
+        log = await hub.fetch(SCAN)
+        assert log is not None
+        assert (log.ended, hub.live()) == (True, [])
 
 
 async def test_finished_scans_are_kept_as_long_as_somebody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,4 +296,4 @@ async def test_a_gap_ends_the_hub() -> None:
     del store.shown[1]
 
     with pytest.raises(GapError):
-        await hub_of(store).run()
+        await Hub(cast(Store, store)).run()

@@ -1,11 +1,14 @@
-"""`kill -9` of the server at random moments: nothing that was acknowledged is lost, nothing comes twice."""
+"""`kill -9` and SIGTERM at random moments, readers on all doors: nothing acknowledged is lost, nothing comes twice."""
 
 import os
 import random
+from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx
 import pytest
 from anyio import to_thread
 from anyio.abc import TaskGroup
@@ -13,6 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from scanstream.client.mirror import Mirror
 from support.process import ServerProcess
+from support.readers import READERS, Dropped
 from support.wire import Socket, discover, results, status, until_terminal, websocket
 
 pytestmark = pytest.mark.anyio
@@ -33,7 +37,8 @@ LOST = (ConnectionClosed, InvalidHandshake, OSError, EOFError, IndexError, anyio
 class Crashing:
     """A server that is killed again and again, and what its clients were promised."""
 
-    def __init__(self, data: Path, seed: int) -> None:
+    def __init__(self, data: Path, how: str, seed: int) -> None:
+        self.how = how
         self.data = data
         self.random = random.Random(seed)
         self.server = ServerProcess(data)
@@ -41,17 +46,21 @@ class Crashing:
         self.up.set()
         self.acked: dict[str, str] = {}
         self.mirrors: dict[str, Mirror] = {}
+        self.doors: Counter[str] = Counter()
         self.crashed = anyio.Event()
         """Set by the next crash; after the last one for good."""
         self.resumed_in_mid_chunk = 0
         self.over = False
 
     async def crash(self) -> None:
-        """Kill the server, see its workers end, and start it anew on the same data."""
+        """End the server, see its workers end, and start it anew on the same data."""
         await anyio.sleep(self.random.uniform(0.05, 1.5))
         workers = self.server.workers()
         self.up = anyio.Event()
-        await to_thread.run_sync(self.server.kill)
+        if self.how == "kill -9":
+            await to_thread.run_sync(self.server.kill)
+        else:
+            assert await to_thread.run_sync(self.server.stop) == 0
         with anyio.fail_after(10):
             while any(map(_runs, workers)):  # noqa: ASYNC110  # the kernel has no event for a process that is no child
                 await anyio.sleep(0.01)
@@ -115,9 +124,34 @@ class Crashing:
     async def _take(self, socket: Socket, mirror: Mirror) -> None:
         while not mirror.ended:
             message = await socket.receive()
+            if message.get("code") == "restarting":
+                continue
             assert message["type"] in ("snapshot", "update", "end"), message
             assert message["type"] != "snapshot" or not mirror.opportunities, "a resume lost its place"
             mirror.apply(message)
+
+    async def wander(self) -> None:
+        """Scans over all doors, a new one after each frame or loss."""
+        while not self.over:
+            await self.up.wait()
+            try:
+                scan_id = (await discover(self.server.url, KINDS["chunked"])).json()["scan_id"]
+            except LOST:
+                continue
+            self.acked[scan_id] = "chunked"
+            mirror = self.mirrors[scan_id] = Mirror()
+            while not mirror.ended:
+                await self.up.wait()
+                with suppress(*LOST, Dropped, httpx.TransportError):
+                    await self._some_steps(scan_id, mirror)
+
+    async def _some_steps(self, scan_id: str, mirror: Mirror) -> None:
+        door = self.random.choice(READERS)
+        self.doors[door.name] += 1
+        async with door.open(self.server.url, scan_id, mirror) as reader:
+            for _ in range(self.random.choice([1, 3, 10])):
+                if not reader.mirror.ended:
+                    await reader.step()
 
     async def cut(self) -> None:
         """Come late to long lists, so that the answer comes in chunks; leave in the middle, resume after a crash."""
@@ -170,16 +204,19 @@ async def undisturbed(data: Path) -> dict[str, set[str]]:
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.soak)])
-async def test_no_crash_makes_it_lie(tmp_path: Path, kills: int, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("how", ["kill -9", "SIGTERM"])
+@pytest.mark.parametrize("times", [3, pytest.param(20, marks=pytest.mark.soak)])
+async def test_no_end_of_the_server_makes_it_lie(
+    tmp_path: Path, how: str, times: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     expected = await undisturbed(tmp_path / "undisturbed")
     assert len(expected["chunked"]) == 2100
     assert expected["momentum"]
-    run = Crashing(tmp_path / "crashing", seed=kills)
+    run = Crashing(tmp_path / "crashing", how, seed=times)
     try:
         async with anyio.create_task_group() as clients:
             _start_clients(run, clients)
-            for _ in range(kills):
+            for _ in range(times):
                 await run.crash()
             run.over = True
             run.crashed.set()
@@ -199,7 +236,7 @@ async def test_no_crash_makes_it_lie(tmp_path: Path, kills: int, capsys: pytest.
         await to_thread.run_sync(run.server.kill)
     with capsys.disabled():
         print(
-            f"\n{kills} kills: {len(run.acked)} acked scans, {len(run.mirrors)} of them followed by socket, "
+            f"\n{times} × {how}: {len(run.acked)} acked scans, {len(run.mirrors)} of them followed {dict(run.doors)}, "
             f"{run.resumed_in_mid_chunk} resumes in mid-chunk; none lost, nothing twice"
         )
 
@@ -210,3 +247,5 @@ def _start_clients(run: Crashing, clients: TaskGroup) -> None:
     clients.start_soon(run.follow, "chunked")
     clients.start_soon(run.follow, "momentum")
     clients.start_soon(run.cut)
+    clients.start_soon(run.wander)
+    clients.start_soon(run.wander)

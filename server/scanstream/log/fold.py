@@ -315,10 +315,7 @@ def _time_left(folded: Folded) -> float | UnsetType:
 
 def _end(before: Folded, status: ScanStatus, message: str, error: Problem | UnsetType = UNSET) -> Folded:
     state = before.state
-    strategies = {
-        name: replace(strategy, status="cancelled") if strategy.status in ("pending", "running") else strategy
-        for name, strategy in state.strategies.items()
-    }
+    strategies = {name: _stopped(before, name, strategy) for name, strategy in state.strategies.items()}
     progress = replace(
         state.progress,
         percentage=100 if status == "complete" else state.progress.percentage,
@@ -339,3 +336,12 @@ def _end(before: Folded, status: ScanStatus, message: str, error: Problem | Unse
             error=error,
         ),
     )
+
+
+def _stopped(before: Folded, name: str, strategy: StrategyState) -> StrategyState:
+    """A strategy as the scan's end leaves it: what had no outcome by then is cancelled, after so long."""
+    if strategy.status not in ("pending", "running"):
+        return strategy
+    started_at = before.tallies[name].started_at if before.tallies else None
+    elapsed = 0 if started_at is None else before.at - started_at
+    return replace(strategy, status="cancelled", elapsed_ms=elapsed)
