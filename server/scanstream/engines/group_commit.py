@@ -13,7 +13,6 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any, Generic, TypeVar
 
-import anyio
 from anyio import to_thread
 
 from scanstream.errors import StoreUnavailable
@@ -28,7 +27,7 @@ MOST_WAITING = 4096
 
 
 class Operation(Generic[T]):
-    """Something to do inside the next transaction, and how it came out."""
+    """Something to do inside the next transaction, and how it came out. `_commit` may do it twice."""
 
     def __init__(self, run: Callable[[sqlite3.Connection], T], *, fed: bool) -> None:
         self.run = run
@@ -36,7 +35,12 @@ class Operation(Generic[T]):
         """Whether it is answered only after the feed's consumer has seen what it wrote."""
         self.result: T | None = None
         self.error: Exception | None = None
-        self.answered = anyio.Event()
+        self.answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def answer(self) -> None:
+        """Let the caller go on; one that was cancelled has gone already."""
+        if not self.answered.done():
+            self.answered.set_result(None)
 
 
 class GroupCommit:
@@ -57,7 +61,7 @@ class GroupCommit:
         self._queue: deque[Operation[Any]] = deque()
         self._work = threading.Condition()
         self._closing = False
-        self._places = anyio.CapacityLimiter(MOST_WAITING)
+        self._places = asyncio.Semaphore(MOST_WAITING)
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._write, name="scanstream-store", daemon=True)
         self._thread.start()
@@ -75,7 +79,7 @@ class GroupCommit:
                     raise StoreUnavailable("The store is closed", retry_after=5)
                 self._queue.append(operation)
                 self._work.notify()
-            await operation.answered.wait()
+            await operation.answered
         if operation.error is not None:
             raise operation.error
         return operation.result  # type: ignore[return-value]  # set by the thread unless there was an error
@@ -99,24 +103,45 @@ class GroupCommit:
 
     def _transact(self, batch: list[Operation[Any]]) -> None:
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            for operation in batch:
-                self._attempt(operation)
-            self._connection.execute("COMMIT")
+            if not self._commit(batch):
+                self._commit(batch, apart=True)
         except sqlite3.Error as error:
             self._undo(batch, error)
 
+    def _commit(self, batch: list[Operation[Any]], *, apart: bool = False) -> bool:
+        """All of the batch in one transaction; False, and nothing of it, if one failed that had written already.
+
+        That is rare, so savepoints, which cost more than the operations between them, are left for the second try:
+        `apart`, an operation that fails is undone alone.
+        """
+        self._connection.execute("BEGIN IMMEDIATE")
+        for operation in batch:
+            if apart:
+                self._connection.execute("SAVEPOINT operation")
+            before = self._connection.total_changes
+            self._attempt(operation)
+            if operation.error is not None and self._connection.total_changes != before:
+                if not apart:
+                    self._connection.execute("ROLLBACK")
+                    self._on_rollback()
+                    return False
+                self._connection.execute("ROLLBACK TO operation")
+                self._on_rollback()
+            if apart:
+                self._connection.execute("RELEASE operation")
+        self._connection.execute("COMMIT")
+        return True
+
     def _attempt(self, operation: Operation[Any]) -> None:
-        """One operation that fails alone: what it wrote is undone, the rest of its batch stands."""
-        self._connection.execute("SAVEPOINT operation")
+        operation.error = None
         try:
             operation.result = operation.run(self._connection)
-        except sqlite3.OperationalError:
-            raise  # the disk, not the operation
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError) as error:
+            operation.error = error
+        except sqlite3.Error:
+            raise  # the disk's or the file's fault, not the operation's
         except Exception as error:
             operation.error = error
-            self._connection.execute("ROLLBACK TO operation")
-        self._connection.execute("RELEASE operation")
 
     def _undo(self, batch: list[Operation[Any]], cause: sqlite3.Error) -> None:
         if self._connection.in_transaction:

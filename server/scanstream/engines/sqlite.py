@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import msgspec
@@ -63,13 +63,13 @@ class SqliteStore:
             connection, on_commit=self._deliver, on_rollback=self._heads.clear, most_at_once=most_at_once
         )
 
-    async def register(self, scan: Registered, replaces: ScanId | None) -> ScanId:
+    async def register(self, scan: Registered, replaces: ScanId | Literal["any"] | None) -> ScanId:
         """See `Store.register`."""
         body = encode(scan)
 
         def register(connection: sqlite3.Connection) -> tuple[ScanId, list[Fed]]:
             holder = _holder(connection, scan.slot)
-            if holder is not None and holder != replaces:
+            if holder is not None and replaces not in (holder, "any"):
                 return holder, []
             row = (scan.scan_id, scan.slot, scan.principal, scan.at)
             connection.execute("INSERT INTO scans VALUES (?, ?, ?, ?, NULL)", row)
@@ -110,13 +110,13 @@ class SqliteStore:
                         if seq > replayed.get(scan_id, 0):
                             yield scan_id, seq, entry
                     self._committed.popleft()
-                    operation.answered.set()
+                    operation.answer()
                 self._arrived = anyio.Event()
                 await self._arrived.wait()
         finally:
             self._feeding = False
             while self._committed:
-                self._committed.popleft()[0].answered.set()
+                self._committed.popleft()[0].answer()
 
     async def history(self, scan_id: ScanId) -> list[AnyEntry] | None:
         """See `Store.history`."""
@@ -198,7 +198,7 @@ class SqliteStore:
                 assert operation.result is not None
                 self._committed.append((operation, operation.result[1]))
             else:
-                operation.answered.set()
+                operation.answer()
         self._arrived.set()
 
 
@@ -272,9 +272,11 @@ def _connect(file: Path | None) -> sqlite3.Connection:
         if file:  # it holds the key of the scan ids; what SQLite puts beside it has the same mode
             os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
         connection = sqlite3.connect(file or ":memory:", isolation_level=None, check_same_thread=False)
-        _prepare(connection)
-        if not {"identity", "key"} <= _meta(connection).keys():
-            raise sqlite3.DatabaseError("it is not a database of scanstream")
+        try:
+            _prepare(connection)
+        except sqlite3.DatabaseError:
+            connection.close()
+            raise
     except (sqlite3.DatabaseError, OSError) as error:
         raise DataUnusable(
             f"The database {file} cannot be used ({error}); restore it from a backup, "
@@ -298,6 +300,8 @@ def _prepare(connection: sqlite3.Connection) -> None:
         raise sqlite3.DatabaseError(f"it was written by a newer scanstream, schema {version}")
     if version == 0:
         _create(connection)
+    if not {"identity", "key"} <= _meta(connection).keys():
+        raise sqlite3.DatabaseError("it is not a database of scanstream")
 
 
 def _create(connection: sqlite3.Connection) -> None:

@@ -5,7 +5,7 @@ engine has to keep what the docstrings here promise, to the letter.
 """
 
 from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import Literal, Protocol
 
 from scanstream.log.entry import AnyEntry, Registered
 from scanstream.model import Milliseconds, Principal, ScanId
@@ -27,8 +27,10 @@ class Store(Protocol):
         """The store's secret: scan ids carry a MAC under it."""
         ...
 
-    async def register(self, scan: Registered, replaces: ScanId | None) -> ScanId:
+    async def register(self, scan: Registered, replaces: ScanId | Literal["any"] | None) -> ScanId:
         """Register the scan if its slot still holds `replaces` (None: nothing); else the slot's holder wins.
+
+        With "any" whoever holds the slot is replaced: of many that insist at once none waits for another.
 
         Durable when it returns: registry, lookup and placeholder are one write. Returns the holder of the slot: the
         scan's own id if it was registered.

@@ -117,7 +117,7 @@ def _bar(row: list[str], order: list[int]) -> tuple[Milliseconds, tuple[float, .
 
 def _milliseconds(text: str) -> Milliseconds:
     if text.isascii() and text.isdigit():
-        number = int(text[:20])
+        number = int(text) if len(text) <= 20 else _LATEST + 1
         at = number if number >= _MILLISECONDS_FROM else number * 1000
         if at > _LATEST:
             raise ValueError(f"the timestamp {text} is after the year 9999: it must be in seconds or milliseconds")

@@ -112,7 +112,7 @@ class ScanDesk:
 
     async def _settle_on(self, scan: Registered, *, keyed: bool) -> ScanLog:
         """The log that answers this registration: compare and set on the slot until one side has won."""
-        replaces: ScanId | None = None
+        replaces: ScanId | Literal["any"] | None = "any" if scan.request.force_refresh and not keyed else None
         while True:
             winner = await self._store.register(scan, replaces)
             if winner == scan.scan_id:
@@ -121,7 +121,7 @@ class ScanDesk:
             if holder is not None and keyed:
                 _require_same(holder.folded.registered.request, scan.request)
                 return holder
-            if holder is not None and not scan.request.force_refresh and self._answers(holder):
+            if holder is not None and self._answers(holder):
                 return holder
             replaces = winner
 

@@ -23,9 +23,13 @@ def canonical(request: DiscoverRequest, panel: Panel, strategies: Mapping[str, S
 
     :raises InvalidRequest: naming every field that is not valid
     """
+    empty = [
+        FieldError(name, "names nothing; leave it out to have all") for name in _LISTS if getattr(request, name) == []
+    ]
     lists = {name: _listed(getattr(request, name)) for name in _LISTS}
     request = replace(request, **lists, parameters=request.parameters or None)
     errors = [
+        *empty,
         *_unknown("symbols", request.symbols, panel.symbols, f"the market {panel.market} has no"),
         *_unknown("strategy_ids", request.strategy_ids, strategies, "there is no strategy"),
         *_unknown("asset_tiers", request.asset_tiers, TIERS, "there is no tier"),
