@@ -10,7 +10,7 @@ from pathlib import Path
 
 import anyio
 import msgspec
-from anyio import BrokenWorkerProcess, to_process
+from anyio import BrokenWorkerProcess, EndOfStream, to_process
 from msgspec import UNSET
 
 from scanstream.jobs import Jobs, Lease, Shard
@@ -24,6 +24,9 @@ from scanstream.scans.appending import append, now
 
 MOST_ATTEMPTS = 3
 """How often a shard is begun before its worker's death counts as its outcome."""
+
+WORKER_DIED = (BrokenWorkerProcess, EndOfStream, ProcessLookupError)
+"""What anyio raises when a worker process is gone; the last two when it was killed while it came up."""
 
 logger = logging.getLogger("scanstream")
 
@@ -100,7 +103,7 @@ class Runner:
                     cancellable=True,
                     limiter=self._processes,
                 )
-        except BrokenWorkerProcess:
+        except WORKER_DIED:
             logger.warning("%s: a worker died on %s/%d", shard.scan_id, shard.strategy_id, shard.number)
             if lease.attempt < MOST_ATTEMPTS:
                 return []
