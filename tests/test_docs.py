@@ -248,11 +248,12 @@ def test_the_table_of_settings_is_the_one_of_the_commands() -> None:
 def _row_of(option: click.Option) -> Row:
     variables = [option.envvar] if isinstance(option.envvar, str) else list(option.envvar or ())
     default = option.to_info_dict()["default"]
+    words = option.show_default
     plain = default if isinstance(default, str) else f"{default:.15g}" if isinstance(default, int | float) else None
     return {
         "Commands": "",
         "Environment": ", ".join(f"`{name}`" for name in variables) or "–",
-        "Default": "–" if plain is None else f"`{plain}`",
+        "Default": words if isinstance(words, str) else "–" if plain is None else f"`{plain}`",
     }
 
 

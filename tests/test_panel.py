@@ -211,6 +211,7 @@ def test_a_symbol_without_any_bar_is_small_and_one_symbol_is_large() -> None:
 
 def test_gaps_are_the_bars_that_a_symbol_lacks() -> None:
     assert small().gaps() == {
+        "*": [{"first": "1970-01-01T00:03:00.000Z", "last": "1970-01-01T00:03:00.000Z", "bars": 1}],
         "B/X": [{"first": "1970-01-01T00:00:00.000Z", "last": "1970-01-01T00:00:00.000Z", "bars": 1}],
         "A/X": [{"first": "1970-01-01T00:02:00.000Z", "last": "1970-01-01T00:02:00.000Z", "bars": 1}],
     }

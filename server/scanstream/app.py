@@ -33,7 +33,7 @@ from scanstream.push.fanout import Fanout
 from scanstream.push.http import HttpDoor
 from scanstream.push.origin import LOOPBACK, OriginCheck
 from scanstream.push.poll import PollDoor
-from scanstream.push.problem import json_response, problem
+from scanstream.push.problem import PROBLEM_TYPE, json_response, problem
 from scanstream.push.sse import EventsDoor
 from scanstream.push.transport import HttpTransport, WebSocketTransport, listen
 from scanstream.push.websocket import Connection, Limits
@@ -73,7 +73,7 @@ class Core:
             DeskLimits(
                 budget=settings.budget,
                 retention=settings.retention,
-                fresh=settings.fresh,
+                fresh=settings.fresh_seconds,
                 max_scans=settings.max_scans,
             ),
         )
@@ -175,7 +175,12 @@ async def _refusal(_: Request, error: Exception) -> Response:
 async def _http_refusal(_: Request, error: Exception) -> Response:
     """What Starlette itself refuses: no such path, no such method."""
     assert isinstance(error, HTTPException)
-    body = {"type": "about:blank", "title": error.detail, "status": error.status_code, "code": "no_such_route"}
+    body = {
+        "type": f"{PROBLEM_TYPE}no_such_route",
+        "title": error.detail,
+        "status": error.status_code,
+        "code": "no_such_route",
+    }
     return json_response(
         body, status=error.status_code, headers=dict(error.headers or {}), media_type="application/problem+json"
     )

@@ -17,7 +17,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def setting(flag: str, *environment: str, **options: Any) -> Callable[[Command], Command]:
     """A flag that is also `SCANSTREAM_…` in the environment."""
     name = "SCANSTREAM_" + flag.removeprefix("--").replace("-", "_").upper()
-    return click.option(flag, envvar=[name, *environment], show_default=True, show_envvar=True, **options)
+    return click.option(flag, envvar=[name, *environment], show_envvar=True, **{"show_default": True, **options})
 
 
 SETTINGS: tuple[Callable[[Any], Any], ...] = (
@@ -28,7 +28,13 @@ SETTINGS: tuple[Callable[[Any], Any], ...] = (
     setting("--max-scans", type=int, default=10_000, help="Scans under way, waiting ones included."),
     setting("--budget", type=float, default=900.0, help="Seconds that a scan may run; what is missing then times out."),
     setting("--retention", type=float, default=3600.0, help="Seconds that a finished scan answers."),
-    setting("--fresh", type=float, default=300.0, help="Seconds that a finished scan answers an identical request."),
+    setting(
+        "--fresh",
+        type=float,
+        default=None,
+        show_default="300, at most the retention",
+        help="Seconds that a finished scan answers an identical request.",
+    ),
     setting("--stall", type=float, default=60.0, help="Seconds after which a reader that takes no byte is closed."),
     setting("--max-message", type=int, default=1024 * 1024, help="Bytes of the largest message accepted."),
     setting("--allow-origin", multiple=True, help="A web origin beside our own whose pages may use the server."),

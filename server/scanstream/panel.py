@@ -22,6 +22,8 @@ from scanstream.model import Milliseconds, Tier, timestamp
 Array: TypeAlias = NDArray[np.float64]
 
 FIELDS = ("open", "high", "low", "close", "volume")
+EVERYWHERE = "*"
+"""Stands for all symbols where gaps are reported."""
 _META = "panel.json"
 
 
@@ -87,13 +89,16 @@ class Panel:
         return {self.symbols[index]: names[3 * rank // len(ranked)] for rank, index in enumerate(ranked)}
 
     def gaps(self) -> dict[str, list[dict[str, Any]]]:
-        """Symbol → its runs of absent bars, between the first and the last bar of the panel."""
+        """Symbol → its runs of absent bars, between the first and the last bar of the panel; `*`: absent from all."""
         found: dict[str, list[dict[str, Any]]] = {}
+        for before, steps in enumerate(np.diff(self.times) // self.timeframe):
+            if steps > 1:
+                first, last = self.times[before] + self.timeframe, self.times[before + 1] - self.timeframe
+                found.setdefault(EVERYWHERE, []).append(_gap(first, last, steps - 1))
         for column, symbol in enumerate(self.symbols):
             absent = np.flatnonzero(np.isnan(self.close[:, column]))
             for run in np.split(absent, np.flatnonzero(np.diff(absent) > 1) + 1) if absent.size else ():
-                first, last = (timestamp(int(self.times[index])) for index in (run[0], run[-1]))
-                found.setdefault(symbol, []).append({"first": first, "last": last, "bars": len(run)})
+                found.setdefault(symbol, []).append(_gap(self.times[run[0]], self.times[run[-1]], len(run)))
         return found
 
     def save(self, directory: Path) -> "Panel":
@@ -121,6 +126,10 @@ def load(path: Path) -> Panel:
         return Panel(**{**meta, "symbols": tuple(meta["symbols"])}, **arrays, path=path)
     except (OSError, ValueError, EOFError, TypeError, KeyError) as error:
         raise MarketError(f"The saved market data in {path} cannot be read: {error}") from error
+
+
+def _gap(first: int, last: int, bars: int) -> dict[str, Any]:
+    return {"first": timestamp(int(first)), "last": timestamp(int(last)), "bars": int(bars)}
 
 
 def _is_whole(path: Path, digest: str) -> bool:

@@ -9,6 +9,7 @@ from scanstream.market.market import Market
 from scanstream.market.synthetic import SyntheticMarket
 
 MEMORY = ":memory:"
+FRESH_SECONDS = 300.0
 LONGEST_SECONDS = 10 * 365 * 86_400.0
 
 
@@ -32,8 +33,8 @@ class Settings:
     """Seconds that a scan may run; what is missing then has timed out."""
     retention: float = 3600.0
     """Seconds that a finished scan answers."""
-    fresh: float = 300.0
-    """Seconds that a finished scan is reused for an identical request."""
+    fresh: float | None = None
+    """Seconds that a finished scan is reused for an identical request; unless given 300, at most the retention."""
     stall: float = 60.0
     """Seconds after which a reader that takes no byte is closed."""
     max_message: int = 1024 * 1024
@@ -46,7 +47,8 @@ class Settings:
             self._require(getattr(self, name) >= least, name, f"must be at least {least}")
         for name in ("budget", "retention", "stall"):
             self._require(0 < getattr(self, name) <= LONGEST_SECONDS, name, "must be above 0 and at most ten years")
-        self._require(0 <= self.fresh <= self.retention, "fresh", "must be between 0 and --retention")
+        self._require(self.port <= 65_535, "port", "must be at most 65535")
+        self._require(0 <= self.fresh_seconds <= self.retention, "fresh", "must be between 0 and --retention")
         if self.engine != "sqlite":
             raise SettingError(f"--engine {self.engine}: this version has the engine sqlite only")
 
@@ -54,6 +56,11 @@ class Settings:
         if not holds:
             flag = "--" + name.replace("_", "-")
             raise SettingError(f"{flag} {getattr(self, name)}: it {what} (SCANSTREAM_{name.upper()})")
+
+    @property
+    def fresh_seconds(self) -> float:
+        """How long a finished scan is reused."""
+        return min(FRESH_SECONDS, self.retention) if self.fresh is None else self.fresh
 
     @property
     def directory(self) -> Path | None:

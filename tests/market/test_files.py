@@ -159,7 +159,12 @@ def test_bars_are_aligned_on_time_and_gaps_are_reported_not_invented(tmp_path: P
     def run(first: int, last: int, bars: int) -> dict[str, object]:
         return {"first": timestamp(AT + first * HOUR), "last": timestamp(AT + last * HOUR), "bars": bars}
 
-    assert panel.gaps() == {"A/BTC": [run(8, 8, 1)], "B/BTC": [run(0, 0, 1), run(2, 2, 1), run(6, 6, 1)]}
+    everywhere = [run(3, 4, 2), run(7, 7, 1)]
+    assert panel.gaps() == {
+        "*": everywhere,
+        "A/BTC": [run(8, 8, 1)],
+        "B/BTC": [run(0, 0, 1), run(2, 2, 1), run(6, 6, 1)],
+    }
 
 
 def test_a_long_gap_is_one_run(tmp_path: Path) -> None:

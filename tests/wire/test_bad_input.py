@@ -29,7 +29,7 @@ BAD_REQUESTS: list[tuple[dict[str, Any], str, str]] = [
     ({"preferred_timeframes": "soon"}, "preferred_timeframes", "soon"),
     ({"parameters": {"tsmom": {"lookback": "long"}}}, "parameters.tsmom.lookback", "Expected `int`"),
     ({"parameters": {"tsmom": {"lookback": 1}}}, "parameters.tsmom.lookback", ">= 2"),
-    ({"parameters": {"tsmom": {"magic": 1}}}, "parameters.tsmom", "magic"),
+    ({"parameters": {"tsmom": {"magic": 1}}}, "parameters.tsmom.magic", "no such parameter"),
     ({"parameters": {"astrology": {}}}, "parameters.astrology", "no strategy"),
 ]
 

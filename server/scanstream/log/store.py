@@ -1,7 +1,7 @@
 """The port: where logs live.
 
-Two engines implement it (engines/); tests/engines/contract.py is one suite over all of them. Whoever writes another
-engine has to keep what the docstrings here promise, to the letter.
+The engines implement it (engines/); tests/engines/contract.py is one suite over all of them. Whoever writes another
+one has to keep what the docstrings here promise, to the letter.
 """
 
 from collections.abc import AsyncIterator

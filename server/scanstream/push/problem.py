@@ -8,6 +8,9 @@ from starlette.responses import Response
 
 from scanstream.errors import Expired, NotFound, ScanstreamError
 
+PROBLEM_TYPE = "urn:scanstream:error:"
+"""What the `type` of a problem begins with; docs/errors.md says what each is."""
+
 
 def problem(error: ScanstreamError) -> Response:
     """The answer that says what went wrong, and when to come back."""
@@ -18,7 +21,7 @@ def problem(error: ScanstreamError) -> Response:
     if isinstance(error, NotFound | Expired):
         return json_response(_absent(error), status=row.status, headers=headers)
     body: dict[str, Any] = {
-        "type": f"about:blank#{error.code}",
+        "type": PROBLEM_TYPE + error.code,
         "title": row.title,
         "status": row.status,
         "detail": error.detail,

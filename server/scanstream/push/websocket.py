@@ -4,6 +4,7 @@ Two tasks a connection: one receives and answers, one pushes. A subscription is 
 client has not taken yet is conflated into its next frame.
 """
 
+import logging
 from contextlib import ExitStack, suppress
 from functools import partial
 from typing import NamedTuple
@@ -11,11 +12,12 @@ from typing import NamedTuple
 import anyio
 import msgspec
 from anyio.abc import TaskGroup
-from msgspec import UnsetType
+from msgspec import UNSET, UnsetType
 from starlette.websockets import WebSocket
 
 from scanstream.errors import (
     Expired,
+    Internal,
     InvalidJson,
     InvalidMessage,
     Restarting,
@@ -48,6 +50,8 @@ from scanstream.push.outlet import ABORT_EXTENSION, GONE, Outlet, OutletClosed, 
 MOST_SUBSCRIPTIONS = 256
 MOST_MALFORMED = 10
 """Messages in a row that are none: then the other side does not speak this protocol."""
+
+logger = logging.getLogger("scanstream")
 
 
 class Subscription:
@@ -129,6 +133,12 @@ class Connection:
         except ScanstreamError as error:
             self._malformed += isinstance(error, InvalidJson | InvalidMessage)
             await self._say(error_message(error, message.id if message else self._codec.id_of(payload)))
+        except (OutletClosed, Stalled):
+            raise
+        except Exception:
+            logger.exception("a defect in answering a %s", type(message).__name__)
+            defect = Internal("The server failed on this message; its log says why", retry_after=1)
+            await self._say(error_message(defect, message.id if message else UNSET))
 
     async def _handle(self, message: ClientMessage) -> None:
         match message:

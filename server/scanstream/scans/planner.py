@@ -107,7 +107,8 @@ class Planner:
         try:
             panel = self._panel_of(scan.digest)
         except MarketError as error:
-            return [ScanFailed(at=now(), code=error.code, detail=error.detail)]
+            logger.error("%s: %s", scan.scan_id, error.detail)  # noqa: TRY400  # said in full, and no place for a trace
+            return [ScanFailed(at=now(), code=error.code, detail="Its market data is gone; start a new scan")]
         panel = panel.select(symbols_of(scan.request, panel))
         return plan(scan, panel, registry())
 

@@ -14,6 +14,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 
 import msgspec
+import numpy as np
 from msgspec import UNSET, Struct, UnsetType
 
 from scanstream.jobs import Shard
@@ -139,7 +140,7 @@ def _opportunity(strategy: Strategy, panel: Panel, signal: Signal, request: Disc
         metadata=signal.metadata,
         discovered_at=timestamp(time.time_ns() // 1_000_000),
     )
-    if not is_finite(msgspec.to_builtins(opportunity)):
+    if not is_finite(msgspec.to_builtins(opportunity, enc_hook=_plain_number)):
         raise ValueError(f"{opportunity.id} has a number that is not finite")
     return plain(opportunity)
 
@@ -149,9 +150,15 @@ def plain(opportunity: Opportunity) -> Opportunity:
 
     :raises Exception: if it cannot be written there, or would not come back as an opportunity
     """
-    plain = _from_json.decode(msgspec.json.encode(opportunity))
+    plain = _from_json.decode(msgspec.json.encode(opportunity, enc_hook=_plain_number))
     _encoder.encode(plain)  # MessagePack has no integer beyond 64 bits
     return plain
+
+
+def _plain_number(value: object) -> object:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"a {type(value).__name__} is nothing that can be sent; give plain numbers, text, lists and dicts")
 
 
 def risk_level(signal: Signal) -> RiskLevel:
