@@ -7,6 +7,7 @@ conflation and encode-once in one place: waking a reader costs more than the fra
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Literal, NamedTuple, TypeAlias
 
 import anyio
 
@@ -21,12 +22,24 @@ TICK_SECONDS = 0.025
 Wake = Callable[[], None]
 
 
+FrameType: TypeAlias = Literal["snapshot", "update"]
+
+
+class Encoded(NamedTuple):
+    """A frame as it leaves."""
+
+    type: FrameType
+    payload: Payload
+    position: Position
+    """Where its reader is afterwards."""
+
+
 class Channel:
     """One scan's readers on this node."""
 
     def __init__(self, hub: Hub, scan_id: ScanId) -> None:
         self.readers: set[Wake] = set()
-        self._frames: dict[tuple[Position, str], tuple[Payload, Position]] = {}
+        self._frames: dict[tuple[Position, str], Encoded] = {}
         self._head = -1
         self._flushed_at = float("-inf")
         self._timer: asyncio.TimerHandle | None = None
@@ -55,15 +68,16 @@ class Channel:
         for wake in tuple(self.readers):
             wake()
 
-    def frame(self, log: ScanLog, position: Position, codec: Codec) -> tuple[Payload, Position]:
-        """The next frame from a position, encoded, and where it leads."""
+    def frame(self, log: ScanLog, position: Position, codec: Codec) -> Encoded:
+        """The next frame from a position, encoded once for all who are there."""
         if log.seq != self._head:
             self._frames.clear()
             self._head = log.seq
         key = (position, codec.name)
         if key not in self._frames:
             frame = log.read(position)
-            self._frames[key] = (codec.encode(frame_message(log, frame)), frame.position)
+            kind: FrameType = "snapshot" if frame.snapshot else "update"
+            self._frames[key] = Encoded(kind, codec.encode(frame_message(log, frame)), frame.position)
         return self._frames[key]
 
 

@@ -46,20 +46,20 @@ class EventsDoor:
         with self._fanout.reading(log.scan_id) as reader, self._drain.attending(reader.wake):
             while not self._drain.begun and not log.expired:
                 if log.news(position):
-                    payload, position = reader.channel.frame(log, position, JSON)
-                    yield event(log, position, str(payload))
+                    kind, payload, position = reader.channel.frame(log, position, JSON)
+                    yield event(kind, str(log.cursor(position)), str(payload))
                 elif log.ended:
-                    end = End(scan_id=log.scan_id, cursor=str(log.cursor(position)), status=log.folded.state.status)
-                    yield event(log, position, str(JSON.encode(end)))
+                    cursor = str(log.cursor(position))
+                    end = End(scan_id=log.scan_id, cursor=cursor, status=log.folded.state.status)
+                    yield event("end", cursor, str(JSON.encode(end)))
                     return
                 elif not await reader.woken(HEARTBEAT_SECONDS):
                     yield ": still here\n\n"
 
 
-def event(log: ScanLog, position: Position, data: str) -> str:
-    """One event; its name is the message's type, its id the cursor after it."""
-    name = data[len('{"type":"') : data.index('"', len('{"type":"'))]
-    return f"event: {name}\nid: {log.cursor(position)}\ndata: {data}\n\n"
+def event(kind: str, cursor: str, data: str) -> str:
+    """One event: its name is the message's type, its id the cursor after it."""
+    return f"event: {kind}\nid: {cursor}\ndata: {data}\n\n"
 
 
 class EventStream(Response):

@@ -128,8 +128,8 @@ class Connection:
         message: ClientMessage | None = None
         try:
             message = self._codec.decode_message(payload)
-            await self._handle(message)
             self._malformed = 0
+            await self._handle(message)
         except ScanstreamError as error:
             self._malformed += isinstance(error, InvalidJson | InvalidMessage)
             await self._say(error_message(error, message.id if message else self._codec.id_of(payload)))
@@ -225,20 +225,20 @@ class Connection:
             tasks.cancel_scope.cancel()
 
     async def _push(self) -> None:
-        while True:
-            if self._drain.begun:
-                await self._say(error_message(Restarting("The server restarts; come back", retry_after=1)))
-                await self._close(1012, "restart; reconnect with your cursors")
-                raise OutletClosed
-            while self._ready:
-                scan_id = next(iter(self._ready))
-                del self._ready[scan_id]
-                async with self._outlet.lock:
-                    subscription = self._subscriptions.get(scan_id)
-                    if subscription is not None:
-                        await self._advance(subscription)
-            self._woken = anyio.Event()
-            await self._woken.wait()
+        while not self._drain.begun:
+            if not self._ready:
+                self._woken = anyio.Event()
+                await self._woken.wait()
+                continue
+            scan_id = next(iter(self._ready))
+            del self._ready[scan_id]
+            async with self._outlet.lock:
+                subscription = self._subscriptions.get(scan_id)
+                if subscription is not None:
+                    await self._advance(subscription)
+        await self._say(error_message(Restarting("The server restarts; come back", retry_after=1)))
+        await self._close(1012, "restart; reconnect with your cursors")
+        raise OutletClosed
 
     async def _advance(self, subscription: Subscription) -> None:
         """One frame; at the end of a terminal scan `end`."""
@@ -260,9 +260,9 @@ class Connection:
 
     async def _frame(self, subscription: Subscription, *before: Payload) -> None:
         """Send the next frame; the position moves only once the transport has it."""
-        frame, position = subscription.channel.frame(subscription.log, subscription.position, self._codec)
-        await self._outlet.send(*before, frame)
-        subscription.position = position
+        frame = subscription.channel.frame(subscription.log, subscription.position, self._codec)
+        await self._outlet.send(*before, frame.payload)
+        subscription.position = frame.position
 
     async def _say(self, message: ServerMessage) -> None:
         async with self._outlet.lock:
