@@ -125,7 +125,7 @@ def deaf(url: str) -> dict[str, Any]:
     small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     small.connect((address.hostname, address.port))
     small.setblocking(False)
-    return {"sock": small, "max_queue": 1, "ping_interval": None}
+    return {"sock": small, "max_queue": 1, "ping_interval": None, "close_timeout": 0.2}
 
 
 async def until_terminal(url: str, scan_id: str) -> dict[str, Any]:
