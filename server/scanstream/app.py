@@ -26,6 +26,7 @@ from starlette.websockets import WebSocket
 from scanstream.engines.sqlite import SqliteStore, open_store
 from scanstream.errors import Internal, PortInUse, ScanstreamError, SettingError
 from scanstream.log.hub import Hub
+from scanstream.metrics import MEDIA_TYPE, Metrics
 from scanstream.model import ANYONE
 from scanstream.panel import Panel, load
 from scanstream.push.drain import Drain
@@ -78,12 +79,23 @@ class Core:
             ),
         )
         self.sweeper = Sweeper(store, self.hub, self.desk.release)
+        self.fanout = Fanout(self.hub)
+        self.metrics = Metrics(
+            {
+                "scans_unfinished": ("Scans that have not ended", self.hub.unfinished),
+                "scans_queued": ("Scans that wait for a free place", self.planner.waiting),
+                "shards_waiting": ("Shards that wait for a free worker", jobs.depth),
+                "shards_running": ("Shards in worker processes", self.runner.running if self.runner else lambda: 0),
+                "readers": ("Scans followed, over all connections", self.fanout.readers),
+                "connections": ("WebSockets, event streams and long polls", lambda: len(self.drain)),
+            }
+        )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Replay what the store holds, then take up unfinished scans; on the way out let go of everything."""
         async with anyio.create_task_group() as tasks:
-            with self.hub.watching_all(self.sweeper.notice):
+            with self.hub.watching_all(self.sweeper.notice), self.hub.watching_all(self.metrics.notice):
                 tasks.start_soon(self.hub.run)
                 await self.store.barrier()
                 for part in (self.desk, self.planner, self.sweeper, self.runner):
@@ -132,7 +144,7 @@ def _forget_panels(panels: Path, core: Core) -> None:
 
 def application(settings: Settings, core: Core) -> ASGIApp:
     """The ASGI application over a running core."""
-    fanout = Fanout(core.hub)
+    fanout = core.fanout
     limits = Limits(stall_seconds=settings.stall)
     poll = PollDoor(core.desk, fanout, core.drain)
     events = EventsDoor(core.desk, fanout, core.drain, stall_seconds=settings.stall)
@@ -152,6 +164,9 @@ def application(settings: Settings, core: Core) -> ASGIApp:
         await core.store.barrier()
         return json_response({"status": "ready"})
 
+    async def metrics(_: Request) -> Response:
+        return Response(core.metrics.text(), media_type=MEDIA_TYPE)
+
     app = Starlette(
         routes=[
             *door.routes(),
@@ -159,6 +174,7 @@ def application(settings: Settings, core: Core) -> ASGIApp:
             WebSocketRoute("/ws", websocket),
             Route("/healthz", alive),
             Route("/readyz", ready),
+            Route("/metrics", metrics),
             Route("/", page),
             Mount("/static", StaticFiles(directory=static)),
         ],

@@ -51,6 +51,10 @@ class Planner:
                     await self._places.acquire()
                     conducted.start_soon(self._conduct, await self._next())
 
+    def waiting(self) -> int:
+        """How many scans wait."""
+        return len(self._queue)
+
     def rank(self, scan_id: ScanId) -> int | None:
         """1 for the scan that is let in next; None for one that does not wait."""
         if scan_id not in self._queue:

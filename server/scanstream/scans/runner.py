@@ -52,6 +52,10 @@ class Runner:
                     await self._free.acquire()
                     shards.start_soon(self._work, await anext(leases))
 
+    def running(self) -> int:
+        """How many shards run."""
+        return sum(map(len, self._scopes.values()))
+
     def _notice(self, log: ScanLog) -> None:
         """Stop what is still running and not wanted any more."""
         for (strategy_id, number), scope in self._scopes.get(log.scan_id, {}).items():
