@@ -6,7 +6,7 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from scanstream.log.hub import Hub
 from scanstream.metrics import MEDIA_TYPE, Metrics
 from scanstream.model import ANYONE
 from scanstream.panel import Panel, load
+from scanstream.push.contract import asyncapi, openapi
 from scanstream.push.drain import Drain
 from scanstream.push.fanout import Fanout
 from scanstream.push.http import HttpDoor
@@ -175,12 +176,23 @@ def application(settings: Settings, core: Core) -> ASGIApp:
             Route("/healthz", alive),
             Route("/readyz", ready),
             Route("/metrics", metrics),
+            Route("/openapi.json", contract_of(openapi)),
+            Route("/asyncapi.json", contract_of(asyncapi)),
             Route("/", page),
             Mount("/static", StaticFiles(directory=static)),
         ],
         exception_handlers={ScanstreamError: _refusal, HTTPException: _http_refusal, Exception: _defect},
     )
     return OriginCheck(app, allowed=settings.allow_origin, loopback=settings.host in LOOPBACK)
+
+
+def contract_of(document: Callable[[], dict[str, Any]]) -> Callable[[Request], Awaitable[Response]]:
+    """A route that answers with a contract."""
+
+    async def answer(_: Request) -> Response:
+        return json_response(document())
+
+    return answer
 
 
 async def _refusal(_: Request, error: Exception) -> Response:

@@ -21,7 +21,7 @@ class OriginCheck:
     """ASGI middleware: refuses foreign origins with 403 before anything else happens."""
 
     def __init__(self, app: ASGIApp, *, allowed: Sequence[str], loopback: bool) -> None:
-        self._app = app
+        self.inner = app
         self._allowed = frozenset(allowed)
         self._loopback = loopback
         """Whether the server listens on loopback only, so that only loopback names can be right."""
@@ -33,7 +33,7 @@ class OriginCheck:
             if refusal is not None:
                 await _refuse(refusal, scope, receive, send)
                 return
-        await self._app(scope, receive, send)
+        await self.inner(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> ScanstreamError | None:
         headers = Headers(scope=scope)
