@@ -134,7 +134,7 @@ async def test_every_route_is_in_the_protocol() -> None:
     async with open_core(settings) as core:
         app: Any = application(settings, core)
     while not isinstance(app, Starlette):
-        app = app._app
+        app = app.inner
     offered: set[str] = set()
     for route in app.routes:
         if isinstance(route, Route):
