@@ -10,6 +10,7 @@ from scanstream import __version__
 from scanstream.errors import SetupError
 
 EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -53,8 +54,8 @@ def settings(command: Command) -> Command:
 def main() -> None:
     """Scans that take seconds to minutes, pushed live.
 
-    Start a server with `scanstream serve` and open its page, or see one scan from its start to its end with
-    `scanstream demo`.
+    See one scan from its start to its end with `scanstream demo`. Or start a server with `scanstream serve`, and open
+    its page, or ask it for a scan with `scanstream discover`.
     """
 
 
@@ -103,6 +104,170 @@ def demo(symbols: tuple[str, ...], strategies: tuple[str, ...], **flags: Any) ->
     _run(demonstrate, lambda: Settings(**flags, port=0, data=":memory:"), request)
 
 
+def read_by(name: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    """A callback: the flag's value as this function of client/flags.py reads it."""
+
+    def read(_: click.Context, __: click.Parameter, value: Any) -> Any:
+        from scanstream.client import flags  # noqa: PLC0415
+
+        try:
+            return getattr(flags, name)(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from error
+
+    return read
+
+
+def of_client(command: Command) -> Command:
+    """The flags of every command that talks to a server."""
+    for decorate in (
+        click.option("--json", "as_json", is_flag=True, help="JSON on standard output, for programs."),
+        setting(
+            "--url", metavar="URL", default="http://127.0.0.1:8000", callback=read_by("address"), help="The server."
+        ),
+    ):
+        command = decorate(command)
+    return command
+
+
+patience = click.option(
+    "--patience",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Seconds that a server which went away is waited for.",
+)
+scan = click.argument("scan_id", metavar="SCAN_ID")
+
+
+@main.command()
+@click.option("--strategy", "strategy_ids", multiple=True, metavar="ID", help="Run this strategy only (repeatable).")
+@click.option("--symbol", "symbols", multiple=True, metavar="S", help="Scan this symbol only (repeatable).")
+@click.option(
+    "--parameter",
+    "parameters",
+    multiple=True,
+    metavar="STRATEGY.NAME=VALUE",
+    callback=read_by("parameters"),
+    help="Set a strategy's parameter (repeatable). The value is JSON, else text.",
+)
+@click.option("--force-refresh", is_flag=True, help="Start a new scan, also where an identical one has an answer.")
+@click.option("--detach", is_flag=True, help="Print the scan_id and leave; the scan goes on.")
+@patience
+@of_client
+def discover(url: str, as_json: bool, patience: float, detach: bool, **request: Any) -> None:
+    """Start a scan and follow it to its end.
+
+    A lost connection, also a restart of the server, is resumed. Ctrl-C asks whether to cancel the scan; what is left
+    running can be watched again at any time.
+
+    \b
+    Examples:
+      scanstream discover
+      scanstream discover --strategy tsmom --symbol BTC/USDT --symbol ETH/USDT
+      scanstream discover --parameter tsmom.walk_forward=0 --force-refresh
+      scanstream discover --json | jq -r 'select(.type == "end").status'
+      id=$(scanstream discover --detach) && scanstream watch "$id"
+
+    Exits with 0 when the scan is complete, 1 when it failed or was cancelled, 2 when the request is not valid, 3 when
+    there is no server.
+    """
+    _leave(lambda commands: commands.discover(url, request, patience=patience, as_json=as_json, detach=detach))
+
+
+@main.command()
+@scan
+@patience
+@of_client
+def watch(url: str, as_json: bool, patience: float, scan_id: str) -> None:
+    """Follow a scan to its end, from wherever it is.
+
+    SCAN_ID may be `latest`, the newest scan. With --json one message of the protocol a line.
+
+    \b
+    Examples:
+      scanstream watch latest
+      scanstream watch latest --json | jq -c '.patch.progress // empty'
+    """
+    _leave(lambda commands: commands.watch(url, scan_id, patience=patience, as_json=as_json))
+
+
+@main.command()
+@scan
+@of_client
+def status(url: str, as_json: bool, scan_id: str) -> None:
+    """Say how a scan is doing, now.
+
+    SCAN_ID may be `latest`. Exits with 0 while the scan runs or when it is complete, 1 when it failed or was cancelled.
+
+    \b
+    Examples:
+      scanstream status latest
+      scanstream status latest --json | jq .progress.percentage
+    """
+    _leave(lambda commands: commands.status(url, scan_id, as_json=as_json))
+
+
+@main.command()
+@scan
+@click.option("--csv", "form", flag_value="csv", help="CSV with a header, every field a column.")
+@click.option("--ndjson", "form", flag_value="ndjson", help="One opportunity a line, as JSON.")
+@click.option("--limit", type=click.IntRange(min=1), help="The best N only.  [default: all]", metavar="N")
+@of_client
+def results(url: str, as_json: bool, limit: int | None, form: str | None, scan_id: str) -> None:
+    """Print what a scan has found, the most confident first.
+
+    SCAN_ID may be `latest`. Exits with 1 while the scan runs (nothing is printed then), and when it failed or was
+    cancelled (what it had found is printed).
+
+    \b
+    Examples:
+      scanstream results latest --limit 20
+      scanstream results latest --csv > found.csv
+      scanstream results latest --ndjson | jq -r 'select(.hit_rate > 0.6).symbol'
+    """
+    if as_json and form:
+        raise click.UsageError(f"--json and --{form} exclude each other.")
+    chosen: Any = "json" if as_json else form or "table"
+    _leave(lambda commands: commands.results(url, scan_id, form=chosen, limit=limit))
+
+
+@main.command()
+@scan
+@of_client
+def cancel(url: str, as_json: bool, scan_id: str) -> None:
+    """End a scan, for all who follow it; what it has found is kept.
+
+    SCAN_ID may be `latest`. Exits with 0 also when there was nothing left to cancel.
+
+    \b
+    Example:  scanstream cancel latest
+    """
+    _leave(lambda commands: commands.cancel(url, scan_id, as_json=as_json))
+
+
+@main.command()
+@of_client
+def strategies(url: str, as_json: bool) -> None:
+    """List the strategies of the server, and their parameters.
+
+    \b
+    Example:  scanstream strategies --json | jq -r '.[].id'
+    """
+    _leave(lambda commands: commands.strategies(url, as_json=as_json))
+
+
+def _leave(command: Callable[[Any], int]) -> NoReturn:
+    """Run a command of a client, and exit with its code."""
+    from scanstream.client import commands  # noqa: PLC0415
+
+    try:
+        sys.exit(command(commands))
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+
+
 def _run(command: Callable[..., Any], *arguments: Any) -> NoReturn:
     """Run an asynchronous command; a server that cannot start says why in one line and exits with 2."""
     import logging  # noqa: PLC0415
@@ -117,7 +282,7 @@ def _run(command: Callable[..., Any], *arguments: Any) -> NoReturn:
             click.echo(f"scanstream: {error}", err=True)
         status = EXIT_USAGE
     except* KeyboardInterrupt:
-        status = 130
+        status = EXIT_INTERRUPTED
     sys.exit(status)
 
 

@@ -6,9 +6,10 @@ from typing import Any
 from rich.console import Console
 
 from scanstream.app import serving
-from scanstream.client.connection import Refused, connected
+from scanstream.client.connection import Lost, Refused, connected
+from scanstream.client.following import mirrored
 from scanstream.client.mirror import Mirror
-from scanstream.client.terminal import show
+from scanstream.client.terminal import ScanView, show
 from scanstream.settings import Settings
 
 EXIT_COMPLETE, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
@@ -19,7 +20,7 @@ async def demonstrate(make: Callable[[], Settings], request: dict[str, Any]) -> 
 
     :raises SetupError: if the server cannot start
     """
-    console = Console()
+    console, mirror = Console(), Mirror()
     settings = make()
     generated = "generated prices, nothing in them is real" if settings.market == "synthetic" else "your files"
     console.print(f"Market: {settings.market} ({generated})", highlight=False)
@@ -27,9 +28,12 @@ async def demonstrate(make: Callable[[], Settings], request: dict[str, Any]) -> 
         console.print(f"Server: {url}", highlight=False)
         try:
             ack = await connection.discover(request)
+            console.print(f"Acknowledged: {ack['scan_id']}", highlight=False)
+            status = await show(mirrored(connection, mirror), mirror, console, ScanView(mirror))
         except Refused as refused:
-            console.print(f"Refused: {refused}", highlight=False)
+            console.print(f"Refused: {refused}", highlight=False, markup=False)
             return EXIT_USAGE
-        console.print(f"Acknowledged: {ack['scan_id']}", highlight=False)
-        status = await show(connection, Mirror(), console)
+        except Lost as lost:
+            console.print(f"The server has gone: {lost}", highlight=False, markup=False)
+            return EXIT_FAILED
     return EXIT_COMPLETE if status == "complete" else EXIT_FAILED

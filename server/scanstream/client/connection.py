@@ -4,70 +4,166 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidHandshake
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus
 from websockets.typing import Subprotocol
+
+from scanstream.errors import TABLE
 
 SUBPROTOCOL = Subprotocol("scanstream.v1.json")
 LARGEST_FRAME = 64 * 1024 * 1024
 """Bytes: a frame of 500 opportunities with rich metadata is larger than a library's usual limit."""
+SILENCE_SECONDS = 10.0
+"""After so long without a word from the server the client pings."""
+GRACE_SECONDS = 5.0
+"""So long after the ping the socket is taken for dead."""
+OPEN_SECONDS = 5.0
+CLOSE_SECONDS = 1.0
 
 
 class Unreachable(Exception):
     """There is no scanstream server at this address."""
 
 
+class Lost(Exception):
+    """The connection has ended, and what was asked for has not: come back with the cursor."""
+
+    def __init__(self, why: str, retry_after: float = 0.0) -> None:
+        super().__init__(why)
+        self.retry_after = retry_after
+        """Seconds that the server asked to be left alone."""
+
+
 class Refused(Exception):
-    """The server answered with an error."""
+    """The server answered with an error: `code`, `detail`, and `errors` where fields are not valid."""
 
     def __init__(self, error: dict[str, Any]) -> None:
         super().__init__(error["detail"])
         self.error = error
 
+    @property
+    def code(self) -> str:
+        """Which error, as in docs/errors.md."""
+        return str(self.error["code"])
+
 
 class Connection:
     """Messages as plain data, in both directions."""
 
-    def __init__(self, socket: ClientConnection) -> None:
+    def __init__(
+        self, socket: ClientConnection, *, silence: float = SILENCE_SECONDS, grace: float = GRACE_SECONDS
+    ) -> None:
         self._socket = socket
-
-    async def send(self, message: dict[str, Any]) -> None:
-        """Send one message."""
-        await self._socket.send(msgspec.json.encode(message).decode())
+        self._silence = silence
+        self._grace = grace
 
     async def discover(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Ask for a scan; its ack.
+        """Ask for a scan; its ack. The scan is followed from then on.
 
         :raises Refused: if the server does not take it
+        :raises Lost: if the connection ends before it is known
         """
-        await self.send({"type": "discover", "id": "discover", "request": request})
+        return await self._ask({"type": "discover", "id": "discover", "request": request})
+
+    async def subscribe(self, scan_id: str, since: str | None) -> dict[str, Any]:
+        """Follow a scan (or the `latest`), from a cursor on where there is one; the ack.
+
+        :raises Refused: if there is no such scan
+        :raises Lost: if the connection ends before it is known
+        """
+        cursor = {} if since is None else {"since": since}
+        return await self._ask({"type": "subscribe", "id": "subscribe", "scan_id": scan_id, **cursor})
+
+    async def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        await self._send(message)
         answer = await self.receive()
         if answer["type"] == "error":
-            raise Refused(answer)
+            raise _trouble(answer)
         return answer
 
     async def receive(self) -> dict[str, Any]:
-        """The next message."""
-        message: dict[str, Any] = msgspec.json.decode(await self._socket.recv())
-        return message
+        """The next message that is not a pong. The server is pinged when it says nothing for long.
+
+        :raises Lost: if the connection is closed, or taken for dead
+        """
+        pinged = False
+        while True:
+            with anyio.move_on_after(self._grace if pinged else self._silence):
+                message = await self._next()
+                if message["type"] != "pong":
+                    return message
+                pinged = False
+                continue
+            if pinged:
+                silent = self._silence + self._grace
+                raise Lost(f"the server has said nothing for {silent:g} s")
+            pinged = True
+            with anyio.move_on_after(self._grace):
+                await self._send({"type": "ping"})
 
     async def frames(self) -> AsyncIterator[dict[str, Any]]:
-        """Messages until the connection is closed."""
-        async for text in self._socket:
-            yield msgspec.json.decode(text)
+        """Messages, until the connection is lost.
+
+        :raises Lost: if it is, or the server says that it restarts
+        :raises Refused: if the server says that there is nothing to follow any more
+        """
+        while True:
+            message = await self.receive()
+            if message["type"] == "error":
+                raise _trouble(message)
+            yield message
+
+    async def _next(self) -> dict[str, Any]:
+        try:
+            message: dict[str, Any] = msgspec.json.decode(await self._socket.recv())
+        except ConnectionClosed as closed:
+            raise Lost(_how(closed)) from closed
+        return message
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        try:
+            await self._socket.send(msgspec.json.encode(message).decode())
+        except ConnectionClosed as closed:
+            raise Lost(_how(closed)) from closed
+
+
+def _how(closed: ConnectionClosed) -> str:
+    return closed.rcvd.reason or f"closed with {closed.rcvd.code}" if closed.rcvd else "cut off"
+
+
+def _trouble(error: dict[str, Any]) -> Lost | Refused:
+    """What is the server's own trouble passes: the same question may have an answer a moment later."""
+    row = TABLE.get(error["code"])
+    if row is not None and row.fault == "server" and row.retry:
+        return Lost(error["detail"], error.get("retry_after", 0.0))
+    return Refused(error)
 
 
 @asynccontextmanager
-async def connected(url: str) -> AsyncIterator[Connection]:
+async def connected(
+    url: str, *, silence: float = SILENCE_SECONDS, grace: float = GRACE_SECONDS
+) -> AsyncIterator[Connection]:
     """A connection to the server at an `http://…` address.
 
     :raises Unreachable: if there is none
     """
     address = "ws" + url.removeprefix("http").rstrip("/") + "/ws"
     try:
-        socket = await connect(address, subprotocols=[SUBPROTOCOL], max_size=LARGEST_FRAME, compression=None)
-    except (OSError, InvalidHandshake) as error:
+        socket = await connect(
+            address,
+            subprotocols=[SUBPROTOCOL],
+            max_size=LARGEST_FRAME,
+            compression=None,
+            open_timeout=OPEN_SECONDS,
+            close_timeout=CLOSE_SECONDS,
+            ping_interval=None,
+        )
+    except InvalidStatus as error:
+        status = error.response.status_code
+        raise Unreachable(f"What answers at {url} opens no WebSocket (HTTP {status})") from error
+    except (OSError, EOFError, InvalidHandshake, InvalidMessage) as error:
         raise Unreachable(f"There is no scanstream server at {url} ({error})") from error
     async with socket:
-        yield Connection(socket)
+        yield Connection(socket, silence=silence, grace=grace)

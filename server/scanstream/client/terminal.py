@@ -1,17 +1,18 @@
 """What a terminal shows of a scan: progress while it runs, the best finds when it has ended."""
 
+import time
+from collections.abc import AsyncIterator
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.text import Text
 
-from scanstream.client.connection import Connection
 from scanstream.client.mirror import Mirror
+from scanstream.client.tables import BEST, best_table
 
-BEST = 10
-"""Opportunities in the table."""
+UNFINISHED = ("pending", "running")
 
 
 class ScanView:
@@ -20,82 +21,113 @@ class ScanView:
     def __init__(self, mirror: Mirror) -> None:
         self._mirror = mirror
         self._progress = Progress(
-            TextColumn("{task.description:<12}"),
+            TextColumn("{task.description:<12}", markup=False),
             BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[status]}"),
-            TimeElapsedColumn(),
+            TextColumn("{task.fields[shards]:>7}", markup=False),
+            TextColumn("{task.fields[status]}", markup=False),
         )
         self._tasks: dict[str, Any] = {}
+        self._cursor: str | None = None
+        self._changed = time.monotonic()
+        self.lost = ""
+        """Why nothing comes, while nothing does."""
 
     def __rich__(self) -> Group:
         """The view as of now."""
-        for name, strategy in self._mirror.state.get("strategies", {}).items():
+        if self._cursor != self._mirror.cursor:
+            self._cursor, self._changed = self._mirror.cursor, time.monotonic()
+        state = self._mirror.state
+        for name, strategy in state.get("strategies", {}).items():
             if name not in self._tasks:
-                self._tasks[name] = self._progress.add_task(name, status="")
-            found, status = strategy["opportunities_found"], strategy["status"]
-            self._progress.update(
-                self._tasks[name],
-                total=strategy["total_shards"] or None,
-                completed=strategy["shards_completed"],
-                status=f"{status}, {found} found",
-            )
-            if status not in ("pending", "running"):
-                self._progress.stop_task(self._tasks[name])
-        return Group(self._progress, best_table(self._mirror.opportunities))
+                self._tasks[name] = self._progress.add_task(name, total=None, status="", shards="")
+            self._progress.update(self._tasks[name], **_bar(strategy))
+        parts: list[RenderableType] = [Text(self._headline(state) if state else "acknowledged")]
+        parts.append(self._progress)
+        if self._mirror.opportunities:
+            parts.append(best_table(self._mirror.opportunities))
+        if self.lost:
+            parts.append(Text(self.lost, style="yellow"))
+        return Group(*parts)
+
+    def _headline(self, state: dict[str, Any]) -> str:
+        words = [state["phase"], f"{state['progress']['percentage']} %"]
+        left = state.get("estimated_time_remaining_seconds")
+        if left and state["status"] == "scanning" and not self.lost:
+            left -= time.monotonic() - self._changed
+            words.append(f"about {left:.0f} s left" if left >= 1 else "nearly done")
+        return " · ".join(words)
 
 
-def best_table(opportunities: list[dict[str, Any]]) -> Table:
-    """The best opportunities by confidence."""
-    table = Table(title=f"Best of {len(opportunities)} opportunities", title_justify="left", pad_edge=False)
-    for name in ("symbol", "strategy", "side"):
-        table.add_column(name, no_wrap=True)
-    for name in ("confidence", "hit rate", "expected", "timeframe"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for found in sorted(opportunities, key=lambda found: (-found["confidence_score"], found["id"]))[:BEST]:
-        hit_rate = f"{found['hit_rate']:.0%} of {found['hit_rate_n']}" if "hit_rate" in found else "–"
-        table.add_row(
-            found["symbol"],
-            found["strategy_id"],
-            found["side"],
-            f"{found['confidence_score']:.1f}",
-            hit_rate,
-            f"{found['expected_return']:+.2%}",
-            found["estimated_timeframe"],
-        )
-    return table
+def _bar(strategy: dict[str, Any]) -> dict[str, Any]:
+    done, total, status = strategy["shards_completed"], strategy["total_shards"], strategy["status"]
+    ended = status not in UNFINISHED
+    seconds = f" in {strategy['elapsed_ms'] / 1000:.1f} s" if ended else ""
+    return {
+        "total": total or (1 if ended else None),
+        "completed": done if total else int(ended),
+        "shards": f"{done}/{total}",
+        "status": f"{status}, {strategy['opportunities_found']} found{seconds}",
+    }
 
 
-async def show(connection: Connection, mirror: Mirror, console: Console) -> str:
-    """Show a scan that this connection follows until it ends; its status."""
-    view = ScanView(mirror)
+async def show(messages: AsyncIterator[dict[str, Any]], mirror: Mirror, console: Console, view: ScanView) -> str:
+    """Show a scan whose messages come here, each once it is in the mirror, until it ends; its status."""
     if console.is_terminal:
+        await anext(messages, None)  # until then there is nothing to show, and perhaps no server
         with Live(view, console=console, refresh_per_second=12):
-            await _follow(connection, mirror)
+            async for _ in messages:
+                pass
     else:
-        await _follow(connection, mirror, console)
-        console.print(best_table(mirror.opportunities))
-    state = mirror.state
-    console.print(f"{state['message']} in {_duration(state)}", highlight=False)
+        said = ""
+        async for _ in messages:
+            line = progress_line(mirror) if mirror.state and not mirror.ended else said
+            if line != said:
+                console.print(line, highlight=False)
+                said = line
+        if mirror.opportunities:
+            console.print(best_table(mirror.opportunities))
+    print_summary(mirror.state, console)
+    return str(mirror.state["status"])
+
+
+def print_summary(state: dict[str, Any], console: Console) -> None:
+    """How it ended, and what each strategy has to say about that."""
+    _print(console, f"{state['message']} in {_duration(state)}")
     for name, strategy in state["strategies"].items():
         why = strategy.get("note") or strategy.get("error", {}).get("detail")
         if why:
-            console.print(f"  {name}: {why}", highlight=False)
-    return str(state["status"])
+            _print(console, f"  {name}: {why}")
 
 
-async def _follow(connection: Connection, mirror: Mirror, plain: Console | None = None) -> None:
-    async for message in connection.frames():
-        mirror.apply(message)
-        if mirror.ended:
-            return
-        if plain is not None:
-            plain.print(progress_line(mirror), highlight=False)
+def print_hint(state: dict[str, Any], url: str, console: Console) -> None:
+    """Where the rest is, for somebody who sees only the best."""
+    if console.is_terminal and state["total_opportunities"] > BEST:
+        _print(console, f"All of them: scanstream results {state['scan_id']} --url {url}")
+
+
+def print_state(state: dict[str, Any], console: Console) -> None:
+    """A scan as it is now, in a few lines."""
+    _print(console, f"{state['scan_id']}: {state['status']}, {state['message']}")
+    _print(console, progress_line_of(state))
+    for name, strategy in state["strategies"].items():
+        bar = _bar(strategy)
+        _print(console, f"  {name:<12} {bar['shards']:>7}  {bar['status']}")
+        why = strategy.get("note") or strategy.get("error", {}).get("detail")
+        if why:
+            _print(console, f"    {why}")
+
+
+def _print(console: Console, words: str) -> None:
+    console.print(words, highlight=False, markup=False, soft_wrap=True)
 
 
 def progress_line(mirror: Mirror) -> str:
     """One line for a pipe: what changed is visible from line to line."""
-    state = mirror.state
+    return progress_line_of(mirror.state)
+
+
+def progress_line_of(state: dict[str, Any]) -> str:
+    """See `progress_line`."""
     progress = state["progress"]
     return (
         f"{progress['percentage']:3d} %  {state['phase']:<10} shards {progress['shards_completed']}"

@@ -1,0 +1,250 @@
+"""The bodies of the commands that talk to a server: each prints, and gives the exit code."""
+
+import sys
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from functools import wraps
+from typing import Any, Literal, ParamSpec, TypeAlias
+
+import anyio
+import click
+import msgspec
+from rich.console import Console
+
+from scanstream.client import questions
+from scanstream.client.connection import Lost, Refused, Unreachable
+from scanstream.client.following import Following
+from scanstream.client.mirror import Mirror
+from scanstream.client.patience import Gone, Patience
+from scanstream.client.prompt import confirmed
+from scanstream.client.tables import csv_text, opportunity_table, strategy_table
+from scanstream.client.terminal import ScanView, print_hint, print_state, progress_line_of, show
+from scanstream.errors import TABLE
+
+EXIT_COMPLETE, EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
+WIDE = 1000
+"""Columns of a table that is written to a pipe: nothing in it is cut off."""
+
+FLAGS = {"symbols": "--symbol", "strategy_ids": "--strategy", "parameters": "--parameter"}
+"""Field of a discover request → the flag that gives it."""
+
+ACKS = {
+    None: "a new scan",
+    "running": "an identical scan is under way; following that one",
+    "fresh": "an identical scan has just ended; --force-refresh starts a new one",
+}
+
+Form: TypeAlias = Literal["table", "json", "ndjson", "csv"]
+Messages: TypeAlias = AsyncGenerator[dict[str, Any], None]
+P = ParamSpec("P")
+
+
+def answering(command: Callable[P, int]) -> Callable[P, int]:
+    """What goes wrong as words on standard error, and as an exit code."""
+
+    @wraps(command)
+    def answered(*args: P.args, **kwargs: P.kwargs) -> int:
+        try:
+            return command(*args, **kwargs)
+        except Refused as refused:
+            return _refused(refused)
+        except Lost as lost:
+            _say(f"The server went away before it had answered ({lost})")
+        except Unreachable as unreachable:
+            _say(str(unreachable))
+        return EXIT_UNREACHABLE
+
+    return answered
+
+
+def _refused(refused: Refused) -> int:
+    errors = refused.error.get("errors")
+    if errors:
+        _say("The server does not take this:")
+        for error in errors:
+            field, flag = error["field"], FLAGS.get(error["field"].partition(".")[0])
+            click.echo(f"  {field}{f' ({flag})' if flag else ''}: {error['reason']}", err=True)
+    else:
+        scan_id = refused.error.get("scan_id")
+        _say(f"{scan_id}: {refused}" if scan_id else str(refused))
+    row = TABLE.get(refused.code)
+    if row is not None and row.fault == "server":
+        return EXIT_UNREACHABLE
+    return EXIT_USAGE if refused.code in ("invalid_request", "invalid_json", "too_large") else EXIT_FAILED
+
+
+@answering
+def discover(url: str, request: dict[str, Any], *, patience: float, as_json: bool, detach: bool) -> int:
+    """Ask for a scan, and follow it unless detached; a field that is empty or off is not sent."""
+    request = {name: value for name, value in request.items() if value}
+    patient = Patience(url, patience, tell=_tell)
+    ack = anyio.run(questions.discover, url, request, patient)
+    if as_json:
+        _json({"type": "ack", **ack})
+    elif detach:
+        click.echo(ack["scan_id"])
+    else:
+        click.echo(f"{ack['scan_id']}: {ACKS.get(ack.get('reused'), ack['message'])}")
+    if detach:
+        return EXIT_COMPLETE
+    return _follow(url, ack["scan_id"], patience=patience, as_json=as_json, acked=True)
+
+
+@answering
+def watch(url: str, scan_id: str, *, patience: float, as_json: bool) -> int:
+    """Follow a scan to its end."""
+    return _follow(url, scan_id, patience=patience, as_json=as_json, acked=False)
+
+
+def _follow(url: str, scan_id: str, *, patience: float, as_json: bool, acked: bool) -> int:
+    """Follow, through Ctrl-C where the scan is to be cancelled and its end is still to come.
+
+    :param acked: whether the ack has been shown already
+    """
+    console, mirror = Console(), Mirror()
+    view = ScanView(mirror)
+
+    def tell(words: str, lost: bool) -> None:
+        view.lost = words if lost else ""
+        if as_json or not console.is_terminal:
+            _say(words)
+
+    following = Following(url, scan_id, mirror, Patience(url, patience, reached=acked, tell=tell))
+    while True:
+        try:
+            return anyio.run(_followed, following, console, view, as_json, acked)
+        except KeyboardInterrupt:
+            acked = acked or mirror.cursor is not None
+            if not _wants_cancel(following, url):
+                return EXIT_INTERRUPTED
+        except Gone as gone:
+            _say(f"{gone}. The scan may well go on. {_way_back(following.scan_id, url)}")
+            return EXIT_UNREACHABLE
+        cancel(url, following.scan_id, as_json=False, quiet=True)
+
+
+async def _followed(following: Following, console: Console, view: ScanView, as_json: bool, acked: bool) -> int:
+    async with aclosing(following.messages()) as messages:
+        if as_json:
+            async for message in messages:
+                if message["type"] != "ack" or not acked:
+                    _json(message)
+            status = following.mirror.state["status"]
+        else:
+            status = await show(_named(messages, console, acked=acked), following.mirror, console, view)
+            print_hint(following.mirror.state, following.url, console)
+    return _exit_code(status)
+
+
+async def _named(messages: Messages, console: Console, *, acked: bool) -> Messages:
+    """The messages; the ack tells which scan it is, unless that has been said."""
+    async for message in messages:
+        if message["type"] == "ack" and not acked:
+            console.print(message["scan_id"], highlight=False)
+        yield message
+
+
+def _wants_cancel(following: Following, url: str) -> bool:
+    """After Ctrl-C: whether the scan is to be cancelled; if not, how to come back has been said."""
+    wants = False
+    try:
+        if sys.stdin.isatty() and sys.stdout.isatty() and not following.mirror.ended:
+            wants = confirmed("\nThe scan goes on at the server. Cancel it?")
+    except KeyboardInterrupt:
+        click.echo()
+    if not wants:
+        _say(f"Left running. {_way_back(following.scan_id, url)}")
+    return wants
+
+
+def _way_back(scan_id: str, url: str) -> str:
+    return f"Come back with: scanstream watch {scan_id} --url {url}"
+
+
+@answering
+def status(url: str, scan_id: str, *, as_json: bool) -> int:
+    """How a scan is doing."""
+    state = anyio.run(questions.ask, url, "GET", questions.status_path(scan_id)).body
+    if as_json:
+        _json(state)
+    else:
+        print_state(state, _console())
+    return EXIT_FAILED if state["status"] in ("failed", "cancelled") else EXIT_COMPLETE
+
+
+@answering
+def results(url: str, scan_id: str, *, form: Form, limit: int | None) -> int:
+    """What a scan has found; nothing while it runs."""
+    query = None if limit is None else {"limit": limit}
+    answer = anyio.run(_asked, url, questions.results_path(scan_id), query)
+    body = answer.body
+    if "opportunities" not in body:
+        _say(f"The scan is not done: {progress_line_of(body).strip()}")
+        _say(f"Watch it with: scanstream watch {body['scan_id']} --url {url}")
+        return EXIT_FAILED
+    opportunities = body["opportunities"]
+    match form:
+        case "json":
+            _json(body)
+        case "ndjson":
+            click.echo(msgspec.json.Encoder().encode_lines(opportunities), nl=False)
+        case "csv":
+            click.echo(csv_text(opportunities), nl=False)
+        case "table":
+            console = _console()
+            title = f"{body['status']}: {len(opportunities)} of {body['total_opportunities']} opportunities"
+            plain = not console.is_terminal
+            console.print(opportunity_table(opportunities, None if plain else title, plain=plain))
+    return _exit_code(body["status"])
+
+
+async def _asked(url: str, path: str, query: dict[str, int] | None) -> questions.Answer:
+    return await questions.ask(url, "GET", path, query=query)
+
+
+@answering
+def cancel(url: str, scan_id: str, *, as_json: bool, quiet: bool = False) -> int:
+    """Ask for a scan's end."""
+    state = anyio.run(questions.ask, url, "POST", questions.cancel_path(scan_id)).body
+    if as_json:
+        _json(state)
+    elif state["status"] == "scanning" and not quiet:
+        click.echo(f"{state['scan_id']}: is being cancelled; what it has found is kept")
+    elif not quiet:
+        click.echo(f"{state['scan_id']}: {state['status']}")
+    return EXIT_COMPLETE
+
+
+@answering
+def strategies(url: str, *, as_json: bool) -> int:
+    """What the server can run."""
+    catalogue = anyio.run(questions.ask, url, "GET", "/opportunities/strategies").body
+    if as_json:
+        _json(catalogue)
+    else:
+        console = _console()
+        console.print(strategy_table(catalogue, plain=not console.is_terminal), highlight=False)
+    return EXIT_COMPLETE
+
+
+def _exit_code(status: str) -> int:
+    return EXIT_COMPLETE if status == "complete" else EXIT_FAILED
+
+
+def _console() -> Console:
+    """Standard output; where it is no terminal, wide enough for everything."""
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDE)
+
+
+def _tell(words: str, lost: bool) -> None:
+    _say(words)
+
+
+def _say(words: str) -> None:
+    click.echo(f"scanstream: {words}", err=True)
+
+
+def _json(document: Any) -> None:
+    """One document, one line, at once."""
+    click.echo(msgspec.json.encode(document))

@@ -1,0 +1,52 @@
+"""What people write in flags."""
+
+from typing import Any
+
+import pytest
+
+from scanstream.client.flags import address, parameters
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("252", 252),
+        ("0.5", 0.5),
+        ("true", True),
+        ("null", None),
+        ('"7"', "7"),
+        ("[1, 2]", [1, 2]),
+        ("21h", "21h"),
+        ("", ""),
+        ("a=b.c", "a=b.c"),
+        ("NaN", "NaN"),
+    ],
+)
+def test_a_value_is_json_or_else_the_text(text: str, value: Any) -> None:
+    assert parameters([f"tsmom.lookback={text}"]) == {"tsmom": {"lookback": value}}
+
+
+def test_parameters_are_gathered_and_the_last_one_wins() -> None:
+    given = ["a.x=1", "b.x=2", "a.y=3", "a.x=4"]
+    assert parameters(given) == {"a": {"x": 4, "y": 3}, "b": {"x": 2}}
+
+
+@pytest.mark.parametrize("given", ["", "lookback=1", "tsmom.lookback", ".x=1", "tsmom.=1", "x"])
+def test_another_form_is_named(given: str) -> None:
+    with pytest.raises(ValueError, match=r"not of the form STRATEGY\.NAME=VALUE") as error:
+        parameters([given])
+    assert repr(given) in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["http://localhost:8000", "https://example.org/scans", "http://[::1]:80"])
+def test_an_address(text: str) -> None:
+    assert address(text) == text
+    assert address(f"{text}/") == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "localhost:8000", "ws://localhost", "http://", "http://h:port", "http://h:0", "http://h/?a"]
+)
+def test_no_address(text: str) -> None:
+    with pytest.raises(ValueError, match="is no address like"):
+        address(text)

@@ -1,0 +1,87 @@
+"""One question over HTTP."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+from anyio.abc import SocketStream
+
+from conftest import Serve
+from scanstream.client.connection import Lost, Refused, Unreachable
+from scanstream.client.patience import Gone, Patience
+from scanstream.client.questions import ask, discover, status_path
+
+pytestmark = pytest.mark.anyio
+
+ACK = b'{"scan_id": "scan_1"}'
+RESTARTING = b'{"code": "restarting", "detail": "The server restarts", "status": 503}'
+
+
+def response(status: str, body: bytes) -> bytes:
+    """A whole one, after which the connection is closed."""
+    return b"HTTP/1.1 %s\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s" % (status.encode(), len(body), body)
+
+
+@asynccontextmanager
+async def answering(*answers: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """A server that gives these answers, the last one for ever (nothing: it hangs up); its address, what it heard."""
+    heard: list[bytes] = []
+
+    async def greet(stream: SocketStream) -> None:
+        async with stream:
+            heard.append(await stream.receive())
+            if answer := answers[min(len(heard), len(answers)) - 1]:
+                await stream.send(answer)
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(anyio.abc.SocketAttribute.local_port)  # noqa: S610  # not Django
+    async with listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, greet)
+        yield f"http://127.0.0.1:{port}", heard
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_discover_that_was_cut_off_is_asked_again() -> None:
+    told: list[bool] = []
+    answers = (b"", response("503 Service Unavailable", RESTARTING), response("202 Accepted", ACK))
+    with anyio.fail_after(20):
+        async with answering(*answers) as (url, heard):
+            patience = Patience(url, 10, tell=lambda words, lost: told.append(lost))
+            ack = await discover(url, {"strategy_ids": ["tsmom"]}, patience)
+    assert ack == {"scan_id": "scan_1"}
+    assert told == [True, False]
+    assert [text.partition(b" ")[0] for text in heard] == [b"POST"] * 3
+
+
+async def test_a_discover_is_given_up_after_a_while() -> None:
+    with anyio.fail_after(20):
+        async with answering(b"") as (url, _):
+            with pytest.raises(Gone):
+                await discover(url, {}, Patience(url, 0.3))
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (b"", Lost),
+        (response("503 Service Unavailable", RESTARTING), Lost),
+        (response("200 OK", b"<html>"), Unreachable),
+        (response("404 Not Found", b"{}"), Unreachable),
+        (response("502 Bad Gateway", b"<html>"), Unreachable),
+        (response("429 Too Many Requests", b'{"code": "too_many_scans", "detail": "later"}'), Refused),
+    ],
+)
+async def test_what_is_no_answer(answer: bytes, error: type[Exception]) -> None:
+    async with answering(answer) as (url, _):
+        with pytest.raises(error):
+            await ask(url, "GET", "/opportunities/strategies")
+
+
+@pytest.mark.parametrize("scan_id", ["scan_1", "a/b", "a?b#c", "Ω %"])
+async def test_whatever_an_id_holds_the_server_gets_it_whole(serve: Serve, scan_id: str) -> None:
+    async with serve(workers=0) as url:
+        with pytest.raises((Refused, Unreachable)) as refused:
+            await ask(url, "GET", status_path(scan_id))
+    if isinstance(refused.value, Refused) and "/" not in scan_id:
+        assert refused.value.error["scan_id"] == scan_id
