@@ -2,11 +2,12 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from scanstream.panel import FIELDS, Array, Panel
-from scanstream.strategies.strategy import Note, Signal
+from scanstream.strategies.strategy import Note, Signal, Strategy
 from scanstream.strategies.tsmom import Parameters, TimeSeriesMomentum
 
 QUICK = Parameters(walk_forward=0)
@@ -31,10 +32,14 @@ def walk(seed: int, bars: int, *, drift: float = 0.0, noise: float = 0.01) -> Ar
 
 
 def scan(panel: Panel, parameters: Parameters = QUICK) -> tuple[dict[str, Signal], list[str]]:
-    """What the strategy finds, by symbol, and what it notes; as a scan calls it."""
-    strategy = TimeSeriesMomentum()
+    """What time-series momentum finds, by symbol, and what it notes."""
+    return found_by(TimeSeriesMomentum(), panel, parameters)
+
+
+def found_by(strategy: Strategy, panel: Panel, parameters: Any) -> tuple[dict[str, Signal], list[str]]:
+    """What a strategy finds, by its symbols, and what it notes; as a scan calls it, in one shard."""
     found = list(strategy.scan(panel, range(strategy.units(panel, parameters)), parameters))
-    signals = {item.symbols[0]: item for item in found if isinstance(item, Signal)}
+    signals = {"+".join(item.symbols): item for item in found if isinstance(item, Signal)}
     notes = [item.text for item in found if isinstance(item, Note)]
     assert len(signals) + len(notes) == len(found)
     for signal in signals.values():
@@ -43,3 +48,10 @@ def scan(panel: Panel, parameters: Parameters = QUICK) -> tuple[dict[str, Signal
         assert all(map(math.isfinite, signal.metadata.values()))
         assert 0 <= signal.confidence <= 1
     return signals, notes
+
+
+def reverting(seed: int, bars: int, *, b: float = 0.9, noise: float = 0.01) -> Array:
+    """An Ornstein–Uhlenbeck process of log prices, as prices."""
+    steps = noise * np.random.default_rng(seed).normal(size=bars)
+    level = 0.0
+    return np.asarray(100 * np.exp([level := b * level + step for step in steps]))

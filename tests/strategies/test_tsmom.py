@@ -1,7 +1,6 @@
 """Time-series momentum against an oracle, and against the future."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,8 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scanstream.market.files import FilesMarket
-from scanstream.market.synthetic import SyntheticMarket
 from scanstream.panel import Panel
 from scanstream.strategies.tsmom import WINDOW, Parameters, measure, record
 from strategies.panels import panel_of, scan, until, walk
@@ -18,16 +15,6 @@ from strategies.tsmom_oracle import decide, score
 
 QUICK = Parameters(walk_forward=0)
 CLOSE = {"rel_tol": 1e-9, "abs_tol": 0.0}
-
-
-@pytest.fixture(scope="module")
-def generated() -> Panel:
-    return SyntheticMarket().load()
-
-
-@pytest.fixture(scope="session")
-def real(real_candles: Path) -> Panel:
-    return FilesMarket(real_candles).load()
 
 
 def check(panel: Panel, parameters: Parameters = QUICK) -> int:

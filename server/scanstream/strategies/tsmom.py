@@ -13,7 +13,8 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from scanstream.panel import Array, Panel
-from scanstream.strategies import strategy
+from scanstream.strategies import series, strategy
+from scanstream.strategies.series import Bars, Record
 from scanstream.strategies.strategy import Note, NothingToScan, Signal
 
 WINDOW = 300
@@ -47,7 +48,7 @@ class TimeSeriesMomentum(strategy.Strategy):
 
     def scan(self, panel: Panel, units: range, parameters: Parameters) -> Iterator[Signal | Note]:
         """The trend of each symbol as of the last bar, with the rule's record on the bars before it."""
-        prices = _log(panel.close[:, units.start : units.stop])
+        prices = series.logs(panel.close[:, units.start : units.stop])
         last = panel.bars - 1
         now = measure(prices, np.array([last]), parameters)
         past = record(prices, parameters)
@@ -56,7 +57,7 @@ class TimeSeriesMomentum(strategy.Strategy):
             yield Note(f"{', '.join(silent)}: a gap or no price within the last {WINDOW + 1} bars")
         for column, unit in enumerate(units):
             if now.side[0, column]:
-                hits = (int(past.hits[column]), int(past.trades[column])) if parameters.walk_forward else None
+                hits = past.of(column) if parameters.walk_forward else None
                 yield _signal(panel, unit, last, now, column, hits, parameters)
 
 
@@ -73,7 +74,7 @@ class Measure(NamedTuple):
     """1 long, -1 short, 0 nothing."""
 
 
-def measure(prices: Array, bars: NDArray[np.intp], parameters: Parameters) -> Measure:
+def measure(prices: Array, bars: Bars, parameters: Parameters) -> Measure:
     """Apply the rule at each of `bars`, with data up to that bar only.
 
     :param prices: log closes, time × symbols
@@ -93,37 +94,20 @@ def measure(prices: Array, bars: NDArray[np.intp], parameters: Parameters) -> Me
     return Measure(trend, volatility, z, np.where(strong, np.sign(trend), 0).astype(np.int8))
 
 
-class Record(NamedTuple):
-    """The walk-forward of each symbol."""
-
-    hits: NDArray[np.int64]
-    trades: NDArray[np.int64]
-
-
 def record(prices: Array, parameters: Parameters) -> Record:
     """Score the rule on the last `walk_forward` bars whose horizon is over.
 
     A trade opens at the close of its bar, ends at the first close beyond its stop, else at its horizon, and is a hit if
     it made money. One whose horizon falls into a gap is not counted.
     """
-    none = np.zeros(prices.shape[1], dtype=np.int64)
     end = len(prices) - parameters.horizon
     bars = np.arange(max(WINDOW, end - parameters.walk_forward), end)
-    if not len(bars) or not parameters.walk_forward:
-        return Record(none, none)
     rule = measure(prices, bars, parameters)
-    held = np.lib.stride_tricks.sliding_window_view(prices, parameters.horizon + 1, axis=0)[bars]
-    gains = rule.side[..., np.newaxis] * (held[..., 1:] - held[..., :1])
-    stop = 2 * rule.volatility * math.sqrt(parameters.horizon)
-    stopped = (gains < -stop[..., np.newaxis]).any(axis=-1)
-    traded = (rule.side != 0) & np.isfinite(gains[..., -1])
-    hits = traded & ~stopped & (gains[..., -1] > 0)
-    return Record(hits.sum(axis=0), traded.sum(axis=0))
-
-
-def _log(prices: Array) -> Array:
-    """Natural logarithm, NaN where there is no positive price."""
-    return np.log(np.where(prices > 0, prices, np.nan))
+    rows, columns = np.nonzero(rule.side)
+    gains = rule.side[rows, columns, np.newaxis] * series.ahead(prices, bars[rows], columns, parameters.horizon)
+    stop = 2 * rule.volatility[rows, columns] * math.sqrt(parameters.horizon)
+    horizons = np.full(len(rows), parameters.horizon)
+    return series.tally(columns, *series.outcomes(gains, horizons, np.inf, stop), prices.shape[1])
 
 
 def _signal(
