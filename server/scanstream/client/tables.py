@@ -29,10 +29,10 @@ def opportunity_table(opportunities: Iterable[Found], title: str | None = None, 
     table = _table(title, plain=plain)
     for name in ("symbol", "strategy", "side"):
         table.add_column(name, no_wrap=True)
-    for name in ("confidence", "hit rate", "expected", "timeframe"):
+    for name in ("score", "hit rate", "expected", "horizon"):
         table.add_column(name, justify="right", no_wrap=True)
     for found in opportunities:
-        hit_rate = f"{found['hit_rate']:.0%} of {found['hit_rate_n']}" if "hit_rate" in found else "–"
+        hit_rate = f"{found['hit_rate']:.0%} of {found['hit_rate_n']}" if found.get("hit_rate_n") else "–"
         table.add_row(
             found["symbol"],
             found["strategy_id"],
