@@ -28,7 +28,7 @@ from scanstream.errors import Internal, PortInUse, ScanstreamError, SettingError
 from scanstream.log.hub import Hub
 from scanstream.metrics import MEDIA_TYPE, Metrics
 from scanstream.model import ANYONE
-from scanstream.panel import Panel, load
+from scanstream.panel import Panel, mapped
 from scanstream.push.contract import asyncapi, openapi
 from scanstream.push.drain import Drain
 from scanstream.push.fanout import Fanout
@@ -63,7 +63,7 @@ class Core:
         self.drain = Drain()
         jobs = LocalJobs()
         self.planner = Planner(
-            store, self.hub, jobs, lambda digest: load(panels / digest), max_running=settings.max_running
+            store, self.hub, jobs, lambda digest: mapped(panels / digest), max_running=settings.max_running
         )
         self.runner = Runner(store, self.hub, jobs, panels, workers=settings.workers) if settings.workers else None
         self.desk = ScanDesk(

@@ -7,9 +7,10 @@ import hashlib
 import json
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -24,6 +25,7 @@ Array: TypeAlias = NDArray[np.float64]
 FIELDS = ("open", "high", "low", "close", "volume")
 EVERYWHERE = "*"
 """Stands for all symbols where gaps are reported."""
+_mapping = threading.Lock()
 _META = "panel.json"
 
 
@@ -126,6 +128,23 @@ def load(path: Path) -> Panel:
         return Panel(**{**meta, "symbols": tuple(meta["symbols"])}, **arrays, path=path)
     except (OSError, ValueError, EOFError, TypeError, KeyError) as error:
         raise MarketError(f"The saved market data in {path} cannot be read: {error}") from error
+
+
+def mapped(path: Path) -> Panel:
+    """The saved panel, mapped once a process.
+
+    One thread at a time: NumPy reads headers with `ast`, which CPython 3.11 fails at (SystemError: recursion depth
+    mismatch) where two threads parse at once.
+
+    :raises MarketError: if it is not there, or not whole
+    """
+    with _mapping:
+        return _mapped(path)
+
+
+@lru_cache(maxsize=4)
+def _mapped(path: Path) -> Panel:
+    return load(path)
 
 
 def _gap(first: int, last: int, bars: int) -> dict[str, Any]:

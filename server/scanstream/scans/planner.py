@@ -110,11 +110,13 @@ class Planner:
     def _plan(self, scan: Registered) -> list[AnyEntry]:
         try:
             panel = self._panel_of(scan.digest)
+            return plan(scan, panel.select(symbols_of(scan.request, panel)), registry())
         except MarketError as error:
             logger.error("%s: %s", scan.scan_id, error.detail)  # noqa: TRY400  # said in full, and no place for a trace
             return [ScanFailed(at=now(), code=error.code, detail="Its market data is gone; start a new scan")]
-        panel = panel.select(symbols_of(scan.request, panel))
-        return plan(scan, panel, registry())
+        except Exception:  # a defect costs this scan, not the server with all the others
+            logger.exception("%s cannot be planned", scan.scan_id)
+            return [ScanFailed(at=now(), code="internal", detail="The server failed to plan it; its log says why")]
 
 
 def plan(scan: Registered, panel: Panel, strategies: dict[str, Strategy]) -> list[AnyEntry]:

@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 import traceback
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -29,7 +29,7 @@ from scanstream.model import (
     is_finite,
     timestamp,
 )
-from scanstream.panel import Panel, load, timeframe_length, timeframe_name
+from scanstream.panel import Panel, mapped, timeframe_length, timeframe_name
 from scanstream.scans.selection import symbols_of
 from scanstream.strategies.strategy import Note, Signal, Strategy, registry
 
@@ -104,13 +104,8 @@ def _scan(shard: Shard, panels: Path) -> Outcome:
 
 def universe(path: Path, request: DiscoverRequest) -> Panel:
     """The part of a saved panel that a canonical request selects."""
-    panel = _mapped(path)
+    panel = mapped(path)
     return panel.select(symbols_of(request, panel))
-
-
-@lru_cache(maxsize=4)
-def _mapped(path: Path) -> Panel:
-    return load(path)
 
 
 def _opportunity(strategy: Strategy, panel: Panel, signal: Signal, request: DiscoverRequest) -> Opportunity:
