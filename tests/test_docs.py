@@ -221,7 +221,8 @@ def test_every_code_inside_a_scan_is_explained() -> None:
     told = {code(row["Code"])[0] for row in table("errors.md", "Code", "Where")}
 
     assert written, "the calls have other names now"
-    assert told - TABLE.keys() == written
+    assert written <= told
+    assert told - TABLE.keys() == written - TABLE.keys()
 
 
 def sources(below: str = ".", but: str = "") -> list[ast.Module]:
