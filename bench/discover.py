@@ -26,7 +26,12 @@ CONNECTIONS = 100
 ROUNDS = 5
 WARM_UP = 100
 MOST_SECONDS = 1.0
-REQUEST = {"force_refresh": True, "symbols": ["BTC/USDT"], "parameters": {"tsmom": {"walk_forward": 0}}}
+REQUEST = {
+    "force_refresh": True,
+    "symbols": ["BTC/USDT"],
+    "strategy_ids": ["tsmom"],
+    "parameters": {"tsmom": {"walk_forward": 0}},
+}
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
