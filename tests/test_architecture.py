@@ -13,7 +13,7 @@ import pytest
 SOURCES = Path(__file__).parent.parent / "server" / "scanstream"
 
 LEVELS: tuple[tuple[set[str], ...], ...] = (
-    ({"scanstream", "model", "message", "panel", "errors"},),
+    ({"scanstream", "model", "message", "panel", "quotes", "errors"},),
     ({"log"}, {"jobs"}),
     ({"engines"}, {"market"}, {"strategies"}, {"security"}),
     ({"scans"}, {"push"}),
@@ -24,7 +24,7 @@ LEVELS: tuple[tuple[set[str], ...], ...] = (
 
 ENCLAVES = {
     "client": {"client", "model", "message", "errors", "log.patch"},
-    "scans.shard": {"scans.shard", "scans.selection", "strategies", "jobs", "model", "panel", "errors"},
+    "scans.shard": {"scans.shard", "scans.selection", "strategies", "jobs", "model", "panel", "quotes", "errors"},
 }
 """What runs far from the server (at a client's, in a worker process), and all that it may bring along."""
 

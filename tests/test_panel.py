@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from scanstream.errors import MarketError
 from scanstream.market.files import FilesMarket
 from scanstream.market.synthetic import SyntheticMarket
-from scanstream.panel import FIELDS, Panel, load, timeframe_length, timeframe_name
+from scanstream.panel import FIELDS, INPUTS, Panel, load, timeframe_length, timeframe_name
+from scanstream.quotes import Funding, Quotes
 
 ARRAYS = ("times", *FIELDS)
 
@@ -34,6 +35,35 @@ def small(**changes: object) -> Panel:
         volume=close * 10,
     )
     return replace(panel, **changes)  # type: ignore[arg-type]
+
+
+def quotes(**changes: object) -> Quotes:
+    """Two venues' quotes of two symbols with candles, and of cross rates."""
+    bid = np.array([[1.0, 2.0, 0.5, 9.0], [1.1, np.nan, 0.51, 9.1]])
+    made = Quotes(
+        symbols=("C/X", "A/X", "C/A", "C/Z"),
+        venues=("here", "there"),
+        at=241_000,
+        times=np.full((2, 4), 240_500),
+        bid=bid,
+        ask=bid + 0.01,
+        bid_size=bid * 7,
+        ask_size=bid * 8,
+        fee=np.full((2, 4), 0.001),
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def funding(**changes: object) -> Funding:
+    """Three payments of two contracts."""
+    rates = np.array([[1e-4, np.nan], [2e-4, -1e-4], [3e-4, 1e-5]])
+    made = Funding(symbols=("A/X", "B/X"), interval=120_000, times=np.array([0, 120_000, 240_000]), rates=rates)
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def rich(**changes: object) -> Panel:
+    """The small panel with all that a market may give."""
+    return small(**{"quotes": quotes(), "funding": funding(), **changes})
 
 
 def same(one: Panel, other: Panel) -> bool:
@@ -66,6 +96,57 @@ DIFFERENT: dict[str, Callable[[], Panel]] = {
     "another timeframe": lambda: small(timeframe=120_000),
     "fewer symbols": lambda: small().select(["A/X", "B/X"]),
 }
+
+
+RICHER: dict[str, Callable[[], Panel]] = {
+    "no quotes": lambda: rich(quotes=None),
+    "no funding": lambda: rich(funding=None),
+    "failed funding": lambda: rich(failed={"funding": "HTTP 500"}),
+    "another venue": lambda: rich(quotes=quotes(venues=("here", "elsewhere"))),
+    "read at another time": lambda: rich(quotes=quotes(at=241_001)),
+    "another bid": lambda: rich(quotes=quotes(bid=quotes().bid * 1.0000001)),
+    "a quote made at another time": lambda: rich(quotes=quotes(times=quotes().times + 1)),
+    "another fee": lambda: rich(quotes=quotes(fee=quotes().fee * 2)),
+    "another payment": lambda: rich(funding=funding(rates=funding().rates * 2)),
+    "another interval": lambda: rich(funding=funding(interval=60_000)),
+}
+
+
+@pytest.mark.parametrize("change", RICHER)
+def test_quotes_and_funding_are_in_the_digest(change: str) -> None:
+    assert RICHER[change]().digest not in {rich().digest, small().digest}
+
+
+def test_quotes_and_funding_are_saved_and_mapped(tmp_path: Path) -> None:
+    saved = load(rich(failed={"funding": "HTTP 500"}).save(tmp_path).path or tmp_path)
+    assert same(saved, rich())
+    assert saved.failed == {"funding": "HTTP 500"}
+    for sheet, expected in ((saved.quotes, quotes()), (saved.funding, funding())):
+        assert sheet is not None
+        assert sheet.words() == expected.words()
+        for name, array in expected.arrays().items():
+            assert isinstance(sheet.arrays()[name], np.memmap)
+            assert np.array_equal(sheet.arrays()[name], array, equal_nan=True)
+
+
+def test_a_selection_keeps_the_cross_rates_between_its_currencies() -> None:
+    both = rich().select(["A/X", "C/X"])
+    assert both.quotes is not None
+    assert both.quotes.symbols == ("C/X", "A/X", "C/A")  # Z is no currency of theirs
+    assert np.array_equal(both.quotes.bid, quotes().bid[:, :3], equal_nan=True)
+    assert both.funding is not None
+    assert both.funding.symbols == ("A/X",)
+    assert np.array_equal(both.funding.rates, funding().rates[:, :1])
+    assert np.array_equal(both.funding.times, funding().times)
+    one = rich().select(["C/X"])
+    assert one.quotes is not None
+    assert one.quotes.symbols == ("C/X",)
+
+
+def test_what_a_market_has_it_has_though_it_failed() -> None:
+    assert [rich().has(name) for name in INPUTS] == [True, True, True]
+    assert [small().has(name) for name in INPUTS] == [True, False, False]
+    assert small(failed={"quotes": "HTTP 500"}).has("quotes")
 
 
 @pytest.mark.parametrize("change", DIFFERENT)

@@ -1,4 +1,4 @@
-"""A market's candles as arrays, time × symbols, memory-mapped.
+"""A market's data as arrays, candles time × symbols, memory-mapped.
 
 Written once as `<directory>/<digest>/*.npy` and mapped by every worker process: a job carries the digest, not the data.
 """
@@ -9,18 +9,24 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scanstream.errors import MarketError
 from scanstream.model import Milliseconds, Tier, timestamp
+from scanstream.quotes import Funding, Quotes, Sheet, currencies
 
 Array: TypeAlias = NDArray[np.float64]
+
+Input = Literal["candles", "quotes", "funding"]
+"""What a market may have, and a strategy may need."""
+INPUTS: tuple[Input, ...] = get_args(Input)
+SHEETS: dict[str, type[Sheet]] = {"quotes": Quotes, "funding": Funding}
 
 FIELDS = ("open", "high", "low", "close", "volume")
 EVERYWHERE = "*"
@@ -31,7 +37,10 @@ _META = "panel.json"
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """Candles of one market, oldest first. A bar that a symbol lacks is NaN: gaps are reported, never invented."""
+    """Candles of one market, oldest first. A bar that a symbol lacks is NaN: gaps are reported, never invented.
+
+    A market may have quotes and funding, too; `None` where it does not.
+    """
 
     market: str
     exchange: str
@@ -44,6 +53,10 @@ class Panel:
     low: Array
     close: Array
     volume: Array
+    quotes: Quotes | None = None
+    funding: Funding | None = None
+    failed: dict[str, str] = field(default_factory=dict)
+    """Input that the market has and could not give this time → why."""
     path: Path | None = None
     """Where it is mapped from."""
 
@@ -66,19 +79,37 @@ class Panel:
             "exchange": self.exchange,
             "timeframe": self.timeframe,
             "symbols": self.symbols,
+            "failed": self.failed,
+            "sheets": {name: sheet.words() for name, sheet in self._sheets().items()},
         }
 
+    def _sheets(self) -> dict[str, Sheet]:
+        return {name: sheet for name in SHEETS if (sheet := getattr(self, name)) is not None}
+
     def _arrays(self) -> dict[str, NDArray[Any]]:
-        return {"times": self.times, **{field: getattr(self, field) for field in FIELDS}}
+        sheets = {
+            f"{name}.{part}": array for name, sheet in self._sheets().items() for part, array in sheet.arrays().items()
+        }
+        return {"times": self.times, **{name: getattr(self, name) for name in FIELDS}, **sheets}
+
+    def has(self, wanted: Input) -> bool:
+        """Whether the market gives this, though it may have failed to do so this time."""
+        return wanted == "candles" or wanted in self.failed or getattr(self, wanted) is not None
 
     def select(self, symbols: Iterable[str]) -> "Panel":
-        """The same bars of some symbols only, in the panel's order."""
+        """The same bars of some symbols only, in the panel's order; with the cross rates between their currencies."""
         wanted = set(symbols)
         columns = [index for index, symbol in enumerate(self.symbols) if symbol in wanted]
         if len(columns) == len(self.symbols):
             return self
-        cut = {field: getattr(self, field)[:, columns] for field in FIELDS}
-        return replace(self, symbols=tuple(self.symbols[index] for index in columns), path=None, **cut)
+        there = {currency for symbol in wanted for currency in currencies(symbol)}
+
+        def kept(symbol: str) -> bool:
+            return symbol in wanted or (symbol not in self.symbols and there.issuperset(currencies(symbol)))
+
+        cut = {name: getattr(self, name)[:, columns] for name in FIELDS}
+        sheets: dict[str, Any] = {name: sheet.only(kept) for name, sheet in self._sheets().items()}
+        return replace(self, symbols=tuple(self.symbols[index] for index in columns), path=None, **cut, **sheets)
 
     def tiers(self) -> dict[str, Tier]:
         """Symbol → which third of the universe it is in, by median close × volume."""
@@ -124,10 +155,23 @@ def load(path: Path) -> Panel:
     """
     try:
         meta = json.loads((path / _META).read_text())
-        arrays = {name: np.load(path / f"{name}.npy", mmap_mode="r") for name in ("times", *FIELDS)}
-        return Panel(**{**meta, "symbols": tuple(meta["symbols"])}, **arrays, path=path)
+        sheets: dict[str, Any] = {name: _sheet(path, name, words) for name, words in meta.pop("sheets").items()}
+        arrays: dict[str, Any] = {name: _array(path, name) for name in ("times", *FIELDS)}
+        return Panel(**{**meta, "symbols": tuple(meta["symbols"])}, **arrays, **sheets, path=path)
     except (OSError, ValueError, EOFError, TypeError, KeyError) as error:
         raise MarketError(f"The saved market data in {path} cannot be read: {error}") from error
+
+
+def _sheet(path: Path, name: str, words: dict[str, Any]) -> Sheet:
+    kind = SHEETS[name]
+    plain = {word: tuple(value) if isinstance(value, list) else value for word, value in words.items()}
+    arrays: dict[str, Any] = {part: _array(path, f"{name}.{part}") for part in kind.ARRAYS}
+    return kind(**plain, **arrays)
+
+
+def _array(path: Path, name: str) -> NDArray[Any]:
+    array: NDArray[Any] = np.load(path / f"{name}.npy", mmap_mode="r")
+    return array
 
 
 def mapped(path: Path) -> Panel:

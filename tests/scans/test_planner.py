@@ -1,14 +1,18 @@
 """A scan that cannot be planned ends as failed; the server and the other scans go on."""
 
+from dataclasses import replace
+
 import pytest
 
+from scans.planted import Planted, panel
 from scanstream.app import Core, open_core
 from scanstream.errors import MarketError
+from scanstream.log.entry import Cut, Planned, ShardFailed
 from scanstream.model import ANYONE, DiscoverRequest, Problem
 from scanstream.panel import Panel
+from scanstream.scans.planner import plan
 from scanstream.settings import Settings
-
-pytestmark = pytest.mark.anyio
+from support.histories import registered
 
 
 async def end_of_a_scan(core: Core) -> tuple[str, str]:
@@ -21,6 +25,36 @@ async def end_of_a_scan(core: Core) -> tuple[str, str]:
     return state.status, state.error.code if isinstance(state.error, Problem) else ""
 
 
+class OfFunding(Planted):
+    """Needs what not every market has."""
+
+    needs = ("candles", "funding")
+
+
+def planned(seen: Panel) -> tuple[dict[str, Cut], list[ShardFailed]]:
+    """The plan of a scan with one strategy that needs funding."""
+    first, *rest = plan(registered("planted"), seen, {"planted": OfFunding(lambda *_: [])})
+    assert isinstance(first, Planned)
+    assert all(isinstance(entry, ShardFailed) for entry in rest)
+    return first.cuts, [entry for entry in rest if isinstance(entry, ShardFailed)]
+
+
+def test_what_the_market_has_not_is_a_note() -> None:
+    cuts, failures = planned(panel())
+    assert cuts["planted"].shards == 0
+    assert cuts["planted"].note == "Nothing to scan: planted needs funding, and the market synthetic has none"
+    assert failures == []
+
+
+def test_what_the_market_failed_to_give_is_an_error() -> None:
+    cuts, failures = planned(replace(panel(), failed={"funding": "HTTP 500"}))
+    assert cuts["planted"].shards == 1
+    (failure,) = failures
+    assert (failure.reason, failure.code) == ("failed", "invalid_market")
+    assert failure.detail == "The market synthetic could not give its funding: HTTP 500"
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("error", "code"), [(SystemError("a defect below"), "internal"), (MarketError("/where/it/was"), "invalid_market")]
 )

@@ -15,7 +15,7 @@ from scanstream.log.entry import PART_OPPORTUNITIES
 from scanstream.log.scanlog import ScanLog
 from scanstream.message import AckBody
 from scanstream.model import ANYONE, Opportunity, confidence_order, timestamp
-from scanstream.panel import Panel, timeframe_name
+from scanstream.panel import INPUTS, Panel, timeframe_name
 from scanstream.push.codec import JSON
 from scanstream.push.desk import Desk, released
 from scanstream.push.poll import PollDoor
@@ -124,7 +124,7 @@ class HttpDoor:
                 "bars": panel.bars,
                 "first": first,
                 "last": last,
-                "has": {"candles": True, "quotes": False, "funding": False},
+                "has": {name: panel.has(name) for name in INPUTS},
                 "gaps": panel.gaps(),
             }
         )

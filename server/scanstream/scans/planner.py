@@ -126,24 +126,28 @@ def plan(scan: Registered, panel: Panel, strategies: dict[str, Strategy]) -> lis
     for strategy_id in scan.budgets:
         try:
             strategy = strategies[strategy_id]
+            strategy.require(panel)
             parameters = strategy.parse((scan.request.parameters or {}).get(strategy_id, {}))
             cuts[strategy_id] = Cut(strategy.units(panel, parameters), strategy.chunk)
         except NothingToScan as reason:
             cuts[strategy_id] = Cut(0, note=f"Nothing to scan: {strategy_id} {reason}")
+        except MarketError as error:
+            cuts[strategy_id] = Cut(1)
+            failures.append(_unplanned(strategy_id, error.code, error.detail))
         except Exception as error:  # a plug-in's defect is that strategy's outcome, not the scan's
             logger.exception("%s: %s cannot be planned", scan.scan_id, strategy_id)
             cuts[strategy_id] = Cut(1)
             detail = f"cannot be planned: {type(error).__name__}: {error}"
-            failures.append(
-                ShardFailed(
-                    at=now(), strategy_id=strategy_id, shard=0, reason="failed", code="strategy_error", detail=detail
-                )
-            )
+            failures.append(_unplanned(strategy_id, "strategy_error", detail))
     total = sum(cut.shards for cut in cuts.values())
     if total > MOST_SHARDS:
         detail = f"The plan has {total} shards, and at most {MOST_SHARDS} are run; select fewer symbols or strategies"
         return [ScanFailed(at=now(), code="plan_too_large", detail=detail)]
     return [Planned(at=now(), cuts=cuts), *failures]
+
+
+def _unplanned(strategy_id: str, code: str, detail: str) -> ShardFailed:
+    return ShardFailed(at=now(), strategy_id=strategy_id, shard=0, reason="failed", code=code, detail=detail)
 
 
 def _changed_since(seq: int, log: ScanLog) -> bool:

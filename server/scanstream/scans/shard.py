@@ -110,9 +110,11 @@ def universe(path: Path, request: DiscoverRequest) -> Panel:
 
 def _opportunity(strategy: Strategy, panel: Panel, signal: Signal, request: DiscoverRequest) -> Opportunity:
     capital = request.capital_usd or DEFAULT_CAPITAL_USD
-    key = "+".join(signal.symbols)
+    key = "+".join(signal.symbols) + (f"@{signal.key}" if signal.key else "")
+    at = int(panel.times[signal.bar]) if signal.at is None else signal.at
+    lasts = signal.horizon * panel.timeframe if signal.lasts is None else signal.lasts
     opportunity = Opportunity(
-        id=f"{strategy.id}:{key}:{timestamp(int(panel.times[signal.bar]))}",
+        id=f"{strategy.id}:{key}:{timestamp(at)}",
         strategy_id=strategy.id,
         strategy_name=strategy.name,
         opportunity_type=strategy.opportunity_type,
@@ -131,7 +133,7 @@ def _opportunity(strategy: Strategy, panel: Panel, signal: Signal, request: Disc
         hit_rate=UNSET if signal.hits is None else (signal.hits[0] + 1) / (signal.hits[1] + 2),
         hit_rate_n=UNSET if signal.hits is None else signal.hits[1],
         risk_level=risk_level(signal),
-        estimated_timeframe=timeframe_name(signal.horizon * panel.timeframe),
+        estimated_timeframe=timeframe_name(lasts),
         metadata=signal.metadata,
         discovered_at=timestamp(time.time_ns() // 1_000_000),
     )

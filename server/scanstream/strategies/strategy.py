@@ -13,9 +13,9 @@ from typing import Annotated, Any, ClassVar, TypeAlias
 import msgspec
 from msgspec import Meta, Struct
 
-from scanstream.errors import FieldError
-from scanstream.model import Side
-from scanstream.panel import Panel
+from scanstream.errors import FieldError, MarketError
+from scanstream.model import Milliseconds, Side
+from scanstream.panel import Input, Panel
 
 ENTRY_POINTS = "scanstream.strategies"
 
@@ -36,8 +36,13 @@ class Signal(Struct, frozen=True, kw_only=True):
 
     symbols: tuple[str, ...]
     side: Side
-    bar: int
-    """Index of the bar at whose close it was found."""
+    bar: int = -1
+    """Index of the bar at whose close it was found; unless a strategy of quotes or payments says
+    """
+    at: Milliseconds | None = None
+    """when those were made."""
+    key: str = ""
+    """What tells it from others of the same symbols and time: the venues, the way around a cycle."""
     entry: float | None = None
     exit: float | None = None
     stop: float | None = None
@@ -45,7 +50,9 @@ class Signal(Struct, frozen=True, kw_only=True):
     """Fraction over the horizon."""
     confidence: float
     """0 to 1."""
-    horizon: Bars
+    horizon: Bars = 0
+    lasts: Milliseconds | None = None
+    """How long it takes, where that is counted in no bars."""
     hits: tuple[int, int] | None = None
     """(trades that made money, trades) in the walk-forward; None where it was turned off."""
     metadata: dict[str, Any]
@@ -71,9 +78,23 @@ class Strategy(ABC):
     source: ClassVar[str]
     """The paper or page that the rule comes from."""
     budget_seconds: ClassVar[float] = 120.0
+    needs: ClassVar[tuple[Input, ...]] = ("candles",)
+    """Without these of the market there is nothing to scan."""
     chunk: ClassVar[int] = 8
     """Units in one shard."""
     parameters: ClassVar[type[Parameters]] = Parameters
+
+    def require(self, panel: Panel) -> None:
+        """See that the market gives what the strategy needs.
+
+        :raises NothingToScan: if it has no such thing
+        :raises MarketError: if it has, and could not give it this time
+        """
+        for needed in self.needs:
+            if needed in panel.failed:
+                raise MarketError(f"The market {panel.market} could not give its {needed}: {panel.failed[needed]}")
+            if not panel.has(needed):
+                raise NothingToScan(f"needs {needed}, and the market {panel.market} has none")
 
     def units(self, panel: Panel, parameters: Any) -> int:
         """How many units of work there are: symbols, unless a subclass says otherwise.
