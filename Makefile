@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check lint types soak bench lock clean
+.PHONY: help demo serve test check lint types soak bench transcript lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -22,8 +22,8 @@ test: $(VENV)/dev.stamp  ## Run the tests (what is missing on this machine is sk
 check: lint types test  ## What CI runs
 
 lint: $(VENV)/dev.stamp  ## Format and lint
-	@$(BIN)/ruff format --check server tests bench
-	@$(BIN)/ruff check server tests bench
+	@$(BIN)/ruff format --check server tests bench docs
+	@$(BIN)/ruff check server tests bench docs
 
 types: $(VENV)/dev.stamp  ## Strict types
 	@$(BIN)/mypy
@@ -34,6 +34,11 @@ soak: $(VENV)/dev.stamp  ## The long runs: races of 2,000 scans, kill -9 at rand
 bench: $(VENV)/dev.stamp  ## Timed figures, side by side in one run
 	@$(BIN)/python bench/group_commit.py
 	@$(BIN)/python bench/discover.py
+	@$(BIN)/python bench/quiet_loop.py
+	@$(BIN)/python bench/work.py
+
+transcript: $(VENV)/dev.stamp  ## Record docs/transcript.md anew, from the real commands (needs port 8000)
+	@$(BIN)/python docs/record.py
 
 lock: $(VENV)/dev.stamp  ## Write the hash-pinned requirements again from pyproject.toml
 	@sh .ci/lock $(BIN)/python

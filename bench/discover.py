@@ -10,16 +10,18 @@ import asyncio
 import json
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import uvloop
+
+from serving import server
 
 REQUESTS = 1_000
 CONNECTIONS = 100
@@ -55,8 +57,8 @@ def main() -> int:
     data: Path | None = parser.parse_args().data
     if data is not None:
         data.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=data or Path.cwd(), prefix="bench-") as scratch, server(Path(scratch)) as port:
-        rounds = uvloop.run(measure(port))
+    with tempfile.TemporaryDirectory(dir=data or Path.cwd(), prefix="bench-") as scratch, server(scratch) as url:
+        rounds = uvloop.run(measure(urlsplit(url).port or 0))
     latencies = [latency * 1000 for measured in rounds for latency in measured.latencies]
     centiles = statistics.quantiles(latencies, n=100)
     seconds = statistics.median(measured.seconds for measured in rounds)
@@ -67,21 +69,6 @@ def main() -> int:
     passed = seconds <= MOST_SECONDS
     print(f"{'PASS' if passed else 'FAIL'}: at most {MOST_SECONDS:g} s is asked for.")
     return 0 if passed else 1
-
-
-@contextmanager
-def server(data: Path) -> Iterator[int]:
-    """A server process on a free port, which it tells; ends with the block."""
-    command = [sys.executable, "-m", "scanstream", "serve", "--port", "0", "--data", str(data)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            match = re.search(r"http://\S+:(\d+)", process.stdout.readline())
-            if match is None:
-                raise RuntimeError("the server did not start")
-            yield int(match[1])
-        finally:
-            process.terminate()
 
 
 async def measure(port: int) -> list[Round]:

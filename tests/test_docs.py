@@ -31,7 +31,8 @@ from scanstream.message import ClientMessage, ServerMessage
 from scanstream.model import DiscoverRequest, Opportunity, Progress, ScanState, StrategyState
 from scanstream.settings import Settings
 from scanstream.strategies.strategy import ENTRY_POINTS, Strategy
-from support.process import ServerProcess
+from support.feed import feeding
+from support.installing import install, serving_with
 from support.wire import discover, results, status, until_terminal
 
 pytestmark = pytest.mark.anyio
@@ -367,25 +368,44 @@ async def run(block: Block, directory: Path, url: str = "") -> str:
     return done.stdout.decode()
 
 
-async def test_the_strategy_of_ones_own_finds_something(tmp_path: Path) -> None:
-    declared = tomllib.loads(only_block("strategies.md", "runs as a plug-in", "toml").text)
-    points = declared["project"]["entry-points"][ENTRY_POINTS]
-    [(name, value)] = points.items()
-    (tmp_path / f"{value.partition(':')[0]}.py").write_text(only_block("strategies.md", "runs as a plug-in").text)
-    installed = tmp_path / "own-1.0.dist-info"
-    installed.mkdir()
-    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: own\nVersion: 1.0\n")
-    (installed / "entry_points.txt").write_text(f"[{ENTRY_POINTS}]\n{name} = {value}\n")
-    server = await to_thread.run_sync(lambda: ServerProcess(":memory:", environment={"PYTHONPATH": str(tmp_path)}))
-    try:
-        scan_id = (await discover(server.url, {"strategy_ids": [name]})).json()["scan_id"]
-        state = await until_terminal(server.url, scan_id)
-        found = (await results(server.url, scan_id)).json()["opportunities"]
-    finally:
-        await to_thread.run_sync(server.kill)
-    assert state["status"] == "complete", state
-    assert found
-    assert {opportunity["strategy_id"] for opportunity in found} == {name}
+def _plug_in(directory: Path, module: str) -> Block:
+    """Write the plug-in of the page into a directory, and install it below; the commands of the page."""
+    package = directory / "new_high"
+    package.mkdir()
+    declared = only_block("strategies.md", "runs as a plug-in", "toml").text
+    (package / "pyproject.toml").write_text(declared)
+    (package / "new_high.py").write_text(module)
+    assert tomllib.loads(declared)["project"]["entry-points"].keys() == {ENTRY_POINTS}
+    install(package, directory / "installed")
+    return only_block("strategies.md", "runs as a plug-in", "sh")
+
+
+async def test_the_strategy_of_ones_own_finds_something_after_ten_lines(tmp_path: Path) -> None:
+    module = only_block("strategies.md", "runs as a plug-in").text
+    commands = await to_thread.run_sync(_plug_in, tmp_path, module)
+    typed = [commands.text, module, (tmp_path / "new_high" / "pyproject.toml").read_text()]
+    assert sum(bool(line.strip()) for text in typed for line in text.splitlines()) <= 10
+    first, second = commands.text.splitlines()
+    assert first == "pip install -e new_high && scanstream serve"  # that pip can is shown above, and not to be kept
+    async with serving_with(tmp_path / "installed") as server:
+        here = f"export SCANSTREAM_URL={server.url} PATH={Path(sys.executable).parent}:$PATH"
+        said = await run(commands._replace(text=f"{here}\n{second}"), tmp_path)
+        [scan_id] = set(re.findall(r"\bscan_[0-9a-f]{42}\b", said))
+        found = (await results(server.url, scan_id)).json()
+    assert found["status"] == "complete"
+    assert {opportunity["strategy_id"] for opportunity in found["opportunities"]} == {"new_high"}
+
+
+async def test_the_strategy_of_ones_own_that_waits_finds_something(tmp_path: Path) -> None:
+    module = only_block("strategies.md", "runs as a plug-in that waits").text.replace("FeedGap", "NewHigh")
+    await to_thread.run_sync(_plug_in, tmp_path, module)
+    async with feeding() as feed, serving_with(tmp_path / "installed") as server:
+        feed.prices["BTC/USDT"] = 1e9
+        wanted = {"strategy_ids": ["feed_gap"], "symbols": ["BTC/USDT"], "parameters": {"feed_gap": {"feed": feed.url}}}
+        scan_id = (await discover(server.url, wanted)).json()["scan_id"]
+        assert (await until_terminal(server.url, scan_id))["status"] == "complete"
+        [found] = (await results(server.url, scan_id)).json()["opportunities"]
+    assert (found["symbol"], found["side"]) == ("BTC/USDT", "long")
 
 
 async def test_the_test_in_the_page_on_testing_passes(serve: Serve) -> None:
@@ -421,4 +441,22 @@ async def test_the_demo_prints_what_the_readme_shows() -> None:
     ]
 
     assert [line for line in shown if line not in printed] == []
-    assert printed[-1].startswith("Complete: 61 found")
+    [end] = [line for line in printed if line.startswith("Complete: ")]
+    assert end.partition(" in ")[0] in excerpt
+
+
+def table_of(printed: str) -> list[str]:
+    """The rows of the first table of opportunities."""
+    lines = [line.strip() for line in printed.splitlines()]
+    first = next(number for number, line in enumerate(lines) if line.startswith("──")) + 1
+    return lines[first : lines.index("", first)]
+
+
+async def test_the_transcript_is_of_all_commands_and_of_this_version(serve: Serve) -> None:
+    transcript = (ROOT / "docs" / "transcript.md").read_text()
+    for name in main.commands:
+        assert name == "demo" or f"$ scanstream {name}" in transcript, f"{name} is missing; run: make transcript"
+    async with serve() as url:
+        with anyio.fail_after(60):
+            done = await anyio.run_process([sys.executable, "-m", "scanstream", "discover", "--url", url])
+    assert table_of(done.stdout.decode()) == table_of(transcript), "it is of another version; run: make transcript"

@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import os
-import shutil
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -13,7 +12,6 @@ from typing import Any
 
 import anyio
 import uvicorn
-from anyio import to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -26,9 +24,9 @@ from starlette.websockets import WebSocket
 from scanstream.engines.sqlite import SqliteStore, open_store
 from scanstream.errors import Internal, PortInUse, ScanstreamError, SettingError
 from scanstream.log.hub import Hub
+from scanstream.market.panels import Panels, open_panels
 from scanstream.metrics import MEDIA_TYPE, Metrics
 from scanstream.model import ANYONE
-from scanstream.panel import Panel, mapped
 from scanstream.push.contract import asyncapi, openapi
 from scanstream.push.drain import Drain
 from scanstream.push.fanout import Fanout
@@ -45,6 +43,7 @@ from scanstream.scans.local import LocalJobs
 from scanstream.scans.planner import Planner
 from scanstream.scans.runner import Runner
 from scanstream.scans.sweeper import Sweeper
+from scanstream.scans.waiting import Lanes
 from scanstream.settings import Settings
 from scanstream.strategies.strategy import registry
 
@@ -56,20 +55,20 @@ BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 class Core:
     """Everything of a server that is no socket: the store, the hub, and the rooms that work on them."""
 
-    def __init__(self, settings: Settings, store: SqliteStore, panels: Path, panel: Panel) -> None:
+    def __init__(self, settings: Settings, store: SqliteStore, panels: Panels, directory: Path) -> None:
         self.store = store
-        self.panel = panel
+        self.panels = panels
+        self._refresh = settings.refresh
         self.hub = Hub(store)
         self.drain = Drain()
-        jobs = LocalJobs()
-        self.planner = Planner(
-            store, self.hub, jobs, lambda digest: mapped(panels / digest), max_running=settings.max_running
-        )
-        self.runner = Runner(store, self.hub, jobs, panels, workers=settings.workers) if settings.workers else None
+        computing, waiting = LocalJobs(), LocalJobs()
+        jobs = Lanes(computing, waiting)
+        self.planner = Planner(store, self.hub, jobs, panels.of, max_running=settings.max_running)
+        self.runner = Runner(store, self.hub, jobs, directory, workers=settings.workers) if settings.workers else None
         self.desk = ScanDesk(
             store,
             self.hub,
-            lambda: self.panel,
+            lambda: panels.current,
             registry(),
             self.planner.rank,
             DeskLimits(
@@ -85,12 +84,16 @@ class Core:
             {
                 "scans_unfinished": ("Scans that have not ended", self.hub.unfinished),
                 "scans_queued": ("Scans that wait for a free place", self.planner.waiting),
-                "shards_waiting": ("Shards that wait for a free worker", jobs.depth),
-                "shards_running": ("Shards in worker processes", self.runner.running if self.runner else lambda: 0),
+                "shards_waiting": ("Shards that wait for their turn", lambda: computing.depth() + waiting.depth()),
+                "shards_running": ("Shards that run", self.runner.running if self.runner else lambda: 0),
                 "readers": ("Scans followed, over all connections", self.fanout.readers),
                 "connections": ("WebSockets, event streams and long polls", lambda: len(self.drain)),
             }
         )
+
+    def _needed(self) -> set[str]:
+        """The market data that unfinished scans stand on."""
+        return {log.folded.registered.digest for log in self.hub.live()}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -99,6 +102,8 @@ class Core:
             with self.hub.watching_all(self.sweeper.notice), self.hub.watching_all(self.metrics.notice):
                 tasks.start_soon(self.hub.run)
                 await self.store.barrier()
+                self.panels.forget(self._needed())
+                tasks.start_soon(self.panels.keep_fresh, self._refresh, self._needed)
                 for part in (self.desk, self.planner, self.sweeper, self.runner):
                     if part is not None:
                         tasks.start_soon(part.run)
@@ -118,29 +123,19 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         os.environ.setdefault(name, "1")
     market = settings.open_market()
     async with open_store(settings.directory) as store:
-        with _panels(settings.directory) as panels:
-            panel = (await to_thread.run_sync(market.load)).save(panels)
-            core = Core(settings, store, panels, panel)
+        with _panel_directory(settings.directory) as directory:
+            core = Core(settings, store, await open_panels(market, directory), directory)
             async with core.running():
-                _forget_panels(panels, core)
                 yield core
 
 
 @contextmanager
-def _panels(data: Path | None) -> Iterator[Path]:
+def _panel_directory(data: Path | None) -> Iterator[Path]:
     if data is not None:
         yield data / "market"
     else:
         with tempfile.TemporaryDirectory(prefix="scanstream-") as scratch:
             yield Path(scratch)
-
-
-def _forget_panels(panels: Path, core: Core) -> None:
-    """Market data that no unfinished scan needs any more."""
-    needed = {core.panel.digest} | {log.folded.registered.digest for log in core.hub.live()}
-    for directory in panels.iterdir():
-        if directory.name not in needed:
-            shutil.rmtree(directory, ignore_errors=True)
 
 
 def application(settings: Settings, core: Core) -> ASGIApp:
@@ -149,7 +144,7 @@ def application(settings: Settings, core: Core) -> ASGIApp:
     limits = Limits(stall_seconds=settings.stall)
     poll = PollDoor(core.desk, fanout, core.drain)
     events = EventsDoor(core.desk, fanout, core.drain, stall_seconds=settings.stall)
-    door = HttpDoor(core.desk, poll, lambda: core.panel, catalogue, most_bytes=settings.max_message)
+    door = HttpDoor(core.desk, poll, lambda: core.panels.current, catalogue, most_bytes=settings.max_message)
     static = static_files()
 
     async def websocket(connection: WebSocket) -> None:

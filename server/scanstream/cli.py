@@ -22,7 +22,17 @@ def setting(flag: str, *environment: str, **options: Any) -> Callable[[Command],
 
 
 SETTINGS: tuple[Callable[[Any], Any], ...] = (
-    setting("--market", default="synthetic", metavar="synthetic|files:PATH", help="What is scanned."),
+    setting("--market", default="synthetic", metavar="synthetic|files:PATH|ccxt:EXCHANGE", help="What is scanned."),
+    setting("--refresh", type=float, default=60.0, help="Seconds from one reading of a live market to the next."),
+    setting(
+        "--live-symbols",
+        default="",
+        show_default="the 32 of the largest turnover",
+        metavar="A/B,…",
+        help="What of a live market is scanned.",
+    ),
+    setting("--live-timeframe", default="1h", help="The length of a live market's bars."),
+    setting("--live-bars", type=int, default=1000, help="How many bars of a live market are read."),
     setting("--workers", type=int, default=2, help="Processes that run shards; 0: none here."),
     setting("--engine", default="sqlite", help="Where logs live."),
     setting("--max-running", type=int, default=4, help="Scans that run at once; others wait in the queue."),
@@ -91,8 +101,15 @@ async def _serve(make: Callable[[], Any], announce: Callable[[str], None]) -> in
 @main.command()
 @click.option("--symbol", "symbols", multiple=True, help="Scan this symbol only (repeatable).")
 @click.option("--strategy", "strategies", multiple=True, help="Run this strategy only (repeatable).")
+@click.option(
+    "--walk-forward",
+    type=int,
+    default=2000,
+    show_default=True,
+    help="Past bars on which each rule is scored: more is more work, and a truer hit rate.",
+)
 @settings
-def demo(symbols: tuple[str, ...], strategies: tuple[str, ...], **flags: Any) -> None:
+def demo(symbols: tuple[str, ...], strategies: tuple[str, ...], walk_forward: int, **flags: Any) -> None:
     """See one real scan: a server on a free port, a `discover` over a WebSocket, live progress, the best finds.
 
     Exits with 0 when the scan is complete. Nothing is kept.
@@ -101,7 +118,7 @@ def demo(symbols: tuple[str, ...], strategies: tuple[str, ...], **flags: Any) ->
     from scanstream.settings import Settings  # noqa: PLC0415
 
     request = {"symbols": list(symbols) or None, "strategy_ids": list(strategies) or None}
-    _run(demonstrate, lambda: Settings(**flags, port=0, data=":memory:"), request)
+    _run(demonstrate, lambda: Settings(**flags, port=0, data=":memory:"), request, walk_forward)
 
 
 def read_by(name: str) -> Callable[[click.Context, click.Parameter, Any], Any]:

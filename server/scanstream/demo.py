@@ -11,23 +11,30 @@ from scanstream.client.following import mirrored
 from scanstream.client.mirror import Mirror
 from scanstream.client.terminal import ScanView, show
 from scanstream.settings import Settings
+from scanstream.strategies.strategy import registry
+
+_ORIGINS = {
+    "synthetic": "generated prices, nothing in them is real",
+    "files": "your files",
+    "ccxt": "live prices of an exchange",
+}
 
 EXIT_COMPLETE, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 
 
-async def demonstrate(make: Callable[[], Settings], request: dict[str, Any]) -> int:
-    """Run one scan and show it; the exit code.
+async def demonstrate(make: Callable[[], Settings], request: dict[str, Any], walk_forward: int) -> int:
+    """Run one scan, each rule scored on so many past bars, and show it; the exit code.
 
     :raises SetupError: if the server cannot start
     """
     console, mirror = Console(), Mirror()
+    parameters = {name: {"walk_forward": walk_forward} for name in request["strategy_ids"] or registry()}
     settings = make()
-    generated = "generated prices, nothing in them is real" if settings.market == "synthetic" else "your files"
-    console.print(f"Market: {settings.market} ({generated})", highlight=False)
+    console.print(f"Market: {settings.market} ({_ORIGINS[settings.market.partition(':')[0]]})", highlight=False)
     async with serving(settings) as url, connected(url) as connection:
         console.print(f"Server: {url}", highlight=False)
         try:
-            ack = await connection.discover(request)
+            ack = await connection.discover({**request, "parameters": parameters})
             console.print(f"Acknowledged: {ack['scan_id']}", highlight=False)
             status = await show(mirrored(connection, mirror), mirror, console, ScanView(mirror))
         except Refused as refused:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scanstream.errors import SettingError
+from scanstream.market.exchange import ExchangeMarket
 from scanstream.market.files import FilesMarket
 from scanstream.market.market import Market
 from scanstream.market.synthetic import SyntheticMarket
@@ -23,6 +24,12 @@ class Settings:
     data: str = "scanstream-data"
     """The data directory, or `:memory:` to keep nothing."""
     market: str = "synthetic"
+    refresh: float = 60.0
+    """Seconds from one reading of a live market to the next."""
+    live_symbols: str = ""
+    """Which symbols of a live market are scanned, with commas between; unless given those of the largest turnover."""
+    live_timeframe: str = "1h"
+    live_bars: int = 1000
     engine: str = "sqlite"
     workers: int = 2
     """Processes that run shards; 0: none here."""
@@ -43,9 +50,16 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, naming the setting."""
-        for name, least in (("port", 0), ("workers", 0), ("max_running", 1), ("max_scans", 1), ("max_message", 1024)):
+        for name, least in (
+            ("port", 0),
+            ("workers", 0),
+            ("max_running", 1),
+            ("max_scans", 1),
+            ("max_message", 1024),
+            ("live_bars", 2),
+        ):
             self._require(getattr(self, name) >= least, name, f"must be at least {least}")
-        for name in ("budget", "retention", "stall"):
+        for name in ("budget", "retention", "stall", "refresh"):
             self._require(0 < getattr(self, name) <= LONGEST_SECONDS, name, "must be above 0 and at most ten years")
         self._require(self.port <= 65_535, "port", "must be at most 65535")
         self._require(0 <= self.fresh_seconds <= self.retention, "fresh", "must be between 0 and --retention")
@@ -77,4 +91,18 @@ class Settings:
             return SyntheticMarket()
         if kind == "files" and rest:
             return FilesMarket(Path(rest).expanduser())
-        raise SettingError(f"--market {self.market}: write synthetic or files:DIRECTORY (SCANSTREAM_MARKET)")
+        if kind == "ccxt" and rest:
+            return ExchangeMarket(
+                [venue.strip() for venue in rest.split(",")],
+                symbols=_listed(self.live_symbols),
+                timeframe=self.live_timeframe,
+                bars=self.live_bars,
+            )
+        raise SettingError(
+            f"--market {self.market}: write synthetic, files:DIRECTORY, files:FILE.parquet or ccxt:EXCHANGE"
+            " (SCANSTREAM_MARKET)"
+        )
+
+
+def _listed(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from scanstream.client.flags import address, parameters
+from scanstream.client.flags import address, command, parameters
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,12 @@ def test_an_address(text: str) -> None:
 def test_no_address(text: str) -> None:
     with pytest.raises(ValueError, match="is no address like"):
         address(text)
+
+
+def test_a_command_to_be_typed_names_the_server_only_where_it_must(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SCANSTREAM_URL", raising=False)
+    assert command("watch scan_1", "http://127.0.0.1:8000") == "scanstream watch scan_1"
+    assert command("watch scan_1", "http://there:1") == "scanstream watch scan_1 --url http://there:1"
+    monkeypatch.setenv("SCANSTREAM_URL", "http://there:1")
+    assert command("watch scan_1", "http://there:1") == "scanstream watch scan_1"
+    assert command("watch scan_1", "http://127.0.0.1:8000") == "scanstream watch scan_1 --url http://127.0.0.1:8000"

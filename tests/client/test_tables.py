@@ -5,8 +5,9 @@ import io
 import json
 
 import msgspec
+import pytest
 
-from scanstream.client.tables import csv_text
+from scanstream.client.tables import csv_text, subject
 from scanstream.model import Opportunity
 from support.histories import opportunity
 
@@ -24,3 +25,17 @@ def test_csv_has_every_field_and_survives_commas_and_quotes() -> None:
 
 def test_csv_of_nothing_is_a_header() -> None:
     assert csv_text([]) == ",".join(Opportunity.__struct_fields__) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("symbols", "short"),
+    [
+        (["BTC/USDT"], "BTC/USDT"),
+        (["BTC/USDT", "ETH/USDT"], "BTC+ETH/USDT"),
+        (["BTC/USDT", "ETH/BTC"], "BTC/USDT +1"),
+        (["BTC/USDT", "ETH/BTC", "ETH/USDT"], "BTC/USDT +2"),
+        (["GOLD", "SILVER"], "GOLD+SILVER"),
+    ],
+)
+def test_what_an_opportunity_is_about_is_said_in_short(symbols: list[str], short: str) -> None:
+    assert subject(symbols) == short

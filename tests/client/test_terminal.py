@@ -70,7 +70,9 @@ async def test_a_pipe_gets_a_line_for_each_change_and_the_reasons_at_the_end() -
         for percentage in (0, 0, 5, 5):
             mirror.state = state("scanning", percentage, a={"status": "running"})
             yield {"type": "update"}
-        mirror.state = state("failed", 5, a=failed, b={"status": "complete", "note": "Nothing to scan"})
+        ended = state("failed", 5, a=failed, b={"status": "complete", "note": "Nothing to scan"})
+        times = {"started_at": "2026-11-23T14:00:00.000Z", "finished_at": "2026-11-23T14:01:01.250Z"}
+        mirror.state = {**ended, **times}
         yield {"type": "update"}
         mirror.ended = True
         yield {"type": "end"}
@@ -82,7 +84,7 @@ async def test_a_pipe_gets_a_line_for_each_change_and_the_reasons_at_the_end() -
         "  0 %  running    shards 0/100  strategies 0/1  found 0",
         "  5 %  running    shards 5/100  strategies 0/1  found 0",
         "  5 %  done       shards 5/100  strategies 0/1  found 0",
-        "It is failed in 0.0 s",
+        "It is failed in 61.2 s",
         "  a: division by [zero]",
         "  b: Nothing to scan",
     ]

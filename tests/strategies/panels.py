@@ -1,6 +1,7 @@
 """Panels for the tests of strategies, and a scan of one as a shard does it."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -38,7 +39,9 @@ def scan(panel: Panel, parameters: Parameters = QUICK) -> tuple[dict[str, Signal
 
 def found_by(strategy: Strategy, panel: Panel, parameters: Any) -> tuple[dict[str, Signal], list[str]]:
     """What a strategy finds, by its symbols, and what it notes; as a scan calls it, in one shard."""
-    found = list(strategy.scan(panel, range(strategy.units(panel, parameters)), parameters))
+    items = strategy.scan(panel, range(strategy.units(panel, parameters)), parameters)
+    assert isinstance(items, Iterable)
+    found = list(items)
     signals = {"+".join(item.symbols): item for item in found if isinstance(item, Signal)}
     notes = [item.text for item in found if isinstance(item, Note)]
     assert len(signals) + len(notes) == len(found)

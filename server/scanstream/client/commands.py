@@ -13,6 +13,7 @@ from rich.console import Console
 
 from scanstream.client import questions
 from scanstream.client.connection import Lost, Refused, Unreachable
+from scanstream.client.flags import command
 from scanstream.client.following import Following
 from scanstream.client.mirror import Mirror
 from scanstream.client.patience import Gone, Patience
@@ -158,7 +159,7 @@ def _wants_cancel(following: Following, url: str) -> bool:
 
 
 def _way_back(scan_id: str, url: str) -> str:
-    return f"Come back with: scanstream watch {scan_id} --url {url}"
+    return "Come back with: " + command(f"watch {scan_id}", url)
 
 
 @answering
@@ -180,7 +181,7 @@ def results(url: str, scan_id: str, *, form: Form, limit: int | None) -> int:
     body = answer.body
     if "opportunities" not in body:
         _say(f"The scan is not done: {progress_line_of(body).strip()}")
-        _say(f"Watch it with: scanstream watch {body['scan_id']} --url {url}")
+        _say("Watch it with: " + command(f"watch {body['scan_id']}", url))
         return EXIT_FAILED
     opportunities = body["opportunities"]
     match form:

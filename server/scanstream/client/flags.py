@@ -3,11 +3,15 @@
 Here and not in the command line's module, which worker processes import, too.
 """
 
+import os
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+URL_VARIABLE = "SCANSTREAM_URL"
 
 
 def address(text: str) -> str:
@@ -23,6 +27,11 @@ def address(text: str) -> str:
     if not usable or parts.query or parts.fragment:
         raise ValueError(f"{text!r} is no address like http://127.0.0.1:8000")
     return text.rstrip("/")
+
+
+def command(words: str, url: str) -> str:
+    """A command to be typed: with `--url` where the server is not the one that is asked without it."""
+    return f"scanstream {words}" + ("" if url == os.environ.get(URL_VARIABLE, DEFAULT_URL) else f" --url {url}")
 
 
 def parameters(values: Iterable[str]) -> dict[str, dict[str, Any]]:

@@ -29,12 +29,12 @@ def opportunity_table(opportunities: Iterable[Found], title: str | None = None, 
     table = _table(title, plain=plain)
     for name in ("symbol", "strategy", "side"):
         table.add_column(name, no_wrap=True)
-    for name in ("score", "hit rate", "expected", "horizon"):
+    for name in ("score", "hit rate", "return", "within"):
         table.add_column(name, justify="right", no_wrap=True)
     for found in opportunities:
         hit_rate = f"{found['hit_rate']:.0%} of {found['hit_rate_n']}" if found.get("hit_rate_n") else "–"
         table.add_row(
-            found["symbol"],
+            subject(found["symbols"]),
             found["strategy_id"],
             found["side"],
             f"{found['confidence_score']:.1f}",
@@ -43,6 +43,14 @@ def opportunity_table(opportunities: Iterable[Found], title: str | None = None, 
             found["estimated_timeframe"],
         )
     return table
+
+
+def subject(symbols: list[str]) -> str:
+    """What an opportunity is about, in short: `BTC/USDT`, `BTC+ETH/USDT`, or `BTC/USDT +2`."""
+    quotes = {symbol.partition("/")[2] for symbol in symbols}
+    if len(symbols) == 2 and len(quotes) == 1:
+        return f"{symbols[0].partition('/')[0]}+{symbols[1]}"
+    return f"{symbols[0]} +{len(symbols) - 1}" if len(symbols) > 1 else symbols[0]
 
 
 def strategy_table(catalogue: Iterable[dict[str, Any]], *, plain: bool = False) -> Table:
@@ -63,7 +71,7 @@ def strategy_table(catalogue: Iterable[dict[str, Any]], *, plain: bool = False) 
 
 
 def _table(title: str | None, *, plain: bool) -> Table:
-    lines = None if plain else box.HEAVY_HEAD
+    lines = None if plain else box.SIMPLE_HEAD
     return Table(title=title, title_justify="left", pad_edge=False, box=lines, header_style="" if plain else "bold")
 
 

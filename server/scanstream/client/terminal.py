@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -9,6 +10,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
+from scanstream.client.flags import command
 from scanstream.client.mirror import Mirror
 from scanstream.client.tables import BEST, best_table
 
@@ -21,7 +23,7 @@ class ScanView:
     def __init__(self, mirror: Mirror) -> None:
         self._mirror = mirror
         self._progress = Progress(
-            TextColumn("{task.description:<12}", markup=False),
+            TextColumn("{task.description:<14}", markup=False),
             BarColumn(),
             TextColumn("{task.fields[shards]:>7}", markup=False),
             TextColumn("{task.fields[status]}", markup=False),
@@ -54,7 +56,8 @@ class ScanView:
         left = state.get("estimated_time_remaining_seconds")
         if left and state["status"] == "scanning" and not self.lost:
             left -= time.monotonic() - self._changed
-            words.append(f"about {left:.0f} s left" if left >= 1 else "nearly done")
+            if left >= 1:
+                words.append(f"about {left:.0f} s left")
         return " · ".join(words)
 
 
@@ -102,7 +105,7 @@ def print_summary(state: dict[str, Any], console: Console) -> None:
 def print_hint(state: dict[str, Any], url: str, console: Console) -> None:
     """Where the rest is, for somebody who sees only the best."""
     if console.is_terminal and state["total_opportunities"] > BEST:
-        _print(console, f"All of them: scanstream results {state['scan_id']} --url {url}")
+        _print(console, "All of them: " + command(f"results {state['scan_id']}", url))
 
 
 def print_state(state: dict[str, Any], console: Console) -> None:
@@ -111,7 +114,7 @@ def print_state(state: dict[str, Any], console: Console) -> None:
     _print(console, progress_line_of(state))
     for name, strategy in state["strategies"].items():
         bar = _bar(strategy)
-        _print(console, f"  {name:<12} {bar['shards']:>7}  {bar['status']}")
+        _print(console, f"  {name:<14} {bar['shards']:>7}  {bar['status']}")
         why = strategy.get("note") or strategy.get("error", {}).get("detail")
         if why:
             _print(console, f"    {why}")
@@ -137,5 +140,7 @@ def progress_line_of(state: dict[str, Any]) -> str:
 
 
 def _duration(state: dict[str, Any]) -> str:
-    slowest = max((strategy["elapsed_ms"] for strategy in state["strategies"].values()), default=0)
-    return f"{slowest / 1000:.1f} s"
+    """From when it was let in; one that never was took no time."""
+    finished = datetime.fromisoformat(state["finished_at"])
+    started = datetime.fromisoformat(state.get("started_at", state["finished_at"]))
+    return f"{(finished - started).total_seconds():.1f} s"

@@ -1,7 +1,7 @@
-"""Candles from a directory of CSV files, one a symbol: `ETH_BTC.csv` is ETH/BTC.
+"""Candles from one Parquet file, or from a directory of CSV files, one a symbol: `ETH_BTC.csv` is ETH/BTC.
 
-Each has the columns `timestamp,open,high,low,close,volume` in any order, one bar a line, oldest first. A timestamp is
-ISO 8601 (UTC unless it says otherwise) or whole seconds or milliseconds since 1970.
+Each CSV file has the columns `timestamp,open,high,low,close,volume` in any order, one bar a line, oldest first. A
+timestamp is ISO 8601 (UTC unless it says otherwise) or whole seconds or milliseconds since 1970.
 """
 
 import csv
@@ -12,10 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scanstream.errors import MarketError
+from scanstream.market.alignment import Bars, align
+from scanstream.market.parquet import read_parquet
 from scanstream.model import Milliseconds
-from scanstream.panel import FIELDS, Panel
+from scanstream.panel import FIELDS, Array, Panel
 
 COLUMNS = ("timestamp", *FIELDS)
 _MILLISECONDS_FROM = 100_000_000_000
@@ -24,28 +27,31 @@ _MILLISECONDS_FROM = 100_000_000_000
 _LATEST: Milliseconds = 253_402_300_799_999
 """The end of the year 9999."""
 
-Bars = dict[Milliseconds, tuple[float, ...]]
-"""Opening time → open, high, low, close, volume."""
-
 
 class FilesMarket:
-    """The market in a directory of CSV files."""
+    """The market in a directory of CSV files, or in a Parquet file."""
+
+    live = False
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     @property
     def name(self) -> str:
-        """`files:` and the directory's last name: the state is no place for paths of the server."""
+        """`files:` and the path's last name: the state is no place for paths of the server."""
         return f"files:{self._path.resolve().name}"
 
     def load(self) -> Panel:
         """See `Market.load`."""
+        if self._path.is_file():
+            return _panel(self.name, *read_parquet(self._path))
         files = sorted(self._path.glob("*.csv")) if self._path.is_dir() else []
         if not files:
-            raise MarketError(f"--market files:{self._path}: there is no directory with SYMBOL.csv files")
+            raise MarketError(
+                f"--market files:{self._path}: there is no directory with SYMBOL.csv files, and no Parquet file"
+            )
         series = {file.stem.replace("_", "/"): read_csv(file) for file in files}
-        return _align(self.name, series)
+        return _panel(self.name, tuple(series), *align(list(series.values()), len(FIELDS)))
 
 
 def read_csv(file: Path) -> Bars:
@@ -126,16 +132,9 @@ def _milliseconds(text: str) -> Milliseconds:
     return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
-def _align(name: str, series: dict[str, Bars]) -> Panel:
-    """One time axis for all: a bar that only some symbols have is NaN for the others."""
-    times = np.array(sorted(set().union(*series.values())), dtype=np.int64)
+def _panel(name: str, symbols: tuple[str, ...], times: NDArray[np.int64], table: Array) -> Panel:
     if len(times) < 2:
         raise MarketError(f"{name} has one bar; a market needs at least two")
     steps = Counter(np.diff(times).tolist())
     timeframe = min(step for step, count in steps.items() if count == max(steps.values()))
-    row_of = {at: row for row, at in enumerate(times.tolist())}
-    table = np.full((len(FIELDS), len(times), len(series)), np.nan)
-    for column, bars in enumerate(series.values()):
-        rows = [row_of[at] for at in bars]
-        table[:, rows, column] = np.array(list(bars.values())).T
-    return Panel(name, "files", timeframe, tuple(series), times, *table)
+    return Panel(name, "files", timeframe, symbols, times, *table)

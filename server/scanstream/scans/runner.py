@@ -1,4 +1,4 @@
-"""Runs leased shards in worker processes, and writes each outcome into the log.
+"""Runs leased shards, in worker processes or in the loop (waiting.py), and writes each outcome into the log.
 
 `anyio.to_process` because one worker that dies breaks one call only, a hang is killed at its budget, and a dead worker
 is replaced; a `ProcessPoolExecutor` breaks as a whole and cannot cancel a running call.
@@ -6,40 +6,51 @@ is replaced; a `ProcessPoolExecutor` breaks as a whole and cannot cancel a runni
 
 import logging
 import os
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import anyio
 import msgspec
 from anyio import BrokenWorkerProcess, EndOfStream, to_process
+from anyio.abc import TaskGroup
 from msgspec import UNSET
 
-from scanstream.jobs import Jobs, Lease, Shard
+from scanstream.jobs import Lease, Shard
 from scanstream.log.entry import AnyEntry, ShardDone, ShardFailed, ShardStarted, parts
 from scanstream.log.hub import Hub
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
 from scanstream.model import Problem, ScanId
 from scanstream.scans import shard as worker
+from scanstream.scans import waiting
 from scanstream.scans.appending import append, now
+from scanstream.scans.waiting import Lanes
 
 MOST_ATTEMPTS = 3
 """How often a shard is begun before its worker's death counts as its outcome."""
+
+MOST_IN_LOOP = 32
+"""Shards in the loop at once: they cost next to nothing, but each may hold a connection to somebody."""
 
 WORKER_DIED = (BrokenWorkerProcess, EndOfStream, ProcessLookupError)
 """What anyio raises when a worker process is gone; the last two when it was killed while it came up."""
 
 logger = logging.getLogger("scanstream")
 
+Way: TypeAlias = Callable[[Shard], Awaitable[worker.Outcome]]
+"""How a shard is run; raises TimeoutError when that takes longer than the shard's budget."""
+
 
 class Runner:
-    """As many shards at once as there are worker processes."""
+    """As many shards at once as there are worker processes; and beside them those that only wait for input."""
 
-    def __init__(self, store: Store, hub: Hub, jobs: Jobs, panels: Path, *, workers: int) -> None:
+    def __init__(self, store: Store, hub: Hub, jobs: Lanes, panels: Path, *, workers: int) -> None:
         self._store = store
         self._hub = hub
         self._jobs = jobs
         self._panels = panels
-        self._free = anyio.Semaphore(workers)
+        self._workers = workers
         self._processes = anyio.CapacityLimiter(workers)
         self._scopes: dict[ScanId, dict[tuple[str, int], anyio.CancelScope]] = {}
 
@@ -47,10 +58,14 @@ class Runner:
         """Run shards as long as there are leases."""
         with self._hub.watching_all(self._notice):
             async with anyio.create_task_group() as shards:
-                leases = self._jobs.leases()
-                while True:
-                    await self._free.acquire()
-                    shards.start_soon(self._work, await anext(leases))
+                shards.start_soon(self._take, shards, self._jobs.leases(), self._in_process, self._workers)
+                shards.start_soon(self._take, shards, self._jobs.waiting_leases(), self._in_loop, MOST_IN_LOOP)
+
+    async def _take(self, shards: TaskGroup, leases: AsyncIterator[Lease], way: Way, most: int) -> None:
+        places = anyio.Semaphore(most)
+        while True:
+            await places.acquire()
+            shards.start_soon(self._work, await anext(leases), way, places)
 
     def running(self) -> int:
         """How many shards run."""
@@ -62,7 +77,7 @@ class Runner:
             if not log.folded.wants(strategy_id, number):
                 scope.cancel()
 
-    async def _work(self, lease: Lease) -> None:
+    async def _work(self, lease: Lease, way: Way, places: anyio.Semaphore) -> None:
         shard = lease.shard
         scopes = self._scopes.setdefault(shard.scan_id, {})
         scope = scopes[shard.strategy_id, shard.number] = anyio.CancelScope()
@@ -71,51 +86,58 @@ class Runner:
             log = self._hub.get(shard.scan_id)
             if log is None or log.folded.wants(shard.strategy_id, shard.number):
                 with scope:
-                    again = not await self._attempt(lease)
+                    again = not await self._attempt(lease, way)
         finally:
             del scopes[shard.strategy_id, shard.number]
             if not scopes:
                 self._scopes.pop(shard.scan_id, None)
-            self._free.release()
+            places.release()
         if again:
             await lease.give_back()
 
-    async def _attempt(self, lease: Lease) -> bool:
+    async def _attempt(self, lease: Lease, way: Way) -> bool:
         """Run the shard; whether the log has its outcome now."""
         shard = lease.shard
         async with anyio.create_task_group() as noting:
             started = ShardStarted(at=now(), strategy_id=shard.strategy_id, shard=shard.number)
             noting.start_soon(append, self._store, shard.scan_id, started)
-            entries = await self._outcome(lease)
+            entries = await self._outcome(lease, way)
         if not entries:
             return False
         await append(self._store, shard.scan_id, *entries)
         await lease.done()
         return True
 
-    async def _outcome(self, lease: Lease) -> list[AnyEntry]:
+    async def _outcome(self, lease: Lease, way: Way) -> list[AnyEntry]:
         """The entries that say how it came out; none if another attempt will."""
         shard = lease.shard
         try:
-            await self._ready_process()
-            with anyio.move_on_after(shard.budget_seconds) as budget:
-                encoded = await to_process.run_sync(
-                    worker.run,
-                    msgspec.msgpack.encode(shard),
-                    str(self._panels),
-                    os.getpid(),
-                    cancellable=True,
-                    limiter=self._processes,
-                )
+            return _entries(shard, await way(shard))
+        except TimeoutError:
+            detail = f"it took longer than its budget of {shard.budget_seconds:g} s"
+            return [_failed(shard, "timed_out", detail, timed_out=True)]
         except WORKER_DIED:
             logger.warning("%s: a worker died on %s/%d", shard.scan_id, shard.strategy_id, shard.number)
             if lease.attempt < MOST_ATTEMPTS:
                 return []
             return [_failed(shard, "worker_died", f"its worker process died {lease.attempt} times")]
-        if budget.cancelled_caught:
-            detail = f"it took longer than its budget of {shard.budget_seconds:g} s"
-            return [_failed(shard, "timed_out", detail, timed_out=True)]
-        return _entries(shard, msgspec.msgpack.decode(encoded, type=worker.Outcome))
+
+    async def _in_loop(self, shard: Shard) -> worker.Outcome:
+        with anyio.fail_after(shard.budget_seconds):
+            return await waiting.run(shard, self._panels)
+
+    async def _in_process(self, shard: Shard) -> worker.Outcome:
+        await self._ready_process()
+        with anyio.fail_after(shard.budget_seconds):
+            encoded = await to_process.run_sync(
+                worker.run,
+                msgspec.msgpack.encode(shard),
+                str(self._panels),
+                os.getpid(),
+                cancellable=True,
+                limiter=self._processes,
+            )
+        return msgspec.msgpack.decode(encoded, type=worker.Outcome)
 
     async def _ready_process(self) -> None:
         """See that an idle worker process is there, and prepared.

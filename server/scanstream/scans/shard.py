@@ -1,6 +1,7 @@
 """What a worker process runs: one shard of one strategy on the mapped panel.
 
-Imports the panel, the market and the strategies only; the result is made plain here, at the worker's edge.
+Imports the panel, the market and the strategies only; the result is made plain here, at the worker's edge. What makes
+findings plain is the same for strategies that run in the server's loop (waiting.py).
 """
 
 import ctypes
@@ -10,6 +11,7 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -72,34 +74,66 @@ def run(encoded: bytes, panels: str, parent: int) -> bytes:
     shard = msgspec.msgpack.decode(encoded, type=Shard)
     started = time.perf_counter()
     try:
-        outcome = _scan(shard, Path(panels))
-    except (Exception, SystemExit) as error:  # a plug-in that exits ends its shard, not the worker
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        detail = f"{type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"
-        detail = detail.encode(errors="replace").decode()  # an error's text may be no Unicode
-        outcome = Outcome(error=Problem("strategy_error", detail))
-    elapsed = round((time.perf_counter() - started) * 1000)
-    return _encoder.encode(msgspec.structs.replace(outcome, elapsed_ms=elapsed))
+        search = Search(shard, Path(panels))
+        found = search.strategy.scan(search.panel, search.units, search.parameters)
+        assert isinstance(found, Iterable)  # an AsyncStrategy is run by waiting.py
+        for item in found:
+            search.take(item)
+        outcome = search.outcome()
+    except BaseException as error:  # a plug-in that exits ends its shard, not the worker, and never its server
+        outcome = failure(error)
+    return _encoder.encode(timed(outcome, started))
 
 
-def _scan(shard: Shard, panels: Path) -> Outcome:
-    strategy = registry()[shard.strategy_id]
-    panel = universe(panels / shard.digest, shard.request)
-    parameters = strategy.parse((shard.request.parameters or {}).get(strategy.id, {}))
-    opportunities: dict[str, Opportunity] = {}
-    notes: list[str] = []
-    for item in strategy.scan(panel, range(shard.start, shard.stop), parameters):
+class Search:
+    """One shard at work: a strategy, the units of the panel that it is to look at, and what it has found so far.
+
+    :raises MarketError: if the market data is gone
+    """
+
+    def __init__(self, shard: Shard, panels: Path) -> None:
+        self.strategy = registry()[shard.strategy_id]
+        self.panel = universe(panels / shard.digest, shard.request)
+        self.units = range(shard.start, shard.stop)
+        self.parameters = self.strategy.parse((shard.request.parameters or {}).get(self.strategy.id, {}))
+        self._request = shard.request
+        self._opportunities: dict[str, Opportunity] = {}
+        self._notes: list[str] = []
+
+    def take(self, item: Signal | Note) -> None:
+        """Add what the strategy yielded.
+
+        :raises Exception: if it is nothing that can be sent, or was found before
+        """
         if isinstance(item, Note):
-            notes.append(item.text)
-            continue
-        opportunity = _opportunity(strategy, panel, item, shard.request)
-        if opportunity.id in opportunities:
+            self._notes.append(item.text)
+            return
+        opportunity = _opportunity(self.strategy, self.panel, item, self._request)
+        if opportunity.id in self._opportunities:
             raise ValueError(f"{opportunity.id} was found twice in one shard")
-        opportunities[opportunity.id] = opportunity
-    return Outcome(
-        opportunities=[found for found in opportunities.values() if accepts(shard.request, found)],
-        note="; ".join(notes) if notes else UNSET,
-    )
+        self._opportunities[opportunity.id] = opportunity
+
+    def outcome(self) -> Outcome:
+        """All of it that passes the request's filters."""
+        return Outcome(
+            opportunities=[found for found in self._opportunities.values() if accepts(self._request, found)],
+            note="; ".join(self._notes) if self._notes else UNSET,
+        )
+
+
+def failure(error: BaseException) -> Outcome:
+    """The outcome of a strategy that raised: the kind, the message, and where in which file."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]  # a task group wraps what happens in it, and its own words say nothing
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    detail = f"{type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"
+    detail = detail.encode(errors="replace").decode()  # an error's text may be no Unicode
+    return Outcome(error=Problem("strategy_error", detail))
+
+
+def timed(outcome: Outcome, started: float) -> Outcome:
+    """The outcome, and how long ago `started` is (seconds of the performance counter)."""
+    return msgspec.structs.replace(outcome, elapsed_ms=round((time.perf_counter() - started) * 1000))
 
 
 def universe(path: Path, request: DiscoverRequest) -> Panel:

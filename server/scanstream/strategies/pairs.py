@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from scanstream.panel import Array, Panel
 from scanstream.strategies import series, strategy
-from scanstream.strategies.series import Bars
 from scanstream.strategies.strategy import Note, NothingToScan, Signal
 
 TWINS = 1e-6
@@ -56,23 +55,25 @@ class Pairs(strategy.Strategy):
     def scan(self, panel: Panel, units: range, parameters: Parameters) -> Iterator[Signal | Note]:
         """The spread of each of these pairs as of the last bar, with the rule's record on the bars before it."""
         first, second = (index[units.start : units.stop] for index in np.triu_indices(len(panel.symbols), 1))
-        prices = series.logs(panel.close)
-        gaps = np.asarray(np.isnan(prices[-parameters.window :]).any(axis=0))
-        if gaps.any() and units.start == 0:
-            yield Note(series.silence([panel.symbols[unit] for unit in np.flatnonzero(gaps)], parameters.window))
-        last = np.array([panel.bars - 1])
-        for one, other in zip(first.tolist(), second.tolist(), strict=True):
-            if gaps[one] or gaps[other]:
-                continue
-            pair = prices[:, [one, other]]
-            now = measure(pair, last, parameters)
-            if now.side[0]:
-                hits = record(pair, parameters) if parameters.walk_forward else None
-                yield _signal(panel, (one, other), now, hits)
+        if units.start == 0:
+            yield from _silence(panel, parameters)
+        pairs = np.stack([first, second], axis=1)
+        now = measure(series.logs(panel.close[-parameters.window :])[:, pairs].transpose(1, 2, 0), parameters)
+        for case in np.flatnonzero(now.side).tolist():
+            pair = pairs[case]
+            hits = record(series.logs(panel.close[:, pair]), parameters) if parameters.walk_forward else None
+            yield _signal(panel, pair.tolist(), now, case, hits)
+
+
+def _silence(panel: Panel, parameters: Parameters) -> Iterator[Note]:
+    """Which symbols are in no pair; the first shard says it for all."""
+    gaps = np.isnan(series.logs(panel.close[-parameters.window :])).any(axis=0)
+    if gaps.any():
+        yield Note(series.silence([panel.symbols[unit] for unit in np.flatnonzero(gaps)], parameters.window))
 
 
 class Measure(NamedTuple):
-    """The rule at some bars of one pair (y, x); NaN where it says nothing."""
+    """The rule in several cases: pairs (y, x) at one bar, or bars of one pair; NaN where it says nothing."""
 
     alpha: Array
     beta: Array
@@ -86,19 +87,17 @@ class Measure(NamedTuple):
     """Of y: 1 long, -1 short, 0 nothing; of x the opposite."""
 
 
-def measure(pair: Array, bars: Bars, parameters: Parameters) -> Measure:
-    """Apply the rule at each of `bars`, with data up to that bar only. Only spreads that are wide enough are tested.
+def measure(seen: Array, parameters: Parameters) -> Measure:
+    """Apply the rule in each case to what it has seen. Only spreads that are wide enough are tested.
 
-    :param pair: log closes, time × 2
-    :param bars: indices of at least `window` − 1
+    :param seen: log closes of a window, cases × 2 × time; NaN in gaps
     """
-    seen = series.windows(pair, bars, parameters.window)
     alpha, beta, spreads = regression(seen[:, 0], seen[:, 1])
     spread, deviation = spreads[:, -1], np.sqrt((spreads**2).mean(axis=-1))
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(deviation > TWINS, spread / deviation, np.nan)
     wide = (np.abs(z) >= parameters.z_min) & (beta > 0) & (z != 0)
-    statistic, half_life = np.full(len(bars), np.nan), np.full(len(bars), np.nan)
+    statistic, half_life = np.full(len(seen), np.nan), np.full(len(seen), np.nan)
     statistic[wide] = dickey_fuller(spreads[wide])
     half_life[wide] = series.half_life(series.autoregression(spreads[wide]).b)
     tied = wide & (statistic < critical(parameters.window - 1)) & np.isfinite(half_life)
@@ -153,7 +152,7 @@ def record(pair: Array, parameters: Parameters) -> tuple[int, int]:
     hit if it made money. One whose horizon is not over, or ends in a gap, is not counted: which, is known as it opens.
     """
     bars = series.judged(len(pair), parameters.window, parameters.walk_forward)
-    rule = measure(pair, bars, parameters)
+    rule = measure(series.windows(pair, bars, parameters.window), parameters)
     horizons = series.holding(rule.half_life)
     (rows,) = np.nonzero((rule.side != 0) & (bars + horizons < len(pair)))
     opened, horizon, side = bars[rows], horizons[rows], rule.side[rows, np.newaxis]
@@ -163,8 +162,8 @@ def record(pair: Array, parameters: Parameters) -> tuple[int, int]:
     return int((won & counted).sum()), int(counted.sum())
 
 
-def _signal(panel: Panel, pair: tuple[int, int], now: Measure, hits: tuple[int, int] | None) -> Signal:
-    alpha, beta, spread, z, statistic, half_life = (float(array[0]) for array in now[:-1])
+def _signal(panel: Panel, pair: list[int], now: Measure, case: int, hits: tuple[int, int] | None) -> Signal:
+    alpha, beta, spread, z, statistic, half_life = (float(array[case]) for array in now[:-1])
     price = float(panel.close[-1, pair[0]])
     return Signal(
         symbols=(panel.symbols[pair[0]], panel.symbols[pair[1]]),
@@ -175,7 +174,7 @@ def _signal(panel: Panel, pair: tuple[int, int], now: Measure, hits: tuple[int, 
         stop=price * math.exp(spread),
         expected_return=abs(spread) / (1 + beta),
         confidence=math.erf(abs(z) / math.sqrt(2)),
-        horizon=int(series.holding(now.half_life)[0]),
+        horizon=int(series.holding(now.half_life)[case]),
         hits=hits,
         metadata={
             "z": z,

@@ -4,8 +4,9 @@ A strategy of your own is a class like the ones beside this file, named in an en
 `scanstream.strategies`.
 """
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Annotated, Any, ClassVar, TypeAlias
@@ -104,8 +105,13 @@ class Strategy(ABC):
         return len(panel.symbols)
 
     @abstractmethod
-    def scan(self, panel: Panel, units: range, parameters: Any) -> Iterable[Signal | Note]:
-        """Look at these units of the panel. Deterministic: a shard that runs twice must find the same."""
+    def scan(
+        self, panel: Panel, units: range, parameters: Any
+    ) -> Iterable[Signal | Note] | AsyncIterator[Signal | Note]:
+        """Look at these units of the panel. Deterministic: a shard that runs twice must find the same.
+
+        Only an `AsyncStrategy` gives an asynchronous iterator.
+        """
 
     def schema(self) -> dict[str, Any]:
         """The parameters as JSON Schema."""
@@ -122,6 +128,18 @@ class Strategy(ABC):
         return msgspec.convert(dict(given), self.parameters)
 
 
+class AsyncStrategy(Strategy):
+    """A strategy that waits for input: its `scan` is an `async def` that yields.
+
+    It runs in the server's own loop and takes no worker process. So it may wait as long as its budget lasts, and must
+    not compute for long; when it is cancelled, it gets the exception in the `await` where it is.
+    """
+
+    @abstractmethod
+    def scan(self, panel: Panel, units: range, parameters: Any) -> AsyncIterator[Signal | Note]:
+        """Look at these units of the panel, and at the input. Of a shard that runs twice one outcome counts."""
+
+
 @cache
 def registry() -> dict[str, Strategy]:
     """Every installed strategy by its id, in the order of the ids."""
@@ -130,6 +148,8 @@ def registry() -> dict[str, Strategy]:
         strategy = point.load()()
         if not isinstance(strategy, Strategy):
             raise TypeError(f"the entry point {point.value} of {ENTRY_POINTS} is no Strategy")
+        if inspect.isasyncgenfunction(strategy.scan) and not isinstance(strategy, AsyncStrategy):
+            raise TypeError(f"the scan of {point.value} is an async def; make it a subclass of AsyncStrategy")
         if strategy.id in found:
             raise ValueError(f"two strategies are called {strategy.id!r}; the second is {point.value}")
         found[strategy.id] = strategy

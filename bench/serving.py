@@ -1,0 +1,40 @@
+"""A real server process to measure, and scans of it."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from scanstream.client.connection import Connection
+from scanstream.client.following import mirrored
+from scanstream.client.mirror import Mirror
+
+
+@contextmanager
+def server(data: Path | str, *flags: str) -> Iterator[str]:
+    """A server process on a free port; gives its address; ends with the block."""
+    command = [sys.executable, "-m", "scanstream", "serve", "--port", "0", "--data", str(data), *flags]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            match = re.search(r"http://\S+:\d+", process.stdout.readline())
+            if match is None:
+                raise RuntimeError("the server did not start")
+            yield match[0]
+        finally:
+            process.terminate()
+
+
+async def followed(
+    connection: Connection, request: dict[str, Any], working: Callable[[], None] = lambda: None
+) -> Mirror:
+    """A new scan, followed to its end; `working` is called whenever shards have been done."""
+    mirror = Mirror()
+    await connection.discover({**request, "force_refresh": True})
+    async for _ in mirrored(connection, mirror):
+        if mirror.state["progress"]["shards_completed"]:
+            working()
+    return mirror

@@ -1,0 +1,165 @@
+"""The speed of the work itself: shards a second and finds per strategy, and two workers against one.
+
+    python bench/work.py
+
+1. On the generated market, one scan per strategy with its default parameters, three rounds, against a server with two
+   workers.
+2. In one worker process, all shards of a full scan: how often it opened the market's data.
+3. On 256 generated symbols, as a Parquet file: full scans by one worker and by two, in turn, three rounds.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import anyio
+import httpx
+import msgspec
+import numpy as np
+import polars
+import uvloop
+from anyio import CapacityLimiter, to_process
+
+from scanstream import panel as panel_module
+from scanstream.client.connection import connected
+from scanstream.jobs import Shard
+from scanstream.market.synthetic import SyntheticMarket
+from scanstream.model import DiscoverRequest, ScanId
+from scanstream.panel import FIELDS, Panel
+from scanstream.scans import shard as worker
+from scanstream.strategies.strategy import registry
+from serving import followed, server
+
+ROUNDS = 3
+SYMBOLS = 256
+LEAST_RATIO = 1.0
+
+
+class Measured(NamedTuple):
+    """One scan."""
+
+    shards: int
+    found: int
+    wall: float
+    """Seconds from the discover to the end."""
+
+
+def main() -> int:
+    """Measure, print, judge; the exit code."""
+    argparse.ArgumentParser(
+        description="Shards a second and finds per strategy; two workers against one on 256 symbols."
+    ).parse_args()
+    with server(":memory:", "--workers", "2") as url:
+        table(uvloop.run(each_strategy(url)))
+    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="bench-") as scratch:
+        anyio.run(count_loads, Path(scratch))
+        file = Path(scratch) / "generated.parquet"
+        write(SyntheticMarket(symbols=SYMBOLS).load(), file)
+        return compare(file)
+
+
+async def each_strategy(url: str) -> dict[str, Measured]:
+    """Strategy → the median round."""
+    async with httpx.AsyncClient(base_url=url) as client:
+        ids = [strategy["id"] for strategy in (await client.get("/opportunities/strategies")).json()]
+    await one_scan(url, {})  # the worker processes come up here
+    return {name: await median_scan(url, {"strategy_ids": [name]}) for name in ids}
+
+
+async def median_scan(url: str, request: dict[str, Any]) -> Measured:
+    """The scan of the median wall time."""
+    rounds = [await one_scan(url, request) for _ in range(ROUNDS)]
+    return sorted(rounds, key=lambda measured: measured.wall)[ROUNDS // 2]
+
+
+async def one_scan(url: str, request: dict[str, Any]) -> Measured:
+    """From the discover to the end."""
+    async with connected(url) as connection:
+        began = time.perf_counter()
+        state = (await followed(connection, request)).state
+        wall = time.perf_counter() - began
+    assert state["status"] == "complete", state["message"]
+    return Measured(state["progress"]["total_shards"], state["total_opportunities"], wall)
+
+
+def table(rows: dict[str, Measured]) -> None:
+    """Print what each strategy does."""
+    print(f"One scan of the generated market per strategy; two workers, median of {ROUNDS}:")
+    print(f"  {'strategy':<15} {'shards':>6} {'found':>6} {'seconds':>8} {'shards/s':>9}")
+    for name, row in rows.items():
+        print(f"  {name:<15} {row.shards:>6} {row.found:>6} {row.wall:>8.3f} {row.shards / row.wall:>9.1f}")
+    shards, found, wall = (sum(getattr(row, field) for row in rows.values()) for field in ("shards", "found", "wall"))
+    print(f"  {'all':<15} {shards:>6} {found:>6} {wall:>8.3f} {shards / wall:>9.1f}\n")
+
+
+async def count_loads(directory: Path) -> None:
+    """Run every shard in one worker process, and print how often it opened the data."""
+    panel = SyntheticMarket().load().save(directory)
+    one = CapacityLimiter(1)
+    shards = list(every_shard(panel))
+    for encoded in shards:
+        await to_process.run_sync(worker.run, encoded, str(directory), os.getpid(), limiter=one)
+    loads = await to_process.run_sync(times_loaded, limiter=one)
+    print(f"One worker process ran {len(shards)} shards and opened the market's data {loads} time(s).\n")
+
+
+def every_shard(panel: Panel) -> Iterator[bytes]:
+    """Of a full scan, as the runner sends them."""
+    for strategy in registry().values():
+        units = strategy.units(panel, strategy.parse({}))
+        for number, start in enumerate(range(0, units, strategy.chunk)):
+            yield msgspec.msgpack.encode(
+                Shard(
+                    scan_id=ScanId("scan_bench"),
+                    strategy_id=strategy.id,
+                    number=number,
+                    start=start,
+                    stop=min(units, start + strategy.chunk),
+                    digest=panel.digest,
+                    request=DiscoverRequest(),
+                    budget_seconds=strategy.budget_seconds,
+                )
+            )
+
+
+def times_loaded() -> int:
+    """How often this process has opened a saved panel."""
+    return panel_module._mapped.cache_info().misses
+
+
+def compare(file: Path) -> int:
+    """One worker and two, in turn; the exit code."""
+    market = (":memory:", "--market", f"files:{file}", "--workers")
+    with server(*market, "1") as one, server(*market, "2") as two:
+        sides = {1: one, 2: two}
+        for url in sides.values():
+            uvloop.run(one_scan(url, {}))
+        rounds = [{workers: uvloop.run(one_scan(url, {})) for workers, url in sides.items()} for _ in range(ROUNDS)]
+    walls = {workers: statistics.median(scan[workers].wall for scan in rounds) for workers in sides}
+    print(f"A full scan of {SYMBOLS} symbols, {rounds[0][1].shards} shards, median of {ROUNDS}:")
+    for workers, wall in walls.items():
+        shown = ", ".join(f"{scan[workers].wall:.2f}" for scan in rounds)
+        print(f"  {workers} worker{'s' if workers > 1 else ' '}  {wall:7.2f} s   ({shown})")
+    ratio = statistics.median(scan[1].wall / scan[2].wall for scan in rounds)
+    print(f"  ratio     {ratio:6.2f} ×\n")
+    passed = ratio > LEAST_RATIO
+    print(f"{'PASS' if passed else 'FAIL'}: two workers must be faster than one.")
+    return 0 if passed else 1
+
+
+def write(panel: Panel, file: Path) -> None:
+    """The panel's candles as a Parquet file, a bar a row."""
+    bars, symbols = panel.close.shape
+    columns = {name: getattr(panel, name).ravel() for name in FIELDS}
+    times, names = np.repeat(panel.times, symbols), np.tile(panel.symbols, bars)
+    polars.DataFrame({"symbol": names, "timestamp": times, **columns}).write_parquet(file)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,208 @@
+"""A shard that runs in the loop: what it may do to others, and what its outcome is; and the queue of such shards."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import msgspec
+import pytest
+from msgspec import UNSET
+
+from scans.planted import Planted, panel, piece, signal
+from scanstream.jobs import Shard
+from scanstream.model import DiscoverRequest, Problem
+from scanstream.panel import Panel
+from scanstream.scans import shard as worker
+from scanstream.scans import waiting
+from scanstream.scans.local import LocalJobs
+from scanstream.scans.shard import Outcome
+from scanstream.strategies.strategy import AsyncStrategy, Note, Signal, Strategy, registry
+
+pytestmark = pytest.mark.anyio
+
+WaitingPlant = Callable[[Panel, range], AsyncIterator[Signal | Note]]
+Give = Callable[[WaitingPlant], Shard]
+
+
+class Waiting(AsyncStrategy):
+    """Yields what was planted, and is closed."""
+
+    id = "planted"
+    name = "Planted"
+    opportunity_type = "planted"
+    description = "Waits for what a test planted."
+    source = "tests/scans/test_waiting.py"
+
+    def __init__(self, plant: WaitingPlant) -> None:
+        self._plant = plant
+
+    def scan(self, panel: Panel, units: range, parameters: Any) -> AsyncIterator[Signal | Note]:
+        """What was planted."""
+        return self._plant(panel, units)
+
+
+@pytest.fixture
+def give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Give:
+    """A shard of what is planted."""
+    saved = panel().save(tmp_path)
+
+    def plant(what: WaitingPlant) -> Shard:
+        _register(monkeypatch, Waiting(what))
+        return msgspec.msgpack.decode(piece(saved, DiscoverRequest(min_profit_potential=10.0)), type=Shard)
+
+    return plant
+
+
+def _register(monkeypatch: pytest.MonkeyPatch, *strategies: Strategy) -> None:
+    known = {strategy.id: strategy for strategy in strategies}
+    monkeypatch.setattr(worker, "registry", lambda: known)
+    monkeypatch.setattr(waiting, "registry", lambda: known)
+
+
+async def one(*_: object) -> AsyncIterator[Signal | Note]:
+    """One signal."""
+    yield signal()
+
+
+def failure(outcome: Outcome) -> str:
+    """Why it failed."""
+    assert isinstance(outcome.error, Problem)
+    assert (outcome.error.code, outcome.opportunities) == ("strategy_error", [])
+    return outcome.error.detail
+
+
+async def test_it_comes_out_as_in_a_worker(give: Give, tmp_path: Path) -> None:
+    async def plant(seen: Panel, units: range) -> AsyncIterator[Signal | Note]:
+        yield Note("one")
+        for unit in units:
+            await anyio.lowlevel.checkpoint()
+            yield signal(seen.symbols[unit], expected_return=unit / 100)
+        yield Note("two")
+
+    outcome = await waiting.run(give(plant), tmp_path)
+
+    assert outcome.error is UNSET
+    assert [found.symbol for found in outcome.opportunities] == ["B/X", "C/X", "D/X", "E/X", "F/X"]
+    assert outcome.opportunities[0].id == "planted:B/X:1970-01-01T09:00:00.000Z"
+    assert outcome.note == "one; two"
+
+
+async def test_an_exception_names_its_kind_its_file_and_its_line(give: Give, tmp_path: Path) -> None:
+    async def plant(*_: object) -> AsyncIterator[Signal | Note]:
+        yield signal()
+        raise ZeroDivisionError("planted")
+
+    line = plant.__code__.co_firstlineno + 2
+    detail = failure(await waiting.run(give(plant), tmp_path))
+    assert detail == f"ZeroDivisionError: planted (test_waiting.py, line {line})"
+
+
+async def test_the_exception_in_a_task_group_is_the_one_that_is_told(give: Give, tmp_path: Path) -> None:
+    async def breaks() -> None:
+        raise ZeroDivisionError("planted")
+
+    async def plant(*_: object) -> AsyncIterator[Signal | Note]:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(breaks)
+        yield signal()
+
+    assert "ZeroDivisionError: planted (test_waiting.py" in failure(await waiting.run(give(plant), tmp_path))
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError()], ids=repr)
+async def test_what_would_end_the_server_ends_the_shard(give: Give, tmp_path: Path, error: BaseException) -> None:
+    async def plant(*_: object) -> AsyncIterator[Signal | Note]:
+        yield signal()
+        raise error
+
+    assert type(error).__name__ in failure(await waiting.run(give(plant), tmp_path))
+
+
+async def test_what_would_end_the_server_leaves_no_worker(
+    give: Give, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """anyio would raise in the server what a worker's call raises."""
+
+    def plant(*_: object) -> Iterator[Signal | Note]:
+        raise asyncio.CancelledError
+
+    shard = give(one)
+    _register(monkeypatch, Planted(plant))
+    monkeypatch.setattr(worker, "prepare", lambda parent: None)
+    encoded = worker.run(msgspec.msgpack.encode(shard), str(tmp_path), 0)
+    assert "CancelledError" in failure(msgspec.msgpack.decode(encoded, type=Outcome))
+
+
+async def test_rubbish_fails_the_shard_and_closes_the_strategy(give: Give, tmp_path: Path) -> None:
+    closed = []
+
+    async def plant(*_: object) -> AsyncIterator[Signal | Note]:
+        try:
+            yield signal()
+            yield signal(side="short")
+        finally:
+            closed.append(True)
+
+    assert "twice" in failure(await waiting.run(give(plant), tmp_path))
+    assert closed
+
+
+async def test_an_endless_strategy_that_awaits_nothing_leaves_the_loop_to_others(give: Give, tmp_path: Path) -> None:
+    async def plant(*_: object) -> AsyncIterator[Signal | Note]:
+        while True:
+            yield Note("more")
+
+    with anyio.move_on_after(0.2) as budget:
+        await waiting.run(give(plant), tmp_path)
+
+    assert budget.cancelled_caught
+
+
+async def test_one_that_hides_its_cancellation_is_cancelled_nevertheless(give: Give, tmp_path: Path) -> None:
+    async def plant(*_: object) -> AsyncIterator[Signal | Note]:
+        try:
+            await anyio.sleep_forever()
+        except BaseException as hidden:
+            raise RuntimeError("hidden") from hidden
+        yield signal()
+
+    with anyio.move_on_after(0.2) as budget:
+        await waiting.run(give(plant), tmp_path)
+
+    assert budget.cancelled_caught
+
+
+async def test_each_kind_has_a_queue_of_its_own(give: Give, monkeypatch: pytest.MonkeyPatch) -> None:
+    shard = give(one)
+    other, gone = (msgspec.structs.replace(shard, strategy_id=name) for name in ("computing", "gone"))
+    computing = Planted(lambda *_: [])
+    monkeypatch.setattr(computing, "id", "computing")
+    _register(monkeypatch, Waiting(one), computing)
+    in_processes, in_loop = LocalJobs(), LocalJobs()
+    lanes = waiting.Lanes(in_processes, in_loop)
+
+    await lanes.put([shard, other, gone])
+    assert (in_processes.depth(), in_loop.depth()) == (2, 1)
+    assert (await anext(lanes.waiting_leases())).shard == shard
+    assert (await anext(lanes.leases())).shard == other
+    await lanes.drop(shard.scan_id)
+    assert (in_processes.depth(), in_loop.depth()) == (0, 0)
+
+
+class EntryPoint:
+    """One that gives what a test wants."""
+
+    value = "own:Strategy"
+
+    def __init__(self, strategy: Strategy) -> None:
+        self.load = lambda: lambda: strategy
+
+
+def test_an_async_scan_needs_its_own_kind_of_strategy(monkeypatch: pytest.MonkeyPatch) -> None:
+    mistaken = Planted(lambda *_: [])
+    monkeypatch.setattr(mistaken, "scan", one)
+    monkeypatch.setattr("scanstream.strategies.strategy.entry_points", lambda group: [EntryPoint(mistaken)])
+    with pytest.raises(TypeError, match="subclass of AsyncStrategy"):
+        registry.__wrapped__()
