@@ -60,8 +60,8 @@ function draw() {
   write("numbers", `${done.percentage} %, ${done.shards_completed} of ${done.total_shards} shards`);
   fill("strategies", Object.entries(strategies).map(([id, it]) => [id, `${it.shards_completed} of ${it.total_shards}`,
     it.opportunities_found, it.status + (it.error || it.note ? `: ${it.error?.detail ?? it.note}` : "")]));
-  fill("opportunities", shown.best.map((/** @type {Plain} */ it) => [it.symbols.join(" + "), it.side, it.confidence_score.toFixed(1),
-    `${(100 * it.expected_return).toFixed(2)} %`, it.estimated_timeframe,
+  fill("opportunities", shown.best.map((/** @type {Plain} */ it) => [it.symbols.join(" + "), it.side,
+    it.confidence_score.toFixed(1), `${(100 * it.expected_return).toFixed(2)} %`, it.estimated_timeframe,
     it.hit_rate_n ? `${(100 * it.hit_rate).toFixed(0)} % of ${it.hit_rate_n}` : "–", it.risk_level, it.strategy_id]));
 }
 

@@ -110,7 +110,7 @@ class Visit:
         answer: dict[str, Any] = (await results(url, self.scan_id)).json()
         rows = await self.rows("opportunities")
         expected = [
-            (found["symbol"], found["side"], f"{found['confidence_score']:.1f}", found["strategy_id"])
+            (" + ".join(found["symbols"]), found["side"], f"{found['confidence_score']:.1f}", found["strategy_id"])
             for found in answer["opportunities"][:SHOWN]
         ]
         assert [(symbol, side, confidence, strategy) for symbol, side, confidence, *_, strategy in rows] == expected
@@ -336,7 +336,7 @@ def state(phase: str, percentage: int) -> dict[str, Any]:
 def opportunity(name: str) -> dict[str, Any]:
     """As much of an opportunity as the page shows."""
     words = {"side": "long", "estimated_timeframe": "1h", "risk_level": "low", "strategy_id": "x"}
-    return {"id": name, "symbol": name, "confidence_score": 1.0, "expected_return": 0.1, **words}
+    return {"id": name, "symbols": [name], "confidence_score": 1.0, "expected_return": 0.1, **words}
 
 
 async def test_a_snapshot_replaces_and_an_update_adds(serve: Serve, visit: Visit) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from scanstream.jobs import Shard
 from scanstream.model import DiscoverRequest, ScanId
-from scanstream.panel import Panel
+from scanstream.panel import Panel, _mapped
 from scanstream.strategies.strategy import Note, Signal, Strategy
 
 SYMBOLS = ("A/X", "B/X", "C/X", "D/X", "E/X", "F/X")
@@ -75,3 +75,9 @@ def piece(saved: Panel, request: DiscoverRequest, strategy_id: str = "planted", 
             budget_seconds=30,
         )
     )
+
+
+def openings() -> tuple[int, int]:
+    """(how often this process has opened a saved panel, how often it had it open already)."""
+    info = _mapped.cache_info()
+    return info.misses, info.hits
