@@ -275,6 +275,36 @@ def test_a_detached_scan_can_be_watched(url: str) -> None:
     assert ack["scan_id"] == scan_id
 
 
+def completed(words: str, url: str) -> list[str]:
+    """What bash offers after these words."""
+    shown = subprocess.run(
+        [Path(sys.executable).with_name("scanstream")],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=True,
+        env={
+            **os.environ,
+            "_SCANSTREAM_COMPLETE": "bash_complete",
+            "COMP_WORDS": f"scanstream {words}",
+            "COMP_CWORD": str(len(words.split(" "))),
+            "SCANSTREAM_URL": url,
+        },
+    )
+    assert shown.stderr == ""
+    return [line.partition(",")[2] for line in shown.stdout.splitlines() if line]
+
+
+def test_the_shell_completes_ids_as_the_server_has_them(url: str) -> None:
+    scan_id = run("discover", "--detach", "--url", url, *QUICK).stdout.strip()
+    assert completed("discover --strategy ts", url) == ["tsmom"]
+    assert completed("watch ", url)[0] == "latest"
+    assert scan_id in completed("watch scan_", url)
+    assert completed("watch lat", "http://127.0.0.1:9") == ["latest"]
+    assert completed("discover --strategy ts", "http://127.0.0.1:9") == []
+    assert "--force-refresh" in completed("discover --f", url)
+
+
 def test_status_and_results_of_a_complete_scan(url: str) -> None:
     scan_id = finished(url, "--strategy", "tsmom")
     shown = run("status", scan_id, "--url", url)

@@ -135,6 +135,20 @@ def read_by(name: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
     return read
 
 
+def completed_by(name: str) -> Callable[[click.Context, click.Parameter, str], list[Any]]:
+    """What the shell offers, by this function of client/completion.py."""
+
+    def complete(context: click.Context, _: click.Parameter, begun: str) -> list[Any]:
+        from click.shell_completion import CompletionItem  # noqa: PLC0415
+
+        from scanstream.client import completion  # noqa: PLC0415
+
+        found = getattr(completion, name)(context.params.get("url"))
+        return [CompletionItem(word, help=meaning) for word, meaning in found if word.startswith(begun)]
+
+    return complete
+
+
 def of_client(command: Command) -> Command:
     """The flags of every command that talks to a server."""
     for decorate in (
@@ -155,11 +169,18 @@ patience = click.option(
     metavar="SECONDS",
     help="Seconds that a server which went away is waited for.",
 )
-scan = click.argument("scan_id", metavar="SCAN_ID")
+scan = click.argument("scan_id", metavar="SCAN_ID", shell_complete=completed_by("scans"))
 
 
 @main.command()
-@click.option("--strategy", "strategy_ids", multiple=True, metavar="ID", help="Run this strategy only (repeatable).")
+@click.option(
+    "--strategy",
+    "strategy_ids",
+    multiple=True,
+    metavar="ID",
+    shell_complete=completed_by("strategies"),
+    help="Run this strategy only (repeatable).",
+)
 @click.option("--symbol", "symbols", multiple=True, metavar="S", help="Scan this symbol only (repeatable).")
 @click.option(
     "--parameter",

@@ -12,15 +12,16 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from scanstream.model import Milliseconds
 from scanstream.panel import Panel
-from scanstream.quotes import Prices
+from scanstream.quotes import Prices, currencies
 from scanstream.strategies import books, strategy
 from scanstream.strategies.books import Books
 from scanstream.strategies.strategy import Note, NothingToScan, Signal
 
 
 class Parameters(books.Parameters, frozen=True, kw_only=True):
-    """What a request may set; `size` counts in the quote currency of each symbol."""
+    """What a request may set."""
 
     min_edge: Annotated[float, Meta(ge=0, le=1, description="The least profit that is left, as a fraction")] = 0.001
     transfer: Annotated[float, Meta(ge=0, le=1, description="What it costs to move what was bought, a fraction")] = (
@@ -56,8 +57,11 @@ class CrossExchange(strategy.Strategy):
         usable = books.usable(panel.quotes, parameters)
         yield from usable.notes(parameters)
         now = measure(usable, parameters)
+        reference = books.most_quoted(usable.symbols)
+        worth = [books.worths(usable, venue, reference) for venue in range(len(usable.venues))]
         for column, buy, sell in np.argwhere(now.found.transpose(2, 0, 1)).tolist():
-            yield _signal(usable, now, buy, sell, column, parameters)
+            value = capacity(usable, buy, sell, column) * worth[buy].get(currencies(usable.symbols[column])[1], np.nan)
+            yield _signal(usable, now, buy, sell, column, parameters.confidence(value, _age(usable, buy, sell, column)))
 
 
 class Measure(NamedTuple):
@@ -81,23 +85,30 @@ def measure(usable: Books, parameters: Parameters) -> Measure:
     return Measure(edge, gross, found)
 
 
-def _signal(usable: Books, now: Measure, buy: int, sell: int, column: int, parameters: Parameters) -> Signal:
-    venues = [buy, sell]
-    age = int(usable.ages[venues, column].max())
+def capacity(usable: Books, buy: int, sell: int, column: int) -> float:
+    """How much of the quote currency both quotes take; NaN where one does not say."""
+    offered = np.minimum(usable.ask_size[buy, column], usable.bid_size[sell, column])
+    return float(offered * usable.ask[buy, column])
+
+
+def _age(usable: Books, buy: int, sell: int, column: int) -> Milliseconds:
+    return int(usable.ages[[buy, sell], column].max())
+
+
+def _signal(usable: Books, now: Measure, buy: int, sell: int, column: int, confidence: float) -> Signal:
     edge = float(now.edge[buy, sell, column])
-    offered = float(np.minimum(usable.ask_size[buy, column], usable.bid_size[sell, column]))  # NaN if either is
     return Signal(
         symbols=(usable.symbols[column],),
         side="neutral",
-        at=int(usable.times[venues, column].max()),
+        at=int(usable.times[[buy, sell], column].max()),
         key=f"{usable.venues[buy]}>{usable.venues[sell]}",
         expected_return=edge,
-        confidence=parameters.confidence(offered * float(usable.ask[buy, column]), age),
+        confidence=confidence,
         lasts=books.LASTS,
         metadata={
             "legs": [books.leg(usable, buy, column, sells=False), books.leg(usable, sell, column, sells=True)],
             "edge": edge,
             "gross": float(now.gross[buy, sell, column]),
-            "age_ms": age,
+            "age_ms": _age(usable, buy, sell, column),
         },
     )

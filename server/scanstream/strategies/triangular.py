@@ -6,7 +6,6 @@ Triangular arbitrage as an interaction among foreign exchange rates, Physica A 3
 are looked at here, one first currency after the other, and rates are multiplied, which needs no logarithms.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated, NamedTuple, TypeAlias
 
@@ -25,7 +24,7 @@ Cycle: TypeAlias = tuple[int, int, int]
 
 
 class Parameters(books.Parameters, frozen=True, kw_only=True):
-    """What a request may set; `size` counts in the currency that most symbols are quoted in."""
+    """What a request may set."""
 
     min_edge: Annotated[float, Meta(ge=0, le=1, description="The profit that must be exceeded, as a fraction")] = 0.0005
 
@@ -55,10 +54,10 @@ class Triangular(strategy.Strategy):
             return
         usable = books.usable(panel.quotes, parameters)
         yield from usable.notes(parameters)
-        reference = most_quoted(usable.symbols)
+        reference = books.most_quoted(usable.symbols)
         for venue in range(len(usable.venues)):
             offered = trades(usable, venue)
-            worth = worths(usable, venue, reference)
+            worth = books.worths(usable, venue, reference)
             for cycle in cycles(offered.net, 1 + parameters.min_edge + books.ROUNDING):
                 yield _signal(usable, venue, offered, cycle, worth, parameters)
 
@@ -112,25 +111,6 @@ def cycles(net: Prices, least: float) -> Iterator[Cycle]:
             product = net[first, there, np.newaxis] * net[np.ix_(there, back)] * net[back, first]
         for second, third in np.argwhere((product > least) & (product < np.inf)).tolist():
             yield first, int(there[second]), int(back[third])
-
-
-def most_quoted(symbols: tuple[str, ...]) -> str:
-    """The currency that most symbols are quoted in; of equals the alphabetically first."""
-    counts = Counter(currencies(symbol)[1] for symbol in symbols)
-    return min(counts, key=lambda name: (-counts[name], name))
-
-
-def worths(usable: Books, venue: int, reference: str) -> dict[str, float]:
-    """Currency → its mid price in the reference, where the venue quotes the two against each other."""
-    worth = {reference: 1.0}
-    for column in np.flatnonzero(usable.bid[venue] > 0).tolist():
-        base, quote = currencies(usable.symbols[column])
-        middle = float(usable.bid[venue, column] + usable.ask[venue, column]) / 2
-        if quote == reference:
-            worth.setdefault(base, middle)
-        elif base == reference:
-            worth.setdefault(quote, 1 / middle)
-    return worth
 
 
 def capacity(usable: Books, venue: int, offered: Trades, cycle: Cycle) -> float:
