@@ -144,15 +144,17 @@ def test_a_planted_pair_is_found_and_others_are_not() -> None:
     assert found_by(Pairs(), panel_of(y, x), QUICK)[0]["S0/X+S1/X"].side == "long"
 
 
-def test_the_walk_forward_is_the_plain_loops(real: Panel) -> None:
+def test_the_walk_forward_is_the_plain_loops(generated: Panel, real: Panel) -> None:
     planted = np.log(np.column_stack(tied(7, 520)))
     gap = planted.copy()
     gap[-60::6] = np.nan
-    candles = np.log(real.select(["ETH/BTC", "LTC/BTC"]).close[:700])
-    for pair, parameters in ((planted, Parameters()), (gap, Parameters(z_min=1)), (candles, Parameters(z_min=0.5))):
+    candles = np.log(real.select(["LTC/BTC", "ZEC/BTC"]).close[:700])
+    made_up = np.log(generated.select(["RPL/USDT", "KSM/USDT"]).close[-460:])
+    loose = Parameters(z_min=1)
+    for pair, parameters in ((planted, Parameters()), (gap, loose), (candles, Parameters(z_min=0.5)), (made_up, loose)):
         assert record(pair, parameters) == score(pair, parameters)
-    assert record(planted, Parameters())[1] > 0
-    assert record(gap, Parameters(z_min=1)) != record(planted, Parameters(z_min=1))
+        assert record(pair, parameters)[1] > 0
+    assert record(gap, loose) != record(planted, loose)
 
 
 @settings(deadline=None, max_examples=20)

@@ -117,15 +117,15 @@ def test_it_decides_as_the_oracle_on_real_candles(real: Panel) -> None:
     assert sum(check(until(real, bars)) for bars in (300, 1500, 4000, 5760)) > 0
 
 
-def test_the_walk_forward_is_the_plain_loops(generated: Panel) -> None:
+def test_the_walk_forward_is_the_plain_loops(generated: Panel, real: Panel) -> None:
     parameters = Parameters(walk_forward=40)
     prices = series.logs(until(generated, 500).close[:, :12])
     gap = prices.copy()
     gap[480, 3] = np.nan
-    for given in (prices, gap):
+    for given in (prices, gap, series.logs(until(real, 900).close)):
         expected = score(given, parameters)
         kept = record(given, parameters)
-        assert [kept.of(column) for column in range(12)] == expected
+        assert [kept.of(column) for column in range(given.shape[1])] == expected
         assert sum(count for _, count in expected) > 0
 
 
