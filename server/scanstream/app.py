@@ -64,7 +64,11 @@ class Core:
         computing, waiting = LocalJobs(), LocalJobs()
         jobs = Lanes(computing, waiting)
         self.planner = Planner(store, self.hub, jobs, panels.of, max_running=settings.max_running)
-        self.runner = Runner(store, self.hub, jobs, directory, workers=settings.workers) if settings.workers else None
+        self.runner = (
+            Runner(store, self.hub, jobs, directory, workers=settings.workers, idle=settings.worker_priority == "idle")
+            if settings.workers
+            else None
+        )
         self.desk = ScanDesk(
             store,
             self.hub,

@@ -34,6 +34,7 @@ SETTINGS: tuple[Callable[[Any], Any], ...] = (
     setting("--live-timeframe", default="1h", help="The length of a live market's bars."),
     setting("--live-bars", type=int, default=1000, help="How many bars of a live market are read."),
     setting("--workers", type=int, default=2, help="Processes that run shards; 0: none here."),
+    setting("--worker-priority", default="idle", metavar="idle|low", help="What of the processors they get."),
     setting("--engine", default="sqlite", help="Where logs live."),
     setting("--max-running", type=int, default=4, help="Scans that run at once; others wait in the queue."),
     setting("--max-scans", type=int, default=10_000, help="Scans under way, waiting ones included."),

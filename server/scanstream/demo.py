@@ -30,8 +30,8 @@ async def demonstrate(make: Callable[[], Settings], request: dict[str, Any], wal
     console, mirror = Console(), Mirror()
     parameters = {name: {"walk_forward": walk_forward} for name in request["strategy_ids"] or registry()}
     settings = make()
-    console.print(f"Market: {settings.market} ({_ORIGINS[settings.market.partition(':')[0]]})", highlight=False)
     async with serving(settings) as url, connected(url) as connection:
+        console.print(f"Market: {settings.market} ({_ORIGINS[settings.market.partition(':')[0]]})", highlight=False)
         console.print(f"Server: {url}", highlight=False)
         try:
             ack = await connection.discover({**request, "parameters": parameters})

@@ -31,7 +31,7 @@ SHEETS: dict[str, type[Sheet]] = {"quotes": Quotes, "funding": Funding}
 FIELDS = ("open", "high", "low", "close", "volume")
 EVERYWHERE = "*"
 """Stands for all symbols where gaps are reported."""
-_mapping = threading.Lock()
+_mapping = threading.RLock()
 _META = "panel.json"
 
 
@@ -140,26 +140,40 @@ class Panel:
         if not _is_whole(target, self.digest):
             directory.mkdir(parents=True, exist_ok=True)
             scratch = Path(tempfile.mkdtemp(dir=directory, prefix="writing-"))
-            for name, array in self._arrays().items():
-                np.save(scratch / f"{name}.npy", array)
-            (scratch / _META).write_text(json.dumps(self._meta()))
-            shutil.rmtree(target, ignore_errors=True)
-            scratch.replace(target)
+            try:
+                self._write(scratch)
+                shutil.rmtree(target, ignore_errors=True)
+                scratch.replace(target)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
         return load(target)
+
+    def _write(self, directory: Path) -> None:
+        for name, array in self._arrays().items():
+            np.save(directory / f"{name}.npy", array)
+        (directory / _META).write_text(json.dumps(self._meta()))
 
 
 def load(path: Path) -> Panel:
     """Map a saved panel.
 
+    One thread at a time: NumPy reads headers with `ast`, which CPython 3.11 fails at (SystemError: recursion depth
+    mismatch) where two threads parse at once.
+
     :raises MarketError: if it is not there, or not whole
     """
     try:
-        meta = json.loads((path / _META).read_text())
-        sheets: dict[str, Any] = {name: _sheet(path, name, words) for name, words in meta.pop("sheets").items()}
-        arrays: dict[str, Any] = {name: _array(path, name) for name in ("times", *FIELDS)}
-        return Panel(**{**meta, "symbols": tuple(meta["symbols"])}, **arrays, **sheets, path=path)
+        with _mapping:
+            return _load(path)
     except (OSError, ValueError, EOFError, TypeError, KeyError) as error:
         raise MarketError(f"The saved market data in {path} cannot be read: {error}") from error
+
+
+def _load(path: Path) -> Panel:
+    meta = json.loads((path / _META).read_text())
+    sheets: dict[str, Any] = {name: _sheet(path, name, words) for name, words in meta.pop("sheets").items()}
+    arrays: dict[str, Any] = {name: _array(path, name) for name in ("times", *FIELDS)}
+    return Panel(**{**meta, "symbols": tuple(meta["symbols"])}, **arrays, **sheets, path=path)
 
 
 def _sheet(path: Path, name: str, words: dict[str, Any]) -> Sheet:
@@ -176,9 +190,6 @@ def _array(path: Path, name: str) -> NDArray[Any]:
 
 def mapped(path: Path) -> Panel:
     """The saved panel, mapped once a process.
-
-    One thread at a time: NumPy reads headers with `ast`, which CPython 3.11 fails at (SystemError: recursion depth
-    mismatch) where two threads parse at once.
 
     :raises MarketError: if it is not there, or not whole
     """

@@ -1,5 +1,7 @@
 """What a market may give beside candles: quotes of its venues, and the funding that perpetual contracts paid."""
 
+import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, TypeAlias, TypeVar
@@ -16,9 +18,11 @@ Kind = TypeVar("Kind", bound="Sheet")
 
 @dataclass(frozen=True, eq=False)
 class Sheet:
-    """Arrays whose last axis is symbols, and words about them: what a panel saves beside its candles."""
+    """Arrays, the last axis of most is symbols, and words about them: what a panel saves beside its candles."""
 
     ARRAYS: ClassVar[tuple[str, ...]] = ()
+    COMMON: ClassVar[tuple[str, ...]] = ()
+    """Those that are of all symbols together."""
 
     symbols: tuple[str, ...]
 
@@ -33,7 +37,7 @@ class Sheet:
     def only(self: Kind, wanted: Callable[[str], bool]) -> Kind:
         """The same of some symbols."""
         columns = [column for column, symbol in enumerate(self.symbols) if wanted(symbol)]
-        cut = {name: array[..., columns] for name, array in self.arrays().items() if name != "times" or array.ndim > 1}
+        cut = {name: array[..., columns] for name, array in self.arrays().items() if name not in self.COMMON}
         return replace(self, symbols=tuple(self.symbols[column] for column in columns), **cut)
 
 
@@ -60,6 +64,30 @@ class Quotes(Sheet):
     ask_size: Prices
     fee: Prices
     """What a trade costs that takes such a quote, as a fraction of it."""
+    reference: str = ""
+    """The currency that most symbols are quoted in, of equals the alphabetically first: sizes are compared in it."""
+    worth: tuple[dict[str, float], ...] = ()
+    """At each venue: currency → its mid price in the reference, where the two are quoted against each other."""
+
+    def __post_init__(self) -> None:
+        """Find out about the reference while all symbols are there: a selection of some keeps it."""
+        if not self.reference and self.symbols:
+            counts = Counter(currencies(symbol)[1] for symbol in self.symbols)
+            object.__setattr__(self, "reference", min(counts, key=lambda name: (-counts[name], name)))
+            worth = tuple(self._worth(venue) for venue in range(len(self.venues)))
+            object.__setattr__(self, "worth", worth)
+
+    def _worth(self, venue: int) -> dict[str, float]:
+        worth = {self.reference: 1.0}
+        for symbol, bid, ask in zip(self.symbols, self.bid[venue].tolist(), self.ask[venue].tolist(), strict=True):
+            base, quote = currencies(symbol)
+            if self.reference not in (base, quote) or not 0 < bid <= ask < math.inf:
+                continue
+            if quote == self.reference:
+                worth.setdefault(base, (bid + ask) / 2)
+            else:
+                worth.setdefault(quote, 2 / (bid + ask))
+        return worth
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +98,7 @@ class Funding(Sheet):
     """
 
     ARRAYS = ("times", "rates")
+    COMMON = ("times",)
 
     interval: Milliseconds
     """Time from one payment to the next, the same for all."""

@@ -33,6 +33,8 @@ class Settings:
     engine: str = "sqlite"
     workers: int = 2
     """Processes that run shards; 0: none here."""
+    worker_priority: str = "idle"
+    """`idle`: they compute in the time that nothing else wants; `low`: with a small share of it always."""
     max_running: int = 4
     max_scans: int = 10_000
     """Scans under way, waiting ones included; a discover beyond is refused."""
@@ -63,6 +65,7 @@ class Settings:
             self._require(0 < getattr(self, name) <= LONGEST_SECONDS, name, "must be above 0 and at most ten years")
         self._require(self.port <= 65_535, "port", "must be at most 65535")
         self._require(0 <= self.fresh_seconds <= self.retention, "fresh", "must be between 0 and --retention")
+        self._require(self.worker_priority in ("idle", "low"), "worker_priority", "must be idle or low")
         if self.engine != "sqlite":
             raise SettingError(f"--engine {self.engine}: this version has the engine sqlite only")
 

@@ -454,9 +454,43 @@ def test_a_strategy_of_what_failed_tells_why(binance: FakeBinance) -> None:
     live = market(binance)
     live.load()
     binance.wait(hours=1)
-    binance.trouble("klines", status=400, body='{"code": -1121, "msg": "Invalid symbol."}')
-    with pytest.raises(MarketError, match="could not give its candles: binance fetch_ohlcv BTC/USDT: BadSymbol: "):
+    binance.trouble("klines", status=403, body="no", times=9)
+    with pytest.raises(MarketError, match="could not give its candles: binance fetch_ohlcv BTC/USDT: "):
         TimeSeriesMomentum().require(live.load())
+
+
+def test_a_symbol_that_was_taken_off_the_list_has_gaps_and_the_others_go_on(binance: FakeBinance) -> None:
+    live = market(binance)
+    live.load()
+    binance.wait(hours=2)
+    for symbol in (BTC, ETH, CROSS):
+        binance.fill(symbol, 40, last=NOW // HOUR * HOUR + 2 * HOUR)
+    binance.trouble("klines", status=400, body='{"code": -1121, "msg": "Invalid symbol."}')  # of BTC, the first
+    panel = live.load()
+    assert panel.failed == {}
+    assert panel.times[-1] == LAST + 2 * HOUR
+    assert np.isnan(panel.close[-2:, 0]).all()
+    assert np.isfinite(panel.close[:-2, 0]).all()
+    assert np.isfinite(panel.close[:, 1]).all()
+
+
+def test_funding_that_is_paid_once_a_day_or_with_one_missing_has_gaps(binance: FakeBinance) -> None:
+    day = 24 * HOUR
+    binance.payments[BTC] = {PAYMENT // day * day - back * day: 3e-4 for back in range(20)}
+    hourly = {PAYMENT - back * HOUR: 1e-4 for back in range(100)}
+    del hourly[PAYMENT - 13 * HOUR]
+    binance.payments[ETH] = hourly
+    funding = market(binance).load().funding
+    assert funding is not None
+    assert set(np.diff(funding.times).tolist()) == {funding.interval}
+    btc, eth = funding.rates.T
+    paid = np.isin(funding.times, list(binance.payments[BTC]))
+    assert (np.isfinite(btc) == paid).all()
+    assert paid.sum() < len(paid) / 2
+    gap = funding.times == PAYMENT - 8 * HOUR
+    assert np.isnan(eth[gap]).all()
+    inside = (funding.times > PAYMENT - 80 * HOUR) & ~gap
+    np.testing.assert_allclose(eth[inside], 8e-4)
 
 
 def test_no_candles_at_first_are_an_error(binance: FakeBinance) -> None:
@@ -484,7 +518,7 @@ def test_what_does_not_pass_is_not_tried_again(binance: FakeBinance) -> None:
 def test_all_tries_together_wait_no_longer_than_ten_seconds() -> None:
     assert 0 < sum(venue.PAUSES) <= 10
     exchange = venue.connect("binance")
-    assert exchange.timeout == 10_000
+    assert exchange.timeout == venue.TIMEOUT <= 5_000  # a server that stops waits for one request
     assert exchange.enableRateLimit
     assert not exchange.apiKey
 

@@ -26,7 +26,7 @@ Run = Callable[..., Outcome]
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a shard of what is planted, in this process: `prepare`, which is for workers, is left out."""
     saved = panel().save(tmp_path)
-    monkeypatch.setattr(worker, "prepare", lambda parent: None)
+    monkeypatch.setattr(worker, "prepare", lambda *_: None)
 
     def start(plant: Plant | Signal, **request: Any) -> Outcome:
         strategy = Planted((lambda *_: [plant]) if isinstance(plant, Signal) else plant)
@@ -265,4 +265,7 @@ def test_market_data_that_is_gone_is_an_error(run: Run, tmp_path: Path, monkeypa
     run(graded)
     elsewhere = panel().select(["A/X"])
     encoded = worker.run(piece(elsewhere, DiscoverRequest()), str(tmp_path), os.getpid())
-    assert elsewhere.digest in failure(msgspec.msgpack.decode(encoded, type=Outcome))
+    outcome = msgspec.msgpack.decode(encoded, type=Outcome)
+    assert outcome.error == Problem(
+        "invalid_market", "Its market data is gone; start a new scan"
+    )  # and no path of ours

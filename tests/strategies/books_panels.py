@@ -83,7 +83,7 @@ def look(strategy: Strategy, panel: Panel, parameters: Any) -> tuple[list[Signal
 def outcome_of(strategy: Strategy, panel: Panel, directory: Path, monkeypatch: pytest.MonkeyPatch) -> Outcome:
     """What a worker makes of the one shard, with default parameters; without errors."""
     saved = panel.save(directory)
-    monkeypatch.setattr(worker, "prepare", lambda parent: None)
+    monkeypatch.setattr(worker, "prepare", lambda *_: None)
     piece = Shard(
         scan_id=ScanId("scan_1"),
         strategy_id=strategy.id,
@@ -118,3 +118,17 @@ def exact(number: float) -> Decimal:
 def near(found: float, expected: Decimal) -> bool:
     """To twelve digits, or as near to zero as the difference of two numbers around 1 can be."""
     return abs(exact(found) - expected) <= max(abs(expected) * Decimal("1e-12"), Decimal("2e-15"))
+
+
+def worth(quotes: Quotes, venue: int, currency: str) -> Decimal:
+    """The mid price of a currency at a venue, in the one that most symbols are quoted in; the first quote there is."""
+    quoted = [name.split("/")[1] for name in quotes.symbols]
+    reference = min(quoted, key=lambda name: (-quoted.count(name), name))
+    if currency == reference:
+        return Decimal(1)
+    for column, name in enumerate(quotes.symbols):
+        bid, ask = float(quotes.bid[venue, column]), float(quotes.ask[venue, column])
+        if set(name.split("/")) == {currency, reference} and 0 < bid <= ask < float("inf"):
+            middle = (exact(bid) + exact(ask)) / 2
+            return middle if name.startswith(f"{currency}/") else 1 / middle
+    return Decimal("nan")

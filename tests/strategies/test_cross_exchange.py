@@ -16,7 +16,7 @@ from scanstream.panel import Panel
 from scanstream.quotes import Quotes
 from scanstream.strategies.cross_exchange import CrossExchange, Parameters
 from scanstream.strategies.strategy import NothingToScan, Signal
-from strategies.books_panels import Offer, exact, look, near, outcome_of, panel_with, planned_note, quotes_of
+from strategies.books_panels import Offer, exact, look, near, outcome_of, panel_with, planned_note, quotes_of, worth
 
 FULL = Parameters()
 FREE = Parameters(transfer=0)
@@ -49,20 +49,6 @@ def confidence_of(capacity: Decimal, age: int, size: float, longest: float) -> D
     return filled * (1 - Decimal(age) / (1000 * exact(longest)))
 
 
-def worth(quotes: Quotes, venue: int, symbol: str, parameters: Parameters) -> Decimal:
-    """The mid price of a symbol's quote currency at a venue, in the currency that most symbols are quoted in."""
-    currency, quoted = symbol.split("/")[1], [name.split("/")[1] for name in quotes.symbols]
-    reference = min(quoted, key=lambda name: (-quoted.count(name), name))
-    if currency == reference:
-        return Decimal(1)
-    for column, name in enumerate(quotes.symbols):
-        related = set(name.split("/")) == {currency, reference}
-        if related and is_usable(quotes, venue, column, parameters.max_age_seconds):
-            middle = (exact(quotes.bid[venue, column]) + exact(quotes.ask[venue, column])) / 2
-            return middle if name.startswith(currency) else 1 / middle
-    return Decimal("nan")
-
-
 def oracle(quotes: Quotes, parameters: Parameters) -> dict[tuple[str, str], Found]:
     """Every pair that qualifies, by symbol and key, one quote after the other."""
     found: dict[tuple[str, str], Found] = {}
@@ -76,7 +62,9 @@ def oracle(quotes: Quotes, parameters: Parameters) -> dict[tuple[str, str], Foun
             if edge < exact(parameters.min_edge):
                 continue
             sizes = [size for size in (ask_size, bid_size) if not size.is_nan() and 0 <= size < Decimal("inf")]
-            capacity = min(sizes) * ask * worth(quotes, buy, symbol, parameters) if len(sizes) == 2 else Decimal("nan")
+            capacity = (
+                min(sizes) * ask * worth(quotes, buy, symbol.split("/")[1]) if len(sizes) == 2 else Decimal("nan")
+            )
             age = max(age_of(quotes, venue, column) for venue in (buy, sell))
             at = int(max(quotes.times[buy, column], quotes.times[sell, column]))
             confidence = confidence_of(capacity, age, parameters.size, parameters.max_age_seconds)

@@ -2,7 +2,6 @@
 
 import math
 import tracemalloc
-from collections import Counter
 from decimal import Decimal
 from itertools import permutations
 from pathlib import Path
@@ -18,7 +17,7 @@ from scanstream.panel import Panel
 from scanstream.quotes import Quotes
 from scanstream.strategies.strategy import NothingToScan, Signal
 from scanstream.strategies.triangular import Parameters, Triangular, cycles
-from strategies.books_panels import Offer, exact, look, near, outcome_of, panel_with, planned_note, quotes_of
+from strategies.books_panels import Offer, exact, look, near, outcome_of, panel_with, planned_note, quotes_of, worth
 
 FULL = Parameters()
 ANY = Parameters(min_edge=0)
@@ -66,29 +65,16 @@ class Found(NamedTuple):
 
 def oracle(quotes: Quotes, parameters: Parameters) -> dict[str, Found]:
     """Every cycle that qualifies, by its key: all orders of three currencies are tried."""
-    quoted = Counter(symbol.partition("/")[2] for symbol in quotes.symbols)
-    reference = min(quoted, key=lambda name: (-quoted[name], name))
     found: dict[str, Found] = {}
     for venue, name in enumerate(quotes.venues):
         legs = legs_of(quotes, venue, parameters)
         for way in permutations(sorted({currency for pair in legs for currency in pair}), 3):
             around = list(zip(way, (*way[1:], way[0]), strict=True))
             if way[0] == min(way) and all(pair in legs for pair in around):
-                cycle = measured([legs[pair] for pair in around], worth(legs, way[0], reference), parameters)
+                cycle = measured([legs[pair] for pair in around], worth(quotes, venue, way[0]), parameters)
                 if cycle.edge > exact(parameters.min_edge):
                     found[f"{name},{'>'.join(way)}"] = cycle
     return found
-
-
-def worth(legs: dict[tuple[str, str], Leg], currency: str, reference: str) -> Decimal:
-    """The mid price of a currency in the reference."""
-    if currency == reference:
-        return Decimal(1)
-    if (currency, reference) not in legs:
-        return Decimal("nan")
-    there, back = legs[currency, reference], legs[reference, currency]
-    middle = (there.price + back.price) / 2
-    return middle if there.side == "sell" else 1 / middle
 
 
 def measured(legs: list[Leg], value: Decimal, parameters: Parameters) -> Found:

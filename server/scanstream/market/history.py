@@ -1,14 +1,15 @@
 """What is read once and then only added to: the candles of an exchange, and the payments of its contracts."""
 
+import logging
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scanstream.errors import MarketError
 from scanstream.market.alignment import Bars, align
-from scanstream.market.venue import Venue
+from scanstream.market.venue import Delisted, Venue
 from scanstream.model import Milliseconds
 from scanstream.panel import FIELDS, Array, timeframe_length
 from scanstream.quotes import Funding
@@ -20,6 +21,8 @@ WINDOW: Milliseconds = 8 * 3_600_000
 WINDOWS = 90
 """How many of them are kept: 30 days."""
 _MINUTE: Milliseconds = 60_000
+
+logger = logging.getLogger("scanstream")
 
 
 class Candles:
@@ -51,7 +54,8 @@ class Candles:
         if self._held and self._last_finished(self._read_at - SETTLING) == last:
             return
         first = last - (self._bars - 1) * self.length
-        read = {symbol: self._read(symbol, first, last) for symbol in self.symbols}
+        read = each(self.symbols, lambda symbol: self._read(symbol, first, last), first=not self._held)
+        read |= {symbol: self._kept(symbol, first) for symbol in self.symbols if symbol not in read}
         if len(set().union(*read.values())) < 2:
             raise MarketError(f"{self._venue.id} fetch_ohlcv: fewer than two finished bars of all symbols together")
         self._held, self._read_at = read, now
@@ -61,11 +65,14 @@ class Candles:
         return now // self.length * self.length - self.length
 
     def _read(self, symbol: str, first: Milliseconds, last: Milliseconds) -> Bars:
-        held = {at: values for at, values in self._held.get(symbol, {}).items() if at >= first}
+        held = self._kept(symbol, first)
         new = self._venue.bars(symbol, self._timeframe, max(held, default=first), last)
         if held and not new:  # not even the bar that it gave before: this is no exchange without news
             raise MarketError(f"{self._venue.id} fetch_ohlcv {symbol}: an empty answer")
         return {**held, **new}
+
+    def _kept(self, symbol: str, first: Milliseconds) -> Bars:
+        return {at: values for at, values in self._held.get(symbol, {}).items() if at >= first}
 
     def table(self) -> tuple[NDArray[np.int64], Array]:
         """Times, and fields × times × symbols."""
@@ -87,15 +94,41 @@ class Payments:
         """
         now = self._venue.now()
         first = now // WINDOW * WINDOW - WINDOWS * WINDOW + _MINUTE
-        for symbol, contract in self._contracts.items():
-            held = {at: rate for at, rate in self._held[symbol].items() if at >= first}
-            if _due(held) <= now:
-                held |= self._venue.payments(contract, max(held, default=first) + 1, now)
-            self._held[symbol] = held
-        times, table = align([_windows(held, now) for held in self._held.values()], 1)
-        if not len(times):
+        unread = not any(self._held.values())
+        self._held |= each(self._contracts, lambda symbol: self._read(symbol, first, now), first=unread)
+        windows = [_windows(held, now) for held in self._held.values()]
+        ends = set().union(*windows)
+        if not ends:
             raise MarketError(f"{self._venue.id} fetch_funding_rate_history: no payment of any contract")
-        return Funding(symbols=tuple(self._contracts), interval=WINDOW, times=times, rates=table[0])
+        times = np.arange(min(ends), max(ends) + 1, WINDOW, dtype=np.int64)
+        rates = [[paid.get(end, (np.nan,))[0] for paid in windows] for end in times.tolist()]
+        return Funding(symbols=tuple(self._contracts), interval=WINDOW, times=times, rates=np.array(rates))
+
+    def _read(self, symbol: str, first: Milliseconds, now: Milliseconds) -> Bars:
+        held = {at: rate for at, rate in self._held[symbol].items() if at >= first}
+        if _due(held) <= now:
+            held |= self._venue.payments(self._contracts[symbol], max(held, default=first) + 1, now)
+        return held
+
+
+def each(symbols: Iterable[str], read: Callable[[str], Bars], *, first: bool) -> dict[str, Bars]:
+    """What is read of each symbol, less those that the exchange has taken off its list since the first reading.
+
+    :raises MarketError: if one cannot be read, or all are off the list
+    """
+    found: dict[str, Bars] = {}
+    gone: list[Delisted] = []
+    for symbol in symbols:
+        try:
+            found[symbol] = read(symbol)
+        except Delisted as error:
+            if first:
+                raise
+            logger.warning("%s", error.detail)
+            gone.append(error)
+    if gone and not found:
+        raise gone[0]
+    return found
 
 
 def _due(payments: Bars) -> Milliseconds:
@@ -107,7 +140,7 @@ def _due(payments: Bars) -> Milliseconds:
 def _windows(payments: Bars, now: Milliseconds) -> Bars:
     """Payments summed up over windows of eight hours, each under its end.
 
-    A window at either end with fewer payments than the one beside it is not whole, and left out.
+    A window with fewer payments than those beside it is not whole, and left out.
     """
     paid: defaultdict[Milliseconds, float] = defaultdict(float)
     counts: Counter[Milliseconds] = Counter()
@@ -117,8 +150,9 @@ def _windows(payments: Bars, now: Milliseconds) -> Bars:
         paid[end] += rate
         counts[end] += 1
     ends = sorted(end for end in paid if end <= now)
-    if len(ends) > 1 and counts[ends[-1]] < counts[ends[-2]]:
-        ends.pop()
-    if len(ends) > 1 and counts[ends[0]] < counts[ends[1]]:
-        ends.pop(0)
-    return {end: (paid[end],) for end in ends}
+
+    def whole(place: int) -> bool:
+        beside = [counts[end] for end in (*ends[max(0, place - 1) : place], *ends[place + 1 : place + 2])]
+        return not beside or counts[ends[place]] >= min(beside)
+
+    return {end: (paid[end],) for place, end in enumerate(ends) if whole(place)}

@@ -7,6 +7,7 @@ the same request; a scan that runs keeps the panel that it was registered with.
 import logging
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from anyio import to_thread
 
 from scanstream.errors import MarketError
 from scanstream.market.market import Market
-from scanstream.panel import INPUTS, Panel, mapped
+from scanstream.panel import INPUTS, Panel, load, mapped
 
 logger = logging.getLogger("scanstream")
 
@@ -61,20 +62,56 @@ class Panels:
                 await to_thread.run_sync(self.forget, needed())
 
     def _read(self) -> Panel:
+        """What the market gives now; the panel of before where this cannot be had, or not be kept."""
         try:
-            panel = self._market.load()
-        except MarketError as error:
-            panel = replace(
-                self._current, path=None, failed={name: error.detail for name in INPUTS if self._current.has(name)}
-            )
-        for name, reason in panel.failed.items():
-            logger.warning("%s could not give its %s: %s", panel.market, name, reason)
-        return panel.save(self._directory)
+            try:
+                panel = self._market.load()
+            except MarketError as error:
+                panel = without(self._current, error.detail)
+            for name, reason in panel.failed.items():
+                logger.warning("%s could not give its %s: %s", panel.market, name, reason)
+            saved = panel.save(self._directory)
+            saved.digest  # noqa: B018  # computed here: it takes the loop too long
+        except Exception:  # a full disk, or a defect: it costs this reading, not the server
+            logger.exception("%s: what it gives cannot be taken; the data of before is used", self._market.name)
+            return self._current
+        return saved
+
+
+def without(panel: Panel, reason: str) -> Panel:
+    """The panel as one whose market could give nothing."""
+    return replace(panel, path=None, failed={name: reason for name in INPUTS if panel.has(name)})
 
 
 async def open_panels(market: Market, directory: Path) -> Panels:
     """The panels below a directory, with the market's data as of now.
 
+    Where a live market cannot be read, and was read before: with its newest data, marked as failed. Then the server
+    still answers for the scans that it has.
+
     :raises MarketError: if it cannot be read
     """
-    return Panels(market, directory, (await to_thread.run_sync(market.load)).save(directory))
+    return Panels(market, directory, await to_thread.run_sync(_first, market, directory))
+
+
+def _first(market: Market, directory: Path) -> Panel:
+    try:
+        panel = market.load()
+    except MarketError as error:
+        held = _newest(market.name, directory) if market.live else None
+        if held is None:
+            raise
+        logger.warning("%s; the server starts with its data of before", error.detail)
+        panel = without(held, error.detail)
+    return panel.save(directory)
+
+
+def _newest(name: str, directory: Path) -> Panel | None:
+    """The panel of this market that was written last."""
+    folders = directory.iterdir() if directory.is_dir() else ()
+    for folder in sorted(folders, key=lambda folder: folder.stat().st_mtime, reverse=True):
+        with suppress(MarketError):
+            panel = load(folder)
+            if panel.market == name:
+                return panel
+    return None

@@ -26,8 +26,8 @@ Tickers: TypeAlias = dict[str, dict[str, Any]]
 
 Answer = TypeVar("Answer")
 
-TIMEOUT: Milliseconds = 10_000
-"""How long one request may take."""
+TIMEOUT: Milliseconds = 5_000
+"""How long an exchange may be silent in one request; a server that stops waits for that."""
 PAUSES = (0.5, 1.5, 4.0)
 """Seconds before the second, third and fourth try of a request: 6 s in all, whatever the exchange asks for."""
 PAGE = 100
@@ -35,6 +35,8 @@ PAGE = 100
 LONGEST_REASON = 300
 """Characters of an error that are told: some exchanges answer with a whole web page."""
 _HOUR: Milliseconds = 3_600_000
+_SLICE = 0.1
+"""Seconds."""
 _QUOTE_CALLS = {"fetchTickers": "fetch_tickers", "fetchBidsAsks": "fetch_bids_asks"}
 
 
@@ -59,6 +61,10 @@ def _ccxt() -> ModuleType:
         raise MarketError("live prices need ccxt; install it with: pip install 'scanstream[live]'") from error
 
 
+class Delisted(MarketError):
+    """The exchange knows no such symbol (any more)."""
+
+
 class Venue:
     """What one exchange gives, asked with patience."""
 
@@ -74,6 +80,7 @@ class Venue:
     def ask(self, read: Callable[[Any], Answer], call: str, *arguments: Any) -> Answer:
         """What `read` makes of the answer to a call of ccxt's.
 
+        :raises Delisted: if the exchange knows no such symbol
         :raises MarketError: naming exchange, call and error, after the last try
         """
         for pause in (*self._pauses, None):
@@ -83,7 +90,9 @@ class Venue:
             except self._ccxt.NetworkError as error:
                 if pause is None:
                     raise MarketError(self._told(error, call, arguments)) from error
-                Event().wait(pause)
+                _wait(pause)
+            except self._ccxt.BadSymbol as error:
+                raise Delisted(self._told(error, call, arguments)) from error
             except Exception as error:  # where an answer has another shape than it expects ccxt trips over it
                 raise MarketError(self._told(error, call, arguments)) from error
         raise AssertionError("the last try returns or raises")
@@ -190,6 +199,14 @@ class Venue:
             return self.ask(_rates, "fetch_funding_rate_history", contract, start, PAGE)
 
         return _pages(read, since, until, step=1, blank=PAGE * _HOUR)
+
+
+def _wait(seconds: float) -> None:
+    """A pause that ends early where nobody waits for the reading any more."""
+    slices = max(1, round(seconds / _SLICE))
+    for _ in range(slices):
+        _stop_if_unwanted()
+        Event().wait(seconds / slices)
 
 
 def _stop_if_unwanted() -> None:

@@ -45,12 +45,13 @@ Way: TypeAlias = Callable[[Shard], Awaitable[worker.Outcome]]
 class Runner:
     """As many shards at once as there are worker processes; and beside them those that only wait for input."""
 
-    def __init__(self, store: Store, hub: Hub, jobs: Lanes, panels: Path, *, workers: int) -> None:
+    def __init__(self, store: Store, hub: Hub, jobs: Lanes, panels: Path, *, workers: int, idle: bool = True) -> None:
         self._store = store
         self._hub = hub
         self._jobs = jobs
         self._panels = panels
         self._workers = workers
+        self._idle = idle
         self._processes = anyio.CapacityLimiter(workers)
         self._scopes: dict[ScanId, dict[tuple[str, int], anyio.CancelScope]] = {}
 
@@ -121,6 +122,9 @@ class Runner:
             if lease.attempt < MOST_ATTEMPTS:
                 return []
             return [_failed(shard, "worker_died", f"its worker process died {lease.attempt} times")]
+        except Exception:  # a defect costs this shard, not the server with all the others
+            logger.exception("%s: %s/%d cannot be run", shard.scan_id, shard.strategy_id, shard.number)
+            return [_failed(shard, "internal", "the server failed to run it; its log says why")]
 
     async def _in_loop(self, shard: Shard) -> worker.Outcome:
         with anyio.fail_after(shard.budget_seconds):
@@ -134,6 +138,7 @@ class Runner:
                 msgspec.msgpack.encode(shard),
                 str(self._panels),
                 os.getpid(),
+                self._idle,
                 cancellable=True,
                 limiter=self._processes,
             )
@@ -145,7 +150,7 @@ class Runner:
         Shielded: a call that is cancelled while anyio waits for a new process to come up leaves that process behind.
         """
         with anyio.CancelScope(shield=True):
-            await to_process.run_sync(worker.prepare, os.getpid(), limiter=self._processes)
+            await to_process.run_sync(worker.prepare, os.getpid(), self._idle, limiter=self._processes)
 
 
 def _entries(shard: Shard, outcome: worker.Outcome) -> list[AnyEntry]:

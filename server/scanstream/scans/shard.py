@@ -6,12 +6,14 @@ findings plain is the same for strategies that run in the server's loop (waiting
 
 import ctypes
 import gc
+import logging
 import os
 import signal
 import sys
 import time
 import traceback
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -19,6 +21,7 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, Struct, UnsetType
 
+from scanstream.errors import MarketError
 from scanstream.jobs import Shard
 from scanstream.model import (
     DEFAULT_CAPITAL_USD,
@@ -39,6 +42,14 @@ NICENESS = 10
 """The push loop comes first: with two busy workers on two cores the server's ping stays at a tenth of a millisecond."""
 
 
+MOST_FOUND = 20_000
+"""Findings and notes of one shard: more is a defect of the strategy, and would fill the memory."""
+LONGEST_WORDS = 2000
+"""Characters of a note or an error that are told."""
+
+logger = logging.getLogger("scanstream")
+
+
 class Outcome(Struct, frozen=True, kw_only=True):
     """How a shard came out."""
 
@@ -53,11 +64,11 @@ _from_json = msgspec.json.Decoder(Opportunity)
 
 
 @cache
-def prepare(parent: int) -> None:
+def prepare(parent: int, idle: bool = True) -> None:
     """A worker's first act: step back behind the server, and never outlive it."""
     if os.getppid() != parent:
         os._exit(1)
-    _step_back()
+    _step_back(idle=idle)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the server, which stops its workers
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
@@ -68,26 +79,30 @@ def prepare(parent: int) -> None:
     gc.freeze()
 
 
-def _step_back() -> None:
-    """Compute only in the time that nothing else of this control group wants.
+def _step_back(*, idle: bool) -> None:
+    """Come after the server; if `idle`, compute only in the time that nothing else of this control group wants.
 
     On Linux a low priority alone is not enough: a thread of the server that wakes up may wait for the next tick of the
     kernel, some 4 ms, until one that computes is interrupted. One of the class `SCHED_IDLE` is interrupted at once.
+    A sandbox may refuse both, and the shard runs all the same.
     """
-    os.nice(NICENESS)
-    if sys.platform == "linux":
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    with suppress(OSError):
+        os.nice(NICENESS)
+    if idle and sys.platform == "linux":
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
-def run(encoded: bytes, panels: str, parent: int) -> bytes:
+def run(encoded: bytes, panels: str, parent: int, idle: bool = True) -> bytes:
     """Run one encoded `Shard` on the panel below `panels`; an encoded `Outcome`, whatever the strategy does."""
-    prepare(parent)
+    prepare(parent, idle)
     shard = msgspec.msgpack.decode(encoded, type=Shard)
     started = time.perf_counter()
     try:
         search = Search(shard, Path(panels))
         found = search.strategy.scan(search.panel, search.units, search.parameters)
-        assert isinstance(found, Iterable)  # an AsyncStrategy is run by waiting.py
+        if not isinstance(found, Iterable):
+            raise TypeError(f"its scan gave a {type(found).__name__}, and must give signals")
         for item in found:
             search.take(item)
         outcome = search.outcome()
@@ -104,7 +119,11 @@ class Search:
 
     def __init__(self, shard: Shard, panels: Path) -> None:
         self.strategy = registry()[shard.strategy_id]
-        self.panel = universe(panels / shard.digest, shard.request)
+        try:
+            self.panel = universe(panels / shard.digest, shard.request)
+        except MarketError as error:  # its text has paths of the server, which are for the log
+            logger.error("%s: %s", shard.scan_id, error.detail)  # noqa: TRY400  # said in full, and no place for a trace
+            raise MarketError("Its market data is gone; start a new scan") from error
         self.units = range(shard.start, shard.stop)
         self.parameters = self.strategy.parse((shard.request.parameters or {}).get(self.strategy.id, {}))
         self._request = shard.request
@@ -116,8 +135,10 @@ class Search:
 
         :raises Exception: if it is nothing that can be sent, or was found before
         """
+        if len(self._opportunities) + len(self._notes) >= MOST_FOUND:
+            raise ValueError(f"it found more than {MOST_FOUND:,} in one shard")
         if isinstance(item, Note):
-            self._notes.append(item.text)
+            self._notes.append(_told(item.text))
             return
         opportunity = _opportunity(self.strategy, self.panel, item, self._request)
         if opportunity.id in self._opportunities:
@@ -128,18 +149,30 @@ class Search:
         """All of it that passes the request's filters."""
         return Outcome(
             opportunities=[found for found in self._opportunities.values() if accepts(self._request, found)],
-            note="; ".join(self._notes) if self._notes else UNSET,
+            note=_told("; ".join(self._notes)) if self._notes else UNSET,
         )
 
 
 def failure(error: BaseException) -> Outcome:
     """The outcome of a strategy that raised: the kind, the message, and where in which file."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]  # a task group wraps what happens in it, and its own words say nothing
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    detail = f"{type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"
-    detail = detail.encode(errors="replace").decode()  # an error's text may be no Unicode
-    return Outcome(error=Problem("strategy_error", detail))
+    if isinstance(error, MarketError):
+        return Outcome(error=Problem(error.code, error.detail))
+    inner = error
+    while isinstance(inner, BaseExceptionGroup) and len(inner.exceptions) == 1:
+        inner = inner.exceptions[0]  # a task group wraps what happens in it, and its own words say nothing
+    try:
+        words = str(inner)
+    except Exception:  # a plug-in's exception may fail at that, too
+        words = "its text cannot be had"
+    trace = traceback.extract_tb(inner.__traceback__) or traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(trace[-1].filename).name}, line {trace[-1].lineno})" if trace else ""
+    return Outcome(error=Problem("strategy_error", _told(f"{type(inner).__name__}: {words}", where)))
+
+
+def _told(words: str, where: str = "") -> str:
+    """A strategy's words as they can be sent: no matter how long, and whether they are Unicode."""
+    plain = words.encode(errors="replace").decode()
+    return (plain if len(plain) <= LONGEST_WORDS else plain[:LONGEST_WORDS] + " …") + where
 
 
 def timed(outcome: Outcome, started: float) -> Outcome:

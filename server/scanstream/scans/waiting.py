@@ -55,7 +55,7 @@ async def run(shard: Shard, panels: Path) -> Outcome:
         if anyio.current_effective_deadline() == -math.inf:
             raise
         outcome = failure(error)  # the strategy's own: let through, it would end the task group of all shards
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # nothing that a plug-in raises may end the task group of all shards
         await checkpoint_if_cancelled()  # what it raises on being cancelled is no failure of its own
         outcome = failure(error)
     return timed(outcome, started)

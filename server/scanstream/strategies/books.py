@@ -4,7 +4,6 @@ A quote is worth less the older it is: who made it may have withdrawn it. That t
 zero, at the age where a quote is not used any more, is a convention of this project.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
@@ -14,7 +13,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from scanstream.model import Milliseconds
-from scanstream.quotes import Prices, Quotes, currencies
+from scanstream.quotes import Prices, Quotes
 from scanstream.strategies import strategy
 from scanstream.strategies.strategy import Note
 
@@ -55,6 +54,8 @@ class Books:
     times: NDArray[np.int64]
     ages: NDArray[np.int64]
     """Milliseconds, as of when the quotes were read."""
+    worth: tuple[dict[str, float], ...]
+    """At each venue: currency → what one is worth, in the currency that `size` counts in."""
     broken: int
     """How many quotes are none."""
     stale: int
@@ -84,6 +85,7 @@ def usable(quotes: Quotes, parameters: Parameters) -> Books:
         fee=quotes.fee,
         times=quotes.times,
         ages=ages,
+        worth=quotes.worth,
         broken=int((quoted & ~sound).sum()),
         stale=int((sound & ~fresh).sum()),
     )
@@ -91,25 +93,6 @@ def usable(quotes: Quotes, parameters: Parameters) -> Books:
 
 def _known(sizes: Prices) -> Prices:
     return np.where((sizes >= 0) & (sizes < np.inf), sizes, np.nan)
-
-
-def most_quoted(symbols: tuple[str, ...]) -> str:
-    """The currency that most symbols are quoted in; of equals the alphabetically first."""
-    counts = Counter(currencies(symbol)[1] for symbol in symbols)
-    return min(counts, key=lambda name: (-counts[name], name))
-
-
-def worths(books: Books, venue: int, reference: str) -> dict[str, float]:
-    """Currency → its mid price in the reference, where the venue quotes the two against each other."""
-    worth = {reference: 1.0}
-    for column in np.flatnonzero(books.bid[venue] > 0).tolist():
-        base, quote = currencies(books.symbols[column])
-        middle = float(books.bid[venue, column] + books.ask[venue, column]) / 2
-        if quote == reference:
-            worth.setdefault(base, middle)
-        elif base == reference:
-            worth.setdefault(quote, 1 / middle)
-    return worth
 
 
 def leg(books: Books, venue: int, column: int, *, sells: bool) -> dict[str, str | float]:

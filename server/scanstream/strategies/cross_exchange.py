@@ -57,10 +57,9 @@ class CrossExchange(strategy.Strategy):
         usable = books.usable(panel.quotes, parameters)
         yield from usable.notes(parameters)
         now = measure(usable, parameters)
-        reference = books.most_quoted(usable.symbols)
-        worth = [books.worths(usable, venue, reference) for venue in range(len(usable.venues))]
         for column, buy, sell in np.argwhere(now.found.transpose(2, 0, 1)).tolist():
-            value = capacity(usable, buy, sell, column) * worth[buy].get(currencies(usable.symbols[column])[1], np.nan)
+            worth = usable.worth[buy].get(currencies(usable.symbols[column])[1], np.nan)
+            value = capacity(usable, buy, sell, column) * worth
             yield _signal(usable, now, buy, sell, column, parameters.confidence(value, _age(usable, buy, sell, column)))
 
 

@@ -54,12 +54,10 @@ class Triangular(strategy.Strategy):
             return
         usable = books.usable(panel.quotes, parameters)
         yield from usable.notes(parameters)
-        reference = books.most_quoted(usable.symbols)
         for venue in range(len(usable.venues)):
             offered = trades(usable, venue)
-            worth = books.worths(usable, venue, reference)
             for cycle in cycles(offered.net, 1 + parameters.min_edge + books.ROUNDING):
-                yield _signal(usable, venue, offered, cycle, worth, parameters)
+                yield _signal(usable, venue, offered, cycle, parameters)
 
 
 class Trades(NamedTuple):
@@ -125,15 +123,13 @@ def capacity(usable: Books, venue: int, offered: Trades, cycle: Cycle) -> float:
     return float(least)
 
 
-def _signal(
-    usable: Books, venue: int, offered: Trades, cycle: Cycle, worth: dict[str, float], parameters: Parameters
-) -> Signal:
+def _signal(usable: Books, venue: int, offered: Trades, cycle: Cycle, parameters: Parameters) -> Signal:
     here, there = list(cycle), [*cycle[1:], cycle[0]]
     columns = offered.symbol[here, there]
     names = [offered.names[place] for place in cycle]
     age = int(usable.ages[venue, columns].max())
     edge = float(offered.net[here, there].prod()) - 1
-    value = capacity(usable, venue, offered, cycle) * worth.get(names[0], np.nan)
+    value = capacity(usable, venue, offered, cycle) * usable.worth[venue].get(names[0], np.nan)
     sides = zip(columns.tolist(), offered.sells[here, there].tolist(), strict=True)
     return Signal(
         symbols=tuple(usable.symbols[column] for column in columns),
