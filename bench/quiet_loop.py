@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from multiprocessing.synchronize import Event
 from typing import NamedTuple
 
+import httpx
 import uvloop
 from websockets.asyncio.client import ClientConnection, connect
 
@@ -28,6 +29,7 @@ ROUNDS = 5
 PINGS = 400
 PAUSE_SECONDS = 0.005
 """Between a pong and the next ping."""
+BUSY = ("scanstream_scans_unfinished", "scanstream_shards_running")
 MOST_RATIO = 3.0
 MOST_MILLISECONDS = 2.0
 
@@ -98,6 +100,26 @@ def load(url: str) -> Iterator[None]:
     finally:
         process.kill()
         process.join()
+        end_scans(url)
+
+
+def end_scans(url: str) -> None:
+    """Cancel what the load has left running, and wait for its end: the next pings are of an idle server."""
+    with httpx.Client(base_url=url, timeout=30) as client:
+        scan_id = client.post("/opportunities/cancel/latest").raise_for_status().json()["scan_id"]
+        client.get(f"/opportunities/results/{scan_id}", params={"wait": 20}).raise_for_status()
+        deadline = time.monotonic() + 10
+        while busy := [name for name, value in gauges(client).items() if name in BUSY and value]:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the server is not idle: {busy}")
+            time.sleep(0.05)
+
+
+def gauges(client: httpx.Client) -> dict[str, float]:
+    """What the server's metrics say now."""
+    text = client.get("/metrics").raise_for_status().text
+    plain = [line.split() for line in text.splitlines() if line and line[0] != "#" and "{" not in line]
+    return {name: float(value) for name, value in plain}
 
 
 def scan_after_scan(url: str, working: Event) -> None:

@@ -25,6 +25,7 @@ import numpy as np
 import polars
 import uvloop
 from anyio import CapacityLimiter, to_process
+from msgspec import UNSET
 
 from scanstream import panel as panel_module
 from scanstream.client.connection import connected
@@ -104,9 +105,11 @@ async def count_loads(directory: Path) -> None:
     one = CapacityLimiter(1)
     shards = list(every_shard(panel))
     for encoded in shards:
-        await to_process.run_sync(worker.run, encoded, str(directory), os.getpid(), limiter=one)
+        found = await to_process.run_sync(worker.run, encoded, str(directory), os.getpid(), limiter=one)
+        assert msgspec.msgpack.decode(found, type=worker.Outcome).error is UNSET
     loads = await to_process.run_sync(times_loaded, limiter=one)
     print(f"One worker process ran {len(shards)} shards and opened the market's data {loads} time(s).\n")
+    assert loads == 1
 
 
 def every_shard(panel: Panel) -> Iterator[bytes]:

@@ -143,6 +143,16 @@ def test_a_selection_keeps_the_cross_rates_between_its_currencies() -> None:
     assert one.quotes.symbols == ("C/X",)
 
 
+def test_what_a_currency_is_worth_outlives_a_selection() -> None:
+    whole = quotes()
+    assert whole.reference == "X"
+    assert [worth["C"] for worth in whole.worth] == [1.005, 1.105]
+    assert "Z" not in whole.worth[0]
+    one = rich().select(["A/X"]).quotes
+    assert one is not None
+    assert (one.reference, one.worth) == (whole.reference, whole.worth)
+
+
 def test_what_a_market_has_it_has_though_it_failed() -> None:
     assert [rich().has(name) for name in INPUTS] == [True, True, True]
     assert [small().has(name) for name in INPUTS] == [True, False, False]

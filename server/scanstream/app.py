@@ -199,13 +199,14 @@ async def _refusal(_: Request, error: Exception) -> Response:
     return problem(error)
 
 
-async def _http_refusal(_: Request, error: Exception) -> Response:
+async def _http_refusal(request: Request, error: Exception) -> Response:
     """What Starlette itself refuses: no such path, no such method."""
     assert isinstance(error, HTTPException)
     body = {
         "type": f"{PROBLEM_TYPE}no_such_route",
         "title": error.detail,
         "status": error.status_code,
+        "detail": f"{error.detail}: {request.method} {request.url.path}",
         "code": "no_such_route",
     }
     return json_response(

@@ -1,5 +1,6 @@
 """The settings of a server: flags, and `SCANSTREAM_…` in the environment. docs/settings.md lists them all."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from scanstream.market.market import Market
 from scanstream.market.synthetic import SyntheticMarket
 
 MEMORY = ":memory:"
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]+")
 FRESH_SECONDS = 300.0
 LONGEST_SECONDS = 10 * 365 * 86_400.0
 
@@ -63,6 +65,13 @@ class Settings:
             self._require(getattr(self, name) >= least, name, f"must be at least {least}")
         for name in ("budget", "retention", "stall", "refresh"):
             self._require(0 < getattr(self, name) <= LONGEST_SECONDS, name, "must be above 0 and at most ten years")
+        self._require(self.data != "", "data", "must name a directory, or be :memory:")
+        for origin in self.allow_origin:
+            if not _ORIGIN.fullmatch(origin):
+                raise SettingError(
+                    f"--allow-origin {origin}: write scheme and host, as in https://example.org"
+                    " (SCANSTREAM_ALLOW_ORIGIN)"
+                )
         self._require(self.port <= 65_535, "port", "must be at most 65535")
         self._require(0 <= self.fresh_seconds <= self.retention, "fresh", "must be between 0 and --retention")
         self._require(self.worker_priority in ("idle", "low"), "worker_priority", "must be idle or low")

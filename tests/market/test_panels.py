@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import anyio
+import numpy as np
 import pytest
 from anyio import from_thread
 
@@ -16,7 +17,7 @@ from scanstream.panel import Panel
 
 pytestmark = pytest.mark.anyio
 
-Given = Panel | MarketError
+Given = Panel | Exception
 
 
 def numbered(number: int) -> Panel:
@@ -28,8 +29,12 @@ def numbered(number: int) -> Panel:
 class Turning:
     """A live market that gives one thing after the other, then waits until the test is over."""
 
-    name = "turning"
     live = True
+
+    @property
+    def name(self) -> str:
+        """Of the numbered panels."""
+        return "synthetic"
 
     def __init__(self, *given: Given) -> None:
         self._given: Iterator[Given] = iter(given)
@@ -43,7 +48,7 @@ class Turning:
             while True:  # as a market that takes long does between two requests
                 from_thread.check_cancelled()
                 threading.Event().wait(0.01)
-        if isinstance(given, MarketError):
+        if isinstance(given, Exception):
             raise given
         return given
 
@@ -100,3 +105,37 @@ async def test_one_that_is_not_live_is_read_once(tmp_path: Path) -> None:
     panels = await open_panels(SyntheticMarket(symbols=2, bars=5), tmp_path)
     with anyio.fail_after(5):
         await panels.keep_fresh(0.001, set)
+
+
+async def test_a_defect_or_a_full_disk_costs_the_reading_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    panels = await read_all(Turning(numbered(0), RuntimeError("a defect"), numbered(1)), tmp_path / "one", needed=set())
+    assert panels.current.digest == numbered(1).digest
+    save = Panel._write
+
+    def full(panel: Panel, directory: Path) -> None:
+        if panel.digest == numbered(1).digest:
+            raise OSError(28, "No space left on device")
+        save(panel, directory)
+
+    monkeypatch.setattr(Panel, "_write", full)
+    panels = await read_all(Turning(numbered(0), numbered(1)), tmp_path / "two", needed=set())
+    assert panels.current.digest == numbered(0).digest
+    assert folders(tmp_path / "two") == {numbered(0).digest}  # nothing half-written is left
+    panels = await read_all(Turning(numbered(0), numbered(1), numbered(2)), tmp_path / "three", needed=set())
+    assert panels.current.digest == numbered(2).digest
+
+
+async def test_a_live_market_that_is_away_at_a_restart_is_served_from_the_data_of_before(tmp_path: Path) -> None:
+    await open_panels(Turning(numbered(0)), tmp_path)
+    await open_panels(Turning(replace(numbered(7), market="another")), tmp_path)
+    panels = await open_panels(Turning(MarketError("HTTP 500")), tmp_path)
+    np.testing.assert_array_equal(panels.current.close, numbered(0).close)
+    assert set(panels.current.failed) == {"candles", "quotes", "funding"}
+
+
+async def test_only_panels_are_ever_removed(tmp_path: Path) -> None:
+    for name in ("photos", "2026", "notes.txt", "writing-left-by-a-crash", "0" * 32):
+        (tmp_path / name).mkdir()
+    (tmp_path / "photos" / "precious").write_text("mine")
+    (await open_panels(Turning(numbered(0)), tmp_path)).forget(set())
+    assert folders(tmp_path) == {"photos", "2026", "notes.txt", numbered(0).digest}

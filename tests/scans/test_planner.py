@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import anyio
 import pytest
 
 from scans.planted import Planted, panel
@@ -69,3 +70,18 @@ async def test_what_a_plan_raises_is_the_scans_failure(
             patched.setattr(core.planner, "_panel_of", gone)
             assert await end_of_a_scan(core) == ("failed", code)
         assert await end_of_a_scan(core) == ("complete", "")
+
+
+@pytest.mark.anyio
+async def test_a_cancelled_scan_leaves_its_place_and_the_queue_of_shards() -> None:
+    async with open_core(Settings(port=0, data=":memory:", workers=0, max_running=1)) as core:
+        for _ in range(3):  # each is let in, although nobody works on any
+            ack = await core.desk.register(ANYONE, DiscoverRequest(strategy_ids=["tsmom"], force_refresh=True))
+            core.desk.release(ack.scan_id)
+            with anyio.fail_after(10):
+                await core.hub.until(ack.scan_id, lambda log: log.folded.state.phase == "running")
+                await core.desk.cancel(ANYONE, ack.scan_id)
+                await core.hub.until(ack.scan_id, lambda log: log.ended)
+        with anyio.fail_after(10):
+            while "scanstream_shards_waiting 0.0" not in core.metrics.text().decode():  # noqa: ASYNC110
+                await anyio.sleep(0.01)  # the end is known before the place is left

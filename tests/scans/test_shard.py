@@ -269,3 +269,72 @@ def test_market_data_that_is_gone_is_an_error(run: Run, tmp_path: Path, monkeypa
     assert outcome.error == Problem(
         "invalid_market", "Its market data is gone; start a new scan"
     )  # and no path of ours
+
+
+class Unspeakable(Exception):
+    """Fails at telling what it is."""
+
+    def __str__(self) -> str:
+        raise IndexError("no words")
+
+
+RAISED: dict[str, tuple[BaseException, str]] = {
+    "a group of what was never raised": (
+        ExceptionGroup("two feeds", [ValueError("collected")]),
+        "ValueError: collected",
+    ),
+    "a group of two": (ExceptionGroup("two", [ValueError("a"), KeyError("b")]), "ExceptionGroup: two"),
+    "an exception without words": (Unspeakable(), "Unspeakable: its text cannot be had"),
+    "an exception of any length": (ValueError("x" * 5_000_000), "xxx …"),
+    "what is no Exception": (GeneratorExit(), "GeneratorExit"),
+}
+
+
+@pytest.mark.parametrize("kind", RAISED)
+def test_whatever_a_strategy_raises_is_its_shards_error(run: Run, kind: str) -> None:
+    error, words = RAISED[kind]
+
+    def raising(*_: object) -> Iterator[Signal]:
+        yield signal()
+        raise error
+
+    detail = failure(run(raising))
+    assert words in detail
+    assert "test_shard.py, line" in detail
+    assert len(detail) < 3000
+
+
+def test_the_place_of_an_error_is_in_the_strategys_own_file(run: Run) -> None:
+    def raising(*_: object) -> Iterator[Signal]:
+        yield signal()
+        msgspec.json.decode(b"{", type=int)
+        Path("/nowhere/at/all").read_text()  # raises deep inside a library
+
+    line = raising.__code__.co_firstlineno + 2
+    assert f"line {line})" in failure(run(raising))
+
+
+def test_a_note_of_any_length_and_no_unicode_can_be_sent(run: Run) -> None:
+    note = run(lambda *_: [Note("feed said \ud83d"), Note("n" * 9000)]).note
+    assert isinstance(note, str)
+    assert note.startswith("feed said ?; nnn")
+    assert len(note) < 3000
+
+
+@pytest.mark.parametrize(("item", "words"), [(1, "yielded a int"), (None, "yielded a NoneType")])
+def test_what_is_neither_signal_nor_note_is_named(run: Run, item: Any, words: str) -> None:
+    assert words in failure(run(lambda *_: [item]))
+
+
+def test_a_scan_that_returns_nothing_says_so(run: Run) -> None:
+    assert "its scan gave a NoneType" in failure(run(lambda *_: None))
+
+
+def test_a_shard_without_end_ends(run: Run) -> None:
+    def endless(*_: object) -> Iterator[Signal]:
+        number = 0
+        while True:
+            number += 1
+            yield signal(f"S{number}/X")
+
+    assert "more than 20,000" in failure(run(endless))

@@ -53,3 +53,21 @@ async def test_a_worker_whose_server_is_gone_leaves_without_a_word(tmp_path: Pat
     encoded = piece(panel(), DiscoverRequest())
     with pytest.raises(BrokenWorkerProcess):
         await to_process.run_sync(worker.run, encoded, str(tmp_path), os.getpid() + 1)
+
+
+async def test_a_sandbox_that_refuses_priorities_refuses_no_shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "nice", refuse)
+    monkeypatch.setattr(os, "sched_setscheduler", refuse, raising=False)
+    worker._step_back(idle=True)
+
+
+async def test_with_a_low_priority_the_kernels_usual_class_stays(tmp_path: Path) -> None:
+    limiter = anyio.CapacityLimiter(1)
+    await to_process.run_sync(worker.prepare, os.getpid(), False, limiter=limiter)
+    if sys.platform == "linux":
+        assert await to_process.run_sync(os.sched_getscheduler, 0, limiter=limiter) == os.SCHED_OTHER

@@ -1,6 +1,7 @@
 """A shard that runs in the loop: what it may do to others, and what its outcome is; and the queue of such shards."""
 
 import asyncio
+import importlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from anyio.lowlevel import checkpoint
 from msgspec import UNSET
 
 from scans.planted import Planted, panel, piece, signal
+from scanstream.errors import SettingError
 from scanstream.jobs import Shard
 from scanstream.model import DiscoverRequest, Problem
 from scanstream.panel import Panel
@@ -205,9 +207,10 @@ async def test_each_kind_has_a_queue_of_its_own(give: Give, monkeypatch: pytest.
 class EntryPoint:
     """One that gives what a test wants."""
 
+    name = "own"
     value = "own:Strategy"
 
-    def __init__(self, strategy: Strategy) -> None:
+    def __init__(self, strategy: object) -> None:
         self.load = lambda: lambda: strategy
 
 
@@ -215,5 +218,23 @@ def test_an_async_scan_needs_its_own_kind_of_strategy(monkeypatch: pytest.Monkey
     mistaken = Planted(lambda *_: [])
     monkeypatch.setattr(mistaken, "scan", one)
     monkeypatch.setattr("scanstream.strategies.strategy.entry_points", lambda group: [EntryPoint(mistaken)])
-    with pytest.raises(TypeError, match="subclass of AsyncStrategy"):
+    with pytest.raises(SettingError, match="subclass of AsyncStrategy"):
         registry.__wrapped__()
+
+
+def test_a_plug_in_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    nameless = Planted(lambda *_: [])
+    monkeypatch.setattr(nameless, "opportunity_type", "")
+    broken = EntryPoint(None)
+    monkeypatch.setattr(broken, "load", lambda: importlib.import_module("nowhere_at_all"))
+    unusable = {
+        "it has no opportunity_type": [EntryPoint(nameless)],
+        "it is no Strategy": [EntryPoint(object())],
+        "ModuleNotFoundError: No module named 'nowhere_at_all'": [broken],
+        "Two strategies are called 'planted'": [EntryPoint(Planted(lambda *_: []))] * 2,
+    }
+    for words, points in unusable.items():
+        monkeypatch.setattr("scanstream.strategies.strategy.entry_points", lambda group, points=points: points)
+        with pytest.raises(SettingError, match=words) as caught:
+            registry.__wrapped__()
+        assert "own:Strategy" in caught.value.detail

@@ -5,6 +5,7 @@ the same request; a scan that runs keeps the panel that it was registered with.
 """
 
 import logging
+import re
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +18,9 @@ from anyio import to_thread
 from scanstream.errors import MarketError
 from scanstream.market.market import Market
 from scanstream.panel import INPUTS, Panel, load, mapped
+
+_OURS = re.compile(r"[0-9a-f]{32}|writing-.*")
+"""What a panel is saved as; the directory may be somebody's, who keeps other things in it."""
 
 logger = logging.getLogger("scanstream")
 
@@ -49,7 +53,7 @@ class Panels:
         """
         kept = needed | {self._current.digest, self._former}
         for folder in self._directory.iterdir():
-            if folder.name not in kept:
+            if folder.name not in kept and _OURS.fullmatch(folder.name):
                 shutil.rmtree(folder, ignore_errors=True)
 
     async def keep_fresh(self, seconds: float, needed: Callable[[], set[str]]) -> None:

@@ -99,13 +99,14 @@ class Planner:
         """See a running scan to its end: cancel it where that was asked for, end what is over its budget."""
         since = now()
         while not log.ended:
+            seen = log.changed  # before what is appended here: that is a change, too, and may be the end
             if log.folded.state.phase == "cancelling":
                 await append(self._store, log.scan_id, Cancelled(at=now()))
             elif late := overdue(log.folded, since, now()):
                 await append(self._store, log.scan_id, *late)
             patience = max(0, next_deadline(log.folded, since) - now()) / 1000
             with anyio.move_on_after(patience):
-                await self._hub.until(log.scan_id, partial(_changed_since, log.changed))
+                await self._hub.until(log.scan_id, partial(_changed_since, seen))
 
     def _plan(self, scan: Registered) -> list[AnyEntry]:
         try:

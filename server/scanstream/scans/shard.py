@@ -107,7 +107,7 @@ def run(encoded: bytes, panels: str, parent: int, idle: bool = True) -> bytes:
             search.take(item)
         outcome = search.outcome()
     except BaseException as error:  # a plug-in that exits ends its shard, not the worker, and never its server
-        outcome = failure(error)
+        outcome = failure(error, shard.strategy_id)
     return _encoder.encode(timed(outcome, started))
 
 
@@ -140,6 +140,8 @@ class Search:
         if isinstance(item, Note):
             self._notes.append(_told(item.text))
             return
+        if not isinstance(item, Signal):
+            raise TypeError(f"it yielded a {type(item).__name__}, neither a Signal nor a Note")
         opportunity = _opportunity(self.strategy, self.panel, item, self._request)
         if opportunity.id in self._opportunities:
             raise ValueError(f"{opportunity.id} was found twice in one shard")
@@ -153,8 +155,8 @@ class Search:
         )
 
 
-def failure(error: BaseException) -> Outcome:
-    """The outcome of a strategy that raised: the kind, the message, and where in which file."""
+def failure(error: BaseException, strategy_id: str) -> Outcome:
+    """The outcome of a strategy that raised: the kind, the message, and where in its file (else where at all)."""
     if isinstance(error, MarketError):
         return Outcome(error=Problem(error.code, error.detail))
     inner = error
@@ -165,7 +167,10 @@ def failure(error: BaseException) -> Outcome:
     except Exception:  # a plug-in's exception may fail at that, too
         words = "its text cannot be had"
     trace = traceback.extract_tb(inner.__traceback__) or traceback.extract_tb(error.__traceback__)
-    where = f" ({Path(trace[-1].filename).name}, line {trace[-1].lineno})" if trace else ""
+    module = sys.modules.get(type(registry().get(strategy_id)).__module__)
+    own = [frame for frame in trace if frame.filename == getattr(module, "__file__", None)]
+    last = (own or trace)[-1:]
+    where = "".join(f" ({Path(frame.filename).name}, line {frame.lineno})" for frame in last)
     return Outcome(error=Problem("strategy_error", _told(f"{type(inner).__name__}: {words}", where)))
 
 

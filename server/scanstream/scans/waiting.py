@@ -54,10 +54,12 @@ async def run(shard: Shard, panels: Path) -> Outcome:
     except anyio.get_cancelled_exc_class() as error:
         if anyio.current_effective_deadline() == -math.inf:
             raise
-        outcome = failure(error)  # the strategy's own: let through, it would end the task group of all shards
+        outcome = failure(
+            error, shard.strategy_id
+        )  # the strategy's own: let through, it would end the task group of all shards
     except BaseException as error:  # nothing that a plug-in raises may end the task group of all shards
         await checkpoint_if_cancelled()  # what it raises on being cancelled is no failure of its own
-        outcome = failure(error)
+        outcome = failure(error, shard.strategy_id)
     return timed(outcome, started)
 
 

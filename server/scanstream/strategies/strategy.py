@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, TypeAlias
 import msgspec
 from msgspec import Meta, Struct
 
-from scanstream.errors import FieldError, MarketError
+from scanstream.errors import FieldError, MarketError, SettingError
 from scanstream.model import Milliseconds, Side
 from scanstream.panel import Input, Panel
 
@@ -142,18 +142,34 @@ class AsyncStrategy(Strategy):
 
 @cache
 def registry() -> dict[str, Strategy]:
-    """Every installed strategy by its id, in the order of the ids."""
+    """Every installed strategy by its id, in the order of the ids.
+
+    :raises SettingError: naming the plug-in that cannot be used, and why
+    """
     found: dict[str, Strategy] = {}
     for point in entry_points(group=ENTRY_POINTS):
-        strategy = point.load()()
-        if not isinstance(strategy, Strategy):
-            raise TypeError(f"the entry point {point.value} of {ENTRY_POINTS} is no Strategy")
-        if inspect.isasyncgenfunction(strategy.scan) and not isinstance(strategy, AsyncStrategy):
-            raise TypeError(f"the scan of {point.value} is an async def; make it a subclass of AsyncStrategy")
+        try:
+            strategy = _usable(point.load()())
+        except Exception as error:  # whatever a plug-in does as it is imported
+            raise SettingError(
+                f"The strategy {point.name} ({point.value}) cannot be used: {type(error).__name__}: {error}; "
+                "mend its package, or uninstall it"
+            ) from error
         if strategy.id in found:
-            raise ValueError(f"two strategies are called {strategy.id!r}; the second is {point.value}")
+            raise SettingError(f"Two strategies are called {strategy.id!r}; the second is {point.value}")
         found[strategy.id] = strategy
     return dict(sorted(found.items()))
+
+
+def _usable(strategy: Any) -> Strategy:
+    if not isinstance(strategy, Strategy):
+        raise TypeError("it is no Strategy")
+    if inspect.isasyncgenfunction(strategy.scan) and not isinstance(strategy, AsyncStrategy):
+        raise TypeError("its scan is an async def; make it a subclass of AsyncStrategy")
+    for name in ("id", "name", "opportunity_type", "description", "source"):
+        if not isinstance(value := getattr(strategy, name, None), str) or not value:
+            raise TypeError(f"it has no {name}")
+    return strategy
 
 
 def parameter_errors(strategy: Strategy, given: Mapping[str, Any]) -> list[FieldError]:
