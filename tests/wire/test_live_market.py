@@ -83,7 +83,10 @@ async def scan(url: str, **wanted: Any) -> dict[str, Any]:
 
 async def test_a_live_market_is_scanned_and_says_whose_it_is(live: Any) -> None:
     async with live() as url:
-        assert (await market_of(url))["has"] == {"candles": True, "quotes": True, "funding": True}
+        there = await market_of(url)
+        assert there["has"] == {"candles": True, "quotes": True, "funding": True}
+        assert (there["venues"], there["quoted"]) == (["binance"], ["BTC/USDT", "ETH/USDT", "ETH/BTC"])
+        assert "failed" not in there
         state = await scan(url)
         assert (state["status"], state["market"]) == ("complete", "ccxt:binance")
         ran = [name for name, found in state["strategies"].items() if found["total_shards"]]

@@ -1,4 +1,4 @@
-"""One time axis for series that each have their own times."""
+"""One time axis for series that each have their own times; and how times are read."""
 
 from collections.abc import Sequence
 
@@ -10,6 +10,12 @@ from scanstream.panel import Array
 
 Bars = dict[Milliseconds, tuple[float, ...]]
 """Opening time → open, high, low, close, volume."""
+
+
+SECONDS_UNTIL = 100_000_000_000
+"""Whole numbers below this are seconds, from it on milliseconds: as seconds it would be the year 5138."""
+LATEST: Milliseconds = 253_402_300_799_999
+"""The end of the year 9999."""
 
 
 def align(series: Sequence[Bars], width: int) -> tuple[NDArray[np.int64], Array]:

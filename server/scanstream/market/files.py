@@ -15,17 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanstream.errors import MarketError
-from scanstream.market.alignment import Bars, align
+from scanstream.market.alignment import LATEST, SECONDS_UNTIL, Bars, align
 from scanstream.market.parquet import read_parquet
 from scanstream.model import Milliseconds
 from scanstream.panel import FIELDS, Array, Panel
 
 COLUMNS = ("timestamp", *FIELDS)
-_MILLISECONDS_FROM = 100_000_000_000
-"""Whole numbers from here on are milliseconds: as seconds it would be the year 5138."""
-
-_LATEST: Milliseconds = 253_402_300_799_999
-"""The end of the year 9999."""
 
 
 class FilesMarket:
@@ -123,9 +118,9 @@ def _bar(row: list[str], order: list[int]) -> tuple[Milliseconds, tuple[float, .
 
 def _milliseconds(text: str) -> Milliseconds:
     if text.isascii() and text.isdigit():
-        number = int(text) if len(text) <= 20 else _LATEST + 1
-        at = number if number >= _MILLISECONDS_FROM else number * 1000
-        if at > _LATEST:
+        number = int(text) if len(text) <= 20 else LATEST + 1
+        at = number if number >= SECONDS_UNTIL else number * 1000
+        if at > LATEST:
             raise ValueError(f"the timestamp {text} is after the year 9999: it must be in seconds or milliseconds")
         return at
     moment = datetime.fromisoformat(text)

@@ -12,15 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanstream.errors import MarketError
+from scanstream.market.alignment import LATEST, SECONDS_UNTIL
 from scanstream.panel import FIELDS, Array
 
 if TYPE_CHECKING:
     import polars
-
-SECONDS_UNTIL = 100_000_000_000
-"""Whole numbers below this are seconds, from it on milliseconds: the same rule as for CSV files."""
-_LATEST = 253_402_300_799_999
-"""The end of the year 9999."""
 
 
 class Table(NamedTuple):
@@ -82,7 +78,7 @@ def _milliseconds(column: polars.Series) -> NDArray[np.int64]:
         raise ValueError(f"the column timestamp is {column.dtype}; it must be dates and times, or whole numbers")
     numbers = column.cast(int).to_numpy()
     milliseconds = np.where(numbers < SECONDS_UNTIL, numbers * 1000, numbers)
-    if late := np.flatnonzero((milliseconds > _LATEST) | (numbers < 0)).tolist():
+    if late := np.flatnonzero((milliseconds > LATEST) | (numbers < 0)).tolist():
         raise ValueError(f"row {late[0] + 1}: the timestamp {numbers[late[0]]} must be in seconds or milliseconds")
     return np.asarray(milliseconds, dtype=np.int64)
 

@@ -126,6 +126,7 @@ class HttpDoor:
                 "last": last,
                 "has": {name: panel.has(name) for name in INPUTS},
                 "gaps": panel.gaps(),
+                **({"venues": panel.quotes.venues, "quoted": panel.quotes.symbols} if panel.quotes else {}),
                 **({"failed": panel.failed} if panel.failed else {}),
             }
         )

@@ -38,10 +38,9 @@ class Signal(Struct, frozen=True, kw_only=True):
     symbols: tuple[str, ...]
     side: Side
     bar: int = -1
-    """Index of the bar at whose close it was found; unless a strategy of quotes or payments says
-    """
+    """Index of the bar at whose close it was found."""
     at: Milliseconds | None = None
-    """when those were made."""
+    """In place of a bar: when the quotes or payments were made in which it was found."""
     key: str = ""
     """What tells it from others of the same symbols and time: the venues, the way around a cycle."""
     entry: float | None = None
