@@ -14,6 +14,7 @@ from scans.planted import openings, panel, piece
 from scanstream.market.synthetic import SyntheticMarket
 from scanstream.model import DiscoverRequest
 from scanstream.scans import shard as worker
+from scanstream.scans.priority import NICENESS
 from scanstream.scans.shard import Outcome
 
 pytestmark = pytest.mark.anyio
@@ -32,7 +33,7 @@ async def test_a_worker_process_does_the_same_behind_the_server(tmp_path: Path) 
     assert first.error is second.error is UNSET
     assert first.opportunities
     assert [found.id for found in first.opportunities] == [found.id for found in second.opportunities]
-    assert await to_process.run_sync(os.nice, 0, limiter=limiter) == min(19, os.nice(0) + worker.NICENESS)
+    assert await to_process.run_sync(os.nice, 0, limiter=limiter) == min(19, os.nice(0) + NICENESS)
     if sys.platform == "linux":
         assert await to_process.run_sync(os.sched_getscheduler, 0, limiter=limiter) == os.SCHED_IDLE
 
@@ -53,17 +54,6 @@ async def test_a_worker_whose_server_is_gone_leaves_without_a_word(tmp_path: Pat
     encoded = piece(panel(), DiscoverRequest())
     with pytest.raises(BrokenWorkerProcess):
         await to_process.run_sync(worker.run, encoded, str(tmp_path), os.getpid() + 1)
-
-
-async def test_a_sandbox_that_refuses_priorities_refuses_no_shard(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> None:
-        raise PermissionError(1, "Operation not permitted")
-
-    monkeypatch.setattr(os, "nice", refuse)
-    monkeypatch.setattr(os, "sched_setscheduler", refuse, raising=False)
-    worker._step_back(idle=True)
 
 
 async def test_with_a_low_priority_the_kernels_usual_class_stays(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ import sys
 import time
 import traceback
 from collections.abc import Iterable
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -35,12 +34,9 @@ from scanstream.model import (
     timestamp,
 )
 from scanstream.panel import Panel, mapped, timeframe_length, timeframe_name
+from scanstream.scans.priority import step_back
 from scanstream.scans.selection import symbols_of
 from scanstream.strategies.strategy import Note, Signal, Strategy, registry
-
-NICENESS = 10
-"""The push loop comes first: with two busy workers on two cores the server's ping stays at a tenth of a millisecond."""
-
 
 MOST_FOUND = 20_000
 """Findings and notes of one shard: more is a defect of the strategy, and would fill the memory."""
@@ -68,7 +64,7 @@ def prepare(parent: int, idle: bool = True) -> None:
     """A worker's first act: step back behind the server, and never outlive it."""
     if os.getppid() != parent:
         os._exit(1)
-    _step_back(idle=idle)
+    step_back(idle=idle)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the server, which stops its workers
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
@@ -77,20 +73,6 @@ def prepare(parent: int, idle: bool = True) -> None:
             os._exit(1)
     registry()
     gc.freeze()
-
-
-def _step_back(*, idle: bool) -> None:
-    """Come after the server; if `idle`, compute only in the time that nothing else of this control group wants.
-
-    On Linux a low priority alone is not enough: a thread of the server that wakes up may wait for the next tick of the
-    kernel, some 4 ms, until one that computes is interrupted. One of the class `SCHED_IDLE` is interrupted at once.
-    A sandbox may refuse both, and the shard runs all the same.
-    """
-    with suppress(OSError):
-        os.nice(NICENESS)
-    if idle and sys.platform == "linux":
-        with suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def run(encoded: bytes, panels: str, parent: int, idle: bool = True) -> bytes:
