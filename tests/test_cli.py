@@ -1,6 +1,7 @@
 """The commands as a person runs them: what they print, and what they exit with."""
 
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -8,8 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
+from scanstream.cli import Interruptible, main
+from scanstream.client import completion
+from scanstream.client.flags import DEFAULT_URL, URL_VARIABLE
+from scanstream.scans import desk
 from support.process import ServerProcess, server_process
 
 
@@ -35,7 +42,7 @@ def write_candles(directory: Path, rows: list[str], name: str = "A_B.csv") -> Pa
 def test_the_demo_scans_and_exits_with_zero() -> None:
     shown = run("demo", "--strategy", "tsmom")
     assert shown.returncode == 0, shown.stderr
-    assert "generated" in shown.stdout
+    assert "\nMarket: synthetic (generated prices, nothing in them is real)\n" in shown.stdout
     assert "100 %" in shown.stdout
     assert "Complete:" in shown.stdout
     assert shown.stderr == ""
@@ -48,10 +55,64 @@ def test_the_demo_finds_opportunities_in_real_candles(real_candles: Path) -> Non
     assert "/BTC" in shown.stdout
 
 
-def test_a_request_that_selects_nothing_known_is_a_usage_error() -> None:
-    shown = run("demo", "--symbol", "NOPE/USDT")
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--symbol", "NOPE/USDT"], ["  symbols (--symbol): ", "'NOPE/USDT'"]),
+        (["--strategy", "nope"], ["  strategy_ids (--strategy): there is no strategy 'nope'"]),
+        (["--strategy", "nope", "--strategy", "tsmom"], ["  strategy_ids (--strategy): ", "'nope'"]),
+    ],
+)
+def test_the_demo_tells_what_it_does_not_take_as_discover_does(arguments: list[str], says: list[str]) -> None:
+    shown = run("demo", *arguments, environment={"COLUMNS": "20"})
     assert shown.returncode == 2
-    assert "NOPE/USDT" in shown.stdout
+    first, *errors = shown.stderr.splitlines()
+    assert first == "scanstream: The server does not take this:"
+    assert len(errors) == 1
+    for words in says:
+        assert words in errors[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--walk-forward", "-1"], "--walk-forward"),
+        (["--walk-forward", "5001"], "--walk-forward"),
+        (["--workers", "0"], "--workers 0: the demo has its own workers only"),
+    ],
+)
+def test_the_demo_refuses_what_cannot_work_before_there_is_a_server(arguments: list[str], says: str) -> None:
+    shown = run("demo", *arguments)
+    assert shown.returncode == 2
+    assert shown.stdout == ""
+    assert says in shown.stderr.splitlines()[-1]
+
+
+def test_the_demo_cuts_nothing_in_a_pipe() -> None:
+    shown = run("demo", "--strategy", "tsmom", environment={"COLUMNS": "40"})
+    [header] = [line for line in shown.stdout.splitlines() if line.startswith("symbol ")]
+    assert header.split() == ["symbol", "strategy", "side", "score", "hit", "rate", "return", "within"]
+    assert "…" not in shown.stdout
+    assert re.search(r"^\w+/USDT +tsmom +(long|short) +\S+ +\d+% of \d{3,4} +[+-]\S+% +21h$", shown.stdout, re.M)
+
+
+def test_a_ctrl_c_is_130_wherever_it_comes() -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    group = Interruptible()
+    group.add_command(click.Command("now", params=[click.Option(["--flag"], callback=interrupt)]))
+    group.add_command(click.Command("later", callback=interrupt))
+    for name in ("now", "later"):
+        shown = CliRunner().invoke(group, [name])
+        assert (shown.exit_code, shown.output) == (130, "")
+
+
+def test_what_is_said_twice_is_said_alike() -> None:
+    [url] = [parameter for parameter in main.commands["discover"].params if parameter.name == "url"]
+    assert url.default == DEFAULT_URL
+    assert url.envvar == [URL_VARIABLE]
+    assert completion.LATEST == desk.LATEST
 
 
 @pytest.mark.parametrize(

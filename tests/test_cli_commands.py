@@ -1,22 +1,16 @@
 """The commands of a client against a real server process: piped and in a terminal, through restarts and Ctrl-C."""
 
 import csv
-import fcntl
 import io
 import os
-import pty
 import re
-import select
 import signal
 import socket
 import subprocess
 import sys
-import termios
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
@@ -25,153 +19,17 @@ import msgspec
 import pytest
 from anyio import to_thread
 
+from client.programs import QUICK, SECONDS, Piped, Running, Terminal, detached, finished, run, running, scripted
 from conftest import ROOT
 from scanstream.cli import main
 from scanstream.client.mirror import Mirror
 from scanstream.message import Ack, End, Snapshot, Update
 from scanstream.model import Opportunity
 from support.process import ServerProcess, server_process
-from support.script import Script, scripting
+from support.script import scripting
 from support.wire import status, until_terminal
 
 pytestmark = pytest.mark.anyio
-
-PROGRAM = [sys.executable, "-m", "scanstream"]
-QUICK = ["--strategy", "tsmom", "--symbol", "BTC/USDT", "--parameter", "tsmom.walk_forward=0"]
-"""A scan of milliseconds."""
-SECONDS = 30
-"""The longest that anything here may take."""
-
-_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-
-
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A command with its output in pipes."""
-    return subprocess.run(
-        [*PROGRAM, *arguments],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-        env={**os.environ, **environment},
-    )
-
-
-class Running:
-    """A command that runs: what it has shown so far."""
-
-    process: subprocess.Popen[bytes]
-    _fd: int
-
-    def __init__(self) -> None:
-        self._raw = b""
-
-    @property
-    def shown(self) -> str:
-        """All that it has shown, without colours and cursor movements."""
-        return _CONTROL.sub("", self._raw.decode(errors="replace")).replace("\r\n", "\n")
-
-    def until(self, words: str) -> None:
-        """Wait until these words have been shown."""
-        deadline = time.monotonic() + SECONDS
-        while words not in self.shown:
-            assert time.monotonic() < deadline, f"no {words!r} in {self.shown}"
-            assert self._read(), f"ended without {words!r}: {self.shown}"
-
-    def end(self) -> int:
-        """Wait for its end; the exit code."""
-        while self._read():
-            pass
-        return self.process.wait(SECONDS)
-
-    def close(self) -> None:
-        """Leave nothing behind."""
-        self.process.kill()
-        self.process.communicate(timeout=SECONDS)
-
-    def _read(self) -> bool:
-        ready, _, _ = select.select([self._fd], [], [], SECONDS)
-        assert ready, f"nothing for {SECONDS} s after {self.shown}"
-        try:
-            piece = os.read(self._fd, 65536)
-        except OSError:  # EIO: the other side of a terminal is closed
-            return False
-        self._raw += piece
-        return bool(piece)
-
-
-class Piped(Running):
-    """With its output in pipes; standard error is for the end."""
-
-    def __init__(self, *arguments: str) -> None:
-        super().__init__()
-        self.process = subprocess.Popen(
-            [*PROGRAM, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            preexec_fn=_heed_interrupts,  # noqa: PLW1509  # as above
-        )
-        assert self.process.stdout is not None
-        self._fd = self.process.stdout.fileno()
-
-    def errors(self) -> str:
-        """What it said on standard error, after its end."""
-        assert self.process.stderr is not None
-        return self.process.stderr.read().decode()
-
-
-class Terminal(Running):
-    """In a pseudo-terminal of its own: what it shows, and what is typed."""
-
-    def __init__(self, *arguments: str) -> None:
-        super().__init__()
-        self._fd, slave = pty.openpty()
-        termios.tcsetwinsize(slave, (40, 120))
-        self.process = subprocess.Popen(
-            [*PROGRAM, *arguments],
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            start_new_session=True,
-            preexec_fn=_take_terminal,  # noqa: PLW1509  # touches no lock
-            env={**os.environ, "TERM": "xterm-256color"},
-        )
-        os.close(slave)
-
-    def type(self, keys: str) -> None:
-        """Press keys."""
-        os.write(self._fd, keys.encode())
-
-    def close(self) -> None:
-        """Leave nothing behind."""
-        super().close()
-        os.close(self._fd)
-
-
-def _heed_interrupts() -> None:
-    """Whatever started the tests may ignore SIGINT, which is inherited."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _take_terminal() -> None:
-    """Make the terminal the controlling one: then ^C becomes a signal."""
-    _heed_interrupts()
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-
-Kind = TypeVar("Kind", bound=Running)
-
-
-@contextmanager
-def running(kind: type[Kind], *arguments: str) -> Iterator[Kind]:
-    """A command that ends with the block."""
-    started = kind(*arguments)
-    try:
-        yield started
-    finally:
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -179,30 +37,6 @@ def url() -> Iterator[str]:
     """A server for all tests that do not kill it."""
     with server_process(":memory:") as server:
         yield server.url
-
-
-def detached(url: str, *arguments: str) -> str:
-    """The id of a new scan."""
-    shown = run("discover", "--detach", "--force-refresh", "--url", url, *arguments)
-    assert shown.returncode == 0, shown.stderr
-    assert re.fullmatch(r"scan_[0-9a-f]{42}\n", shown.stdout)
-    return shown.stdout.strip()
-
-
-def finished(url: str, *arguments: str) -> str:
-    """The id of a scan that has ended."""
-    scan_id = detached(url, *arguments)
-    run("watch", scan_id, "--url", url)
-    return scan_id
-
-
-def scripted(script: Script, shards: int = 1) -> list[str]:
-    """The flags of a scan that does what a test tells it."""
-    parameters = script.request(shards)["parameters"]["scripted"]
-    return [
-        "--strategy=scripted",
-        *(f"--parameter=scripted.{name}={value}" for name, value in parameters.items()),
-    ]
 
 
 KINDS: dict[str, type[msgspec.Struct]] = {
@@ -325,7 +159,8 @@ def test_status_and_results_of_a_complete_scan(url: str) -> None:
     assert [float(row["confidence_score"]) for row in rows] == [one["confidence_score"] for one in found]
     table = run("results", scan_id, "--limit", "3", "--url", url)
     assert table.returncode == 0
-    header, *listed = table.stdout.splitlines()
+    market, header, *listed = table.stdout.splitlines()
+    assert market == "Market: synthetic (generated prices, nothing in them is real)"
     assert header.split()[:2] == ["symbol", "strategy"]
     assert [line.split()[0] for line in listed] == [one["symbol"] for one in found[:3]]
 
@@ -438,6 +273,9 @@ def test_a_scan_that_never_was_is_said_plainly(url: str, command: str) -> None:
     shown = run(command, "scan_1", "--url", url)
     assert shown.returncode == 1
     assert shown.stderr == "scanstream: scan_1: No scan found. Please initiate a new scan.\n"
+    shown = run(command, "a b/é", "--url", url)
+    assert shown.returncode == 1
+    assert shown.stderr == "scanstream: a b/é: No scan found. Please initiate a new scan.\n"
 
 
 @pytest.mark.parametrize("command", [name for name, *_ in COMMANDS])
@@ -557,7 +395,7 @@ async def test_an_expired_scan_is_said_plainly() -> None:
 def test_a_terminal_shows_bars_and_tables(url: str) -> None:
     with running(Terminal, "discover", "--force-refresh", "--strategy", "tsmom", "--url", url) as shown:
         assert shown.end() == 0
-        assert "━━━" in shown.shown
+        assert "[####################]     8/8 complete" in shown.shown
         complete = re.search(r"Complete: (\d+) found", shown.shown)
         assert complete is not None
         found = int(complete[1])
@@ -627,13 +465,32 @@ async def test_a_signal_in_a_pipe_leaves_the_scan_running(url: str, form: list[s
         await until_terminal(url, scan_id)
 
 
-def test_a_reader_that_leaves_a_pipe_early_is_no_trouble(url: str) -> None:
-    scan_id = finished(url, "--strategy", "tsmom")
-    with running(Piped, "results", scan_id, "--csv", "--url", url) as shown:
+@pytest.mark.parametrize(
+    "command",
+    [
+        "demo --strategy tsmom --walk-forward 0",
+        "discover --force-refresh --strategy tsmom",
+        "discover --force-refresh --strategy tsmom --json",
+        "discover --force-refresh --strategy tsmom --detach",
+        "watch latest",
+        "watch latest --json",
+        "status latest",
+        "status latest --json",
+        "results latest",
+        "results latest --csv",
+        "results latest --ndjson",
+        "strategies",
+        "cancel latest",
+    ],
+)
+def test_a_reader_that_leaves_a_pipe_early_is_no_trouble(url: str, command: str) -> None:
+    finished(url, *QUICK)
+    name, *flags = command.split()
+    with running(Piped, name, *flags, *([] if name == "demo" else ["--url", url])) as shown:
         assert shown.process.stdout is not None
         shown.process.stdout.close()
-        assert shown.process.wait(SECONDS) in (0, 1)
-        assert "Traceback" not in shown.errors()
+        assert shown.process.wait(SECONDS) == 1
+        assert shown.errors() == ""
 
 
 def test_worker_processes_that_import_the_command_line_get_no_client_with_it() -> None:

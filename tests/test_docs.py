@@ -1,173 +1,33 @@
-"""The pages tell all that the code offers, and nothing that it does not: names, tables, links and examples.
+"""The pages tell all that the code offers, and nothing that it does not: names, tables and links.
 
 What is listed here is collected from the code. A part of the contract that the code does not serve bears `MARK`; one
-that it serves must not. An example is marked in the line before it: `<!-- runs -->` for one against a server.
+that it serves must not. The protocol is held by tests/docs/test_protocol.py, examples by tests/test_examples.py.
 """
 
 import ast
 import re
-import shutil
-import sys
-import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any
 
-import anyio
 import click
-import msgspec
 import pytest
-from anyio import to_thread
-from starlette.applications import Starlette
-from starlette.routing import Mount, Route, WebSocketRoute
 
 from conftest import ROOT, Serve
-from scanstream import errors
-from scanstream.app import application, open_core
+from docs.pages import DOCS, MARK, PAGES, Row, agree, blocks, claimed, code, prose, rows, section, table
+from scanstream import cli, demo, errors
 from scanstream.cli import main
+from scanstream.client import commands
 from scanstream.errors import TABLE, ScanstreamError
-from scanstream.message import ClientMessage, ServerMessage
-from scanstream.model import DiscoverRequest, Opportunity, Progress, ScanState, StrategyState
+from scanstream.model import Opportunity
 from scanstream.settings import Settings
 from scanstream.strategies.strategy import ENTRY_POINTS, Strategy
-from support.feed import feeding
-from support.installing import install, serving_with
-from support.wire import discover, results, status, until_terminal
+from support.wire import discover, results, until_terminal
 
 pytestmark = pytest.mark.anyio
 
-MARK = "*(not yet served)*"
 SOURCES = ROOT / "server" / "scanstream"
-DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))]
-ADDRESS = "127.0.0.1:8000"
-"""Where the examples look for the server."""
-
-_BLOCK = re.compile(r"^(?:<!-- (?P<runs>runs[^\n]*) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
-_CODE = re.compile(r"`([^`\n]+)`")
-
-Row = dict[str, str]
-
-
-class Block(NamedTuple):
-    """A fenced block of a page."""
-
-    page: Path
-    line: int
-    language: str
-    runs: str | None
-    """How it is run, if it is."""
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.page.name}:{self.line}"
-
-
-def blocks(page: Path) -> Iterator[Block]:
-    """The fenced blocks of a page."""
-    text = page.read_text()
-    for match in _BLOCK.finditer(text):
-        line = text.count("\n", 0, match.start("text")) + 1
-        yield Block(page, line, match["language"], match["runs"], match["text"])
-
-
-ALL_BLOCKS = [block for page in PAGES for block in blocks(page)]
-
-
-def only_block(page: str, runs: str, language: str = "python") -> Block:
-    """The one block of a page that is run like this."""
-    [block] = [block for block in blocks(DOCS / page) if (block.runs, block.language) == (runs, language)]
-    return block
-
-
-def prose(page: Path) -> str:
-    """A page without its fenced blocks."""
-    return _BLOCK.sub("", page.read_text())
-
-
-def rows(text: str, *columns: str) -> list[Row]:
-    """The rows of all tables that begin with these columns."""
-    found: list[Row] = []
-    header: list[str] = []
-    for line in text.splitlines():
-        if not line.startswith("|"):
-            header = []
-            continue
-        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-        if not header:
-            header = cells
-        elif not set(line) <= set("|-: ") and header[: len(columns)] == list(columns):
-            found.append(dict(zip(header, cells, strict=True)))
-    return found
-
-
-def table(page: str, *columns: str) -> list[Row]:
-    """The rows of a page's tables that begin with these columns; there must be some."""
-    found = rows(prose(DOCS / page), *columns)
-    assert found, f"{page} has no table {' | '.join(columns)}"
-    return found
-
-
-def code(cell: str) -> list[str]:
-    """What stands in backticks."""
-    return [text.replace("\\|", "|") for text in _CODE.findall(cell)]
-
-
-def claimed(table: Iterable[Row], column: str) -> tuple[set[str], set[str]]:
-    """(what a table says is served, what it says is not)."""
-    served: set[str] = set()
-    absent: set[str] = set()
-    for row in table:
-        (absent if MARK in row[column] else served).update(code(row[column]))
-    return served, absent
-
-
-def agree(offered: set[str], served: set[str], absent: set[str]) -> None:
-    """What the code offers is what the page says, no more and no less."""
-    assert offered - served - absent == set(), "not in the page"
-    assert served - offered == set(), f"in the page, not in the code, and without {MARK}"
-    assert absent & offered == set(), f"in the code, and yet with {MARK}"
-
-
-async def test_every_route_is_in_the_protocol() -> None:
-    settings = Settings(port=0, data=":memory:", workers=0)
-    async with open_core(settings) as core:
-        app: Any = application(settings, core)
-    while not isinstance(app, Starlette):
-        app = app.inner
-    offered: set[str] = set()
-    for route in app.routes:
-        if isinstance(route, Route):
-            offered |= {f"{method} {route.path}" for method in (route.methods or set()) - {"HEAD"}}
-        else:
-            assert isinstance(route, Mount | WebSocketRoute)
-            offered.add(f"GET {route.path}" + ("/{path}" if isinstance(route, Mount) else ""))
-
-    agree(offered, *claimed(table("protocol.md", "method and path", "answers"), "method and path"))
-
-
-@pytest.mark.parametrize(
-    ("union", "columns"),
-    [(ClientMessage, ("type", "fields", "reply")), (ClientMessage | ServerMessage, ("type", "fields"))],
-    ids=["from clients", "all"],
-)
-def test_every_message_is_in_the_protocol_with_its_fields(union: Any, columns: tuple[str, ...]) -> None:
-    messages: list[type[msgspec.Struct]] = list(get_args(union))
-    agree(
-        {str(message.__struct_config__.tag) for message in messages}, *claimed(table("protocol.md", *columns), "type")
-    )
-    page = (DOCS / "protocol.md").read_text()
-    for message in messages:
-        for field in message.__struct_encode_fields__:
-            assert re.search(rf"[`\"]{field}[`\"]", page), f"{message.__name__}.{field}"
-
-
-@pytest.mark.parametrize("kind", [DiscoverRequest, Opportunity, ScanState, Progress, StrategyState])
-def test_every_field_of_the_model_is_in_the_protocol(kind: type[msgspec.Struct]) -> None:
-    page = (DOCS / "protocol.md").read_text()
-    for field in kind.__struct_encode_fields__:
-        assert re.search(rf"[`\"]{field}[`\"]", page), field
 
 
 def test_the_table_of_errors_is_the_one_of_the_code() -> None:
@@ -197,15 +57,39 @@ def test_errors_that_nothing_raises_are_marked() -> None:
     agree(raised, *claimed(table("errors.md", "Code", "HTTP"), "Code"))
 
 
-def test_every_close_code_is_explained() -> None:
-    named = {row["Code"].removesuffix(MARK).strip() for row in table("errors.md", "Code", "When")}
-    closes = {str(row.close) for row in TABLE.values() if row.close is not None}
-    for tree in sources(below="push"):
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Constant) and type(node.value) is int:
-                closes |= {str(node.value)} if node.value in {*range(1000, 1016), *range(4400, 4500)} else set()
+OF_THE_LIBRARY = {"1000", "1007"}
+"""Close codes that no line of ours names."""
 
-    assert closes - named == set()
+
+def test_the_close_codes_are_those_of_the_code() -> None:
+    """1009 is sent by the library, too; it is in `TABLE`."""
+    _, unserved = claimed(table("errors.md", "Code", "HTTP"), "Code")
+    closes = {str(row.close) for name, row in TABLE.items() if row.close is not None and name not in unserved}
+    for node in (node for tree in sources(below="push") for node in ast.walk(tree)):
+        if isinstance(node, ast.Constant) and type(node.value) is int:
+            closes |= {str(node.value)} & {str(number) for number in (*range(1000, 1016), *range(4400, 4500))}
+    told = {row["Code"].partition(" ")[0]: row for row in table("errors.md", "Code", "When")}
+    absent = {number for number, row in told.items() if MARK in row["Code"]}
+
+    agree(closes | OF_THE_LIBRARY, told.keys() - absent, absent)
+    assert all(row["When"] and row["What to do"] for row in told.values())
+
+
+def test_codes_that_are_not_in_the_table_are_explained_beside_it() -> None:
+    """A problem that is written down in one piece: `{"code": "…"}`."""
+    written = {
+        value.value
+        for tree in sources()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Dict)
+        for key, value in zip(node.keys, node.values, strict=True)
+        if isinstance(key, ast.Constant) and key.value == "code" and isinstance(value, ast.Constant)
+    }
+    named = set(code(prose(DOCS / "errors.md")))
+
+    assert written, "they are written in another way now"
+    assert written - TABLE.keys() == {name for name in named if re.fullmatch(r"no_[a-z_]+", name)}
+    assert written <= named
 
 
 def test_every_code_inside_a_scan_is_explained() -> None:
@@ -251,7 +135,8 @@ def _row_of(option: click.Option) -> Row:
     variables = [option.envvar] if isinstance(option.envvar, str) else list(option.envvar or ())
     default = option.to_info_dict()["default"]
     words = option.show_default
-    plain = default if isinstance(default, str) else f"{default:.15g}" if isinstance(default, int | float) else None
+    number = isinstance(default, int | float) and not option.is_flag
+    plain = default if isinstance(default, str) else f"{default:.15g}" if number else None
     return {
         "Commands": "",
         "Environment": ", ".join(f"`{name}`" for name in variables) or "–",
@@ -259,17 +144,41 @@ def _row_of(option: click.Option) -> Row:
     }
 
 
+CLIENT = [name for name in main.commands if name not in ("serve", "demo")]
+
+
+def test_the_table_of_flags_tells_defaults_and_variables() -> None:
+    """Which command has which flag is held by tests/test_cli_commands.py."""
+    told = {code(row["Flag"])[0].split()[0]: row for row in table("cli.md", "Flag", "Commands", "Default")}
+    options = {
+        option.opts[0]: option
+        for name in CLIENT
+        for option in main.commands[name].params
+        if isinstance(option, click.Option)
+    }
+
+    assert told.keys() == options.keys()
+    for flag, option in options.items():
+        expected = _row_of(option)
+        everything = "all" if " only" in (option.help or "") else "–"
+        assert told[flag]["Default"] == (everything if expected["Default"] == "–" else expected["Default"]), flag
+        variables = [name for name in code(told[flag]["Meaning"]) if name.isupper() and "." not in name]
+        assert variables == [name for name in code(expected["Environment"]) if name != "–"], flag
+        assert told[flag]["Meaning"], flag
+
+
+def test_every_exit_code_is_explained() -> None:
+    codes = {value for part in (cli, commands, demo) for name, value in vars(part).items() if name.startswith("EXIT_")}
+    told = {int(row["Code"]): row["When"] for row in table("cli.md", "Code", "When")}
+
+    assert told.keys() == codes
+    assert all(told.values())
+
+
 def test_every_setting_of_the_server_is_a_flag() -> None:
     flags = {code(row["Flag"])[0] for row in table("settings.md", "Flag")}
 
     assert {"--" + name.replace("_", "-") for name in Settings.__dataclass_fields__} <= flags
-
-
-def test_every_command_is_in_the_protocol() -> None:
-    served, absent = claimed(table("protocol.md", "command", "contract"), "command")
-    first_words = [{" ".join(command.split()[:2]) for command in commands} for commands in (served, absent)]
-
-    agree({f"scanstream {name}" for name in main.commands}, *first_words)
 
 
 STRATEGIES: list[Strategy] = [
@@ -281,9 +190,8 @@ STRATEGIES: list[Strategy] = [
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda strategy: strategy.id)
 def test_every_strategy_has_a_section_with_its_parameters(strategy: Strategy) -> None:
-    _, heading, section = prose(DOCS / "strategies.md").partition(f"\n## `{strategy.id}`")
-    assert heading, f"no section ## `{strategy.id}`"
-    told = {code(row["Parameter"])[0]: row for row in rows(section.partition("\n## ")[0], "Parameter", "Default")}
+    text = section("strategies.md", f"`{strategy.id}`")
+    told = {code(row["Parameter"])[0]: row for row in rows(text, "Parameter", "Default")}
     schema = strategy.schema()["properties"]
 
     assert told.keys() == schema.keys()
@@ -291,7 +199,49 @@ def test_every_strategy_has_a_section_with_its_parameters(strategy: Strategy) ->
         least, most = schema[name].get("minimum"), schema[name].get("maximum")
         assert row["Default"] == str(schema[name]["default"]), name
         assert row["Range"] == (f"from {least}" if most is None else f"{least} to {most}"), name
-    assert strategy.opportunity_type in code(section)
+        assert row["Meaning"], name
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda strategy: strategy.id)
+def test_every_strategy_has_a_section_with_its_source_and_its_kind(strategy: Strategy) -> None:
+    words = " ".join(section("strategies.md", f"`{strategy.id}`").split())
+    first_author, year = strategy.source.split()[0].strip(",;"), re.search(r"\b\d{4}\b", strategy.source)
+
+    assert f"`opportunity_type`: `{strategy.opportunity_type}`." in words
+    assert year is not None
+    assert re.search(rf"\bSources?: [^`]*\b{first_author}\b", words)
+    assert year[0] in words
+    assert f"Code: `server/{type(strategy).__module__.replace('.', '/')}.py`." in words
+
+
+async def test_what_a_strategy_tells_beside_its_numbers_is_explained(serve: Serve) -> None:
+    """Of one scan of the generated market, where every strategy finds something."""
+    async with serve() as url:
+        wanted = {"parameters": {strategy.id: {"walk_forward": 0} for strategy in STRATEGIES}}
+        scan_id = (await discover(url, wanted)).json()["scan_id"]
+        await until_terminal(url, scan_id)
+        found = (await results(url, scan_id)).json()["opportunities"]
+    keys = {strategy.id: set[str]() for strategy in STRATEGIES}
+    for opportunity in found:
+        keys[opportunity["strategy_id"]].update(_keys(opportunity["metadata"]))
+    for strategy_id, told in keys.items():
+        assert told, f"{strategy_id} found nothing"
+        assert told - _named(strategy_id) == set(), strategy_id
+
+
+def _keys(metadata: dict[str, Any]) -> Iterator[str]:
+    """Its keys, and those of the legs in it."""
+    yield from metadata
+    for leg in metadata.get("legs", ()):
+        yield from leg
+
+
+def _named(strategy_id: str) -> set[str]:
+    """What a section names in its sentence on `metadata`, and in that of the section before where it refers to that."""
+    text = section("strategies.md", f"`{strategy_id}`")
+    [sentence] = re.findall(r"^`metadata` has .*?\.$|^`metadata` has .*?\. ", text, re.M | re.S)
+    above = _named("cross_exchange") if "as above" in sentence else set()
+    return {*code(sentence.replace("\n", " ")), *above}
 
 
 def test_every_field_of_an_opportunity_is_explained() -> None:
@@ -338,125 +288,3 @@ def test_make_has_the_targets_that_the_pages_name() -> None:
         pieces = [*code(prose(page)), *(block.text for block in blocks(page))]
         for target in (target for piece in pieces for target in re.findall(r"^make ([a-z]+)", piece, re.M)):
             assert target in targets, f"{page.name}: make {target}"
-
-
-@pytest.mark.parametrize("block", [block for block in ALL_BLOCKS if block.language == "python"], ids=str)
-def test_python_in_the_pages_compiles(block: Block) -> None:
-    compile("\n" * (block.line - 1) + block.text, str(block.page), "exec")
-
-
-@pytest.mark.parametrize("block", [block for block in ALL_BLOCKS if block.runs == "runs"], ids=str)
-async def test_examples_run(block: Block, serve: Serve, tmp_path: Path) -> None:
-    if block.language == "sh" and shutil.which("curl") is None:
-        pytest.skip("curl is not on this machine")
-    assert ADDRESS in block.text
-    async with serve() as url:
-        said = await run(block, tmp_path, url)
-        for scan_id in re.findall(r"\bscan_[0-9a-f]{42}\b", said):
-            await until_terminal(url, scan_id)
-    assert said
-    assert "error" not in said
-
-
-async def run(block: Block, directory: Path, url: str = "") -> str:
-    """What an example prints, as a program of its own."""
-    program = [sys.executable, "-c"] if block.language == "python" else ["sh", "-e", "-c"]
-    text = block.text.replace(ADDRESS, url.removeprefix("http://"))
-    with anyio.fail_after(60):
-        done = await anyio.run_process([*program, text], cwd=directory, check=False)
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout.decode()
-
-
-def _plug_in(directory: Path, module: str) -> Block:
-    """Write the plug-in of the page into a directory, and install it below; the commands of the page."""
-    package = directory / "new_high"
-    package.mkdir()
-    declared = only_block("strategies.md", "runs as a plug-in", "toml").text
-    (package / "pyproject.toml").write_text(declared)
-    (package / "new_high.py").write_text(module)
-    assert tomllib.loads(declared)["project"]["entry-points"].keys() == {ENTRY_POINTS}
-    install(package, directory / "installed")
-    return only_block("strategies.md", "runs as a plug-in", "sh")
-
-
-async def test_the_strategy_of_ones_own_finds_something_after_ten_lines(tmp_path: Path) -> None:
-    module = only_block("strategies.md", "runs as a plug-in").text
-    commands = await to_thread.run_sync(_plug_in, tmp_path, module)
-    typed = [commands.text, module, (tmp_path / "new_high" / "pyproject.toml").read_text()]
-    assert sum(bool(line.strip()) for text in typed for line in text.splitlines()) <= 10
-    first, second = commands.text.splitlines()
-    assert first == "pip install -e new_high && scanstream serve"  # that pip can is shown above, and not to be kept
-    async with serving_with(tmp_path / "installed") as server:
-        here = f"export SCANSTREAM_URL={server.url} PATH={Path(sys.executable).parent}:$PATH"
-        said = await run(commands._replace(text=f"{here}\n{second}"), tmp_path)
-        [scan_id] = set(re.findall(r"\bscan_[0-9a-f]{42}\b", said))
-        found = (await results(server.url, scan_id)).json()
-    assert found["status"] == "complete"
-    assert {opportunity["strategy_id"] for opportunity in found["opportunities"]} == {"new_high"}
-
-
-async def test_the_strategy_of_ones_own_that_waits_finds_something(tmp_path: Path) -> None:
-    module = only_block("strategies.md", "runs as a plug-in that waits").text.replace("FeedGap", "NewHigh")
-    await to_thread.run_sync(_plug_in, tmp_path, module)
-    async with feeding() as feed, serving_with(tmp_path / "installed") as server:
-        feed.prices["BTC/USDT"] = 1e9
-        wanted = {"strategy_ids": ["feed_gap"], "symbols": ["BTC/USDT"], "parameters": {"feed_gap": {"feed": feed.url}}}
-        scan_id = (await discover(server.url, wanted)).json()["scan_id"]
-        assert (await until_terminal(server.url, scan_id))["status"] == "complete"
-        [found] = (await results(server.url, scan_id)).json()["opportunities"]
-    assert (found["symbol"], found["side"]) == ("BTC/USDT", "long")
-
-
-async def test_the_test_in_the_page_on_testing_passes(serve: Serve) -> None:
-    block = only_block("testing.md", "runs as a test")
-    names: dict[str, Any] = {}
-    exec(compile(block.text, str(block), "exec"), names)  # noqa: S102  # our own page
-    [test] = [value for name, value in names.items() if name.startswith("test_")]
-    await test(serve)
-
-
-async def test_a_backup_as_described_can_be_restored(serve: Serve, tmp_path: Path) -> None:
-    async with serve(data=str(tmp_path / "scanstream-data")) as url:
-        scan_id = (await discover(url)).json()["scan_id"]
-        before = await until_terminal(url, scan_id)
-        await run(only_block("operations.md", "runs on the data directory"), tmp_path)
-    restored = tmp_path / "restored"
-    restored.mkdir()
-    (tmp_path / "scanstream-backup.db").rename(restored / "scanstream.db")
-    async with serve(data=str(restored)) as url:
-        assert (await status(url, scan_id)).json() == before
-
-
-async def test_the_demo_prints_what_the_readme_shows() -> None:
-    [excerpt] = [block.text for block in blocks(ROOT / "README.md") if block.text.startswith("Market:")]
-    demo = [sys.executable, "-m", "scanstream", "demo"]
-    with anyio.fail_after(60):
-        done = await anyio.run_process(demo)
-    printed = [line.rstrip() for line in done.stdout.decode().splitlines()]
-    shown = [
-        line
-        for line in excerpt.splitlines()
-        if not re.match(r"Server|Acknowledged|Complete| [ 1-9]\d %| {2}[1-9] %", line)
-    ]
-
-    assert [line for line in shown if line not in printed] == []
-    [end] = [line for line in printed if line.startswith("Complete: ")]
-    assert end.partition(" in ")[0] in excerpt
-
-
-def table_of(printed: str) -> list[str]:
-    """The rows of the first table of opportunities."""
-    lines = [line.strip() for line in printed.splitlines()]
-    first = next(number for number, line in enumerate(lines) if line.startswith("──")) + 1
-    return lines[first : lines.index("", first)]
-
-
-async def test_the_transcript_is_of_all_commands_and_of_this_version(serve: Serve) -> None:
-    transcript = (ROOT / "docs" / "transcript.md").read_text()
-    for name in main.commands:
-        assert name == "demo" or f"$ scanstream {name}" in transcript, f"{name} is missing; run: make transcript"
-    async with serve() as url:
-        with anyio.fail_after(60):
-            done = await anyio.run_process([sys.executable, "-m", "scanstream", "discover", "--url", url])
-    assert table_of(done.stdout.decode()) == table_of(transcript), "it is of another version; run: make transcript"

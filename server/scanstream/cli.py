@@ -60,7 +60,18 @@ def settings(command: Command) -> Command:
     return command
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class Interruptible(click.Group):
+    """Ctrl-C ends every command with 130, wherever it comes; click says "Aborted!" and 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """See `click.Group.invoke`."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            sys.exit(EXIT_INTERRUPTED)
+
+
+@click.group(cls=Interruptible, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="scanstream")
 def main() -> None:
     """Scans that take seconds to minutes, pushed live.
@@ -104,7 +115,7 @@ async def _serve(make: Callable[[], Any], announce: Callable[[str], None]) -> in
 @click.option("--strategy", "strategies", multiple=True, help="Run this strategy only (repeatable).")
 @click.option(
     "--walk-forward",
-    type=int,
+    type=click.IntRange(0, 5000),
     default=2000,
     show_default=True,
     help="Past bars on which each rule is scored: more is more work, and a truer hit rate.",
@@ -301,10 +312,7 @@ def _leave(command: Callable[[Any], int]) -> NoReturn:
     """Run a command of a client, and exit with its code."""
     from scanstream.client import commands  # noqa: PLC0415
 
-    try:
-        sys.exit(command(commands))
-    except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
+    sys.exit(command(commands))
 
 
 def _run(command: Callable[..., Any], *arguments: Any) -> NoReturn:

@@ -3,23 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
-from rich.console import Console
-
 from scanstream.app import serving
+from scanstream.client.commands import EXIT_COMPLETE, EXIT_FAILED, tell_refused
 from scanstream.client.connection import Lost, Refused, connected
 from scanstream.client.following import mirrored
 from scanstream.client.mirror import Mirror
-from scanstream.client.terminal import ScanView, show
+from scanstream.client.terminal import Output, ReaderLeft, ScanView, print_line, show
+from scanstream.errors import SettingError
 from scanstream.settings import Settings
 from scanstream.strategies.strategy import registry
-
-_ORIGINS = {
-    "synthetic": "generated prices, nothing in them is real",
-    "files": "your files",
-    "ccxt": "live prices of an exchange",
-}
-
-EXIT_COMPLETE, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 
 
 async def demonstrate(make: Callable[[], Settings], request: dict[str, Any], walk_forward: int) -> int:
@@ -27,20 +19,31 @@ async def demonstrate(make: Callable[[], Settings], request: dict[str, Any], wal
 
     :raises SetupError: if the server cannot start
     """
-    console, mirror = Console(), Mirror()
-    parameters = {name: {"walk_forward": walk_forward} for name in request["strategy_ids"] or registry()}
     settings = make()
-    async with serving(settings) as url, connected(url) as connection:
-        console.print(f"Market: {settings.market} ({_ORIGINS[settings.market.partition(':')[0]]})", highlight=False)
-        console.print(f"Server: {url}", highlight=False)
+    if settings.workers == 0:
+        raise SettingError("--workers 0: the demo has its own workers only, and none would run (SCANSTREAM_WORKERS)")
+    names = [name for name in request["strategy_ids"] or registry() if name in registry()]
+    parameters = {name: {"walk_forward": walk_forward} for name in names}
+    status = EXIT_FAILED
+    try:
+        async with serving(settings) as url:
+            status = await _demonstrated(url, {**request, "parameters": parameters})
+    except* ReaderLeft:
+        pass
+    return status
+
+
+async def _demonstrated(url: str, request: dict[str, Any]) -> int:
+    console, mirror = Output(), Mirror()
+    async with connected(url) as connection:
+        print_line(f"Server: {url}", console)
         try:
-            ack = await connection.discover({**request, "parameters": parameters})
-            console.print(f"Acknowledged: {ack['scan_id']}", highlight=False)
+            ack = await connection.discover(request)
+            print_line(f"Acknowledged: {ack['scan_id']}", console)
             status = await show(mirrored(connection, mirror), mirror, console, ScanView(mirror))
         except Refused as refused:
-            console.print(f"Refused: {refused}", highlight=False, markup=False)
-            return EXIT_USAGE
+            return tell_refused(refused)
         except Lost as lost:
-            console.print(f"The server has gone: {lost}", highlight=False, markup=False)
+            print_line(f"The server has gone: {lost}", console)
             return EXIT_FAILED
     return EXIT_COMPLETE if status == "complete" else EXIT_FAILED

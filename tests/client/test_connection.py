@@ -6,6 +6,7 @@ import anyio
 import pytest
 
 from client.peers import Peer, peers
+from scanstream.client import connection as module
 from scanstream.client.connection import Lost, Refused, Unreachable, connected
 
 pytestmark = pytest.mark.anyio
@@ -76,4 +77,14 @@ async def test_nobody_there() -> None:
         port = free.getsockname()[1]
     with pytest.raises(Unreachable, match=f"http://127.0.0.1:{port}"):
         async with connected(f"http://127.0.0.1:{port}"):
+            pass
+
+
+async def test_a_server_that_opens_no_connection_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "OPEN_SECONDS", 0.2)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        pytest.raises(Unreachable, match=r"has not answered within 0\.2 s"),
+    ):
+        async with connected(f"http://127.0.0.1:{silent.getsockname()[1]}"):
             pass

@@ -1,13 +1,15 @@
 """A scan followed through lost connections."""
 
 from collections.abc import Callable
+from contextlib import aclosing
 from typing import Any
 
 import anyio
 import pytest
 
 from client.peers import Peer, peers
-from scanstream.client.connection import Refused, Unreachable
+from scanstream.client import questions
+from scanstream.client.connection import Lost, Refused, Unreachable
 from scanstream.client.following import Following
 from scanstream.client.mirror import Mirror
 from scanstream.client.patience import Gone, Patience
@@ -113,3 +115,53 @@ async def test_a_busy_server_is_asked_again() -> None:
 
     async with peers(behave) as url:
         assert (await follow(url)).ended
+
+
+async def test_a_cancel_is_sent_after_each_reconnection_until_it_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[str] = []
+
+    async def cancel(url: str, scan_id: str) -> questions.Answer:
+        sent.append(scan_id)
+        if len(sent) < 3:
+            raise Lost("cut off")
+        return questions.Answer(202, {})
+
+    async def behave(peer: Peer) -> None:
+        await accept(peer)
+        for message in (SNAPSHOT, UPDATE, END) if peer.number == 3 else ():
+            await peer.say(**message)
+        if peer.number == 0:
+            peer.socket.transport.abort()
+        await peer.socket.wait_closed()
+
+    monkeypatch.setattr(questions, "cancel", cancel)
+    with anyio.fail_after(20):
+        async with peers(behave) as url:
+            following = Following(url, "latest", Mirror(), Patience(url, 5))
+            async with aclosing(following.messages()) as messages:
+                await anext(messages)
+                following.cancel()
+                async for _ in messages:
+                    pass
+    assert sent == ["scan_1"] * 3
+    assert following.mirror.ended
+    assert not following.cancelling
+
+
+async def test_a_cancel_that_is_never_answered_is_given_up_and_known_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def cancel(url: str, scan_id: str) -> questions.Answer:
+        raise questions.Silent("has not answered")
+
+    async def behave(peer: Peer) -> None:
+        await accept(peer)
+        await peer.socket.wait_closed()
+
+    monkeypatch.setattr(questions, "cancel", cancel)
+    with anyio.fail_after(20):
+        async with peers(behave) as url:
+            following = Following(url, "scan_1", Mirror(), Patience(url, 0.5, reached=True))
+            following.cancel()
+            with pytest.raises(Gone):
+                await anext(following.messages())
+    assert following.cancelling
+    assert not following.connected

@@ -1,5 +1,6 @@
 """One question over HTTP."""
 
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,7 +11,7 @@ from anyio.abc import SocketStream
 from conftest import Serve
 from scanstream.client.connection import Lost, Refused, Unreachable
 from scanstream.client.patience import Gone, Patience
-from scanstream.client.questions import ask, discover, status_path
+from scanstream.client.questions import Silent, ask, discover, status
 
 pytestmark = pytest.mark.anyio
 
@@ -69,6 +70,7 @@ async def test_a_discover_is_given_up_after_a_while() -> None:
         (response("200 OK", b"<html>"), Unreachable),
         (response("404 Not Found", b"{}"), Unreachable),
         (response("502 Bad Gateway", b"<html>"), Unreachable),
+        (response("404 Not Found", b'{"code": "no_such_route", "title": "Not Found"}'), Refused),
         (response("429 Too Many Requests", b'{"code": "too_many_scans", "detail": "later"}'), Refused),
     ],
 )
@@ -78,10 +80,37 @@ async def test_what_is_no_answer(answer: bytes, error: type[Exception]) -> None:
             await ask(url, "GET", "/opportunities/strategies")
 
 
-@pytest.mark.parametrize("scan_id", ["scan_1", "a/b", "a?b#c", "Ω %"])
+@pytest.mark.parametrize("scan_id", ["scan_1", "a/b", "a?b#c", "Ω %", "a b/é", "..", ""])
 async def test_whatever_an_id_holds_the_server_gets_it_whole(serve: Serve, scan_id: str) -> None:
     async with serve(workers=0) as url:
-        with pytest.raises((Refused, Unreachable)) as refused:
-            await ask(url, "GET", status_path(scan_id))
-    if isinstance(refused.value, Refused) and "/" not in scan_id:
-        assert refused.value.error["scan_id"] == scan_id
+        with pytest.raises(Refused, match="No scan found") as refused:
+            await status(url, scan_id)
+    assert refused.value.code == "not_found"
+    assert refused.value.error["scan_id"] == scan_id
+
+
+async def test_a_problem_without_a_detail_is_told_by_its_title() -> None:
+    async with answering(response("404 Not Found", b'{"code": "strange", "title": "Not Found"}')) as (url, _):
+        with pytest.raises(Refused, match=r"^Not Found$"):
+            await status(url, "scan_1")
+
+
+@asynccontextmanager
+async def silent() -> AsyncIterator[str]:
+    """A server that accepts, and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+async def test_a_server_that_never_answers_is_given_up() -> None:
+    with anyio.fail_after(10):
+        async with silent() as url:
+            with pytest.raises(Silent, match=rf"{url} has not answered within 0\.2 s"):
+                await ask(url, "GET", "/opportunities/strategies", seconds=0.2)
+
+
+async def test_a_discover_without_an_answer_is_given_up_with_patience() -> None:
+    with anyio.fail_after(10):
+        async with silent() as url:
+            with pytest.raises(Silent, match="has not answered within 1 s"):
+                await discover(url, {}, Patience(url, 0))

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Iterable
 from typing import Any
 
@@ -37,4 +38,23 @@ class Killing(Raising):
     def scan(self, panel: Panel, units: range, parameters: Any) -> Iterable[Signal]:
         """End the process."""
         os.kill(os.getpid(), signal.SIGKILL)
+        return []
+
+
+class Hanging(Raising):
+    """Never comes back: it waits for what nobody does."""
+
+    id = "hanging"
+    name = "Hanging"
+    description = "Waits forever."
+    budget_seconds = 2.0
+    chunk = 1
+
+    def units(self, panel: Panel, parameters: Any) -> int:
+        """Several, each in a shard of its own."""
+        return 4
+
+    def scan(self, panel: Panel, units: range, parameters: Any) -> Iterable[Signal]:
+        """Wait."""
+        threading.Event().wait()
         return []

@@ -98,8 +98,7 @@ class Crashing:
         try:
             async with websocket(self.server.url) as socket:
                 await socket.send(type="discover", request=KINDS[kind])
-                ack = await socket.receive()
-                assert ack["type"] == "ack", ack
+                ack = _acked(await socket.receive())
                 scan_id = ack["scan_id"]
                 self.acked[scan_id] = kind
                 self.mirrors[scan_id] = mirror
@@ -116,8 +115,7 @@ class Crashing:
             try:
                 async with websocket(self.server.url) as socket:
                     await socket.send(type="subscribe", scan_id=scan_id, since=mirror.cursor)
-                    ack = await socket.receive()
-                    assert ack["type"] == "ack", ack
+                    _acked(await socket.receive())
                     await self._take(socket, mirror)
             except LOST:
                 await anyio.sleep(0.01)
@@ -179,6 +177,14 @@ class Crashing:
         await self.resume(scan_id, mirror)
         self.mirrors[scan_id] = mirror
         self.resumed_in_mid_chunk += 1
+
+
+def _acked(message: dict[str, Any]) -> dict[str, Any]:
+    """The ack; a server that is on its way down says so instead, and is lost."""
+    if message.get("code") == "restarting":
+        raise ConnectionResetError(message["detail"])
+    assert message["type"] == "ack", message
+    return message
 
 
 def _runs(pid: int) -> bool:

@@ -53,6 +53,17 @@ def found_by(strategy: Strategy, panel: Panel, parameters: Any) -> tuple[dict[st
     return signals, notes
 
 
+def same(told: dict[str, Any], expected: dict[str, Any], rtol: float) -> None:
+    """The metadata has these keys, no others, and their values."""
+    assert told.keys() == expected.keys()
+    np.testing.assert_allclose(list(told.values()), [expected[key] for key in told], rtol=rtol)
+
+
+def universe(names: int, bars: int) -> list[Array]:
+    """Prices that go with one market, and each with something of its own that reverts."""
+    return [walk(1, bars) * reverting(seed, bars, b=0.8, noise=0.004) / 100 for seed in range(2, 2 + names)]
+
+
 def reverting(seed: int, bars: int, *, b: float = 0.9, noise: float = 0.01) -> Array:
     """An Ornstein–Uhlenbeck process of log prices, as prices."""
     steps = noise * np.random.default_rng(seed).normal(size=bars)

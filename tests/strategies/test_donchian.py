@@ -1,6 +1,7 @@
 """Channel breakout against pandas and TA-Lib, against a plain loop, against the future, and on unwanted data."""
 
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -13,17 +14,23 @@ from hypothesis import strategies as st
 from scanstream.panel import Array, Panel
 from scanstream.strategies.donchian import Donchian, Parameters, average_true_range, measure, record
 from scanstream.strategies.strategy import NothingToScan, Signal
-from strategies.panels import found_by, panel_of, until, walk
+from strategies.panels import found_by, panel_of, same, universe, until, walk
 
 FULL = Parameters()
+QUICK = Parameters(walk_forward=0)
+OTHER = Parameters(walk_forward=12, window=10, horizon=3, target_ranges=2.5, stop_ranges=1.2)
+
+
+def channel(panel: Panel, window: int) -> tuple[Array, Array]:
+    """(highest high, lowest low) of the bars before each bar of each symbol, by pandas."""
+    high, low = pd.DataFrame(panel.high), pd.DataFrame(panel.low)
+    return high.rolling(window).max().shift().to_numpy(), low.rolling(window).min().shift().to_numpy()
 
 
 def sides(panel: Panel, window: int) -> Array:
-    """1, -1 or 0 at each bar of each symbol, by pandas."""
-    high, low, close = (pd.DataFrame(field) for field in (panel.high, panel.low, panel.close))
-    above = close > high.rolling(window).max().shift()
-    below = close < low.rolling(window).min().shift()
-    return np.asarray(above.astype(int) - below.astype(int))
+    """1, -1 or 0 at each bar of each symbol."""
+    upper, lower = channel(panel, window)
+    return np.asarray((panel.close > upper).astype(float) - (panel.close < lower).astype(float))
 
 
 def ranges(panel: Panel, column: int, window: int) -> Array:
@@ -73,6 +80,7 @@ def won(gains: list[float], parameters: Parameters) -> bool:
 def compare(panel: Panel, parameters: Parameters = FULL) -> int:
     """All signals are the oracles', to nine digits; how many."""
     signals, _ = found_by(Donchian(), panel, parameters)
+    upper, lower = channel(panel, parameters.window)
     for column, symbol in enumerate(panel.symbols):
         side = sides(panel, parameters.window)[-1, column]
         atr = ranges(panel, column, parameters.window)[-1]
@@ -83,29 +91,36 @@ def compare(panel: Panel, parameters: Parameters = FULL) -> int:
         price = float(panel.close[-1, column])
         assert (signal.side, signal.entry) == ("long" if side > 0 else "short", price)
         assert (signal.bar, signal.horizon) == (panel.bars - 1, parameters.horizon)
-        told = (signal.exit, signal.stop, signal.expected_return, signal.metadata["atr"])
-        expected = (price + 4 * side * atr, price - 2 * side * atr, 4 * atr / price, atr)
+        told = (signal.exit, signal.stop, signal.expected_return)
+        target, stop = parameters.target_ranges * atr, parameters.stop_ranges * atr
+        expected = (price + side * target, price - side * stop, target / price)
         np.testing.assert_allclose(np.array(told, dtype=float), expected, rtol=1e-9)
-        assert signal.hits is not None
-        assert signal.confidence == (signal.hits[0] + 1) / (signal.hits[1] + 2)
+        same(signal.metadata, {"upper": upper[-1, column], "lower": lower[-1, column], "atr": atr}, 1e-9)
+        won_of_them, count = score(panel, column, parameters)
+        assert signal.hits == ((won_of_them, count) if parameters.walk_forward else None)
+        assert signal.confidence == (won_of_them + 1) / (count + 2)
     return len(signals)
 
 
-@pytest.mark.parametrize("bars", [21, 22, 300, 2200])
-def test_it_decides_as_pandas_and_talib_on_the_generated_market(generated: Panel, bars: int) -> None:
-    assert 0 <= compare(until(generated, bars)) < 64
+@pytest.mark.parametrize("bars", [22, 300, 2200])
+@pytest.mark.parametrize("parameters", [QUICK, OTHER])
+def test_it_decides_as_pandas_and_talib_on_the_generated_market(
+    generated: Panel, bars: int, parameters: Parameters
+) -> None:
+    assert 0 < compare(until(generated, bars), parameters) < 64
 
 
 def test_it_decides_as_pandas_and_talib_on_real_candles(real: Panel) -> None:
-    assert sum(compare(until(real, bars)) for bars in (21, 500, 1999, 3210, 5760)) > 0
+    for parameters in (QUICK, OTHER):
+        assert sum(compare(until(real, bars), parameters) for bars in (21, 500, 1999, 3210, 5760)) > 0
 
 
 def test_every_bar_is_as_pandas_and_talib_have_it(generated: Panel, real: Panel) -> None:
-    for panel in (generated.select(generated.symbols[:8]), real):
-        rule = measure(panel.high, panel.low, panel.close, FULL)
-        expected = np.column_stack([ranges(panel, column, 20) for column in range(len(panel.symbols))])
+    for panel, parameters in product((generated.select(generated.symbols[:8]), real), (FULL, OTHER)):
+        rule = measure(panel.high, panel.low, panel.close, parameters)
+        expected = np.column_stack([ranges(panel, column, parameters.window) for column in range(len(panel.symbols))])
         np.testing.assert_allclose(rule.atr, expected, rtol=1e-9)
-        np.testing.assert_array_equal(rule.side, np.where(expected > 0, sides(panel, 20), 0))
+        np.testing.assert_array_equal(rule.side, np.where(expected > 0, sides(panel, parameters.window), 0))
         assert rule.side.any()
 
 
@@ -118,8 +133,17 @@ def records(panel: Panel, parameters: Parameters) -> int:
     return sum(trades for _, trades in expected)
 
 
-def test_the_walk_forward_is_the_plain_loops(generated: Panel, real: Panel) -> None:
-    assert records(until(generated, 400).select(generated.symbols[:2]), FULL) > 0
+def test_the_walk_forward_is_the_plain_loops(generated: Panel) -> None:
+    few = until(generated, 400).select(generated.symbols[:2])
+    assert records(few, FULL) > records(few, OTHER) > 0
+    near = Parameters(walk_forward=100, horizon=5, target_ranges=1, stop_ranges=0.5)
+    planted = panel_of(walk(3, 300, drift=0.002), *universe(2, 300))
+    planted = replace(planted, high=planted.close * 1.004, low=planted.close * 0.997)
+    for parameters in (FULL, OTHER, near):
+        assert records(planted, parameters) > 0
+
+
+def test_the_walk_forward_is_the_plain_loops_on_real_candles(real: Panel) -> None:
     near = Parameters(walk_forward=100, horizon=5, target_ranges=1, stop_ranges=0.5)
     gap = int(np.flatnonzero(np.isnan(real.close[:, real.symbols.index("ADA/BTC")]))[0])
     assert records(until(real, gap + 3).select(["ADA/BTC", "ETH/BTC"]), near) > 0

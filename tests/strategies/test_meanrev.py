@@ -14,10 +14,11 @@ from scanstream.panel import Array, Panel
 from scanstream.strategies import series
 from scanstream.strategies.meanrev import MeanReversion, Parameters, measure, record
 from scanstream.strategies.strategy import NothingToScan, Signal
-from strategies.panels import found_by, panel_of, reverting, until, walk
+from strategies.panels import found_by, panel_of, reverting, same, until, walk
 
 QUICK = Parameters(walk_forward=0)
 EASY = Parameters(walk_forward=0, z_min=0.5)
+OTHER = Parameters(walk_forward=20, window=80, z_min=0.5, z_stop=3, half_life_max=20)
 
 
 def fit(closes: Sequence[float], parameters: Parameters) -> tuple[int, int, float, float, float, float, float] | None:
@@ -76,10 +77,13 @@ def check(panel: Panel, parameters: Parameters) -> int:
         noise = error * math.sqrt((1 - b ** (2 * horizon)) / (1 - b * b))
         assert signal.side == ("long" if side > 0 else "short")
         assert (signal.entry, signal.horizon, signal.bar) == (panel.close[-1, column], horizon, panel.bars - 1)
-        told = (signal.exit, signal.stop, signal.expected_return, signal.confidence, signal.metadata["z"])
+        told = (signal.exit, signal.stop, signal.expected_return, signal.confidence)
         stop = math.exp(mean - side * parameters.z_stop * equilibrium)
-        expected = (math.exp(mean), stop, math.exp(way) - 1, NormalDist().cdf(way / noise), (x - mean) / equilibrium)
+        expected = (math.exp(mean), stop, math.exp(way) - 1, NormalDist().cdf(way / noise))
         np.testing.assert_allclose(np.array(told, dtype=float), expected, rtol=1e-7)
+        half_life, z = -math.log(2) / math.log(b), (x - mean) / equilibrium
+        same(signal.metadata, {"z": z, "half_life": half_life, "mean": math.exp(mean), "b": b}, 1e-7)
+        assert signal.hits == (score(panel.close[:, column].tolist(), parameters) if parameters.walk_forward else None)
     return len(signals)
 
 
@@ -95,20 +99,26 @@ def records(panel: Panel, parameters: Parameters) -> int:
 def test_it_decides_as_statsmodels_on_the_generated_market(generated: Panel, bars: int) -> None:
     assert 0 < check(until(generated, bars), EASY) < 64
     check(until(generated, bars), QUICK)
+    assert 0 < check(until(generated, bars), OTHER) < 64
 
 
 @pytest.mark.parametrize("bars", [500, 2500, 5760])
 def test_it_decides_as_statsmodels_on_real_candles(real: Panel, bars: int) -> None:
     assert check(until(real, bars), EASY) > 0
+    assert check(until(real, bars), OTHER) > 0
 
 
-def test_the_walk_forward_is_the_plain_loops(generated: Panel, real: Panel) -> None:
-    assert records(until(generated, 600).select(generated.symbols[:3]), Parameters(z_min=1.0)) > 0
+def test_the_walk_forward_is_the_plain_loops_on_real_candles(real: Panel) -> None:
     gap = int(np.flatnonzero(np.isnan(real.close[:, real.symbols.index("ADA/BTC")]))[0])
     gappy = until(real, gap + 4).select(["ADA/BTC", "ETH/BTC"])
     assert records(gappy, Parameters(z_min=0.8, walk_forward=100)) > 0
+
+
+def test_the_walk_forward_is_the_plain_loops(generated: Panel) -> None:
+    assert records(until(generated, 600).select(generated.symbols[:3]), Parameters(z_min=1.0)) > 0
     planted = panel_of(reverting(1, 500), walk(2, 500), np.full(500, 0.1))
     assert records(planted, Parameters(z_stop=2.5)) > 0
+    assert records(planted, OTHER) > 0
 
 
 def test_a_stray_process_is_found_and_its_record_is_good() -> None:
@@ -141,7 +151,7 @@ ZERO = np.where(np.arange(300) == 290, 0.0, reverting(1, 300))
 def test_what_cannot_be_fitted_gives_nothing(series: Array) -> None:
     signals, notes = found_by(MeanReversion(), panel_of(series, reverting(1, 300)), Parameters(z_min=0))
     assert "S0/X" not in signals
-    assert bool(notes) == (not (series[-120:] > 0).all())
+    assert bool(notes) == (not (series[-120:] > 0).all() or np.ptp(series) == 0)
     assert all("S0/X" in note and "S1/X" not in note for note in notes)
 
 

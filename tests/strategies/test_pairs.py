@@ -16,10 +16,11 @@ from scanstream.panel import Array, Panel
 from scanstream.strategies import series
 from scanstream.strategies.pairs import Pairs, Parameters, critical, dickey_fuller, measure, p_value, record, regression
 from scanstream.strategies.strategy import NothingToScan, Signal
-from strategies.panels import found_by, panel_of, reverting, until, walk
+from strategies.panels import found_by, panel_of, reverting, same, until, walk
 
 QUICK = Parameters(walk_forward=0)
 EASY = Parameters(walk_forward=0, z_min=0.5)
+OTHER = Parameters(walk_forward=77, window=120, z_min=1.0)
 
 
 def fit(pair: Array, parameters: Parameters) -> tuple[float, float, float, float, float, float, float] | None:
@@ -79,33 +80,41 @@ def tied(seed: int, bars: int, *, last: float | None = None) -> tuple[Array, Arr
     return np.exp(1 + 0.8 * np.log(x) + u), x
 
 
-def pairs_of(panel: Panel) -> Iterator[tuple[str, Array]]:
-    """The key and the log closes of every pair."""
+def wide(panel: Panel, parameters: Parameters) -> Iterator[tuple[str, Array]]:
+    """The key and the log closes of every pair whose spread is wide enough, or almost, by polyfit."""
     prices = series.logs(panel.close)
-    for one in range(len(panel.symbols)):
-        for other in range(one + 1, len(panel.symbols)):
+    seen = prices[-parameters.window :]
+    whole = [column for column in range(len(panel.symbols)) if np.ptp(seen[:, column]) > 1e-12]  # NaN is not
+    for other in whole:
+        firsts = [column for column in whole if column < other]
+        if not firsts:
+            continue
+        beta, alpha = np.polyfit(seen[:, other], seen[:, firsts], 1)
+        spreads = seen[:, firsts] - alpha - np.outer(seen[:, other], beta)
+        z = spreads[-1] / spreads.std(axis=0)
+        for one in np.array(firsts)[np.abs(z) > parameters.z_min - 1e-6].tolist():
             yield f"{panel.symbols[one]}+{panel.symbols[other]}", prices[:, [one, other]]
 
 
 def check(panel: Panel, parameters: Parameters) -> int:
     """Every pair's signal is that of statsmodels, to seven digits; how many there are."""
     signals, _ = found_by(Pairs(), panel, parameters)
-    for key, pair in pairs_of(panel):
-        rule, signal = fit(pair, parameters), signals.get(key)
-        assert (rule is None) == (signal is None), key
-        if rule is None or signal is None:
-            continue
+    pairs = dict(wide(panel, parameters))
+    rules = {key: rule for key, pair in pairs.items() if (rule := fit(pair, parameters)) is not None}
+    assert signals.keys() == rules.keys()
+    for key, rule in rules.items():
+        signal, pair = signals[key], pairs[key]
         alpha, beta, u, z, statistic, p, half_life = rule
         price = math.exp(pair[-1, 0])
         assert signal.side == ("long" if z < 0 else "short")
         assert (signal.horizon, signal.bar) == (math.ceil(2 * half_life), panel.bars - 1)
-        names = ("alpha", "beta", "z", "adf", "p_value", "half_life")
-        told = [signal.metadata[name] for name in names]
-        np.testing.assert_allclose(told, [alpha, beta, z, statistic, p, half_life], rtol=1e-7)
-        told = [signal.entry, signal.exit, signal.stop, signal.expected_return, signal.confidence]
+        fitted = {"z": z, "alpha": alpha, "beta": beta, "half_life": half_life, "adf": statistic, "p_value": p}
+        same(signal.metadata, fitted, 1e-7)
+        assert signal.hits == (score(pair, parameters) if parameters.walk_forward else None)
+        told = (signal.entry, signal.exit, signal.stop, signal.expected_return, signal.confidence)
         confidence = math.erf(abs(z) / math.sqrt(2))
         expected = [price, math.exp(alpha + beta * pair[-1, 1]), price * math.exp(u), abs(u) / (1 + beta), confidence]
-        np.testing.assert_allclose(told, expected, rtol=1e-7)
+        np.testing.assert_allclose(np.array(told, dtype=float), expected, rtol=1e-7)
     return len(signals)
 
 
@@ -122,11 +131,17 @@ def test_the_statistic_its_critical_value_and_its_p_value_are_those_of_coint(rea
 
 
 def test_it_decides_as_statsmodels_on_the_generated_market(generated: Panel) -> None:
-    check(until(generated, 700).select(generated.symbols[:12]), EASY)
+    few = generated.select(generated.symbols[:12])
+    assert sum(check(until(few, bars), parameters) for bars in (700, 2200) for parameters in (EASY, OTHER)) > 0
+
+
+def test_it_decides_as_statsmodels_on_the_whole_generated_market(generated: Panel) -> None:
+    assert 0 < check(generated, QUICK) < 100
 
 
 def test_it_decides_as_statsmodels_on_real_candles(real: Panel) -> None:
-    assert sum(check(until(real, bars), EASY) for bars in (800, 3000, 5760)) > 0
+    for parameters in (EASY, OTHER):
+        assert sum(check(until(real, bars), parameters) for bars in (800, 3000, 5760)) > 0
 
 
 def test_a_planted_pair_is_found_and_others_are_not() -> None:
@@ -144,14 +159,20 @@ def test_a_planted_pair_is_found_and_others_are_not() -> None:
     assert found_by(Pairs(), panel_of(y, x), QUICK)[0]["S0/X+S1/X"].side == "long"
 
 
-def test_the_walk_forward_is_the_plain_loops(generated: Panel, real: Panel) -> None:
+def test_the_walk_forward_is_the_plain_loops_on_real_candles(real: Panel) -> None:
+    candles, eager = np.log(real.select(["LTC/BTC", "ZEC/BTC"]).close[:700]), Parameters(z_min=0.5)
+    assert record(candles, eager) == score(candles, eager)
+    assert record(candles, eager)[1] > 0
+
+
+def test_the_walk_forward_is_the_plain_loops(generated: Panel) -> None:
     planted = np.log(np.column_stack(tied(7, 520)))
     gap = planted.copy()
     gap[-60::6] = np.nan
-    candles = np.log(real.select(["LTC/BTC", "ZEC/BTC"]).close[:700])
     made_up = np.log(generated.select(["RPL/USDT", "KSM/USDT"]).close[-460:])
     loose = Parameters(z_min=1)
-    for pair, parameters in ((planted, Parameters()), (gap, loose), (candles, Parameters(z_min=0.5)), (made_up, loose)):
+    cases = ((planted, Parameters()), (planted, OTHER), (gap, loose), (made_up, loose))
+    for pair, parameters in cases:
         assert record(pair, parameters) == score(pair, parameters)
         assert record(pair, parameters)[1] > 0
     assert record(gap, loose) != record(planted, loose)

@@ -3,6 +3,7 @@
 import math
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 import pytest
 from statsmodels.regression.linear_model import OLS  # type: ignore[import-untyped]
@@ -13,9 +14,19 @@ from scanstream.panel import Array, Panel
 from scanstream.strategies import series
 from scanstream.strategies.pca_statarb import Parameters, PcaStatArb, measure, record
 from scanstream.strategies.strategy import NothingToScan
-from strategies.panels import found_by, panel_of, reverting, until, walk
+from strategies.panels import found_by, panel_of, reverting, same, universe, until, walk
 
 QUICK = Parameters(walk_forward=0)
+OTHER = Parameters(
+    walk_forward=12,
+    window=120,
+    residuals=40,
+    variance=0.4,
+    kappa_min=20,
+    s_entry=1.5,
+    s_exit_long=0.3,
+    s_exit_short=0.6,
+)
 
 
 class Name(NamedTuple):
@@ -26,46 +37,54 @@ class Name(NamedTuple):
     deviation: float
     weights: dict[int, float]
     """What is short against it, by name."""
+    factors: int
 
 
-def fit(prices: Array) -> dict[int, Name]:
+def fit(prices: Array, parameters: Parameters) -> dict[int, Name]:
     """Every name that reverts, at the end of the log closes, by SVD, OLS and AutoReg."""
-    seen = prices[-253:]
+    seen = prices[-parameters.window - 1 :]
+    length = parameters.residuals
     names = [column for column in range(seen.shape[1]) if np.diff(seen[:, column]).std() > 1e-9]
     if len(names) < 10:
         return {}
     returns = np.diff(seen[:, names], axis=0)
-    _, singular, vectors = np.linalg.svd((returns - returns.mean(axis=0)) / returns.std(axis=0))
+    scaled = (returns - returns.mean(axis=0)) / returns.std(axis=0)
+    _, singular, vectors = np.linalg.svd(scaled, full_matrices=False)
     shares = np.cumsum(singular**2) / np.sum(singular**2)
-    count = next(index + 1 for index, share in enumerate(shares) if share >= 0.55)
+    count = next(index + 1 for index, share in enumerate(shares) if share >= parameters.variance)
     portfolios = (vectors[:count] / returns.std(axis=0)).T
     fits: dict[int, tuple[float, float, float, Array]] = {}
     for index, column in enumerate(names):
-        regressed = OLS(returns[-60:, index], add_constant(returns[-60:] @ portfolios)).fit()
+        regressed = OLS(returns[-length:, index], add_constant(returns[-length:] @ portfolios)).fit()
         level = np.cumsum(regressed.resid)
         fitted = AutoReg(level, lags=1).fit()
         a, b = fitted.params
-        if 0 < b < 1 and -math.log(b) * 252 > 8.4:
-            error = math.sqrt(float(fitted.resid @ fitted.resid) / 57)
+        if 0 < b < 1 and -math.log(b) * 252 > parameters.kappa_min:
+            error = math.sqrt(float(fitted.resid @ fitted.resid) / (length - 3))
             fits[column] = a / (1 - b), b, error / math.sqrt(1 - b * b), portfolios @ regressed.params[1:]
     centre = np.mean([mean for mean, *_ in fits.values()]) if fits else 0.0
     return {
-        column: Name(-(mean - float(centre)) / unit, b, unit, dict(zip(names, weights.tolist(), strict=True)))
+        column: Name(-(mean - float(centre)) / unit, b, unit, dict(zip(names, weights.tolist(), strict=True)), count)
         for column, (mean, b, unit, weights) in fits.items()
     }
 
 
-def trades(prices: Array) -> dict[int, Name]:
+def trades(prices: Array, parameters: Parameters) -> dict[int, Name]:
     """Those that stray far enough."""
-    return {column: name for column, name in fit(prices).items() if abs(name.s) > 1.25}
+    return {column: name for column, name in fit(prices, parameters).items() if abs(name.s) > parameters.s_entry}
+
+
+def way(s: float, parameters: Parameters) -> float:
+    """How far the s-score is from where the position ends."""
+    return abs(s) - (parameters.s_exit_long if s < 0 else parameters.s_exit_short)
 
 
 def score(prices: Array, parameters: Parameters) -> list[tuple[int, int]]:
     """(hits, trades) of each name: each decision is given the closes up to its bar only."""
     kept = [(0, 0)] * prices.shape[1]
     last = len(prices) - 1
-    for bar in range(max(252, last - parameters.walk_forward), last):
-        for column, name in trades(prices[: bar + 1]).items():
+    for bar in range(max(parameters.window, last - parameters.walk_forward), last):
+        for column, name in trades(prices[: bar + 1], parameters).items():
             end = bar + math.ceil(-2 * math.log(2) / math.log(name.b))
             if end > last:
                 continue
@@ -74,59 +93,85 @@ def score(prices: Array, parameters: Parameters) -> list[tuple[int, int]]:
             if math.isnan(hedged[-1]):
                 continue
             hits, count = kept[column]
-            kept[column] = hits + won((np.sign(-name.s) * hedged / name.deviation).tolist(), name.s), count + 1
+            gains = (np.sign(-name.s) * hedged / name.deviation).tolist()
+            kept[column] = hits + won(gains, way(name.s, parameters), abs(name.s)), count + 1
     return kept
 
 
-def won(gains: list[float], s: float) -> bool:
+def won(gains: list[float], target: float, stop: float) -> bool:
     """Whether a trade made money; gains in s-scores."""
     for gain in gains:
-        if gain >= abs(s) - (0.5 if s < 0 else 0.75):
+        if gain >= target:
             return True
-        if gain < -abs(s):
+        if gain < -stop:
             return False
     return gains[-1] > 0
 
 
-def check(panel: Panel) -> int:
+def check(panel: Panel, parameters: Parameters) -> int:
     """Every signal is the oracle's, to six digits; how many there are."""
-    signals, _ = found_by(PcaStatArb(), panel, QUICK)
-    expected = {panel.symbols[column]: name for column, name in trades(series.logs(panel.close)).items()}
+    signals, _ = found_by(PcaStatArb(), panel, parameters)
+    prices = series.logs(panel.close)
+    expected = {panel.symbols[column]: name for column, name in trades(prices, parameters).items()}
     assert signals.keys() == expected.keys()
+    if parameters.walk_forward:
+        records = dict(zip(panel.symbols, score(prices, parameters), strict=True))
+        assert {symbol: signal.hits for symbol, signal in signals.items()} == {key: records[key] for key in signals}
     for symbol, name in expected.items():
         signal, price = signals[symbol], panel.close[-1, panel.symbols.index(symbol)]
         side = 1 if name.s < 0 else -1
-        way = name.deviation * (abs(name.s) - (0.5 if side > 0 else 0.75))
+        gain = name.deviation * way(name.s, parameters)
         stop = price * math.exp(-side * abs(name.s) * name.deviation)
-        assert (signal.side, signal.bar, signal.hits) == ("long" if side > 0 else "short", panel.bars - 1, None)
+        assert (signal.side, signal.bar) == ("long" if side > 0 else "short", panel.bars - 1)
+        assert (signal.hits is None) == (parameters.walk_forward == 0)
         assert signal.horizon == math.ceil(-2 * math.log(2) / math.log(name.b))
-        metadata = [signal.metadata["s"], signal.metadata["kappa"]]
-        told = [*metadata, signal.entry, signal.exit, signal.stop, signal.expected_return, signal.confidence]
+        half_life = -math.log(2) / math.log(name.b)
+        kappa = -math.log(name.b) * 252
+        same(signal.metadata, {"s": name.s, "kappa": kappa, "half_life": half_life, "factors": name.factors}, 1e-6)
+        told = [signal.entry, signal.exit, signal.stop, signal.expected_return, signal.confidence]
         confidence = math.erf(abs(name.s) / math.sqrt(2))
-        oracle = [name.s, -math.log(name.b) * 252, price, price * math.exp(side * way), stop, way, confidence]
+        oracle = [price, price * math.exp(side * gain), stop, gain, confidence]
         np.testing.assert_allclose(np.array(told, dtype=float), oracle, rtol=1e-6)
     return len(signals)
 
 
 @pytest.mark.parametrize("bars", [253, 900, 2200])
 def test_it_decides_as_the_oracle_on_the_generated_market(generated: Panel, bars: int) -> None:
-    assert 0 < check(until(generated, bars)) < 64
+    assert 0 < check(until(generated, bars), QUICK) < 64
 
 
 def test_it_decides_as_the_oracle_on_real_candles(real: Panel) -> None:
-    assert sum(check(until(real, bars)) for bars in (300, 1500, 4000, 5760)) > 0
+    for parameters in (QUICK, OTHER):
+        assert sum(check(until(real, bars), parameters) for bars in (300, 1500, 5760)) > 0
 
 
-def test_the_walk_forward_is_the_plain_loops(generated: Panel, real: Panel) -> None:
-    parameters = Parameters(walk_forward=40)
+def test_it_decides_as_the_oracle_with_other_parameters(generated: Panel) -> None:
+    for change in ({}, {"residuals": 60}, {"window": 300, "s_entry": 1}):
+        parameters = msgspec.structs.replace(OTHER, walk_forward=0, **change)
+        assert 0 < check(generated.select(generated.symbols[:40]), parameters) < 40
+
+
+def records(prices: Array, parameters: Parameters) -> int:
+    """The walk-forward of each name is the loop's; how many trades."""
+    expected, kept = score(prices, parameters), record(prices, parameters)
+    assert [kept.of(column) for column in range(prices.shape[1])] == expected
+    return sum(count for _, count in expected)
+
+
+def test_the_walk_forward_is_the_plain_loops(generated: Panel) -> None:
+    usual = Parameters(walk_forward=12)
+    exits = msgspec.structs.replace(OTHER, walk_forward=30, s_entry=1.1, s_exit_long=1, s_exit_short=0)
     prices = series.logs(until(generated, 500).close[:, :12])
     gap = prices.copy()
     gap[480, 3] = np.nan
-    for given in (prices, gap, series.logs(until(real, 900).close)):
-        expected = score(given, parameters)
-        kept = record(given, parameters)
-        assert [kept.of(column) for column in range(given.shape[1])] == expected
-        assert sum(count for _, count in expected) > 0
+    planted = series.logs(np.column_stack(universe(12, 330)))
+    cases = ((prices, usual), (prices, OTHER), (gap, msgspec.structs.replace(usual, walk_forward=30)))
+    for given, parameters in (*cases, (planted, usual), (planted, exits)):
+        assert records(given, parameters) > 0
+
+
+def test_the_walk_forward_is_the_plain_loops_on_real_candles(real: Panel) -> None:
+    assert records(series.logs(until(real, 900).close), Parameters(walk_forward=30)) > 0
 
 
 @pytest.mark.parametrize("gap", [True, False])
@@ -158,6 +203,7 @@ def test_a_name_that_rose_alone_has_a_higher_score_and_the_record_of_what_revert
     assert kept.hits.sum() > 0.6 * kept.trades.sum() > 0
 
 
+GAP = "a gap or no price within the last 253 bars"
 BROKEN = np.where(np.arange(400) == 300, 0.0, walk(3, 400))
 
 
@@ -168,15 +214,15 @@ def test_one_bad_symbol_is_left_out_and_the_others_are_as_without_it(bad: Array)
     alone, none = found_by(PcaStatArb(), panel_of(*others), Parameters())
     assert signals.keys() == alone.keys() != set()
     assert none == []
-    assert all("S12/X: a gap or no price within the last 253 bars" in note for note in notes)
-    assert bool(notes) == (bad[0] != 0.1)
+    assert notes == ["S12/X: " + ("the returns do not vary" if bad[0] == 0.1 else GAP)]
 
 
 @pytest.mark.parametrize("same", [walk(1, 400), np.full(400, 0.1), np.zeros(400), np.full(400, np.nan)])
 def test_a_universe_of_twins_or_of_nothing_gives_nothing(same: Array) -> None:
     signals, notes = found_by(PcaStatArb(), panel_of(*[same] * 12), Parameters())
     assert signals == {}
-    assert bool(notes) == (same[0] != walk(1, 400)[0])
+    named = ", ".join(f"S{number}/X" for number in range(12))
+    assert notes[0].startswith(f"{named}: ")
 
 
 def test_twins_among_others_have_the_same_score() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from scanstream.panel import Panel
 from scanstream.strategies.tsmom import WINDOW, Parameters, measure, record
-from strategies.panels import panel_of, scan, until, walk
+from strategies.panels import panel_of, same, scan, until, walk
 from strategies.tsmom_oracle import decide, score
 
 QUICK = Parameters(walk_forward=0)
@@ -31,7 +31,7 @@ def check(panel: Panel, parameters: Parameters = QUICK) -> int:
         assert signal.entry is not None
         assert signal.exit is not None
         assert signal.stop is not None
-        assert math.isclose(signal.metadata["z"], decision.z, **CLOSE)
+        same(signal.metadata, {"z": decision.z, "trend": decision.trend, "volatility": decision.volatility}, 1e-9)
         assert math.isclose(signal.expected_return, decision.expected, **CLOSE)
         assert math.isclose(signal.exit, signal.entry * (1 + decision.side * decision.expected), **CLOSE)
         assert math.isclose(signal.stop, decision.stop, **CLOSE)

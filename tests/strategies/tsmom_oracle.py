@@ -19,6 +19,8 @@ class Decision(NamedTuple):
 
     side: int
     z: float
+    trend: float
+    volatility: float
     expected: float
     stop: float
     confidence: float
@@ -41,6 +43,8 @@ def decide(closes: "pd.Series[float]", parameters: Parameters) -> Decision | Non
     return Decision(
         side=side,
         z=z,
+        trend=trend,
+        volatility=volatility,
         expected=abs(trend) / parameters.lookback * parameters.horizon,
         stop=prices.iloc[-1] * math.exp(-side * 2 * volatility * math.sqrt(parameters.horizon)),
         confidence=2 * NormalDist().cdf(abs(z)) - 1,

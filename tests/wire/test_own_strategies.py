@@ -142,6 +142,23 @@ async def test_a_feed_that_never_answers_costs_its_strategy_the_budget_and_nobod
     assert found_by(mirror, "new_high").keys() == new_highs(panel, 50)
 
 
+async def test_one_that_hangs_in_the_only_worker_costs_its_budget_and_nobody_else(
+    installed: Path, panel: Panel
+) -> None:
+    async with serving_with(installed, "--workers", "1") as server, websocket(server.url) as socket:
+        wanted = {"strategy_ids": ["hanging", "new_high"], "force_refresh": True}
+        scan_id, mirror = await follow(socket, wanted)
+        await socket.until_end(mirror, scan_id)
+
+    assert mirror.state["status"] == "complete"
+    late = mirror.state["strategies"]["hanging"]
+    assert (late["status"], late["error"]["code"]) == ("timed_out", "timed_out")
+    assert "budget of 2 s" in late["error"]["detail"]
+    assert (late["shards_completed"], late["total_shards"]) == (4, 4)
+    assert mirror.state["strategies"]["new_high"]["status"] == "complete"
+    assert found_by(mirror, "new_high").keys() == new_highs(panel, 50) != set()
+
+
 async def test_one_that_waits_holds_up_neither_the_loop_nor_a_worker(installed: Path, panel: Panel) -> None:
     async with feeding() as feed, serving_with(installed, "--workers", "1") as server, websocket(server.url) as socket:
         feed.silent = True

@@ -9,7 +9,6 @@ from typing import Any, Literal, ParamSpec, TypeAlias
 import anyio
 import click
 import msgspec
-from rich.console import Console
 
 from scanstream.client import questions
 from scanstream.client.connection import Lost, Refused, Unreachable
@@ -19,12 +18,19 @@ from scanstream.client.mirror import Mirror
 from scanstream.client.patience import Gone, Patience
 from scanstream.client.prompt import confirmed
 from scanstream.client.tables import csv_text, opportunity_table, strategy_table
-from scanstream.client.terminal import ScanView, print_hint, print_state, progress_line_of, show
+from scanstream.client.terminal import (
+    Output,
+    ScanView,
+    market_line,
+    print_hint,
+    print_line,
+    print_state,
+    progress_line_of,
+    show,
+)
 from scanstream.errors import TABLE
 
 EXIT_COMPLETE, EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
-WIDE = 1000
-"""Columns of a table that is written to a pipe: nothing in it is cut off."""
 
 FLAGS = {"symbols": "--symbol", "strategy_ids": "--strategy", "parameters": "--parameter"}
 """Field of a discover request → the flag that gives it."""
@@ -48,7 +54,7 @@ def answering(command: Callable[P, int]) -> Callable[P, int]:
         try:
             return command(*args, **kwargs)
         except Refused as refused:
-            return _refused(refused)
+            return tell_refused(refused)
         except Lost as lost:
             _say(f"The server went away before it had answered ({lost})")
         except Unreachable as unreachable:
@@ -58,7 +64,8 @@ def answering(command: Callable[P, int]) -> Callable[P, int]:
     return answered
 
 
-def _refused(refused: Refused) -> int:
+def tell_refused(refused: Refused) -> int:
+    """What the server does not take, on standard error, each field with its flag; the exit code."""
     errors = refused.error.get("errors")
     if errors:
         _say("The server does not take this:")
@@ -78,17 +85,32 @@ def _refused(refused: Refused) -> int:
 def discover(url: str, request: dict[str, Any], *, patience: float, as_json: bool, detach: bool) -> int:
     """Ask for a scan, and follow it unless detached; a field that is empty or off is not sent."""
     request = {name: value for name, value in request.items() if value}
-    patient = Patience(url, patience, tell=_tell)
-    ack = anyio.run(questions.discover, url, request, patient)
+    try:
+        ack = anyio.run(questions.discover, url, request, Patience(url, patience, tell=_tell))
+    except questions.Silent as silent:
+        _say(f"{silent}. {_perhaps(url)}")
+        return EXIT_UNREACHABLE
+    except KeyboardInterrupt:
+        _say(f"No ack yet. {_perhaps(url)}")
+        return EXIT_INTERRUPTED
+    _show_ack(ack, as_json=as_json, detach=detach)
+    if detach:
+        return EXIT_COMPLETE
+    return _follow(url, ack["scan_id"], patience=patience, as_json=as_json, acked=True)
+
+
+def _perhaps(url: str) -> str:
+    """What to do where it is not known whether there is a scan."""
+    return "A scan may have been registered: " + command("status latest", url)
+
+
+def _show_ack(ack: dict[str, Any], *, as_json: bool, detach: bool) -> None:
     if as_json:
         _json({"type": "ack", **ack})
     elif detach:
         click.echo(ack["scan_id"])
     else:
         click.echo(f"{ack['scan_id']}: {ACKS.get(ack.get('reused'), ack['message'])}")
-    if detach:
-        return EXIT_COMPLETE
-    return _follow(url, ack["scan_id"], patience=patience, as_json=as_json, acked=True)
 
 
 @answering
@@ -102,29 +124,37 @@ def _follow(url: str, scan_id: str, *, patience: float, as_json: bool, acked: bo
 
     :param acked: whether the ack has been shown already
     """
-    console, mirror = Console(), Mirror()
+    console, mirror = Output(), Mirror()
     view = ScanView(mirror)
 
     def tell(words: str, lost: bool) -> None:
         view.lost = words if lost else ""
-        if as_json or not console.is_terminal:
+        if as_json or not console.is_terminal or mirror.cursor is None:
             _say(words)
 
     following = Following(url, scan_id, mirror, Patience(url, patience, reached=acked, tell=tell))
+    following.connected = acked
     while True:
         try:
             return anyio.run(_followed, following, console, view, as_json, acked)
         except KeyboardInterrupt:
             acked = acked or mirror.cursor is not None
-            if not _wants_cancel(following, url):
+            if not _wants_cancel(following):
                 return EXIT_INTERRUPTED
-        except Gone as gone:
-            _say(f"{gone}. The scan may well go on. {_way_back(following.scan_id, url)}")
-            return EXIT_UNREACHABLE
-        cancel(url, following.scan_id, as_json=False, quiet=True)
+            following.cancel()
+        except Unreachable as error:
+            if isinstance(error, Gone) or following.cancelling:
+                return _given_up(following, error)
+            raise
 
 
-async def _followed(following: Following, console: Console, view: ScanView, as_json: bool, acked: bool) -> int:
+def _given_up(following: Following, error: Unreachable) -> int:
+    cancelled = "The scan is not cancelled as far as is known, and" if following.cancelling else "The scan"
+    _say(f"{error}. {cancelled} may well go on. {_way_back(following)}")
+    return EXIT_UNREACHABLE
+
+
+async def _followed(following: Following, console: Output, view: ScanView, as_json: bool, acked: bool) -> int:
     async with aclosing(following.messages()) as messages:
         if as_json:
             async for message in messages:
@@ -137,7 +167,7 @@ async def _followed(following: Following, console: Console, view: ScanView, as_j
     return _exit_code(status)
 
 
-async def _named(messages: Messages, console: Console, *, acked: bool) -> Messages:
+async def _named(messages: Messages, console: Output, *, acked: bool) -> Messages:
     """The messages; the ack tells which scan it is, unless that has been said."""
     async for message in messages:
         if message["type"] == "ack" and not acked:
@@ -145,40 +175,46 @@ async def _named(messages: Messages, console: Console, *, acked: bool) -> Messag
         yield message
 
 
-def _wants_cancel(following: Following, url: str) -> bool:
+def _wants_cancel(following: Following) -> bool:
     """After Ctrl-C: whether the scan is to be cancelled; if not, how to come back has been said."""
     wants = False
     try:
         if sys.stdin.isatty() and sys.stdout.isatty() and not following.mirror.ended:
-            wants = confirmed("\nThe scan goes on at the server. Cancel it?")
+            wants = confirmed(f"\n{_going_on(following)}. Cancel it?")
     except KeyboardInterrupt:
         click.echo()
     if not wants:
-        _say(f"Left running. {_way_back(following.scan_id, url)}")
+        left = "Left running" if following.connected else _going_on(following)
+        _say(f"{left}. {_way_back(following)}")
     return wants
 
 
-def _way_back(scan_id: str, url: str) -> str:
-    return "Come back with: " + command(f"watch {scan_id}", url)
+def _going_on(following: Following) -> str:
+    """What is known of it."""
+    if following.connected:
+        return "The scan goes on at the server"
+    return "The connection is lost; the scan may well go on"
+
+
+def _way_back(following: Following) -> str:
+    return "Come back with: " + command(f"watch {following.scan_id}", following.url)
 
 
 @answering
 def status(url: str, scan_id: str, *, as_json: bool) -> int:
     """How a scan is doing."""
-    state = anyio.run(questions.ask, url, "GET", questions.status_path(scan_id)).body
+    state = anyio.run(questions.status, url, scan_id).body
     if as_json:
         _json(state)
     else:
-        print_state(state, _console())
+        print_state(state, Output())
     return EXIT_FAILED if state["status"] in ("failed", "cancelled") else EXIT_COMPLETE
 
 
 @answering
 def results(url: str, scan_id: str, *, form: Form, limit: int | None) -> int:
     """What a scan has found; nothing while it runs."""
-    query = None if limit is None else {"limit": limit}
-    answer = anyio.run(_asked, url, questions.results_path(scan_id), query)
-    body = answer.body
+    body = anyio.run(questions.results, url, scan_id, limit).body
     if "opportunities" not in body:
         _say(f"The scan is not done: {progress_line_of(body).strip()}")
         _say("Watch it with: " + command(f"watch {body['scan_id']}", url))
@@ -192,26 +228,27 @@ def results(url: str, scan_id: str, *, form: Form, limit: int | None) -> int:
         case "csv":
             click.echo(csv_text(opportunities), nl=False)
         case "table":
-            console = _console()
-            title = f"{body['status']}: {len(opportunities)} of {body['total_opportunities']} opportunities"
-            plain = not console.is_terminal
-            console.print(opportunity_table(opportunities, None if plain else title, plain=plain))
+            _print_results(body, anyio.run(questions.status, url, body["scan_id"]).body["market"])
     return _exit_code(body["status"])
 
 
-async def _asked(url: str, path: str, query: dict[str, int] | None) -> questions.Answer:
-    return await questions.ask(url, "GET", path, query=query)
+def _print_results(body: dict[str, Any], market: str) -> None:
+    console, opportunities = Output(), body["opportunities"]
+    plain = not console.is_terminal
+    title = f"{body['status']}: {len(opportunities)} of {body['total_opportunities']} opportunities"
+    print_line(market_line(market), console)
+    console.print(opportunity_table(opportunities, None if plain else title, plain=plain))
 
 
 @answering
-def cancel(url: str, scan_id: str, *, as_json: bool, quiet: bool = False) -> int:
+def cancel(url: str, scan_id: str, *, as_json: bool) -> int:
     """Ask for a scan's end."""
-    state = anyio.run(questions.ask, url, "POST", questions.cancel_path(scan_id)).body
+    state = anyio.run(questions.cancel, url, scan_id).body
     if as_json:
         _json(state)
-    elif state["status"] == "scanning" and not quiet:
+    elif state["status"] == "scanning":
         click.echo(f"{state['scan_id']}: is being cancelled; what it has found is kept")
-    elif not quiet:
+    else:
         click.echo(f"{state['scan_id']}: {state['status']}")
     return EXIT_COMPLETE
 
@@ -223,19 +260,13 @@ def strategies(url: str, *, as_json: bool) -> int:
     if as_json:
         _json(catalogue)
     else:
-        console = _console()
+        console = Output()
         console.print(strategy_table(catalogue, plain=not console.is_terminal), highlight=False)
     return EXIT_COMPLETE
 
 
 def _exit_code(status: str) -> int:
     return EXIT_COMPLETE if status == "complete" else EXIT_FAILED
-
-
-def _console() -> Console:
-    """Standard output; where it is no terminal, wide enough for everything."""
-    console = Console()
-    return console if console.is_terminal else Console(width=WIDE)
 
 
 def _tell(words: str, lost: bool) -> None:

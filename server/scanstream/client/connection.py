@@ -163,6 +163,8 @@ async def connected(
     except InvalidStatus as error:
         status = error.response.status_code
         raise Unreachable(f"What answers at {url} opens no WebSocket (HTTP {status})") from error
+    except TimeoutError as error:
+        raise Unreachable(f"The server at {url} has not answered within {OPEN_SECONDS:g} s") from error
     except (OSError, EOFError, InvalidHandshake, InvalidMessage) as error:
         raise Unreachable(f"There is no scanstream server at {url} ({error})") from error
     async with socket:

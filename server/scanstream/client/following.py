@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from typing import Any
 
+from scanstream.client import questions
 from scanstream.client.connection import Connection, Lost, Unreachable, connected
 from scanstream.client.mirror import Mirror
 from scanstream.client.patience import Patience
@@ -17,6 +18,15 @@ class Following:
         """As asked for; the real one after the first ack where that was `latest`."""
         self.mirror = mirror
         self._patience = patience
+        self.connected = False
+        """Whether the server is there, as far as is known; only then is it known how the scan is."""
+        self.cancelling = False
+        """Whether the scan's end is wanted, and the server has not said yet that it knows."""
+
+    def cancel(self) -> None:
+        """Have the scan cancelled with the next messages: however often the connection is lost before."""
+        self.cancelling = True
+        self._patience.renew()
 
     async def messages(self) -> AsyncGenerator[dict[str, Any], None]:
         """The first ack, and every message of the scan to its end, each once it is in the mirror.
@@ -30,6 +40,8 @@ class Following:
                 async with connected(self.url) as connection:
                     ack = await connection.subscribe(self.scan_id, self.mirror.cursor)
                     self.scan_id = ack["scan_id"]
+                    await self._cancel()
+                    self.connected = True
                     self._patience.back()
                     if not acked:
                         acked = True
@@ -38,7 +50,13 @@ class Following:
                         yield message
                     return
             except (Lost, Unreachable) as error:
+                self.connected = False
                 await self._patience.wait(error)
+
+    async def _cancel(self) -> None:
+        if self.cancelling:
+            await questions.cancel(self.url, self.scan_id)
+            self.cancelling = False
 
 
 async def mirrored(connection: Connection, mirror: Mirror) -> AsyncGenerator[dict[str, Any], None]:

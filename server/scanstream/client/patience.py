@@ -9,6 +9,7 @@ from scanstream.client.connection import Lost, Unreachable
 PATIENCE_SECONDS = 30.0
 SHORTEST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 3.0
+LEAST_SECONDS = 1.0
 
 
 class Gone(Unreachable):
@@ -33,15 +34,25 @@ class Patience:
         self._seconds = seconds
         self._tell = tell
         self._deadline: float | None = None
+        self._lost = False
         self._pause = SHORTEST_PAUSE_SECONDS
         self._reached = reached
 
+    @property
+    def seconds(self) -> float:
+        """How long a server is waited for; some time for an answer is everybody's."""
+        return max(self._seconds, LEAST_SECONDS)
+
     def back(self) -> None:
         """The server answers."""
-        self._reached = True
-        if self._deadline is not None:
-            self._deadline = None
+        self._reached, self._deadline = True, None
+        if self._lost:
+            self._lost = False
             self._tell("Connected again", False)
+
+    def renew(self) -> None:
+        """Count anew from the next try on."""
+        self._deadline = None
 
     async def wait(self, error: Lost | Unreachable) -> None:
         """A pause before the next try.
@@ -54,7 +65,7 @@ class Patience:
         self._reached = True
         now = anyio.current_time()
         if self._deadline is None:
-            self._deadline = now + self._seconds
+            self._lost, self._deadline = True, now + self._seconds
             self._pause = SHORTEST_PAUSE_SECONDS
             self._tell(f"Connection lost ({error}); trying again for {self._seconds:g} s", True)
         else:

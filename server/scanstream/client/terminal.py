@@ -1,55 +1,100 @@
 """What a terminal shows of a scan: progress while it runs, the best finds when it has ended."""
 
+import errno
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from scanstream.client.flags import command
 from scanstream.client.mirror import Mirror
-from scanstream.client.tables import BEST, best_table
+from scanstream.client.tables import BEST, LINES_AROUND, best_table, best_title
 
 UNFINISHED = ("pending", "running")
+BAR = 20
+"""Characters of a full bar."""
+SPARE = 1
+"""Lines of the screen left free: there stands the cursor."""
+WIDE = 10_000
+"""Columns of what is written to a pipe: nothing in it is cut off."""
+
+ORIGINS = {
+    "synthetic": "generated prices, nothing in them is real",
+    "files": "files of the server",
+    "ccxt": "live prices of an exchange",
+}
+"""Kind of market → what its prices are."""
+
+
+class ReaderLeft(BrokenPipeError):
+    """Nobody reads standard output any more, as after `| head`."""
+
+
+class Output(Console):
+    """Standard output; where it is no terminal, wide enough for everything."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        if not self.is_terminal:
+            self.width = WIDE
+
+    def on_broken_pipe(self) -> None:
+        """An ordinary error, unlike rich's exit: what is under way can end as it should.
+
+        :raises ReaderLeft: always
+        """
+        try:
+            super().on_broken_pipe()
+        except SystemExit:
+            raise ReaderLeft(errno.EPIPE, "The reader of standard output has left") from None
+
+
+def market_line(market: str) -> str:
+    """Which market it was, and whether anything in it is real."""
+    origin = ORIGINS.get(market.partition(":")[0])
+    return f"Market: {market}" + (f" ({origin})" if origin else "")
 
 
 class ScanView:
-    """A scan as a bar for each strategy and a table of the best opportunities."""
+    """A scan as a bar for each strategy and a table of the best opportunities.
+
+    While the scan runs it fits the screen, which cannot scroll then: what is most important stands first.
+    """
 
     def __init__(self, mirror: Mirror) -> None:
         self._mirror = mirror
-        self._progress = Progress(
-            TextColumn("{task.description:<14}", markup=False),
-            BarColumn(),
-            TextColumn("{task.fields[shards]:>7}", markup=False),
-            TextColumn("{task.fields[status]}", markup=False),
-        )
-        self._tasks: dict[str, Any] = {}
         self._cursor: str | None = None
         self._changed = time.monotonic()
         self.lost = ""
         """Why nothing comes, while nothing does."""
 
-    def __rich__(self) -> Group:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The view as of now."""
+        above = list(self._above())
+        yield from above
+        if self._mirror.opportunities:
+            used = sum(len(console.render_lines(part, options, pad=False)) for part in above)
+            rows = BEST if self._mirror.ended else min(BEST, options.max_height - SPARE - used - LINES_AROUND)
+            if rows > 0:
+                yield best_table(self._mirror.opportunities, rows)
+
+    def _above(self) -> Iterator[RenderableType]:
+        """All but the table."""
         if self._cursor != self._mirror.cursor:
             self._cursor, self._changed = self._mirror.cursor, time.monotonic()
         state = self._mirror.state
-        for name, strategy in state.get("strategies", {}).items():
-            if name not in self._tasks:
-                self._tasks[name] = self._progress.add_task(name, total=None, status="", shards="")
-            self._progress.update(self._tasks[name], **_bar(strategy))
-        parts: list[RenderableType] = [Text(self._headline(state) if state else "acknowledged")]
-        parts.append(self._progress)
-        if self._mirror.opportunities:
-            parts.append(best_table(self._mirror.opportunities))
+        yield Text(self._headline(state) if state else "acknowledged")
         if self.lost:
-            parts.append(Text(self.lost, style="yellow"))
-        return Group(*parts)
+            yield Text(self.lost, style="yellow")
+        if state:
+            yield Text(market_line(state["market"]))
+            width = max((14, *map(len, state["strategies"])))
+            for name, strategy in state["strategies"].items():
+                yield _bar_line(name.ljust(width), strategy)
 
     def _headline(self, state: dict[str, Any]) -> str:
         words = [state["phase"], f"{state['progress']['percentage']} %"]
@@ -61,16 +106,28 @@ class ScanView:
         return " · ".join(words)
 
 
-def _bar(strategy: dict[str, Any]) -> dict[str, Any]:
-    done, total, status = strategy["shards_completed"], strategy["total_shards"], strategy["status"]
-    ended = status not in UNFINISHED
-    seconds = f" in {strategy['elapsed_ms'] / 1000:.1f} s" if ended else ""
-    return {
-        "total": total or (1 if ended else None),
-        "completed": done if total else int(ended),
-        "shards": f"{done}/{total}",
-        "status": f"{status}, {strategy['opportunities_found']} found{seconds}",
-    }
+def _bar_line(name: str, strategy: dict[str, Any]) -> Text:
+    full = _filled(strategy)
+    words = f"{name} [{'#' * full:-<{BAR}}] {_shards(strategy):>7} {_how(strategy)}"
+    return Text(words, no_wrap=True, overflow="ellipsis")
+
+
+def _filled(strategy: dict[str, Any]) -> int:
+    """How much of the bar is; one without shards is empty or full."""
+    done, total = strategy["shards_completed"], strategy["total_shards"]
+    if total:
+        return int(BAR * done / total)
+    return 0 if strategy["status"] in UNFINISHED else BAR
+
+
+def _shards(strategy: dict[str, Any]) -> str:
+    return f"{strategy['shards_completed']}/{strategy['total_shards']}"
+
+
+def _how(strategy: dict[str, Any]) -> str:
+    status = strategy["status"]
+    seconds = "" if status in UNFINISHED else f" in {strategy['elapsed_ms'] / 1000:.1f} s"
+    return f"{status}, {strategy['opportunities_found']} found{seconds}"
 
 
 async def show(messages: AsyncIterator[dict[str, Any]], mirror: Mirror, console: Console, view: ScanView) -> str:
@@ -81,46 +138,55 @@ async def show(messages: AsyncIterator[dict[str, Any]], mirror: Mirror, console:
             async for _ in messages:
                 pass
     else:
-        said = ""
-        async for _ in messages:
-            line = progress_line(mirror) if mirror.state and not mirror.ended else said
-            if line != said:
-                console.print(line, highlight=False)
-                said = line
-        if mirror.opportunities:
-            console.print(best_table(mirror.opportunities))
+        await _tell(messages, mirror, console)
     print_summary(mirror.state, console)
     return str(mirror.state["status"])
 
 
+async def _tell(messages: AsyncIterator[dict[str, Any]], mirror: Mirror, console: Console) -> None:
+    """Line after line, as a pipe takes it."""
+    said = ""
+    async for _ in messages:
+        line = progress_line(mirror) if mirror.state and not mirror.ended else said
+        if line and not said:
+            print_line(market_line(mirror.state["market"]), console)
+        if line != said:
+            print_line(line, console)
+            said = line
+    if mirror.opportunities:
+        print_line(best_title(mirror.opportunities), console)
+        console.print(best_table(mirror.opportunities, plain=True))
+
+
 def print_summary(state: dict[str, Any], console: Console) -> None:
     """How it ended, and what each strategy has to say about that."""
-    _print(console, f"{state['message']} in {_duration(state)}")
+    print_line(f"{state['message']} in {_duration(state)}", console)
     for name, strategy in state["strategies"].items():
         why = strategy.get("note") or strategy.get("error", {}).get("detail")
         if why:
-            _print(console, f"  {name}: {why}")
+            print_line(f"  {name}: {why}", console)
 
 
 def print_hint(state: dict[str, Any], url: str, console: Console) -> None:
     """Where the rest is, for somebody who sees only the best."""
     if console.is_terminal and state["total_opportunities"] > BEST:
-        _print(console, "All of them: " + command(f"results {state['scan_id']}", url))
+        print_line("All of them: " + command(f"results {state['scan_id']}", url), console)
 
 
 def print_state(state: dict[str, Any], console: Console) -> None:
     """A scan as it is now, in a few lines."""
-    _print(console, f"{state['scan_id']}: {state['status']}, {state['message']}")
-    _print(console, progress_line_of(state))
+    print_line(market_line(state["market"]), console)
+    print_line(f"{state['scan_id']}: {state['status']}, {state['message']}", console)
+    print_line(progress_line_of(state), console)
     for name, strategy in state["strategies"].items():
-        bar = _bar(strategy)
-        _print(console, f"  {name:<14} {bar['shards']:>7}  {bar['status']}")
+        print_line(f"  {name:<14} {_shards(strategy):>7}  {_how(strategy)}", console)
         why = strategy.get("note") or strategy.get("error", {}).get("detail")
         if why:
-            _print(console, f"    {why}")
+            print_line(f"    {why}", console)
 
 
-def _print(console: Console, words: str) -> None:
+def print_line(words: str, console: Console) -> None:
+    """Whatever it says, as it stands, and never cut."""
     console.print(words, highlight=False, markup=False, soft_wrap=True)
 
 

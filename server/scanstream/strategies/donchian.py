@@ -52,6 +52,9 @@ class Donchian(strategy.Strategy):
         gaps = np.isnan(rule.atr[-1])
         if gaps.any():
             yield Note(series.silence([panel.symbols[unit] for unit in np.array(units)[gaps]], parameters.window + 1))
+        still = rule.atr[-1] <= series.STILL * close[-1]
+        if still.any():
+            yield Note(series.stillness([panel.symbols[unit] for unit in np.array(units)[still]]))
         for column, unit in enumerate(units):
             if rule.side[-1, column]:
                 hits = past.of(column) if parameters.walk_forward else None
@@ -76,7 +79,7 @@ def measure(high: Array, low: Array, close: Array, parameters: Parameters) -> Me
     upper = np.vstack([before, view(high[:-1], parameters.window, axis=0).max(axis=-1)])
     lower = np.vstack([before, view(low[:-1], parameters.window, axis=0).min(axis=-1)])
     atr = average_true_range(high, low, close, parameters.window)
-    side = ((close > upper).astype(np.int8) - (close < lower)) * (atr > 0)
+    side = ((close > upper).astype(np.int8) - (close < lower)) * (atr > series.STILL * close)
     return Measure(upper, lower, atr, side.astype(np.int8))
 
 

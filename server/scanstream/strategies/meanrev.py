@@ -52,6 +52,9 @@ class MeanReversion(strategy.Strategy):
         gaps = np.isnan(prices[-parameters.window :]).any(axis=0)
         if gaps.any():
             yield Note(series.silence([panel.symbols[unit] for unit in np.array(units)[gaps]], parameters.window))
+        still = prices[-parameters.window :].std(axis=0) <= series.STILL
+        if still.any():
+            yield Note(series.stillness([panel.symbols[unit] for unit in np.array(units)[still]]))
         for column, unit in enumerate(units):
             if now.side[0, column]:
                 hits = past.of(column) if parameters.walk_forward else None

@@ -21,6 +21,8 @@ from scanstream.strategies.strategy import Note, NothingToScan, Signal
 
 TWINS = 1e-6
 """A spread with a standard deviation below this, a hundredth of a basis point, is rounding: both are the same thing."""
+TOLD = 4
+"""Twins that a note names."""
 
 
 class Parameters(strategy.Parameters, frozen=True, kw_only=True):
@@ -59,6 +61,10 @@ class Pairs(strategy.Strategy):
             yield from _silence(panel, parameters)
         pairs = np.stack([first, second], axis=1)
         now = measure(series.logs(panel.close[-parameters.window :])[:, pairs].transpose(1, 2, 0), parameters)
+        twins = [" and ".join(panel.symbols[unit] for unit in pair) for pair in pairs[now.twins]]
+        if twins:
+            more = f" and {len(twins) - TOLD} pairs more" if len(twins) > TOLD else ""
+            yield Note(f"{', '.join(twins[:TOLD])}{more}: the same thing twice, without a spread")
         for case in np.flatnonzero(now.side).tolist():
             pair = pairs[case]
             hits = record(series.logs(panel.close[:, pair]), parameters) if parameters.walk_forward else None
@@ -67,9 +73,12 @@ class Pairs(strategy.Strategy):
 
 def _silence(panel: Panel, parameters: Parameters) -> Iterator[Note]:
     """Which symbols are in no pair; the first shard says it for all."""
-    gaps = np.isnan(series.logs(panel.close[-parameters.window :])).any(axis=0)
+    deviation = series.logs(panel.close[-parameters.window :]).std(axis=0)
+    gaps, still = np.isnan(deviation), deviation <= series.STILL
     if gaps.any():
         yield Note(series.silence([panel.symbols[unit] for unit in np.flatnonzero(gaps)], parameters.window))
+    if still.any():
+        yield Note(series.stillness([panel.symbols[unit] for unit in np.flatnonzero(still)]))
 
 
 class Measure(NamedTuple):
@@ -85,6 +94,11 @@ class Measure(NamedTuple):
     half_life: Array
     side: NDArray[np.int8]
     """Of y: 1 long, -1 short, 0 nothing; of x the opposite."""
+
+    @property
+    def twins(self) -> NDArray[np.bool_]:
+        """Which cases are fitted so well that there is no spread."""
+        return np.isfinite(self.beta) & np.isnan(self.z)
 
 
 def measure(seen: Array, parameters: Parameters) -> Measure:

@@ -59,18 +59,29 @@ class PcaStatArb(strategy.Strategy):
         """The s-score of each name as of the last bar, with the rule's record on the bars before it."""
         prices = series.logs(panel.close)
         now = measure(prices, panel.bars - 1, parameters)
-        silent = np.isnan(prices[-1 - parameters.window :]).any(axis=0)
-        notes = [series.silence([panel.symbols[unit] for unit in np.flatnonzero(silent)], parameters.window + 1)]
-        if now is None:
-            notes.append(f"fewer than {FEWEST} symbols with prices that move, or too many factors for the residuals")
-        if silent.any() or now is None:
-            yield Note("; ".join(notes if silent.any() else notes[1:]))
+        yield from map(Note, _silence(panel, deviations(prices[-1 - parameters.window :]), now, parameters))
         if now is None or not now.side.any():
             return
         past = record(prices, parameters)
         for column in np.flatnonzero(now.side).tolist():
             hits = past.of(column) if parameters.walk_forward else None
             yield _signal(panel, now, column, hits, parameters)
+
+
+def _silence(panel: Panel, deviation: Array, now: "Measure | None", parameters: Parameters) -> Iterator[str]:
+    """Which names are left out, and why."""
+
+    def named(which: NDArray[np.bool_]) -> list[str]:
+        return [panel.symbols[unit] for unit in np.flatnonzero(which)]
+
+    if silent := named(np.isnan(deviation)):
+        yield series.silence(silent, parameters.window + 1)
+    if still := named(deviation <= series.STILL):
+        yield f"{', '.join(still)}: the returns do not vary"
+    if now is None:
+        yield f"fewer than {FEWEST} symbols with prices that move, or too many factors for the residuals"
+    elif bare := named(now.bare):
+        yield f"{', '.join(bare)}: nothing is left beyond the common factors"
 
 
 class Measure(NamedTuple):
@@ -83,6 +94,8 @@ class Measure(NamedTuple):
     half_life: Array
     side: NDArray[np.int8]
     """1 long, -1 short, 0 nothing."""
+    bare: NDArray[np.bool_]
+    """Which names are all factors, as twins are in a universe of twins."""
     hedge: Array
     """Names × names: in each column the portfolio that is long one name and short its share in the factors."""
     factors: int
@@ -95,8 +108,7 @@ def measure(prices: Array, bar: int, parameters: Parameters) -> Measure | None:
     :param bar: index of at least `window`
     """
     seen = prices[bar - parameters.window : bar + 1]
-    deviation = np.diff(seen, axis=0).std(axis=0)
-    (names,) = np.nonzero(deviation > series.STILL)  # NaN is not
+    (names,) = np.nonzero(deviations(seen) > series.STILL)  # NaN is not
     if len(names) < FEWEST:
         return None
     returns = np.diff(seen[:, names], axis=0)
@@ -107,11 +119,17 @@ def measure(prices: Array, bar: int, parameters: Parameters) -> Measure | None:
     loadings, levels = residual_levels(returns, returns @ portfolios)
     rule = _decide(levels, returns.std(axis=0), parameters)
     size = prices.shape[1]
-    s, b, equilibrium, half_life = (_spread(values, names, size, np.nan) for values in rule[:-1])
-    side = _spread(rule[-1], names, size, 0).astype(np.int8)
+    s, b, equilibrium, half_life = (_spread(values, names, size, np.nan) for values in rule[:4])
+    side, bare = (_spread(values, names, size, 0) for values in rule[4:])
     hedge = np.zeros((size, size))
     hedge[np.ix_(names, names)] = np.eye(len(names)) - portfolios @ loadings
-    return Measure(s, b, equilibrium, half_life, side, hedge, portfolios.shape[1])
+    decided = side.astype(np.int8), bare.astype(np.bool_)
+    return Measure(s, b, equilibrium, half_life, *decided, hedge, portfolios.shape[1])
+
+
+def deviations(prices: Array) -> Array:
+    """Standard deviation of each name's returns; NaN where there is a gap."""
+    return np.asarray(np.diff(prices, axis=0).std(axis=0))
 
 
 def eigenportfolios(returns: Array, share: float) -> Array:
@@ -130,18 +148,19 @@ def residual_levels(returns: Array, factors: Array) -> tuple[Array, Array]:
     return loadings, np.cumsum(centred - common @ loadings, axis=0).T
 
 
-def _decide(levels: Array, deviation: Array, parameters: Parameters) -> tuple[Array, Array, Array, Array, Array]:
-    """(s, b, equilibrium, half-life, side) of each name; the levels end at zero, so that s is −m / equilibrium."""
+def _decide(levels: Array, deviation: Array, parameters: Parameters) -> tuple[Array, ...]:
+    """(s, b, equilibrium, half-life, side, bare) by name; the levels end at zero, so that s is −m / equilibrium."""
     b, mean, error = series.autoregression(levels)
+    bare = ~(error > 1e-6 * deviation)  # a twin's, which has no residual, or one that is rounding
     half_life = series.half_life(b)
     with np.errstate(divide="ignore", invalid="ignore"):
         fast = (b > 0) & (-np.log(np.where(b > 0, b, np.nan)) * YEAR > parameters.kappa_min) & (b < 1)
-        fast &= error > 1e-6 * deviation  # a name that is all factors, a twin's, has no residual
+        fast &= ~bare
         equilibrium = np.where(fast, error / np.sqrt(1 - b**2), np.nan)
         centre = mean[fast].mean() if fast.any() else 0.0
         s = (centre - mean) / equilibrium
     side = np.where(s < -parameters.s_entry, 1, np.where(s > parameters.s_entry, -1, 0))
-    return s, b, equilibrium, half_life, side.astype(np.float64)
+    return s, b, equilibrium, half_life, side.astype(np.float64), bare.astype(np.float64)
 
 
 def _spread(values: Array, names: Bars, size: int, missing: float) -> Array:

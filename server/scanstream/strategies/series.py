@@ -122,6 +122,11 @@ def silence(symbols: Sequence[str], bars: int) -> str:
     return f"{', '.join(symbols)}: a gap or no price within the last {bars} bars"
 
 
+def stillness(symbols: Sequence[str]) -> str:
+    """The note on symbols that nothing can be said of."""
+    return f"{', '.join(symbols)}: the price does not move"
+
+
 def probability(z: float) -> float:
     """Φ, the normal distribution function."""
     return (1 + math.erf(z / math.sqrt(2))) / 2

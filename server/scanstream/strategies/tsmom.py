@@ -54,7 +54,10 @@ class TimeSeriesMomentum(strategy.Strategy):
         past = record(prices, parameters)
         silent = [panel.symbols[unit] for column, unit in enumerate(units) if math.isnan(now.volatility[0, column])]
         if silent:
-            yield Note(f"{', '.join(silent)}: a gap or no price within the last {WINDOW + 1} bars")
+            yield Note(series.silence(silent, WINDOW + 1))
+        still = np.isfinite(now.volatility[0]) & ~now.moves[0]
+        if still.any():
+            yield Note(series.stillness([panel.symbols[unit] for unit in np.array(units)[still]]))
         for column, unit in enumerate(units):
             if now.side[0, column]:
                 hits = past.of(column) if parameters.walk_forward else None
@@ -70,6 +73,8 @@ class Measure(NamedTuple):
     """Standard deviation of one bar's log return; NaN where the window has a gap."""
     z: Array
     """Trend in its own standard deviations."""
+    moves: NDArray[np.bool_]
+    """Whether the returns are more than rounding; False where the window has a gap."""
     side: NDArray[np.int8]
     """1 long, -1 short, 0 nothing."""
 
@@ -85,13 +90,14 @@ def measure(prices: Array, bars: Bars, parameters: Parameters) -> Measure:
     windows = np.lib.stride_tricks.sliding_window_view(returns, WINDOW, axis=0)[bars - WINDOW]
     weights = (1 - 1 / (1 + CENTRE_OF_MASS)) ** np.arange(WINDOW - 1, -1, -1.0)
     weights /= weights.sum()
-    centred = windows - (windows @ weights)[..., np.newaxis]
-    volatility = np.sqrt(centred**2 @ weights)
+    mean = windows @ weights
+    volatility = np.sqrt((windows - mean[..., np.newaxis]) ** 2 @ weights)
+    moves = np.hypot(mean, volatility) > series.STILL
     trend = prices[bars] - prices[bars - parameters.lookback]
     with np.errstate(divide="ignore", invalid="ignore"):
         z = trend / (volatility * math.sqrt(parameters.lookback))
-    strong = (np.abs(z) >= parameters.z_min) & (volatility > 0) & np.isfinite(z)
-    return Measure(trend, volatility, z, np.where(strong, np.sign(trend), 0).astype(np.int8))
+    strong = (np.abs(z) >= parameters.z_min) & moves & np.isfinite(z)
+    return Measure(trend, volatility, z, moves, np.where(strong, np.sign(trend), 0).astype(np.int8))
 
 
 def record(prices: Array, parameters: Parameters) -> Record:
