@@ -215,7 +215,7 @@ async def test_a_backup_as_described_can_be_restored(serve: Serve, tmp_path: Pat
 
 
 async def test_the_demo_prints_what_the_readme_shows() -> None:
-    [excerpt] = [block.text for block in blocks(ROOT / "README.md") if block.text.startswith("Market:")]
+    [excerpt] = [block.text for block in blocks(ROOT / "README.md") if block.text.startswith("Server:")]
     demo = [sys.executable, "-m", "scanstream", "demo"]
     with anyio.fail_after(60):
         done = await anyio.run_process(demo)
