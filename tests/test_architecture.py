@@ -24,7 +24,17 @@ LEVELS: tuple[tuple[set[str], ...], ...] = (
 
 ENCLAVES = {
     "client": {"client", "model", "message", "errors", "log.patch"},
-    "scans.shard": {"scans.shard", "scans.priority", "scans.selection", "strategies", "jobs", "model", "panel", "quotes", "errors"},
+    "scans.shard": {
+        "scans.shard",
+        "scans.priority",
+        "scans.selection",
+        "strategies",
+        "jobs",
+        "model",
+        "panel",
+        "quotes",
+        "errors",
+    },
 }
 """What runs far from the server (at a client's, in a worker process), and all that it may bring along."""
 

@@ -62,7 +62,7 @@ SHELL = [
     for block in ALL_BLOCKS
     if block.language in ("", "sh")
     for line in lines_to_type(block)
-    if re.search(r"(^|[\s(/])scanstream( |$)", line) and "_COMPLETE=" not in line
+    if re.search(r"(^|[\s(/])scanstream( |$)", line) and "_COMPLETE=" not in line and not line.startswith("git clone ")
 ]
 INLINE = [
     (page.name, piece.replace("…", "http://…"))
