@@ -50,7 +50,6 @@ function connect(/** @type {Plain} */ scan) {
     setTimeout(() => unwanted() || connect(scan), 1000 * wait);
   };
 }
-
 function draw() {
   const { market, phase, message, progress: done, strategies } = shown.state;
   element("scan").hidden = false;
@@ -60,11 +59,11 @@ function draw() {
   write("numbers", `${done.percentage} %, ${done.shards_completed} of ${done.total_shards} shards`);
   fill("strategies", Object.entries(strategies).map(([id, it]) => [id, `${it.shards_completed} of ${it.total_shards}`,
     it.opportunities_found, it.status + (it.error || it.note ? `: ${it.error?.detail ?? it.note}` : "")]));
-  fill("opportunities", shown.best.map((/** @type {Plain} */ it) => [it.symbols.join(" + "), it.side,
+  fill("opportunities", shown.best.map((/** @type {Plain} */ it) => [
+    [it.symbols.join(" + "), it.id.match(/@(.+):\d{4}-/)?.[1]].filter(Boolean).join(" "), it.side,
     it.confidence_score.toFixed(1), `${(100 * it.expected_return).toFixed(2)} %`, it.estimated_timeframe,
     it.hit_rate_n ? `${(100 * it.hit_rate).toFixed(0)} % of ${it.hit_rate_n}` : "–", it.risk_level, it.strategy_id]));
 }
-
 onsubmit = () => ask({ type: "discover", request: { symbols: element("symbols").value, force_refresh: shown.over } });
 onhashchange = () => location.reload(); // another scan's id was put into the address
 if (location.hash) ask({ type: "subscribe", scan_id: location.hash.slice(1) });

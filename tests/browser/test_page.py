@@ -62,6 +62,12 @@ addEventListener("DOMContentLoaded", () => {
 """
 
 
+def subject(found: dict[str, Any]) -> str:
+    """The symbols, and the venues where the id tells it from others by them."""
+    told = found["id"].rpartition(":2")[0].partition("@")[2]
+    return f"{' + '.join(found['symbols'])} {told}".strip()
+
+
 class Visit:
     """A page, and all that it asked for, was told, and complained about."""
 
@@ -110,10 +116,12 @@ class Visit:
         answer: dict[str, Any] = (await results(url, self.scan_id)).json()
         rows = await self.rows("opportunities")
         expected = [
-            (" + ".join(found["symbols"]), found["side"], f"{found['confidence_score']:.1f}", found["strategy_id"])
+            (subject(found), found["side"], f"{found['confidence_score']:.1f}", found["strategy_id"])
             for found in answer["opportunities"][:SHOWN]
         ]
-        assert [(symbol, side, confidence, strategy) for symbol, side, confidence, *_, strategy in rows] == expected
+        assert [
+            (symbol.strip(), side, confidence, strategy) for symbol, side, confidence, *_, strategy in rows
+        ] == expected
         return answer
 
 
