@@ -107,6 +107,12 @@ async def test_one_that_is_not_live_is_read_once(tmp_path: Path) -> None:
         await panels.keep_fresh(0.001, set)
 
 
+async def test_a_defect_in_reading_is_said_to_every_strategy(tmp_path: Path) -> None:
+    panels = await read_all(Turning(numbered(0), RuntimeError("a defect")), tmp_path, needed=set())
+    reason = "the server failed to read it; its log says why"
+    assert panels.current.failed == dict.fromkeys(("candles", "quotes", "funding"), reason)
+
+
 async def test_a_defect_or_a_full_disk_costs_the_reading_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     panels = await read_all(Turning(numbered(0), RuntimeError("a defect"), numbered(1)), tmp_path / "one", needed=set())
     assert panels.current.digest == numbered(1).digest

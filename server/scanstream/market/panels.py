@@ -66,20 +66,27 @@ class Panels:
                 await to_thread.run_sync(self.forget, needed())
 
     def _read(self) -> Panel:
-        """What the market gives now; the panel of before where this cannot be had, or not be kept."""
+        """What the market gives now; the panel of before where that cannot be kept."""
         try:
-            try:
-                panel = self._market.load()
-            except MarketError as error:
-                panel = without(self._current, error.detail)
+            panel = self._given()
             for name, reason in panel.failed.items():
                 logger.warning("%s could not give its %s: %s", panel.market, name, reason)
             saved = panel.save(self._directory)
             saved.digest  # noqa: B018  # computed here: it takes the loop too long
-        except Exception:  # a full disk, or a defect: it costs this reading, not the server
-            logger.exception("%s: what it gives cannot be taken; the data of before is used", self._market.name)
+        except Exception:  # a full disk: it costs this reading, not the server
+            logger.exception("%s: what it gives cannot be kept; the data of before is used", self._market.name)
             return self._current
         return saved
+
+    def _given(self) -> Panel:
+        """What the market gives now; where it gives nothing the panel of before, which says so to every strategy."""
+        try:
+            return self._market.load()
+        except MarketError as error:
+            return without(self._current, error.detail)
+        except Exception:  # a defect is no reason to look at old data without a word
+            logger.exception("%s cannot be read", self._market.name)
+            return without(self._current, "the server failed to read it; its log says why")
 
 
 def without(panel: Panel, reason: str) -> Panel:

@@ -52,8 +52,7 @@ class CrossExchange(strategy.Strategy):
 
     def scan(self, panel: Panel, units: range, parameters: Parameters) -> Iterator[Signal | Note]:
         """Every ordered pair of venues that leaves enough, symbol by symbol."""
-        if panel.quotes is None:
-            return
+        assert panel.quotes is not None  # or `units` had nothing to scan
         usable = books.usable(panel.quotes, parameters)
         yield from usable.notes(parameters)
         now = measure(usable, parameters)

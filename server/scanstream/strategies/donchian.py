@@ -50,11 +50,9 @@ class Donchian(strategy.Strategy):
         rule = measure(high, low, close, parameters)
         past = record(close, rule, parameters)
         gaps = np.isnan(rule.atr[-1])
-        if gaps.any():
-            yield Note(series.silence([panel.symbols[unit] for unit in np.array(units)[gaps]], parameters.window + 1))
         still = rule.atr[-1] <= series.STILL * close[-1]
-        if still.any():
-            yield Note(series.stillness([panel.symbols[unit] for unit in np.array(units)[still]]))
+        symbols = panel.symbols[units.start : units.stop]
+        yield from map(Note, series.reasons(symbols, gaps, parameters.window + 1, still))
         for column, unit in enumerate(units):
             if rule.side[-1, column]:
                 hits = past.of(column) if parameters.walk_forward else None

@@ -58,8 +58,7 @@ class FundingCarry(strategy.Strategy):
     def scan(self, panel: Panel, units: range, parameters: Parameters) -> Iterator[Signal | Note]:
         """The carry of each contract as of the last payment, with the rule's record on the payments before it."""
         funding = panel.funding
-        if funding is None:
-            return
+        assert funding is not None  # or `units` had nothing to scan
         rule = measure(funding, parameters)
         silent = np.isnan(rule.mean[-1])
         if silent.any():

@@ -49,12 +49,10 @@ class MeanReversion(strategy.Strategy):
         last = panel.bars - 1
         now = measure(prices, np.array([last]), parameters)
         past = record(prices, parameters)
-        gaps = np.isnan(prices[-parameters.window :]).any(axis=0)
-        if gaps.any():
-            yield Note(series.silence([panel.symbols[unit] for unit in np.array(units)[gaps]], parameters.window))
+        gaps = np.asarray(np.isnan(prices[-parameters.window :]).any(axis=0))
         still = prices[-parameters.window :].std(axis=0) <= series.STILL
-        if still.any():
-            yield Note(series.stillness([panel.symbols[unit] for unit in np.array(units)[still]]))
+        symbols = panel.symbols[units.start : units.stop]
+        yield from map(Note, series.reasons(symbols, gaps, parameters.window, still))
         for column, unit in enumerate(units):
             if now.side[0, column]:
                 hits = past.of(column) if parameters.walk_forward else None

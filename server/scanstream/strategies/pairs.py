@@ -75,10 +75,7 @@ def _silence(panel: Panel, parameters: Parameters) -> Iterator[Note]:
     """Which symbols are in no pair; the first shard says it for all."""
     deviation = series.logs(panel.close[-parameters.window :]).std(axis=0)
     gaps, still = np.isnan(deviation), deviation <= series.STILL
-    if gaps.any():
-        yield Note(series.silence([panel.symbols[unit] for unit in np.flatnonzero(gaps)], parameters.window))
-    if still.any():
-        yield Note(series.stillness([panel.symbols[unit] for unit in np.flatnonzero(still)]))
+    yield from map(Note, series.reasons(panel.symbols, gaps, parameters.window, still))
 
 
 class Measure(NamedTuple):

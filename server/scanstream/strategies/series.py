@@ -1,7 +1,7 @@
 """What strategies share: log prices, windows, a first-order autoregression, and the score of past trades."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -125,6 +125,14 @@ def silence(symbols: Sequence[str], bars: int) -> str:
 def stillness(symbols: Sequence[str]) -> str:
     """The note on symbols that nothing can be said of."""
     return f"{', '.join(symbols)}: the price does not move"
+
+
+def reasons(symbols: Sequence[str], gaps: NDArray[np.bool_], bars: int, still: NDArray[np.bool_]) -> Iterator[str]:
+    """The notes on symbols that are silent: those with gaps in the last `bars`, and those that do not move."""
+    if gaps.any():
+        yield silence([symbols[place] for place in np.flatnonzero(gaps).tolist()], bars)
+    if still.any():
+        yield stillness([symbols[place] for place in np.flatnonzero(still).tolist()])
 
 
 def probability(z: float) -> float:

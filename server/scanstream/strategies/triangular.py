@@ -50,8 +50,7 @@ class Triangular(strategy.Strategy):
 
     def scan(self, panel: Panel, units: range, parameters: Parameters) -> Iterator[Signal | Note]:
         """Every cycle that leaves enough, venue by venue."""
-        if panel.quotes is None:
-            return
+        assert panel.quotes is not None  # or `units` had nothing to scan
         usable = books.usable(panel.quotes, parameters)
         yield from usable.notes(parameters)
         for venue in range(len(usable.venues)):

@@ -52,12 +52,9 @@ class TimeSeriesMomentum(strategy.Strategy):
         last = panel.bars - 1
         now = measure(prices, np.array([last]), parameters)
         past = record(prices, parameters)
-        silent = [panel.symbols[unit] for column, unit in enumerate(units) if math.isnan(now.volatility[0, column])]
-        if silent:
-            yield Note(series.silence(silent, WINDOW + 1))
-        still = np.isfinite(now.volatility[0]) & ~now.moves[0]
-        if still.any():
-            yield Note(series.stillness([panel.symbols[unit] for unit in np.array(units)[still]]))
+        gaps = np.isnan(now.volatility[0])
+        symbols = panel.symbols[units.start : units.stop]
+        yield from map(Note, series.reasons(symbols, gaps, WINDOW + 1, ~gaps & ~now.moves[0]))
         for column, unit in enumerate(units):
             if now.side[0, column]:
                 hits = past.of(column) if parameters.walk_forward else None
