@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from scanstream.app import serving
+from scanstream.server import serving
 from scanstream.settings import Settings
 
 ROOT = Path(__file__).parent.parent

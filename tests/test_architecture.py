@@ -17,7 +17,10 @@ LEVELS: tuple[tuple[set[str], ...], ...] = (
     ({"log"}, {"jobs"}),
     ({"engines"}, {"market"}, {"strategies"}, {"security"}),
     ({"scans"}, {"push"}),
-    ({"app", "worker", "settings", "metrics"}, {"client"}),  # settings names the markets, so it stands above them
+    (
+        {"app", "routes", "server", "worker", "settings", "metrics"},
+        {"client"},
+    ),  # settings names the markets, so it stands above them
     ({"cli", "demo", "__main__"},),
 )
 """The rooms on each level, the lowest first. A room is a package, or modules that stand together."""

@@ -101,7 +101,7 @@ async def _serve(make: Callable[[], Any], announce: Callable[[str], None]) -> in
 
     import anyio  # noqa: PLC0415
 
-    from scanstream.app import serving  # noqa: PLC0415
+    from scanstream.server import serving  # noqa: PLC0415
 
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with serving(make()) as url:

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-from scanstream.app import serving
 from scanstream.client.commands import EXIT_COMPLETE, EXIT_FAILED, tell_refused
 from scanstream.client.connection import Lost, Refused, connected
 from scanstream.client.following import mirrored
 from scanstream.client.mirror import Mirror
 from scanstream.client.terminal import Output, ReaderLeft, ScanView, print_line, show
 from scanstream.errors import SettingError
+from scanstream.server import serving
 from scanstream.settings import Settings
 from scanstream.strategies.strategy import registry
 

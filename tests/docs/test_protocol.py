@@ -13,11 +13,12 @@ from starlette.routing import Mount, Route, WebSocketRoute
 
 from conftest import ROOT, Serve
 from docs.pages import DOCS, MARK, Row, agree, blocks, claimed, code, section, table
-from scanstream.app import application, open_core
+from scanstream.app import open_core
 from scanstream.cli import main
 from scanstream.errors import TABLE
 from scanstream.message import Ack, AckBody, ClientMessage, ServerMessage
 from scanstream.model import DiscoverRequest, Opportunity, Progress, ScanState, StrategyState
+from scanstream.routes import application
 from scanstream.settings import Settings
 from support.wire import discover
 

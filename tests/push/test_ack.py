@@ -9,7 +9,8 @@ import anyio
 import msgspec
 import pytest
 
-from scanstream.app import Core, application, open_core
+from scanstream.app import Core, open_core
+from scanstream.routes import application
 from scanstream.settings import Settings
 from support.wire import ONE_QUICK_SCAN
 

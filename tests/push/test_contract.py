@@ -9,10 +9,11 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from conftest import Serve
-from scanstream.app import application, open_core
+from scanstream.app import open_core
 from scanstream.message import ClientMessage, ServerMessage
 from scanstream.push.contract import asyncapi, openapi
 from scanstream.push.origin import OriginCheck
+from scanstream.routes import application
 from scanstream.settings import Settings
 from support.wire import Answer, discover, request, until_terminal
 

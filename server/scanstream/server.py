@@ -1,0 +1,99 @@
+"""Puts a core on a socket: listener, uvicorn, and the way out."""
+
+import contextlib
+import errno
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+import uvicorn
+from starlette.types import ASGIApp
+
+from scanstream.app import Core, open_core
+from scanstream.errors import PortInUse, SettingError
+from scanstream.push.transport import HttpTransport, WebSocketTransport, listen
+from scanstream.routes import application
+from scanstream.settings import Settings
+
+PING_INTERVAL_SECONDS = 20.0
+DRAIN_SECONDS = 5
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[str]:
+    """A server on a real socket; gives its address, and drains it at the end.
+
+    :raises SetupError: if it cannot be had like this
+    """
+    async with open_core(settings) as core:
+        with contextlib.closing(_listener(settings)) as listener:
+            server = _server(settings, application(settings, core))
+            port = listener.getsockname()[1]
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_until_drained, server, listener)
+                await server.listening.wait()
+                try:
+                    yield f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{port}"
+                finally:
+                    await _drain(core, server)
+
+
+async def _drain(core: Core, server: "_Server") -> None:
+    """Accept nobody more, tell those who are connected, give them the time to leave, and stop."""
+    with anyio.CancelScope(shield=True):
+        for accepting in server.servers:
+            accepting.close()
+        await core.drain.run(DRAIN_SECONDS)
+        server.should_exit = True
+
+
+async def _until_drained(server: "_Server", listener: socket.socket) -> None:
+    """A cancelled uvicorn leaves its sockets behind: it is told to exit instead, and given the time to."""
+    with anyio.CancelScope(shield=True):
+        await server.serve([listener])
+
+
+def _listener(settings: Settings) -> socket.socket:
+    try:
+        return listen(settings.host, settings.port)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortInUse(
+                f"Port {settings.port} on {settings.host} is in use; name another with --port (0 picks a free one)"
+            ) from error
+        raise SettingError(f"--host {settings.host} --port {settings.port}: {error.strerror or error}") from error
+
+
+def _server(settings: Settings, app: ASGIApp) -> "_Server":
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        http=HttpTransport,
+        ws=WebSocketTransport,
+        ws_max_size=settings.max_message,
+        ws_per_message_deflate=False,
+        ws_ping_interval=PING_INTERVAL_SECONDS,
+        ws_ping_timeout=max(settings.stall, PING_INTERVAL_SECONDS),
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+    )
+    return _Server(config)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: whoever opened the server decides when it ends."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = anyio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and tell whoever waits for it."""
+        await super().startup(sockets)
+        self.listening.set()
+
+    def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]  # same use
+        return contextlib.nullcontext()
