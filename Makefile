@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check lint types soak bench transcript lock clean
+.PHONY: help demo serve test browser check lint types soak bench transcript lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -17,9 +17,12 @@ serve: $(VENV)/runtime.stamp  ## Start the server on http://127.0.0.1:8000
 	@$(BIN)/scanstream serve $(ARGS)
 
 test: $(VENV)/dev.stamp  ## Run the tests (what is missing on this machine is skipped, with a reason)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
-check: lint types test  ## What CI runs
+browser: $(VENV)/dev.stamp  ## The tests of the page, in a real Chromium
+	@$(BIN)/python -m pytest -m browser $(ARGS)
+
+check: lint types test browser  ## What CI runs
 
 lint: $(VENV)/dev.stamp  ## Format and lint
 	@$(BIN)/ruff format --check server tests bench docs

@@ -27,7 +27,7 @@ from support.process import server_process
 from support.script import scripting
 from support.wire import discover, results
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.browser]
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
