@@ -203,7 +203,7 @@ class StoreContract:
             await store.register(registration(B), None)
             await store.settle(A, 2_000)
             for _ in range(2):
-                await store.purge(A)
+                await store.purge([A])
                 assert await store.history(A) is None
                 assert await store.expired(9_000) == []
                 with pytest.raises(NotFound):
@@ -211,7 +211,7 @@ class StoreContract:
             await store.settle(A, 2_000)  # too late: it must not come back
             assert await store.expired(9_000) == []
             await store.append(B, fact(0))
-            await store.purge(B)  # unfinished, and written to a moment ago
+            await store.purge([B])  # unfinished, and written to a moment ago
             with pytest.raises(NotFound):
                 await store.append(B, fact(1))
             assert await store.history(B) is None
@@ -220,27 +220,59 @@ class StoreContract:
         async with engine("here") as store:
             await store.register(registration(A, "slot"), None)
             await store.register(registration(B, "slot"), A)
-            await store.purge(A)
+            await store.purge([A])
             assert await store.register(registration(C, "slot"), None) == B
-            await store.purge(B)
+            await store.purge([B])
             assert await store.register(registration(C, "slot"), None) == C
 
+    async def test_many_are_purged_at_once_and_whoever_writes_meanwhile_is_answered(self, engine: Engine) -> None:
+        names = [f"{number:04}" for number in range(2_500)]
+        async with engine("here") as store:
+            async with anyio.create_task_group() as tasks:
+                for name in names:
+                    tasks.start_soon(store.register, registration(name), None)
+            for name in names[:10]:
+                await store.append(ScanId(name), *EVERY_KIND)
+            await store.register(registration(A), None)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(store.purge, [*map(ScanId, names), ScanId("never there"), ScanId(names[0])])
+                for number in range(50):
+                    tasks.start_soon(store.append, A, fact(number))
+            assert await store.newest(ANYONE, 10) == [A]
+            assert await store.history(ScanId(names[0])) is None
+            assert len(await store.history(A) or ()) == 51
+            await store.purge([])
+
     async def test_the_newest_scans_of_a_principal_come_first_and_page_by_page(self, engine: Engine) -> None:
+        """Registration is the order: the clock was set back between some of these, and stood still between others."""
         other = Principal("somebody else")
         async with engine("here") as store:
-            for name, at in (("b", 2), ("a", 1), ("d", 3), ("c", 3)):
+            for name, at in (("b", 9_000), ("a", 1), ("d", 3), ("c", 3)):
                 await store.register(registration(name, at=at), None)
             await store.register(registration("z", at=9, principal=other), None)
             await store.register(registration("loser", "slot of a", at=9), None)
             await store.settle(ScanId("b"), 2_000)
-            assert await store.newest(ANYONE, 10) == ["d", "c", "b", "a"]
-            assert await store.newest(ANYONE, 3) == ["d", "c", "b"]
-            assert await store.newest(ANYONE, 2, ScanId("c")) == ["b", "a"]
-            assert await store.newest(ANYONE, 2, ScanId("a")) == []
+            assert await store.newest(ANYONE, 10) == ["c", "d", "a", "b"]
+            assert await store.newest(ANYONE, 3) == ["c", "d", "a"]
+            assert await store.newest(ANYONE, 2, ScanId("d")) == ["a", "b"]
+            assert await store.newest(ANYONE, 2, ScanId("b")) == []
             assert await store.newest(other, 10) == ["z"]
             assert await store.newest(Principal("nobody"), 10) == []
-            await store.purge(ScanId("c"))
-            assert await store.newest(ANYONE, 10) == ["d", "b", "a"]
+            await store.purge([ScanId("d")])
+            assert await store.newest(ANYONE, 10) == ["c", "a", "b"]
+            with pytest.raises(NotFound):  # where it stood nobody knows: an empty page would be a lie
+                await store.newest(ANYONE, 10, ScanId("d"))
+
+    async def test_scans_whose_time_is_over_are_left_out_before_they_are_purged(self, engine: Engine) -> None:
+        async with engine("here") as store:
+            for scan_id in (A, B, C):
+                await store.register(registration(scan_id), None)
+            await store.settle(A, 2_000)
+            await store.settle(B, 3_000)
+            assert await store.newest(ANYONE, 10, at=1_999) == [C, B, A]
+            assert await store.newest(ANYONE, 10, at=2_000) == [C, B]
+            assert await store.newest(ANYONE, 1, B, at=2_000) == []
+            assert await store.newest(ANYONE, 10, at=9_000) == [C]
 
     async def test_stores_differ_in_identity_and_key(self, engine: Engine) -> None:
         async with engine("here") as one, engine("there") as other:
@@ -275,11 +307,22 @@ class DurableContract(StoreContract):
             assert await store.history(B) == logs[B]
             assert await store.expired(2_000) == [B]
 
+    async def test_the_order_of_registration_outlives_the_store(self, engine: Engine) -> None:
+        async with engine("here") as store:
+            for name in ("y", "x"):
+                await store.register(registration(name, at=5_000), None)
+            await store.purge([ScanId("x")])  # the newest: its place must not be given away
+        async with engine("here") as store, consuming(store) as consumer:
+            await store.register(registration("a", at=1), None)
+            await store.barrier()
+            assert [scan_id for scan_id, _, _ in consumer.taken] == ["y", "a"]
+            assert await store.newest(ANYONE, 10) == ["a", "y"]
+
     async def test_slots_and_purges_outlive_the_store(self, engine: Engine) -> None:
         async with engine("here") as store:
             await store.register(registration(A, "slot"), None)
             await store.register(registration(B), None)
-            await store.purge(B)
+            await store.purge([B])
         async with engine("here") as store, consuming(store) as consumer:
             assert await store.register(registration(C, "slot"), None) == A
             assert consumer.log(B) == []

@@ -21,7 +21,7 @@ ROUNDS = 3
 def lines_until_killed(data: Path, count: int) -> list[str]:
     """Whole lines that the process printed before it was killed, `count` or a few more."""
     command = [sys.executable, str(TESTS / "support" / "appender.py"), str(data)]
-    environment = {**os.environ, "PYTHONPATH": str(TESTS)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(count)]

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from scanstream.engines.sqlite import DATABASE, SCHEMA_VERSION, open_store
+from scanstream.engines.schema import DATABASE, SCHEMA_VERSION
+from scanstream.engines.sqlite import open_store
 from scanstream.errors import DataLocked, DataUnusable, ScanstreamError
 from scanstream.model import ScanId
 from support.stores import fact, feeding, registration

@@ -10,7 +10,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from scanstream.engines.sqlite import DATABASE, SqliteStore, open_store
+from scanstream.engines.schema import DATABASE
+from scanstream.engines.sqlite import SqliteStore, open_store
 from scanstream.errors import StoreUnavailable
 from scanstream.log.entry import AnyEntry, ScanFailed
 from scanstream.model import ScanId

@@ -119,14 +119,14 @@ async def test_a_finished_scan_is_live_no_more_and_still_held() -> None:
         assert store.histories_read == 0
 
 
-async def test_the_oldest_live_scan_comes_first() -> None:
+async def test_the_live_scan_that_was_registered_first_comes_first_whatever_the_clock_said() -> None:
     store = FakeStore()
     async with folding(store) as hub:
         await store.append(A, registered("a", scan_id=A, at=NOON + 1))
         await store.append(C, registered("a", scan_id=C))
         await store.append(B, registered("a", scan_id=B))
 
-        assert [log.scan_id for log in hub.live()] == [B, C, A]
+        assert [log.scan_id for log in hub.live()] == [A, C, B]
 
 
 async def test_watchers_are_called_after_changes_only() -> None:

@@ -4,13 +4,12 @@ WAL with `synchronous=FULL`: a committed transaction is on the disk. The data di
 it. `:memory:` runs the same code on a database that is gone with the process.
 """
 
-import fcntl
-import os
-import secrets
 import sqlite3
+import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,28 +17,22 @@ import anyio
 import msgspec
 from anyio import to_thread
 
+from scanstream.engines.directory import locked
 from scanstream.engines.group_commit import MOST_AT_ONCE, GroupCommit, Operation
-from scanstream.errors import DataLocked, DataUnusable, NotFound
+from scanstream.engines.schema import DATABASE, connect, meta_of
+from scanstream.errors import DataUnusable, NotFound
 from scanstream.log.entry import AnyEntry, Registered, decode, encode
 from scanstream.model import Milliseconds, Principal, ScanId
 
-SCHEMA_VERSION = 1
-DATABASE = "scanstream.db"
+PURGED_AT_ONCE = 1000
+PURGE_SECONDS = 0.02
+"""How long one transaction may delete: so much later comes whoever registers meanwhile."""
 
-_SCHEMA = f"""
-CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE scans (
-    scan_id TEXT PRIMARY KEY, slot TEXT NOT NULL, principal TEXT NOT NULL, registered_at INTEGER NOT NULL,
-    expires_at INTEGER
-) STRICT, WITHOUT ROWID;
-CREATE INDEX scans_by_end ON scans (expires_at);
-CREATE INDEX scans_by_age ON scans (principal, registered_at, scan_id);
-CREATE TABLE slots (slot TEXT PRIMARY KEY, scan_id TEXT NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE entries (
-    scan_id TEXT NOT NULL, seq INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (scan_id, seq)
-) STRICT, WITHOUT ROWID;
-PRAGMA user_version = {SCHEMA_VERSION};
-"""
+_REGISTER = "INSERT INTO scans (scan_id, slot, principal, registered_at) VALUES (?, ?, ?, ?)"
+_NEWEST = (
+    "SELECT scan_id FROM scans WHERE principal = ?1 AND number < ifnull(?2, 9223372036854775807) "
+    "AND (expires_at IS NULL OR expires_at > ?3) ORDER BY number DESC LIMIT ?4"
+)
 
 Fed = tuple[ScanId, int, AnyEntry]
 
@@ -48,7 +41,7 @@ class SqliteStore:
     """The store port on one SQLite connection."""
 
     def __init__(self, connection: sqlite3.Connection, file: Path | None, *, most_at_once: int = MOST_AT_ONCE) -> None:
-        meta = _meta(connection)
+        meta = meta_of(connection)
         self.identity: str = meta["identity"].decode()
         self.key: bytes = meta["key"]
         self._connection = connection
@@ -72,7 +65,7 @@ class SqliteStore:
             if holder is not None and replaces not in (holder, "any"):
                 return holder, []
             row = (scan.scan_id, scan.slot, scan.principal, scan.at)
-            connection.execute("INSERT INTO scans VALUES (?, ?, ?, ?, NULL)", row)
+            connection.execute(_REGISTER, row)
             connection.execute("INSERT OR REPLACE INTO slots VALUES (?, ?)", (scan.slot, scan.scan_id))
             connection.execute("INSERT INTO entries VALUES (?, 1, ?)", (scan.scan_id, body))
             self._heads[scan.scan_id] = 1
@@ -124,16 +117,16 @@ class SqliteStore:
         rows = await self._commits.run(lambda connection: connection.execute(query, (scan_id,)).fetchall())
         return [self._read(scan_id, seq, body) for seq, (body,) in enumerate(rows, start=1)] or None
 
-    async def newest(self, principal: Principal, limit: int, before: ScanId | None = None) -> list[ScanId]:
+    async def newest(
+        self, principal: Principal, limit: int, before: ScanId | None = None, *, at: Milliseconds = 0
+    ) -> list[ScanId]:
         """See `Store.newest`."""
-        query = (
-            "SELECT scan_id FROM scans WHERE principal = ?1 AND (?2 IS NULL OR (registered_at, scan_id) < "
-            "(SELECT registered_at, scan_id FROM scans WHERE scan_id = ?2)) "
-            "ORDER BY registered_at DESC, scan_id DESC LIMIT ?3"
-        )
-        parameters = (principal, before, limit)
-        rows = await self._commits.run(lambda connection: connection.execute(query, parameters).fetchall())
-        return [ScanId(scan_id) for (scan_id,) in rows]
+
+        def newest(connection: sqlite3.Connection) -> list[tuple[str]]:
+            number = None if before is None else _number(connection, before)
+            return connection.execute(_NEWEST, (principal, number, at, limit)).fetchall()
+
+        return [ScanId(scan_id) for (scan_id,) in await self._commits.run(newest)]
 
     async def settle(self, scan_id: ScanId, expires_at: Milliseconds) -> None:
         """See `Store.settle`."""
@@ -150,10 +143,16 @@ class SqliteStore:
         rows = await self._commits.run(lambda connection: connection.execute(query, (now,)).fetchall())
         return [ScanId(scan_id) for (scan_id,) in rows]
 
-    async def purge(self, scan_id: ScanId) -> None:
+    async def purge(self, scan_ids: Sequence[ScanId]) -> None:
         """See `Store.purge`."""
+        gone = 0
+        while gone < len(scan_ids):
+            gone += await self._commits.run(partial(self._purge, scan_ids[gone : gone + PURGED_AT_ONCE]))
 
-        def purge(connection: sqlite3.Connection) -> None:
+    def _purge(self, scan_ids: Sequence[ScanId], connection: sqlite3.Connection) -> int:
+        """Forget the first of them, as many as one transaction may; how many that were."""
+        until = time.monotonic() + PURGE_SECONDS
+        for count, scan_id in enumerate(scan_ids, start=1):
             connection.execute(
                 "DELETE FROM slots WHERE scan_id = ?1 AND slot = (SELECT slot FROM scans WHERE scan_id = ?1)",
                 (scan_id,),
@@ -161,8 +160,9 @@ class SqliteStore:
             connection.execute("DELETE FROM entries WHERE scan_id = ?", (scan_id,))
             connection.execute("DELETE FROM scans WHERE scan_id = ?", (scan_id,))
             self._heads.pop(scan_id, None)
-
-        await self._commits.run(purge)
+            if time.monotonic() >= until:
+                return count
+        return len(scan_ids)
 
     async def barrier(self) -> None:
         """See `Store.barrier`."""
@@ -207,10 +207,19 @@ def _holder(connection: sqlite3.Connection, slot: str) -> ScanId | None:
     return ScanId(row[0]) if row else None
 
 
+def _number(connection: sqlite3.Connection, scan_id: ScanId) -> int:
+    """Where a scan stands in the order of registration."""
+    row = connection.execute("SELECT number FROM scans WHERE scan_id = ?", (scan_id,)).fetchone()
+    if row is None:
+        raise NotFound(f"There is no scan {scan_id}", scan_id=scan_id)
+    number: int = row[0]
+    return number
+
+
 def _unfinished(connection: sqlite3.Connection) -> list[tuple[ScanId, int, bytes]]:
     return connection.execute(
         "SELECT scan_id, seq, body FROM scans JOIN entries USING (scan_id) WHERE expires_at IS NULL "
-        "ORDER BY scan_id, seq"
+        "ORDER BY number, seq"
     ).fetchall()
 
 
@@ -221,91 +230,12 @@ async def open_store(data: Path | None, *, most_at_once: int = MOST_AT_ONCE) -> 
     :raises DataLocked: if another server has the directory
     :raises DataUnusable: if it cannot be written, or its database is damaged
     """
-    with _locked(data) if data else _unlocked():
+    with locked(data):
         file = data / DATABASE if data else None
-        connection = await to_thread.run_sync(_connect, file)
+        connection = await to_thread.run_sync(connect, file)
         store = SqliteStore(connection, file, most_at_once=most_at_once)
         try:
             yield store
         finally:
             with anyio.CancelScope(shield=True):
                 await store.close()
-
-
-@contextmanager
-def _unlocked() -> Iterator[None]:
-    yield
-
-
-@contextmanager
-def _locked(data: Path) -> Iterator[None]:
-    try:
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(data / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise _unwritable(data, error) from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            owner = os.pread(descriptor, 32, 0).decode() or "unknown"
-            raise DataLocked(
-                f"The data directory {data} belongs to a running server (process {owner}); "
-                "stop that one, or name another directory with --data"
-            ) from error
-        try:
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-        except OSError as error:
-            raise _unwritable(data, error) from error
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _unwritable(data: Path, error: OSError) -> DataUnusable:
-    return DataUnusable(f"The data directory {data} cannot be written ({error.strerror}); name another with --data")
-
-
-def _connect(file: Path | None) -> sqlite3.Connection:
-    try:
-        if file:  # it holds the key of the scan ids; what SQLite puts beside it has the same mode
-            os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
-        connection = sqlite3.connect(file or ":memory:", isolation_level=None, check_same_thread=False)
-        try:
-            _prepare(connection)
-        except sqlite3.DatabaseError:
-            connection.close()
-            raise
-    except (sqlite3.DatabaseError, OSError) as error:
-        raise DataUnusable(
-            f"The database {file} cannot be used ({error}); restore it from a backup, "
-            "or move it away to begin with an empty store"
-        ) from error
-    return connection
-
-
-def _meta(connection: sqlite3.Connection) -> dict[str, bytes]:
-    return dict(connection.execute("SELECT name, value FROM meta").fetchall())
-
-
-def _prepare(connection: sqlite3.Connection) -> None:
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 4000"):
-        connection.execute(f"PRAGMA {pragma}")
-    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    if verdict != "ok":
-        raise sqlite3.DatabaseError(verdict)
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > SCHEMA_VERSION:
-        raise sqlite3.DatabaseError(f"it was written by a newer scanstream, schema {version}")
-    if version == 0:
-        _create(connection)
-    if not {"identity", "key"} <= _meta(connection).keys():
-        raise sqlite3.DatabaseError("it is not a database of scanstream")
-
-
-def _create(connection: sqlite3.Connection) -> None:
-    connection.executescript(f"BEGIN; {_SCHEMA}")
-    meta = {"identity": secrets.token_hex(8).encode(), "key": secrets.token_bytes(32)}
-    connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
-    connection.execute("COMMIT")

@@ -85,8 +85,8 @@ class Hub:
         return len(self._live)
 
     def live(self) -> list[ScanLog]:
-        """The unfinished scans, oldest first."""
-        return sorted(self._live.values(), key=lambda log: (log.folded.registered.at, log.scan_id))
+        """The unfinished scans in the order of their registration, which is the order of the feed."""
+        return list(self._live.values())
 
     def get(self, scan_id: ScanId) -> ScanLog | None:
         """The scan's log if it is in memory."""

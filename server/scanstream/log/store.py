@@ -4,7 +4,7 @@ The engines implement it (engines/); tests/engines/contract.py is one suite over
 one has to keep what the docstrings here promise, to the letter.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Literal, Protocol
 
 from scanstream.log.entry import AnyEntry, Registered
@@ -55,8 +55,16 @@ class Store(Protocol):
         """The whole log of one scan, finished or not; None if there is none (any more)."""
         ...
 
-    async def newest(self, principal: Principal, limit: int, before: ScanId | None = None) -> list[ScanId]:
-        """The principal's registered scans, newest first; those older than `before` where it is given."""
+    async def newest(
+        self, principal: Principal, limit: int, before: ScanId | None = None, *, at: Milliseconds = 0
+    ) -> list[ScanId]:
+        """The principal's scans, newest first; those registered before `before` where it is given.
+
+        The order is that of registration, whatever the clock said. Scans whose time was over `at` this moment are left
+        out, purged or not.
+
+        :raises NotFound: if there is no scan `before` (any more): where it stood nobody knows
+        """
         ...
 
     async def settle(self, scan_id: ScanId, expires_at: Milliseconds) -> None:
@@ -67,8 +75,11 @@ class Store(Protocol):
         """The settled scans whose time is over."""
         ...
 
-    async def purge(self, scan_id: ScanId) -> None:
-        """Forget the scan and its log. Idempotent."""
+    async def purge(self, scan_ids: Sequence[ScanId]) -> None:
+        """Forget these scans and their logs; each whole or, if the call fails on its way, not at all. Idempotent.
+
+        Many at once cost little more than one, and whoever registers meanwhile does not wait for all of them.
+        """
         ...
 
     async def barrier(self) -> None:

@@ -59,6 +59,7 @@ class Sweeper:
             self._hub.freeze(scan_id)
 
     async def _expire(self) -> None:
-        for scan_id in await self._store.expired(now()):
-            await self._store.purge(scan_id)
-            self._hub.forget(scan_id)
+        while gone := await self._store.expired(now()):
+            await self._store.purge(gone)
+            for scan_id in gone:
+                self._hub.forget(scan_id)

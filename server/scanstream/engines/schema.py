@@ -1,0 +1,107 @@
+"""The database file: its tables, how one of an earlier version becomes one of this, and what is refused.
+
+`scans.number` is the order of registration. No clock is asked for it: one that is set back changes no order.
+"""
+
+import os
+import secrets
+import sqlite3
+from pathlib import Path
+
+from scanstream.errors import DataUnusable
+
+SCHEMA_VERSION = 2
+DATABASE = "scanstream.db"
+
+_SCANS = """
+CREATE TABLE scans (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, scan_id TEXT NOT NULL UNIQUE, slot TEXT NOT NULL,
+    principal TEXT NOT NULL, registered_at INTEGER NOT NULL, expires_at INTEGER
+) STRICT;
+CREATE INDEX scans_by_end ON scans (expires_at);
+CREATE INDEX scans_by_order ON scans (principal, number);
+"""
+
+_SCHEMA = f"""
+CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
+{_SCANS}
+CREATE TABLE slots (slot TEXT PRIMARY KEY, scan_id TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE entries (
+    scan_id TEXT NOT NULL, seq INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (scan_id, seq)
+) STRICT, WITHOUT ROWID;
+"""
+
+_FROM_1 = (
+    "ALTER TABLE scans RENAME TO scans_1",
+    "DROP INDEX scans_by_end",
+    "DROP INDEX scans_by_age",
+    _SCANS,
+    "INSERT INTO scans (scan_id, slot, principal, registered_at, expires_at) "
+    "SELECT scan_id, slot, principal, registered_at, expires_at FROM scans_1 ORDER BY registered_at, scan_id",
+    "DROP TABLE scans_1",
+)
+"""Version 1 knew the time of registration only: what there is keeps the order that it had."""
+
+
+def connect(file: Path | None) -> sqlite3.Connection:
+    """A connection to the database in this file (None: in memory), made or brought to this version where need be.
+
+    :raises DataUnusable: if it is damaged, not ours, or of a newer version
+    """
+    try:
+        if file:  # it holds the key of the scan ids; what SQLite puts beside it has the same mode
+            os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+        connection = sqlite3.connect(file or ":memory:", isolation_level=None, check_same_thread=False)
+        try:
+            _prepare(connection)
+        except sqlite3.DatabaseError:
+            connection.close()
+            raise
+    except (sqlite3.DatabaseError, OSError) as error:
+        raise DataUnusable(
+            f"The database {file} cannot be used ({error}); restore it from a backup, "
+            "or move it away to begin with an empty store"
+        ) from error
+    return connection
+
+
+def meta_of(connection: sqlite3.Connection) -> dict[str, bytes]:
+    """What a database says of itself: its `identity`, and the `key` of its scan ids."""
+    return dict(connection.execute("SELECT name, value FROM meta").fetchall())
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 4000"):
+        connection.execute(f"PRAGMA {pragma}")
+    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise sqlite3.DatabaseError(verdict)
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > SCHEMA_VERSION:
+        raise sqlite3.DatabaseError(f"it was written by a newer scanstream, schema {version}")
+    if version == 0:
+        _transact(connection, _SCHEMA)
+    elif not _is_ours(connection):
+        raise sqlite3.DatabaseError("it is not a database of scanstream")
+    elif version == 1:
+        _transact(connection, ";".join(_FROM_1))
+    if not _is_ours(connection):
+        raise sqlite3.DatabaseError("it is not a database of scanstream")
+
+
+def _transact(connection: sqlite3.Connection, script: str) -> None:
+    """Do all of the script and say the version, or nothing of it."""
+    try:
+        connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {SCHEMA_VERSION};")
+        if not meta_of(connection):
+            meta = {"identity": secrets.token_hex(8).encode(), "key": secrets.token_bytes(32)}
+            connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+        connection.execute("COMMIT")
+    except sqlite3.Error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _is_ours(connection: sqlite3.Connection) -> bool:
+    return {"identity", "key"} <= meta_of(connection).keys()
