@@ -39,6 +39,7 @@ ENCLAVES = {
         "errors",
     },
 }
+ENCLAVES["scans.planning"] = {*ENCLAVES["scans.shard"], "scans.planning"}
 """What runs far from the server (at a client's, in a worker process), and all that it may bring along."""
 
 MOST_LINES = 350

@@ -18,12 +18,15 @@ from scanstream.scans.desk import Limits as DeskLimits
 from scanstream.scans.desk import ScanDesk
 from scanstream.scans.local import LocalJobs
 from scanstream.scans.planner import Planner
+from scanstream.scans.processes import Processes
 from scanstream.scans.runner import Runner
 from scanstream.scans.sweeper import Sweeper
 from scanstream.scans.waiting import Lanes
 from scanstream.settings import Settings
 from scanstream.strategies.strategy import registry
 
+PLANNING_PROCESSES = 2
+"""Beside the workers: a plan does not wait behind long shards, nor a second one behind a strategy that hangs."""
 BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -38,12 +41,11 @@ class Core:
         self.drain = Drain()
         computing, waiting = LocalJobs(), LocalJobs()
         jobs = Lanes(computing, waiting)
-        self.planner = Planner(store, self.hub, jobs, panels.of, max_running=settings.max_running)
-        self.runner = (
-            Runner(store, self.hub, jobs, directory, workers=settings.workers, idle=settings.worker_priority == "idle")
-            if settings.workers
-            else None
-        )
+        idle = settings.worker_priority == "idle"
+        planning = Processes(directory, most=PLANNING_PROCESSES, idle=idle)
+        self.planner = Planner(store, self.hub, jobs, planning, max_running=settings.max_running)
+        running = Processes(directory, most=settings.workers, idle=idle) if settings.workers else None
+        self.runner = Runner(store, self.hub, jobs, running) if running else None
         self.desk = ScanDesk(
             store,
             self.hub,

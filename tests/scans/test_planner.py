@@ -1,17 +1,19 @@
 """A scan that cannot be planned ends as failed; the server and the other scans go on."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import anyio
 import pytest
 
 from scans.planted import Planted, panel
 from scanstream.app import Core, open_core
-from scanstream.errors import MarketError
 from scanstream.log.entry import Cut, Planned, ShardFailed
 from scanstream.model import ANYONE, DiscoverRequest, Problem
 from scanstream.panel import Panel
 from scanstream.scans.planner import plan
+from scanstream.scans.planning import parts
+from scanstream.scans.processes import Processes
 from scanstream.settings import Settings
 from support.histories import registered
 
@@ -34,7 +36,8 @@ class OfFunding(Planted):
 
 def planned(seen: Panel) -> tuple[dict[str, Cut], list[ShardFailed]]:
     """The plan of a scan with one strategy that needs funding."""
-    first, *rest = plan(registered("planted"), seen, {"planted": OfFunding(lambda *_: [])})
+    answers = parts(DiscoverRequest(), ["planted"], seen, {"planted": OfFunding(lambda *_: [])})
+    first, *rest = plan(registered("planted"), answers)
     assert isinstance(first, Planned)
     assert all(isinstance(entry, ShardFailed) for entry in rest)
     return first.cuts, [entry for entry in rest if isinstance(entry, ShardFailed)]
@@ -56,19 +59,23 @@ def test_what_the_market_failed_to_give_is_an_error() -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(
-    ("error", "code"), [(SystemError("a defect below"), "internal"), (MarketError("/where/it/was"), "invalid_market")]
-)
-async def test_what_a_plan_raises_is_the_scans_failure(
-    error: Exception, code: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def gone(_: str) -> Panel:
-        raise error
+async def test_a_defect_in_planning_is_the_scans_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: object, **__: object) -> bytes:
+        raise SystemError("a defect below")
 
     async with open_core(Settings(port=0, data=":memory:", workers=1)) as core:
         with monkeypatch.context() as patched:
-            patched.setattr(core.planner, "_panel_of", gone)
-            assert await end_of_a_scan(core) == ("failed", code)
+            patched.setattr(Processes, "run", broken)
+            assert await end_of_a_scan(core) == ("failed", "internal")
+        assert await end_of_a_scan(core) == ("complete", "")
+
+
+@pytest.mark.anyio
+async def test_market_data_that_is_gone_is_the_scans_failure(tmp_path: Path) -> None:
+    async with open_core(Settings(port=0, data=str(tmp_path), workers=1)) as core:
+        (tmp_path / "market").rename(tmp_path / "elsewhere")
+        assert await end_of_a_scan(core) == ("failed", "invalid_market")
+        (tmp_path / "elsewhere").rename(tmp_path / "market")
         assert await end_of_a_scan(core) == ("complete", "")
 
 

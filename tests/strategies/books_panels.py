@@ -17,6 +17,7 @@ from scanstream.panel import Panel
 from scanstream.quotes import Funding, Quotes
 from scanstream.scans import shard as worker
 from scanstream.scans.planner import plan
+from scanstream.scans.planning import parts
 from scanstream.scans.shard import Outcome
 from scanstream.strategies.strategy import Note, Signal, Strategy
 from support.histories import NOON, registered
@@ -102,7 +103,8 @@ def outcome_of(strategy: Strategy, panel: Panel, directory: Path, monkeypatch: p
 
 def planned_note(strategy: Strategy, panel: Panel) -> str:
     """Why the plan of a scan has no shard of this strategy."""
-    [entry] = plan(registered(strategy.id), panel, {strategy.id: strategy})
+    answers = parts(DiscoverRequest(), [strategy.id], panel, {strategy.id: strategy})
+    [entry] = plan(registered(strategy.id), answers)
     assert isinstance(entry, Planned)
     cut = entry.cuts[strategy.id]
     assert cut.shards == 0

@@ -22,6 +22,17 @@ def install(package: Path, target: Path) -> None:
     subprocess.run(command, check=True)
 
 
+def plug_in(target: Path, name: str, source: str, *classes: str) -> Path:
+    """A module with these strategies, as an installer would leave it below `target`."""
+    information = target / f"{name}-1.0.dist-info"
+    information.mkdir(parents=True)
+    (target / f"{name}.py").write_text(source)
+    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    points = "".join(f"{item.lower()} = {name}:{item}\n" for item in classes)
+    (information / "entry_points.txt").write_text(f"[scanstream.strategies]\n{points}")
+    return target
+
+
 @asynccontextmanager
 async def serving_with(target: Path, *flags: str, data: Path | str = ":memory:") -> AsyncIterator[ServerProcess]:
     """A server that finds what is installed there, beside the scripted strategy; killed if it runs after the block."""

@@ -64,8 +64,8 @@ class Cut(Struct, frozen=True, omit_defaults=True):
 
     @property
     def shards(self) -> int:
-        """How many shards the units make."""
-        return -(-self.units // self.chunk)
+        """How many shards the units make; none where a version before wrote down what cannot be cut."""
+        return -(-max(0, self.units) // max(1, self.chunk))
 
 
 class Planned(Entry, frozen=True, kw_only=True, omit_defaults=True, tag="planned"):

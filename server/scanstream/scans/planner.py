@@ -1,27 +1,32 @@
 """From queued to ended: lets scans in, at most so many at once, cuts them into shards, and waits for their end."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 
 import anyio
-from anyio import to_thread
+import msgspec
 
-from scanstream.errors import MarketError
 from scanstream.jobs import Jobs, Shard
 from scanstream.log.entry import AnyEntry, Cancelled, Cut, Planned, Registered, ScanFailed, ShardFailed
 from scanstream.log.fold import Folded
 from scanstream.log.hub import Hub
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
-from scanstream.model import Milliseconds, ScanId
-from scanstream.panel import Panel
+from scanstream.model import Milliseconds, Problem, ScanId
+from scanstream.scans import planning
 from scanstream.scans.appending import append, now
-from scanstream.scans.selection import symbols_of
-from scanstream.strategies.strategy import NothingToScan, Strategy, registry
+from scanstream.scans.planning import Part, Parts, PlanJob
+from scanstream.scans.processes import WORKER_DIED, Processes
 
 MOST_SHARDS = 4096
 """Shards in one plan: logs stay short, and are kept whole."""
+SECONDS_TOGETHER = 3.0
+"""In which all strategies of a scan say how much there is to do; else each is asked alone, to find who hangs …"""
+SECONDS_ALONE = 10.0
+"""… in this time, or in its own budget where that is less."""
+MOST_ATTEMPTS = 3
+"""How often a strategy is asked before its worker's death counts as its answer."""
 
 logger = logging.getLogger("scanstream")
 
@@ -29,13 +34,11 @@ logger = logging.getLogger("scanstream")
 class Planner:
     """The queue of scans, and the conduct of those that run."""
 
-    def __init__(
-        self, store: Store, hub: Hub, jobs: Jobs, panel_of: Callable[[str], Panel], *, max_running: int
-    ) -> None:
+    def __init__(self, store: Store, hub: Hub, jobs: Jobs, processes: Processes, *, max_running: int) -> None:
         self._store = store
         self._hub = hub
         self._jobs = jobs
-        self._panel_of = panel_of
+        self._processes = processes
         self._places = anyio.Semaphore(max_running)
         self._queue: dict[ScanId, None] = {}
         self._running: set[ScanId] = set()
@@ -83,9 +86,8 @@ class Planner:
             log = self._hub.get(scan_id)
             if log is None or log.ended:
                 return
-            if log.folded.tallies is None:
-                entries = await to_thread.run_sync(self._plan, log.folded.registered)
-                await append(self._store, scan_id, *entries)
+            if log.folded.tallies is None and not await self._plan(log):
+                return
             await self._hub.until(scan_id, lambda log: log.ended or log.folded.tallies is not None)
             await self._jobs.put(missing(log.folded))
             await self._attend(log)
@@ -108,38 +110,80 @@ class Planner:
             with anyio.move_on_after(patience):
                 await self._hub.until(log.scan_id, partial(_changed_since, seen))
 
-    def _plan(self, scan: Registered) -> list[AnyEntry]:
+    async def _plan(self, log: ScanLog) -> bool:
+        """Append the plan; whether that was still wanted: a scan that ends meanwhile is not waited for."""
+        entries: list[AnyEntry] = []
+        with anyio.CancelScope() as scope:
+            with self._hub.watching(log.scan_id, lambda log: scope.cancel() if log.ended else None):
+                entries = await self._entries(log.folded.registered)
+        if log.ended:
+            return False
+        await append(self._store, log.scan_id, *entries)
+        return True
+
+    async def _entries(self, scan: Registered) -> list[AnyEntry]:
         try:
-            panel = self._panel_of(scan.digest)
-            return plan(scan, panel.select(symbols_of(scan.request, panel)), registry())
-        except MarketError as error:
-            logger.error("%s: %s", scan.scan_id, error.detail)  # noqa: TRY400  # said in full, and no place for a trace
-            return [ScanFailed(at=now(), code=error.code, detail="Its market data is gone; start a new scan")]
+            parts = await self._parts(scan)
         except Exception:  # a defect costs this scan, not the server with all the others
             logger.exception("%s cannot be planned", scan.scan_id)
             return [ScanFailed(at=now(), code="internal", detail="The server failed to plan it; its log says why")]
+        if isinstance(parts.problem, Problem):
+            return [ScanFailed(at=now(), code=parts.problem.code, detail=parts.problem.detail)]
+        return plan(scan, parts.of)
+
+    async def _parts(self, scan: Registered) -> Parts:
+        """What the strategies say: together; where that fails each on its own, so that one costs the others nothing."""
+        names = list(scan.budgets)
+        if len(names) > 1:
+            try:
+                return await self._asked(scan, names, SECONDS_TOGETHER)
+            except (TimeoutError, *WORKER_DIED):
+                logger.warning("%s: its strategies cannot be planned together; each is asked alone", scan.scan_id)
+        answers: dict[str, Parts] = {}
+        async with anyio.create_task_group() as asking:
+            for name in names:
+                asking.start_soon(self._alone, scan, name, answers)
+        problem = next((answer.problem for answer in answers.values() if answer.problem is not msgspec.UNSET), None)
+        if problem is not None:
+            return Parts(problem=problem)
+        return Parts(of={name: answers[name].of[name] for name in names})
+
+    async def _alone(self, scan: Registered, name: str, answers: dict[str, Parts]) -> None:
+        seconds = min(SECONDS_ALONE, scan.budgets[name])
+        problem = Problem("worker_died", f"its worker process died {MOST_ATTEMPTS} times as it was planned")
+        for _ in range(MOST_ATTEMPTS):
+            try:
+                answers[name] = await self._asked(scan, [name], seconds)
+            except TimeoutError:
+                problem = Problem("timed_out", f"units() took longer than {seconds:g} s")
+                break
+            except WORKER_DIED:
+                continue
+            else:
+                return
+        logger.warning("%s: %s cannot be planned: %s", scan.scan_id, name, problem.detail)
+        answers[name] = Parts(of={name: Part(problem=problem)})
+
+    async def _asked(self, scan: Registered, names: list[str], seconds: float) -> Parts:
+        job = PlanJob(scan_id=scan.scan_id, digest=scan.digest, request=scan.request, strategy_ids=names)
+        encoded = await self._processes.run(planning.plan, msgspec.msgpack.encode(job), seconds=seconds)
+        return msgspec.msgpack.decode(encoded, type=Parts)
 
 
-def plan(scan: Registered, panel: Panel, strategies: dict[str, Strategy]) -> list[AnyEntry]:
-    """The plan of a scan as entries: the cuts, and the failure of a strategy that cannot even say what it needs."""
+def plan(scan: Registered, parts: dict[str, Part]) -> list[AnyEntry]:
+    """The plan of a scan as entries: the cuts, and the failure of each strategy that could not say what it needs."""
     cuts: dict[str, Cut] = {}
     failures: list[AnyEntry] = []
     for strategy_id in scan.budgets:
-        try:
-            strategy = strategies[strategy_id]
-            strategy.require(panel)
-            parameters = strategy.parse((scan.request.parameters or {}).get(strategy_id, {}))
-            cuts[strategy_id] = Cut(strategy.units(panel, parameters), strategy.chunk)
-        except NothingToScan as reason:
-            cuts[strategy_id] = Cut(0, note=f"Nothing to scan: {strategy_id} {reason}")
-        except MarketError as error:
-            cuts[strategy_id] = Cut(1)
-            failures.append(_unplanned(strategy_id, error.code, error.detail))
-        except Exception as error:  # a plug-in's defect is that strategy's outcome, not the scan's
-            logger.exception("%s: %s cannot be planned", scan.scan_id, strategy_id)
-            cuts[strategy_id] = Cut(1)
-            detail = f"cannot be planned: {type(error).__name__}: {error}"
-            failures.append(_unplanned(strategy_id, "strategy_error", detail))
+        part = parts[strategy_id]
+        cut = Cut(part.units, part.chunk, note=part.note)
+        problem = part.problem
+        if problem is msgspec.UNSET and cut.shards > MOST_SHARDS:
+            problem = Problem("plan_too_large", f"It has {cut.shards:,} shards, and at most {MOST_SHARDS:,} are run")
+        if isinstance(problem, Problem):
+            cut = Cut(1)
+            failures.append(_unplanned(strategy_id, problem))
+        cuts[strategy_id] = cut
     total = sum(cut.shards for cut in cuts.values())
     if total > MOST_SHARDS:
         detail = f"The plan has {total} shards, and at most {MOST_SHARDS} are run; select fewer symbols or strategies"
@@ -147,8 +191,16 @@ def plan(scan: Registered, panel: Panel, strategies: dict[str, Strategy]) -> lis
     return [Planned(at=now(), cuts=cuts), *failures]
 
 
-def _unplanned(strategy_id: str, code: str, detail: str) -> ShardFailed:
-    return ShardFailed(at=now(), strategy_id=strategy_id, shard=0, reason="failed", code=code, detail=detail)
+def _unplanned(strategy_id: str, problem: Problem) -> ShardFailed:
+    late = problem.code == "timed_out"
+    return ShardFailed(
+        at=now(),
+        strategy_id=strategy_id,
+        shard=0,
+        reason="timed_out" if late else "failed",
+        code=problem.code,
+        detail=problem.detail,
+    )
 
 
 def _changed_since(seq: int, log: ScanLog) -> bool:

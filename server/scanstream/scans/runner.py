@@ -1,18 +1,11 @@
-"""Runs leased shards, in worker processes or in the loop (waiting.py), and writes each outcome into the log.
-
-`anyio.to_process` because one worker that dies breaks one call only, a hang is killed at its budget, and a dead worker
-is replaced; a `ProcessPoolExecutor` breaks as a whole and cannot cancel a running call.
-"""
+"""Runs leased shards, in worker processes or in the loop (waiting.py), and writes each outcome into the log."""
 
 import logging
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 from typing import TypeAlias
 
 import anyio
 import msgspec
-from anyio import BrokenWorkerProcess, EndOfStream, to_process
 from anyio.abc import TaskGroup
 from msgspec import UNSET
 
@@ -25,6 +18,7 @@ from scanstream.model import Problem, ScanId
 from scanstream.scans import shard as worker
 from scanstream.scans import waiting
 from scanstream.scans.appending import append, now
+from scanstream.scans.processes import WORKER_DIED, Processes
 from scanstream.scans.waiting import Lanes
 
 MOST_ATTEMPTS = 3
@@ -32,9 +26,6 @@ MOST_ATTEMPTS = 3
 
 MOST_IN_LOOP = 32
 """Shards in the loop at once: they cost next to nothing, but each may hold a connection to somebody."""
-
-WORKER_DIED = (BrokenWorkerProcess, EndOfStream, ProcessLookupError)
-"""What anyio raises when a worker process is gone; the last two when it was killed while it came up."""
 
 logger = logging.getLogger("scanstream")
 
@@ -45,21 +36,18 @@ Way: TypeAlias = Callable[[Shard], Awaitable[worker.Outcome]]
 class Runner:
     """As many shards at once as there are worker processes; and beside them those that only wait for input."""
 
-    def __init__(self, store: Store, hub: Hub, jobs: Lanes, panels: Path, *, workers: int, idle: bool = True) -> None:
+    def __init__(self, store: Store, hub: Hub, jobs: Lanes, processes: Processes) -> None:
         self._store = store
         self._hub = hub
         self._jobs = jobs
-        self._panels = panels
-        self._workers = workers
-        self._idle = idle
-        self._processes = anyio.CapacityLimiter(workers)
+        self._processes = processes
         self._scopes: dict[ScanId, dict[tuple[str, int], anyio.CancelScope]] = {}
 
     async def run(self) -> None:
         """Run shards as long as there are leases."""
         with self._hub.watching_all(self._notice):
             async with anyio.create_task_group() as shards:
-                shards.start_soon(self._take, shards, self._jobs.leases(), self._in_process, self._workers)
+                shards.start_soon(self._take, shards, self._jobs.leases(), self._in_process, self._processes.most)
                 shards.start_soon(self._take, shards, self._jobs.waiting_leases(), self._in_loop, MOST_IN_LOOP)
 
     async def _take(self, shards: TaskGroup, leases: AsyncIterator[Lease], way: Way, most: int) -> None:
@@ -128,29 +116,12 @@ class Runner:
 
     async def _in_loop(self, shard: Shard) -> worker.Outcome:
         with anyio.fail_after(shard.budget_seconds):
-            return await waiting.run(shard, self._panels)
+            return await waiting.run(shard, self._processes.panels)
 
     async def _in_process(self, shard: Shard) -> worker.Outcome:
-        await self._ready_process()
-        with anyio.fail_after(shard.budget_seconds):
-            encoded = await to_process.run_sync(
-                worker.run,
-                msgspec.msgpack.encode(shard),
-                str(self._panels),
-                os.getpid(),
-                self._idle,
-                cancellable=True,
-                limiter=self._processes,
-            )
+        job = msgspec.msgpack.encode(shard)
+        encoded = await self._processes.run(worker.run, job, seconds=shard.budget_seconds)
         return msgspec.msgpack.decode(encoded, type=worker.Outcome)
-
-    async def _ready_process(self) -> None:
-        """See that an idle worker process is there, and prepared.
-
-        Shielded: a call that is cancelled while anyio waits for a new process to come up leaves that process behind.
-        """
-        with anyio.CancelScope(shield=True):
-            await to_process.run_sync(worker.prepare, os.getpid(), self._idle, limiter=self._processes)
 
 
 def _entries(shard: Shard, outcome: worker.Outcome) -> list[AnyEntry]:

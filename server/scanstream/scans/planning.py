@@ -1,0 +1,87 @@
+"""What a worker process runs before a scan's shards: it asks strategies how much there is to do.
+
+In a worker and not in the server, as a strategy may be anybody's: one that hangs can be killed there, and one that
+exits ends nobody but its worker.
+"""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from scanstream.errors import MarketError
+from scanstream.model import DiscoverRequest, Problem, ScanId
+from scanstream.panel import Panel
+from scanstream.scans.shard import prepare, universe
+from scanstream.strategies import gate
+from scanstream.strategies.strategy import NothingToScan, Strategy, registry
+
+MOST_UNITS = 2**53 - 1
+"""Units of work of one strategy: what every reader of JSON can count to."""
+MOST_CHUNK = 1_000_000_000
+
+logger = logging.getLogger("scanstream")
+
+
+class PlanJob(Struct, frozen=True, kw_only=True):
+    """Which strategies to ask, about what."""
+
+    scan_id: ScanId
+    digest: str
+    """Which market data to look at."""
+    request: DiscoverRequest
+    strategy_ids: list[str]
+
+
+class Part(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one strategy said: how many units there are in shards of how many, or why it could not say."""
+
+    units: int = 0
+    chunk: int = 1
+    note: str | UnsetType = UNSET
+    """Why there is nothing to do."""
+    problem: Problem | UnsetType = UNSET
+
+
+class Parts(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The answers, by strategy."""
+
+    of: dict[str, Part] = {}
+    problem: Problem | UnsetType = UNSET
+    """Why nobody could be asked at all."""
+
+
+def plan(encoded: bytes, panels: str, parent: int, idle: bool = True) -> bytes:
+    """Ask the strategies of an encoded `PlanJob` about the panel below `panels`; encoded `Parts`, whatever they do."""
+    prepare(parent, idle)
+    job = msgspec.msgpack.decode(encoded, type=PlanJob)
+    try:
+        panel = universe(Path(panels) / job.digest, job.request)
+    except MarketError as error:  # its text has paths of the server, which are for the log
+        logger.error("%s: %s", job.scan_id, error.detail)  # noqa: TRY400  # said in full, and no place for a trace
+        return msgspec.msgpack.encode(Parts(problem=Problem(error.code, "Its market data is gone; start a new scan")))
+    return msgspec.msgpack.encode(Parts(of=parts(job.request, job.strategy_ids, panel, registry())))
+
+
+def parts(
+    request: DiscoverRequest, strategy_ids: list[str], panel: Panel, strategies: Mapping[str, Strategy]
+) -> dict[str, Part]:
+    """What each of these strategies says of its units on the panel."""
+    return {name: _part(name, panel, request, strategies) for name in strategy_ids}
+
+
+def _part(name: str, panel: Panel, request: DiscoverRequest, strategies: Mapping[str, Strategy]) -> Part:
+    try:
+        strategy = strategies[name]
+        strategy.require(panel)
+        parameters = strategy.parse((request.parameters or {}).get(name, {}))
+        units = gate.whole(strategy.units(panel, parameters), "units()", least=0, most=MOST_UNITS)
+        return Part(units=units, chunk=gate.whole(strategy.chunk, "chunk", least=1, most=MOST_CHUNK))
+    except NothingToScan as reason:
+        return Part(note=f"Nothing to scan: {name} {gate.told(reason)}")
+    except MarketError as error:
+        return Part(problem=Problem(error.code, gate.told(error.detail)))
+    except BaseException as error:  # whatever a plug-in raises is its own outcome, and no end of the worker
+        return Part(problem=Problem("strategy_error", f"cannot be planned: {gate.reason(error, most=3900)}"))
