@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from scanstream.model import Document, Opportunity, ScanId
+from scanstream.model import Document, Only, Opportunity, Progress, ScanId
 
 MessageId: TypeAlias = Annotated[str, Meta(max_length=64)]
 """Chosen by the client; the reply repeats it."""
@@ -19,6 +19,8 @@ class Discover(Struct, frozen=True, kw_only=True, tag="discover"):
     id: MessageId | UnsetType = UNSET
     request: Raw | UnsetType = UNSET
     """Decoded apart, so that an error names the field inside the request."""
+    idempotency_key: str | None = None
+    """The same key is the same scan, as with the header `Idempotency-Key`."""
 
 
 class Subscribe(Struct, frozen=True, kw_only=True, tag="subscribe"):
@@ -27,6 +29,7 @@ class Subscribe(Struct, frozen=True, kw_only=True, tag="subscribe"):
     id: MessageId | UnsetType = UNSET
     scan_id: str
     since: str | None = None
+    only: Only | None = None
 
 
 class Unsubscribe(Struct, frozen=True, kw_only=True, tag="unsubscribe"):
@@ -64,6 +67,7 @@ class AckBody(Struct, frozen=True, kw_only=True, omit_defaults=True):
     results_url: str
     events_url: str
     polling_interval_seconds: int
+    progress: Progress
     estimated_completion_seconds: float
     filters: dict[str, Any]
     reused: Literal["running", "fresh"] | UnsetType = UNSET

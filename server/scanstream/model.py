@@ -6,7 +6,7 @@ absent (`UNSET`), never null; see docs/protocol.md, section 2.
 
 import math
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal, NewType, TypeAlias
+from typing import Annotated, Any, Literal, NamedTuple, NewType, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -28,6 +28,8 @@ StrategyStatus: TypeAlias = Literal["pending", "running", "complete", "failed", 
 Side: TypeAlias = Literal["long", "short", "neutral"]
 RiskLevel: TypeAlias = Literal["low", "medium", "high", "very_high"]
 Tier: TypeAlias = Literal["large", "mid", "small"]
+Only: TypeAlias = Literal["state"]
+"""What a reader may confine itself to: with `state` its frames bring no opportunities."""
 
 RISK_LEVELS: tuple[RiskLevel, ...] = ("low", "medium", "high", "very_high")
 
@@ -46,6 +48,14 @@ def timestamp(at: Milliseconds) -> str:
     """RFC 3339 in UTC with exactly three decimals: `2026-11-23T14:00:00.000Z`."""
     moment = _EPOCH + timedelta(milliseconds=at)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class IdempotencyKey(NamedTuple):
+    """The caller's own name for a scan: the same key is the same scan."""
+
+    value: str
+    field: str
+    """Where it came in, so that an error names it as its caller does."""
 
 
 class DiscoverRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):

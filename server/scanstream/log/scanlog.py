@@ -13,7 +13,7 @@ from scanstream.log.cursor import START, Cursor, Position
 from scanstream.log.entry import PART_OPPORTUNITIES, AnyEntry, Registered
 from scanstream.log.fold import Folded, begin, fold
 from scanstream.log.patch import diff, merge
-from scanstream.model import Document, Opportunity, ScanId, document
+from scanstream.model import Document, Only, Opportunity, ScanId, document
 
 PATCHES_KEPT = 512
 """How far back patches are composed; a reader further behind gets the whole state as its patch."""
@@ -35,6 +35,8 @@ class Frame(NamedTuple):
     """Whether further frames follow at the same seq."""
     skipped: int
     """Revisions folded into this frame beyond the first."""
+    only: Only | None = None
+    """What its reader wants; with `state` the frame says nothing of opportunities."""
 
 
 class GapError(RuntimeError):
@@ -123,18 +125,29 @@ class ScanLog:
         seq, n = cursor.position
         return cursor.position if seq <= self.seq and n <= self._count(seq) else START
 
-    def news(self, position: Position) -> bool:
-        """Whether a reader at `position` lacks anything."""
-        return position.seq < self.changed or position.n < len(self.opportunities)
+    def news(self, position: Position, only: Only | None = None) -> bool:
+        """Whether a reader at `position` lacks anything of what it wants."""
+        return position.seq < self.changed or (only is None and position.n < len(self.opportunities))
 
-    def read(self, position: Position) -> Frame:
-        """The next frame for a reader at `position`, which must be one that `place` gave or a frame led to."""
+    def read(self, position: Position, only: Only | None = None) -> Frame:
+        """The next frame for a reader at `position`, which must be one that `place` gave or a frame led to.
+
+        For one that wants the state only, `n` stays what it is: a later reader without that wish goes on from there.
+        """
         seq, n = position
+        if only is not None:
+            return self._state_only(seq, n)
         if seq and n < self._count(seq) and not (self._frozen and seq < self.seq):
             return self._chunk(seq, n, {}, skipped=0)
         if not seq:
             return self._chunk(self.seq, 0, self.document, skipped=0, snapshot=True)
         return self._chunk(self.seq, n, self._patch_from(seq), skipped=max(0, self.seq - seq - 1))
+
+    def _state_only(self, seq: int, n: int) -> Frame:
+        if not seq:
+            return Frame(True, self.document, (), 0, Position(self.seq, 0), False, 0, "state")
+        skipped = max(0, self.seq - seq - 1)
+        return Frame(False, self._patch_from(seq), (), n, Position(self.seq, n), False, skipped, "state")
 
     def _chunk(self, seq: int, n: int, body: Document, *, skipped: int, snapshot: bool = False) -> Frame:
         total = self._count(seq)

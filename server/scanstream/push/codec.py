@@ -103,7 +103,12 @@ def frame_message(log: ScanLog, frame: Frame) -> Snapshot | Update:
     found = list(frame.opportunities)
     if frame.snapshot:
         return Snapshot(
-            scan_id=log.scan_id, cursor=cursor, state=frame.body, opportunities=found, offset=0, more=frame.more
+            scan_id=log.scan_id,
+            cursor=cursor,
+            state=frame.body,
+            opportunities=found if frame.only is None else UNSET,
+            offset=0 if frame.only is None else UNSET,
+            more=frame.more,
         )
     return Update(
         scan_id=log.scan_id,

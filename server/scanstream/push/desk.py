@@ -8,7 +8,7 @@ from typing import Protocol
 from scanstream.log.cursor import Cursor, Position
 from scanstream.log.scanlog import ScanLog
 from scanstream.message import AckBody
-from scanstream.model import DiscoverRequest, Principal, ScanId
+from scanstream.model import DiscoverRequest, IdempotencyKey, Principal, ScanId
 
 PATIENCE_SECONDS = 1.0
 """A scan starts this long after its registration even if the client has not taken the ack."""
@@ -17,7 +17,9 @@ PATIENCE_SECONDS = 1.0
 class Desk(Protocol):
     """Registers scans, lets them start, finds them again."""
 
-    async def register(self, principal: Principal, request: DiscoverRequest, key: str | None = None) -> AckBody:
+    async def register(
+        self, principal: Principal, request: DiscoverRequest, key: IdempotencyKey | None = None
+    ) -> AckBody:
         """Durable and folded when it returns; not started before `release`. The same key is the same scan.
 
         :raises ScanstreamError: InvalidRequest, TooManyScans, StoreUnavailable

@@ -11,27 +11,34 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import anyio
 
+from scanstream.errors import Expired
 from scanstream.log.cursor import Position
 from scanstream.log.hub import Hub
 from scanstream.log.scanlog import ScanLog
-from scanstream.model import ScanId
-from scanstream.push.codec import Codec, Payload, frame_message
+from scanstream.message import End
+from scanstream.model import Only, ScanId
+from scanstream.push.codec import Codec, Payload, error_message, frame_message
 
 TICK_SECONDS = 0.025
 
 Wake = Callable[[], None]
 
 
-FrameType: TypeAlias = Literal["snapshot", "update"]
+MessageType: TypeAlias = Literal["snapshot", "update", "end", "error"]
 
 
 class Encoded(NamedTuple):
-    """A frame as it leaves."""
+    """What a reader is told of a scan, as it leaves."""
 
-    type: FrameType
+    type: MessageType
     payload: Payload
     position: Position
     """Where its reader is afterwards."""
+
+    @property
+    def last(self) -> bool:
+        """Whether nothing more comes of this scan."""
+        return self.type in ("end", "error")
 
 
 class Channel:
@@ -39,7 +46,7 @@ class Channel:
 
     def __init__(self, hub: Hub, scan_id: ScanId) -> None:
         self.readers: set[Wake] = set()
-        self._frames: dict[tuple[Position, str], Encoded] = {}
+        self._frames: dict[tuple[Position, str, Only | None], Encoded] = {}
         self._head = -1
         self._flushed_at = float("-inf")
         self._timer: asyncio.TimerHandle | None = None
@@ -68,15 +75,30 @@ class Channel:
         for wake in tuple(self.readers):
             wake()
 
-    def frame(self, log: ScanLog, position: Position, codec: Codec) -> Encoded:
-        """The next frame from a position, encoded once for all who are there."""
+    def next(self, log: ScanLog, position: Position, codec: Codec, only: Only | None = None) -> Encoded | None:
+        """What a reader at a position is to be told now; None while there is nothing.
+
+        A frame, then the end of a terminal scan; of one whose time is over, that it has expired.
+        """
+        if log.expired:
+            expired = Expired("This scan has expired. Please initiate a new scan.", scan_id=log.scan_id)
+            return Encoded("error", codec.encode(error_message(expired)), position)
+        if log.news(position, only):
+            return self._frame(log, position, codec, only)
+        if log.ended:
+            end = End(scan_id=log.scan_id, cursor=str(log.cursor(position)), status=log.folded.state.status)
+            return Encoded("end", codec.encode(end), position)
+        return None
+
+    def _frame(self, log: ScanLog, position: Position, codec: Codec, only: Only | None) -> Encoded:
+        """The next frame, encoded once for all who are at this position and want the same."""
         if log.seq != self._head:
             self._frames.clear()
             self._head = log.seq
-        key = (position, codec.name)
+        key = (position, codec.name, only)
         if key not in self._frames:
-            frame = log.read(position)
-            kind: FrameType = "snapshot" if frame.snapshot else "update"
+            frame = log.read(position, only)
+            kind: MessageType = "snapshot" if frame.snapshot else "update"
             self._frames[key] = Encoded(kind, codec.encode(frame_message(log, frame)), frame.position)
         return self._frames[key]
 

@@ -9,7 +9,6 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from scanstream.errors import InvalidRequest
 from scanstream.log.cursor import Position
 from scanstream.log.entry import PART_OPPORTUNITIES
 from scanstream.log.scanlog import ScanLog
@@ -20,14 +19,12 @@ from scanstream.push.codec import JSON
 from scanstream.push.desk import Desk, released
 from scanstream.push.poll import PollDoor
 from scanstream.push.problem import json_response
-from scanstream.push.query import read_body, wait_seconds, whole_number
+from scanstream.push.query import idempotency_key, read_body, wait_seconds, whole_number
 
 MOST_RESULTS = 1_000_000_000
 MOST_SCANS = 100
 """Scans in one answer of the list."""
 POLLING_INTERVAL_SECONDS = 1
-LONGEST_KEY = 255
-"""Characters of an idempotency key."""
 
 
 class AckResponse(Response):
@@ -79,9 +76,7 @@ class HttpDoor:
     async def discover(self, request: Request) -> Response:
         """Register a scan, acknowledge it, start it."""
         body = await read_body(request, self._most_bytes)
-        key = request.headers.get("idempotency-key")
-        if key is not None and not 0 < len(key) <= LONGEST_KEY:
-            raise InvalidRequest.of("Idempotency-Key", f"must have 1 to {LONGEST_KEY} characters")
+        key = idempotency_key("Idempotency-Key", request.headers.get("idempotency-key"))
         return AckResponse(self._desk, await self._desk.register(ANYONE, JSON.decode_request(body), key))
 
     async def results(self, request: Request) -> Response:

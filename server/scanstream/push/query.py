@@ -5,8 +5,11 @@ import re
 from starlette.requests import Request
 
 from scanstream.errors import InvalidRequest, TooLarge
+from scanstream.model import IdempotencyKey
 
 LONGEST_WAIT_SECONDS = 60
+LONGEST_KEY = 255
+"""Characters of an idempotency key."""
 
 _PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?([^\s,;\"]+)", re.IGNORECASE)
 _ETAG = re.compile(r'(?:W/)?"([^"]*)"')
@@ -45,6 +48,18 @@ def entity_tags(request: Request) -> list[str] | None:
     if header is None:
         return None
     return ["*"] if header.strip() == "*" else _ETAG.findall(header)
+
+
+def idempotency_key(field: str, key: str | None) -> IdempotencyKey | None:
+    """The key of a discover, where there is one.
+
+    :raises InvalidRequest: naming the field that it came in, if it is empty or too long
+    """
+    if key is None:
+        return None
+    if not 0 < len(key) <= LONGEST_KEY:
+        raise InvalidRequest.of(field, f"must have 1 to {LONGEST_KEY} characters")
+    return IdempotencyKey(key, field)
 
 
 async def read_body(request: Request, most_bytes: int) -> bytes:

@@ -10,17 +10,18 @@ from starlette.types import Receive, Scope, Send
 
 from scanstream.log.cursor import Position, parse
 from scanstream.log.scanlog import ScanLog
-from scanstream.message import End
 from scanstream.model import ANYONE
 from scanstream.push.codec import JSON
 from scanstream.push.desk import Desk
 from scanstream.push.drain import Drain
-from scanstream.push.fanout import Fanout
+from scanstream.push.fanout import Encoded, Fanout
 from scanstream.push.outlet import ABORT_EXTENSION
 
-HEARTBEAT_SECONDS = 15.0
-"""A comment this often keeps proxies from taking the silence for the end."""
-RECONNECT_MS = 1000
+HEARTBEAT_SECONDS = 5.0
+"""A comment this often keeps proxies from taking the silence for the end, and lets a reader notice a dead line."""
+HEARTBEAT = ": still here\n\n"
+RETRY = "retry: 1000\n\n"
+"""Milliseconds until a lost stream is asked for again."""
 
 
 class EventsDoor:
@@ -42,24 +43,23 @@ class EventsDoor:
         return EventStream(self._frames(log, position), stall_seconds=self._stall_seconds)
 
     async def _frames(self, log: ScanLog, position: Position) -> AsyncIterator[str]:
-        yield f"retry: {RECONNECT_MS}\n\n"
+        yield RETRY
         with self._fanout.reading(log.scan_id) as reader, self._drain.attending(reader.wake):
             while not self._drain.begun and not log.expired:
-                if log.news(position):
-                    kind, payload, position = reader.channel.frame(log, position, JSON)
-                    yield event(kind, str(log.cursor(position)), str(payload))
-                elif log.ended:
-                    cursor = str(log.cursor(position))
-                    end = End(scan_id=log.scan_id, cursor=cursor, status=log.folded.state.status)
-                    yield event("end", cursor, str(JSON.encode(end)))
-                    return
+                message = reader.channel.next(log, position, JSON)
+                if message is not None:
+                    position = message.position
+                    yield event(message, str(log.cursor(position)))
+                    if message.last:
+                        return
                 elif not await reader.woken(HEARTBEAT_SECONDS):
-                    yield ": still here\n\n"
+                    yield HEARTBEAT
 
 
-def event(kind: str, cursor: str, data: str) -> str:
-    """One event: its name is the message's type, its id the cursor after it."""
-    return f"event: {kind}\nid: {cursor}\ndata: {data}\n\n"
+def event(message: Encoded, cursor: str | None = None) -> str:
+    """One event: its name is the message's type, its id the cursor after it where the stream is of one scan."""
+    identity = "" if cursor is None else f"id: {cursor}\n"
+    return f"event: {message.type}\n{identity}data: {message.payload!s}\n\n"
 
 
 class EventStream(Response):

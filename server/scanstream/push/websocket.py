@@ -5,7 +5,7 @@ client has not taken yet is conflated into its next frame.
 """
 
 import logging
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
 
@@ -16,7 +16,6 @@ from msgspec import UNSET, UnsetType
 from starlette.websockets import WebSocket
 
 from scanstream.errors import (
-    Expired,
     Internal,
     InvalidJson,
     InvalidMessage,
@@ -24,8 +23,7 @@ from scanstream.errors import (
     ScanstreamError,
     TooManySubscriptions,
 )
-from scanstream.log.cursor import START, Position, parse
-from scanstream.log.scanlog import ScanLog
+from scanstream.log.cursor import START, parse
 from scanstream.message import (
     Ack,
     AckBody,
@@ -33,7 +31,6 @@ from scanstream.message import (
     ClientMessage,
     Discover,
     Done,
-    End,
     Ping,
     Pong,
     ServerMessage,
@@ -44,24 +41,16 @@ from scanstream.model import Principal, ScanId
 from scanstream.push.codec import CODECS, JSON, Payload, error_message
 from scanstream.push.desk import Desk, released
 from scanstream.push.drain import Drain
-from scanstream.push.fanout import Channel, Fanout
+from scanstream.push.fanout import Fanout
 from scanstream.push.outlet import ABORT_EXTENSION, GONE, Outlet, OutletClosed, PlainOutlet, Stalled
+from scanstream.push.query import idempotency_key
+from scanstream.push.subscription import Subscription
 
 MOST_SUBSCRIPTIONS = 256
 MOST_MALFORMED = 10
 """Messages in a row that are none: then the other side does not speak this protocol."""
 
 logger = logging.getLogger("scanstream")
-
-
-class Subscription:
-    """One scan on one connection: where its reader is."""
-
-    def __init__(self, log: ScanLog, position: Position) -> None:
-        self.log = log
-        self.position = position
-        self.channel: Channel
-        self.following = ExitStack()
 
 
 class Limits(NamedTuple):
@@ -103,7 +92,7 @@ class Connection:
                     tasks.cancel_scope.cancel()
         finally:
             for subscription in self._subscriptions.values():
-                subscription.following.close()
+                subscription.close()
 
     async def _receive(self) -> None:
         while True:
@@ -157,7 +146,8 @@ class Connection:
     async def _discover(self, message: Discover) -> None:
         self._refuse_too_many()
         request = self._codec.decode_request(message.request)
-        ack = await self._desk.register(self._principal, request)
+        key = idempotency_key("idempotency_key", message.idempotency_key)
+        ack = await self._desk.register(self._principal, request, key)
         with released(self._desk, ack.scan_id):
             await self._introduce(ack, message.id)
 
@@ -175,7 +165,8 @@ class Connection:
         position = await self._desk.place(log, parse(message.since) if message.since is not None else None)
         if log.scan_id not in self._subscriptions:
             self._refuse_too_many()
-        await self._start(Subscription(log, position), _ack(self._desk.acknowledge(log, position), message.id))
+        subscription = Subscription(log, position, message.only)
+        await self._start(subscription, _ack(self._desk.acknowledge(log, position), message.id))
 
     async def _unsubscribe(self, message: Unsubscribe) -> None:
         """After the ack no frame of the scan follows; of one that is not followed it never would have."""
@@ -194,20 +185,19 @@ class Connection:
         scan_id = subscription.log.scan_id
         async with self._outlet.lock:
             self._drop(scan_id)
-            wake = partial(self._wake, scan_id)
-            subscription.channel = subscription.following.enter_context(self._fanout.following(scan_id, wake))
+            subscription.open(self._fanout, partial(self._wake, scan_id))
             self._subscriptions[scan_id] = subscription
-            if subscription.log.news(subscription.position):
-                await self._frame(subscription, self._codec.encode(ack))
+            if subscription.news:
+                await self._advance(subscription, self._codec.encode(ack))
             else:
                 await self._outlet.send(self._codec.encode(ack))
-        if subscription.log.ended or subscription.log.news(subscription.position):
+        if subscription.due:
             self._wake(scan_id)
 
     def _drop(self, scan_id: ScanId) -> None:
         old = self._subscriptions.pop(scan_id, None)
         if old is not None:
-            old.following.close()
+            old.close()
 
     def _wake(self, scan_id: ScanId) -> None:
         self._ready[scan_id] = None
@@ -240,29 +230,17 @@ class Connection:
         await self._close(1012, "restart; reconnect with your cursors")
         raise OutletClosed
 
-    async def _advance(self, subscription: Subscription) -> None:
-        """One frame; at the end of a terminal scan `end`."""
-        log = subscription.log
-        if log.expired:
-            self._drop(log.scan_id)
-            expired = Expired("This scan has expired. Please initiate a new scan.", scan_id=log.scan_id)
-            await self._outlet.send(self._codec.encode(error_message(expired)))
-        elif log.news(subscription.position):
-            await self._frame(subscription)
-            if log.ended or log.news(subscription.position):
-                self._wake(log.scan_id)
-        elif log.ended:
-            end = End(
-                scan_id=log.scan_id, cursor=str(log.cursor(subscription.position)), status=log.folded.state.status
-            )
-            self._drop(log.scan_id)
-            await self._outlet.send(self._codec.encode(end))
-
-    async def _frame(self, subscription: Subscription, *before: Payload) -> None:
-        """Send the next frame; the position moves only once the transport has it."""
-        frame = subscription.channel.frame(subscription.log, subscription.position, self._codec)
-        await self._outlet.send(*before, frame.payload)
-        subscription.position = frame.position
+    async def _advance(self, subscription: Subscription, *before: Payload) -> None:
+        """Send what comes next, if anything; the position moves only once the transport has it."""
+        message = subscription.next(self._codec)
+        if message is None:
+            return
+        if message.last:
+            self._drop(subscription.log.scan_id)
+        await self._outlet.send(*before, message.payload)
+        subscription.position = message.position
+        if subscription.due and not message.last:
+            self._wake(subscription.log.scan_id)
 
     async def _say(self, message: ServerMessage) -> None:
         async with self._outlet.lock:

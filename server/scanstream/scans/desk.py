@@ -19,7 +19,7 @@ from scanstream.log.hub import Hub
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
 from scanstream.message import AckBody
-from scanstream.model import EVENTS_PATH, DiscoverRequest, Principal, ScanId
+from scanstream.model import EVENTS_PATH, DiscoverRequest, IdempotencyKey, Principal, ScanId
 from scanstream.panel import Panel
 from scanstream.scans import selection
 from scanstream.scans.appending import append, now
@@ -64,7 +64,9 @@ class ScanDesk:
         self._arrived = anyio.Event()
         self._pace = ESTIMATE_UNTIL_MEASURED_SECONDS
 
-    async def register(self, principal: Principal, request: DiscoverRequest, key: str | None = None) -> AckBody:
+    async def register(
+        self, principal: Principal, request: DiscoverRequest, key: IdempotencyKey | None = None
+    ) -> AckBody:
         """Register a scan durably, or find the one that already answers the same request.
 
         Cancellation waits until it is known which: nobody is left with a scan that was registered and never started.
@@ -80,7 +82,7 @@ class ScanDesk:
             raise TooManyScans(f"{self._limits.max_scans} scans are under way; try again later", retry_after=5)
         scan = self._registration(principal, request, panel, key)
         with anyio.CancelScope(shield=True):
-            log = await self._settle_on(scan, keyed=key is not None)
+            log = await self._settle_on(scan, key)
         if log.scan_id == scan.scan_id:
             return self.acknowledge(log, START, "Scan registered", status="initiated")
         if key is not None:
@@ -90,10 +92,10 @@ class ScanDesk:
         return self.acknowledge(log, START, "The same scan is under way", reused="running")
 
     def _registration(
-        self, principal: Principal, request: DiscoverRequest, panel: Panel, key: str | None
+        self, principal: Principal, request: DiscoverRequest, panel: Panel, key: IdempotencyKey | None
     ) -> Registered:
         at = now()
-        slot = selection.slot_of(principal, panel, request) if key is None else selection.key_slot(principal, key)
+        slot = selection.key_slot(principal, key.value) if key else selection.slot_of(principal, panel, request)
         return Registered(
             at=at,
             scan_id=new_scan_id(self._store.key, principal, at),
@@ -110,16 +112,16 @@ class ScanDesk:
             retention=round(self._limits.retention * 1000),
         )
 
-    async def _settle_on(self, scan: Registered, *, keyed: bool) -> ScanLog:
+    async def _settle_on(self, scan: Registered, key: IdempotencyKey | None) -> ScanLog:
         """The log that answers this registration: compare and set on the slot until one side has won."""
-        replaces: ScanId | Literal["any"] | None = "any" if scan.request.force_refresh and not keyed else None
+        replaces: ScanId | Literal["any"] | None = "any" if scan.request.force_refresh and key is None else None
         while True:
             winner = await self._store.register(scan, replaces)
             if winner == scan.scan_id:
                 return await self._hub.until_known(winner)
             holder = await self._hub.fetch(winner)
-            if holder is not None and keyed:
-                _require_same(holder.folded.registered.request, scan.request)
+            if holder is not None and key is not None:
+                _require_same(holder.folded.registered.request, scan.request, key)
                 return holder
             if holder is not None and self._answers(holder):
                 return holder
@@ -155,6 +157,7 @@ class ScanDesk:
             results_url=state.results_url,
             events_url=EVENTS_PATH + log.scan_id,
             polling_interval_seconds=POLLING_INTERVAL_SECONDS,
+            progress=state.progress,
             estimated_completion_seconds=self._pace if isinstance(left, UnsetType) else left,
             filters=state.filters,
             reused=reused,
@@ -235,6 +238,6 @@ class ScanDesk:
         return log
 
 
-def _require_same(first: DiscoverRequest, again: DiscoverRequest) -> None:
+def _require_same(first: DiscoverRequest, again: DiscoverRequest, key: IdempotencyKey) -> None:
     if replace(first, force_refresh=None) != replace(again, force_refresh=None):
-        raise InvalidRequest.of("Idempotency-Key", "this key was used with another request")
+        raise InvalidRequest.of(key.field, "this key was used with another request")
