@@ -3,7 +3,8 @@
     ScanstreamError
     ├── RequestError            the caller's fault
     │   ├── InvalidJson         InvalidMessage      InvalidRequest     TooLarge
-    │   ├── NotFound            Expired
+    │   ├── NotFound            Expired             NoSuchRoute        MethodNotAllowed
+    │   ├── UpgradeRequired     UnsupportedMedia
     │   ├── Unauthorized        Forbidden
     │   └── RateLimited         TooManySubscriptions    TooManyScans
     ├── ServerError             ours; the same request may work later
@@ -34,6 +35,10 @@ TABLE: dict[str, Row] = {
     "invalid_message": Row(400, None, False, "client", "The message is not one that this protocol knows"),
     "invalid_request": Row(422, None, False, "client", "A field of the request is not valid"),
     "too_large": Row(413, 1009, False, "client", "The message is larger than the server accepts"),
+    "unsupported_media": Row(415, None, False, "client", "The body is written in a way that the server does not read"),
+    "no_such_route": Row(404, None, False, "client", "There is no such path"),
+    "method_not_allowed": Row(405, None, False, "client", "The path does not take this method"),
+    "upgrade_required": Row(426, None, False, "client", "This path is a WebSocket's"),
     "not_found": Row(404, None, False, "client", "There is no such scan"),
     "expired": Row(410, None, False, "client", "The scan has expired"),
     "unauthorized": Row(401, 4401, False, "client", "The request lacks a valid token"),
@@ -111,6 +116,30 @@ class TooLarge(RequestError):
     """A message over the size limit."""
 
     code = "too_large"
+
+
+class UnsupportedMedia(RequestError):
+    """A body in a content coding that is not undone here."""
+
+    code = "unsupported_media"
+
+
+class NoSuchRoute(RequestError):
+    """Nothing is at this path."""
+
+    code = "no_such_route"
+
+
+class MethodNotAllowed(RequestError):
+    """The path is there, and takes other methods; `Allow` names them."""
+
+    code = "method_not_allowed"
+
+
+class UpgradeRequired(RequestError):
+    """A plain request where a WebSocket is."""
+
+    code = "upgrade_required"
 
 
 class NotFound(RequestError):

@@ -1,4 +1,4 @@
-"""The flags that several commands have. Imports what a flag needs when it is read: worker processes import this, too."""
+"""The flags that several commands have. Imports what a flag needs when read: worker processes import this, too."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
@@ -14,14 +13,15 @@ from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
 from scanstream.app import Core
-from scanstream.errors import Internal, ScanstreamError, SettingError
+from scanstream.errors import SettingError
 from scanstream.metrics import MEDIA_TYPE
 from scanstream.model import ANYONE
 from scanstream.push.contract import asyncapi, openapi
 from scanstream.push.http import HttpDoor
 from scanstream.push.origin import LOOPBACK, OriginCheck
 from scanstream.push.poll import PollDoor
-from scanstream.push.problem import PROBLEM_TYPE, json_response, problem
+from scanstream.push.problem import json_response
+from scanstream.push.refusals import ANY_PATH, REFUSALS, CacheRule, no_such_socket, upgrade_required
 from scanstream.push.sse import EventsDoor
 from scanstream.push.websocket import Connection, Limits
 from scanstream.settings import Settings
@@ -41,7 +41,7 @@ def application(settings: Settings, core: Core) -> ASGIApp:
         await Connection(connection, ANYONE, core.desk, fanout, core.drain, limits).serve()
 
     async def page(_: Request) -> Response:
-        return FileResponse(static / "index.html", headers={"cache-control": "no-cache"})
+        return FileResponse(static / "index.html")
 
     async def alive(_: Request) -> Response:
         return json_response({"status": "ok"})
@@ -58,6 +58,8 @@ def application(settings: Settings, core: Core) -> ASGIApp:
             *door.routes(),
             Route("/opportunities/events/{scan_id}", events.events),
             WebSocketRoute("/ws", websocket),
+            Route("/ws", upgrade_required),
+            WebSocketRoute(ANY_PATH, no_such_socket),
             Route("/healthz", alive),
             Route("/readyz", ready),
             Route("/metrics", metrics),
@@ -66,9 +68,9 @@ def application(settings: Settings, core: Core) -> ASGIApp:
             Route("/", page),
             Mount("/static", StaticFiles(directory=static)),
         ],
-        exception_handlers={ScanstreamError: _refusal, HTTPException: _http_refusal, Exception: _defect},
+        exception_handlers=REFUSALS,
     )
-    return OriginCheck(app, allowed=settings.allow_origin, loopback=settings.host in LOOPBACK)
+    return CacheRule(OriginCheck(app, allowed=settings.allow_origin, loopback=settings.host in LOOPBACK))
 
 
 def contract_of(document: Callable[[], dict[str, Any]]) -> Callable[[Request], Awaitable[Response]]:
@@ -78,30 +80,6 @@ def contract_of(document: Callable[[], dict[str, Any]]) -> Callable[[Request], A
         return json_response(document())
 
     return answer
-
-
-async def _refusal(_: Request, error: Exception) -> Response:
-    assert isinstance(error, ScanstreamError)
-    return problem(error)
-
-
-async def _http_refusal(request: Request, error: Exception) -> Response:
-    """What Starlette itself refuses: no such path, no such method."""
-    assert isinstance(error, HTTPException)
-    body = {
-        "type": f"{PROBLEM_TYPE}no_such_route",
-        "title": error.detail,
-        "status": error.status_code,
-        "detail": f"{error.detail}: {request.method} {request.url.path}",
-        "code": "no_such_route",
-    }
-    return json_response(
-        body, status=error.status_code, headers=dict(error.headers or {}), media_type="application/problem+json"
-    )
-
-
-async def _defect(_: Request, __: Exception) -> Response:
-    return problem(Internal("The server failed on this request; its log says why"))
 
 
 def catalogue() -> list[Mapping[str, Any]]:

@@ -20,9 +20,9 @@ _INFO = {"title": "scanstream", "version": __version__}
 _SCAN_ID = {"name": "scan_id", "in": "path", "required": True, "schema": {"type": "string"}}
 _PROBLEM: Plain = {
     "type": "object",
-    "required": ["type", "title", "status", "code"],
+    "required": ["type", "title", "status", "detail", "message", "code"],
     "properties": {
-        **{name: {"type": "string"} for name in ("type", "title", "detail", "code")},
+        **{name: {"type": "string"} for name in ("type", "title", "detail", "message", "code")},
         "status": {"type": "integer"},
         "errors": {"type": "array", "items": {"type": "object", "required": ["field", "reason"]}},
     },
@@ -86,6 +86,7 @@ def openapi() -> Plain:
                 ("/asyncapi.json", "The WebSocket's contract", {"type": "object"}),
             )
         },
+        "/ws": _get("The WebSocket; its contract is /asyncapi.json", {101: None, 426: _PROBLEM}),
     }
     schemas = _schemas([DiscoverRequest, AckBody, ScanState, Opportunity])
     return {"openapi": "3.1.0", "info": _INFO, "paths": paths, "components": {"schemas": schemas}}

@@ -19,7 +19,16 @@ from scanstream.push.codec import JSON
 from scanstream.push.desk import Desk, released
 from scanstream.push.poll import PollDoor
 from scanstream.push.problem import json_response
-from scanstream.push.query import idempotency_key, read_body, wait_seconds, whole_number
+from scanstream.push.query import (
+    JSON_TYPE,
+    LINES_TYPE,
+    accepted,
+    idempotency_key,
+    read_body,
+    single,
+    wait_of,
+    whole_number,
+)
 
 MOST_RESULTS = 1_000_000_000
 MOST_SCANS = 100
@@ -31,9 +40,8 @@ class AckResponse(Response):
     """202, and only once it is with the transport the scan may start."""
 
     def __init__(self, desk: Desk, ack: AckBody) -> None:
-        location = {"location": ack.poll_url, "retry-after": str(ack.polling_interval_seconds)}
         plain = json_response(ack)
-        super().__init__(plain.body, 202, location, "application/json")
+        super().__init__(plain.body, 202, _ack_headers(ack), JSON_TYPE)
         self._desk = desk
         self._ack = ack
 
@@ -41,6 +49,10 @@ class AckResponse(Response):
         """Send, then release."""
         with released(self._desk, self._ack.scan_id):
             await super().__call__(scope, receive, send)
+
+
+def _ack_headers(ack: AckBody) -> dict[str, str]:
+    return {"location": ack.poll_url, "retry-after": str(ack.polling_interval_seconds)}
 
 
 class HttpDoor:
@@ -81,18 +93,21 @@ class HttpDoor:
 
     async def results(self, request: Request) -> Response:
         """Everything found, once the scan is terminal; until then its state."""
-        seconds = wait_seconds(request)
+        wait = wait_of(request)
+        media_type = accepted(request, JSON_TYPE, LINES_TYPE)
         limit = whole_number(request, "limit", least=1, most=MOST_RESULTS, default=MOST_RESULTS)
         offset = whole_number(request, "offset", least=0, most=MOST_RESULTS, default=0)
         log = await self._desk.find(ANYONE, request.path_params["scan_id"])
-        await self._poll.until(log, lambda: False, seconds)
+        await self._poll.until(log, lambda: False, wait.seconds)
+        headers = {**wait.headers, "vary": "Accept, Prefer"}
         if not log.ended:
             body = {**log.document, "cursor": str(log.cursor(Position(log.seq, 0)))}
-            return json_response(body, status=202, headers={"retry-after": str(POLLING_INTERVAL_SECONDS)})
+            headers["retry-after"] = str(POLLING_INTERVAL_SECONDS)
+            return json_response(body, status=202, headers=headers)
         ordered = sorted(log.opportunities, key=confidence_order)[offset : offset + limit]
-        if "application/x-ndjson" in request.headers.get("accept", ""):
-            return StreamingResponse(_lines(ordered), media_type="application/x-ndjson")
-        return json_response(_results(log, ordered))
+        if media_type == LINES_TYPE:
+            return StreamingResponse(_lines(ordered), headers=headers, media_type=media_type)
+        return json_response(_results(log, ordered), headers=headers)
 
     async def cancel(self, request: Request) -> Response:
         """Ask for the scan's end; the state says what became of that."""
@@ -102,7 +117,7 @@ class HttpDoor:
     async def scans(self, request: Request) -> Response:
         """The caller's scans, newest first."""
         limit = whole_number(request, "limit", least=1, most=MOST_SCANS, default=20)
-        before = request.query_params.get("before")
+        before = single(request, "before")
         logs = await self._desk.newest(ANYONE, limit, before)
         scans = [{**log.document, "cursor": str(log.cursor(Position(log.seq, 0)))} for log in logs]
         return json_response({"success": True, "scans": scans})

@@ -7,7 +7,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from scanstream.log.cursor import Cursor, Position, parse
+from scanstream.log.cursor import Position, parse
 from scanstream.log.entry import PART_OPPORTUNITIES
 from scanstream.log.scanlog import ScanLog
 from scanstream.model import ANYONE, confidence_order
@@ -15,10 +15,12 @@ from scanstream.push.desk import Desk
 from scanstream.push.drain import Drain
 from scanstream.push.fanout import Fanout
 from scanstream.push.problem import json_response
-from scanstream.push.query import entity_tags, wait_seconds
+from scanstream.push.query import Wait, entity_tags, single, wait_of
 
 PARTIAL_RESULTS = 10
 """How many of the best opportunities a status answer shows while the scan runs."""
+RANK_TICK_SECONDS = 1.0
+"""How often a long poll looks at its scan's place in the queue."""
 
 
 class PollDoor:
@@ -31,19 +33,19 @@ class PollDoor:
 
     async def status(self, request: Request) -> Response:
         """The state; with `?since=` what is new beside it; with a wait not before there is something new."""
-        seconds = wait_seconds(request)
+        wait = wait_of(request)
+        since = single(request, "since")
         log = await self._desk.find(ANYONE, request.path_params["scan_id"])
-        since = request.query_params.get("since")
         if since is not None:
-            position = await self._desk.place(log, parse(since))
-            await self.until(log, lambda: log.news(position), seconds)
-            return self._answer_since(log, position)
+            position, rank = await self._desk.place(log, parse(since)), self._desk.rank(log.scan_id)
+            await self.until(log, lambda: log.news(position) or self._desk.rank(log.scan_id) != rank, wait.seconds)
+            return json_response(self._body_since(log, position), headers=wait.headers | _headers(log))
         tags = entity_tags(request)
-        if tags is not None and not _stale(log, tags):
-            await self.until(log, lambda: _stale(log, tags), seconds)
-            if not _stale(log, tags):
-                return Response(status_code=304, headers=_headers(log, tag=True))
-        return json_response(self._plain_body(log), headers=_headers(log, tag=True))
+        if tags is not None and tags.contains_weak(self._tag(log)):
+            await self.until(log, lambda: not tags.contains_weak(self._tag(log)), wait.seconds)
+            if tags.contains_weak(self._tag(log)):
+                return Response(status_code=304, headers=self._tagged(log, wait))
+        return json_response(self._plain_body(log), headers=self._tagged(log, wait))
 
     async def until(self, log: ScanLog, holds: Callable[[], bool], seconds: float) -> None:
         """Wait until `holds`, the scan has ended, the time is over, or the server is about to restart."""
@@ -53,7 +55,8 @@ class PollDoor:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return
-                await reader.woken(left)
+                queued = self._desk.rank(log.scan_id) is not None  # the queue goes on without a change of this scan
+                await reader.woken(min(left, RANK_TICK_SECONDS) if queued else left)
 
     def _plain_body(self, log: ScanLog) -> dict[str, Any]:
         body = {**log.document, "cursor": str(log.cursor(Position(log.seq, 0))), **self._rank(log)}
@@ -61,7 +64,7 @@ class PollDoor:
             body["partial_results"] = sorted(log.opportunities, key=confidence_order)[:PARTIAL_RESULTS]
         return body
 
-    def _answer_since(self, log: ScanLog, position: Position) -> Response:
+    def _body_since(self, log: ScanLog, position: Position) -> dict[str, Any]:
         stop = min(position.n + PART_OPPORTUNITIES, len(log.opportunities))
         body = {
             **log.document,
@@ -72,29 +75,20 @@ class PollDoor:
         }
         if stop < len(log.opportunities):
             body["more"] = True
-        return json_response(body, headers=_headers(log, tag=False))
+        return body
 
     def _rank(self, log: ScanLog) -> dict[str, int]:
         rank = self._desk.rank(log.scan_id)
         return {} if rank is None else {"rank": rank}
 
+    def _tag(self, log: ScanLog) -> str:
+        """Stands for all that the plain answer says: the log as it is and, while it waits, its place in the queue."""
+        rank = self._desk.rank(log.scan_id)
+        return f"{log.epoch}-{log.seq}" if rank is None else f"{log.epoch}-{log.seq}-{rank}"
 
-def _stale(log: ScanLog, tags: list[str]) -> bool:
-    """Whether none of the tags is of the state as it is: entries that changed nothing do not make one stale."""
-    if "*" in tags:
-        return False
-    held = (parse(f"{tag}.0") for tag in tags)
-    return not any(isinstance(tag, Cursor) and _is_current(log, tag) for tag in held)
-
-
-def _is_current(log: ScanLog, tag: Cursor) -> bool:
-    return tag.epoch == log.epoch and log.changed <= tag.position.seq <= log.seq
+    def _tagged(self, log: ScanLog, wait: Wait) -> dict[str, str]:
+        return {**wait.headers, **_headers(log), "etag": f'"{self._tag(log)}"'}
 
 
-def _headers(log: ScanLog, *, tag: bool) -> dict[str, str]:
-    headers = {"cache-control": "no-cache"}
-    if tag:
-        headers["etag"] = f'"{log.epoch}-{log.seq}"'
-    if not log.ended:
-        headers["retry-after"] = "1"
-    return headers
+def _headers(log: ScanLog) -> dict[str, str]:
+    return {} if log.ended else {"retry-after": "1"}

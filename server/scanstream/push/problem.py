@@ -5,17 +5,22 @@ from typing import Any
 
 import msgspec
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from scanstream.errors import Expired, NotFound, ScanstreamError
+from scanstream.push.query import JSON_TYPE
 
 PROBLEM_TYPE = "urn:scanstream:error:"
 """What the `type` of a problem begins with; docs/errors.md says what each is."""
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+DENIAL_EXTENSION = "websocket.http.response"
+"""ASGI extension: answer a WebSocket's handshake with a response of one's own."""
 
 
-def problem(error: ScanstreamError) -> Response:
-    """The answer that says what went wrong, and when to come back."""
+def problem(error: ScanstreamError, headers: dict[str, str] | None = None) -> Response:
+    """The answer that says what went wrong, and when to come back. It is never to be kept by a cache."""
     row = error.row
-    headers = {}
+    headers = {"cache-control": "no-store", **(headers or {})}
     if row.retry:
         headers["retry-after"] = str(math.ceil(error.retry_after or 1))
     if isinstance(error, NotFound | Expired):
@@ -25,11 +30,12 @@ def problem(error: ScanstreamError) -> Response:
         "title": row.title,
         "status": row.status,
         "detail": error.detail,
+        "message": error.detail,
         "code": error.code,
     }
     if error.errors:
         body["errors"] = [{"field": field, "reason": reason} for field, reason in error.errors]
-    return json_response(body, status=row.status, headers=headers, media_type="application/problem+json")
+    return json_response(body, status=row.status, headers=headers, media_type=PROBLEM_MEDIA_TYPE)
 
 
 def _absent(error: ScanstreamError) -> dict[str, Any]:
@@ -37,7 +43,15 @@ def _absent(error: ScanstreamError) -> dict[str, Any]:
 
 
 def json_response(
-    body: Any, *, status: int = 200, headers: dict[str, str] | None = None, media_type: str = "application/json"
+    body: Any, *, status: int = 200, headers: dict[str, str] | None = None, media_type: str = JSON_TYPE
 ) -> Response:
     """Plain data or Structs as a JSON response."""
     return Response(msgspec.json.encode(body), status, headers, media_type)
+
+
+async def refuse(error: ScanstreamError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request, or the handshake of a WebSocket, with a problem."""
+    if scope["type"] == "websocket" and DENIAL_EXTENSION not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": error.row.close or 1008, "reason": error.row.title})
+    else:
+        await problem(error)(scope, receive, send)

@@ -1,53 +1,120 @@
-"""What HTTP requests say in queries and headers."""
+"""What HTTP requests say in queries and headers. Headers are read by werkzeug's parsers, numbers of a query here."""
 
-import re
+from typing import NamedTuple
 
 from starlette.requests import Request
+from werkzeug.datastructures import ETags, MIMEAccept
+from werkzeug.http import (
+    parse_accept_header,
+    parse_etags,
+    parse_list_header,
+    parse_options_header,
+    unquote_header_value,
+)
 
-from scanstream.errors import InvalidRequest, TooLarge
+from scanstream.errors import InvalidRequest, TooLarge, UnsupportedMedia
 from scanstream.model import IdempotencyKey
 
 LONGEST_WAIT_SECONDS = 60
 LONGEST_KEY = 255
 """Characters of an idempotency key."""
+LONGEST_NUMBER = 18
+"""Digits of a number in a query; what has more is out of every bound."""
 
-_PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?([^\s,;\"]+)", re.IGNORECASE)
-_ETAG = re.compile(r'(?:W/)?"([^"]*)"')
+JSON_TYPE = "application/json"
+LINES_TYPE = "application/x-ndjson"
+EVENTS_TYPE = "text/event-stream"
+
+
+class Wait(NamedTuple):
+    """How long the caller is ready to wait for news, and what the answer's headers say about that."""
+
+    seconds: int
+    headers: dict[str, str]
+
+
+def accepted(request: Request, *offered: str) -> str:
+    """Which of the media types offered the caller prefers (RFC 9110, section 12.5.1); the first one in doubt.
+
+    Without `Accept`, and where nothing offered is acceptable, that is the first one, too: an answer that the caller may
+    not like helps more than none (section 12.4.1). Parameters of a media type other than `q` are passed over.
+    """
+    parsed = parse_accept_header(_joined(request, "accept"))
+    wanted = MIMEAccept([(item.partition(";")[0].strip(), quality) for item, quality in parsed])
+    return wanted.best_match(offered, default=offered[0])
+
+
+def wait_of(request: Request) -> Wait:
+    """How long the caller waits: `?wait=N`, else `Prefer: wait=N` (RFC 7240, section 4.3), else 0.
+
+    A preference that cannot be honoured (no whole number from 0 to 60) is passed over, as RFC 7240 demands in section
+    2, and then `Preference-Applied` is absent.
+
+    :raises InvalidRequest: if the query's is not within 0 to 60
+    """
+    headers = {"vary": "Prefer"}
+    text = single(request, "wait")
+    if text is not None:
+        return Wait(_within("wait", text, 0, LONGEST_WAIT_SECONDS), headers)
+    preferred = _preferred_wait(request)
+    seconds = None if preferred is None else _whole(preferred, 0, LONGEST_WAIT_SECONDS)
+    if seconds is None:
+        return Wait(0, headers)
+    return Wait(seconds, {**headers, "preference-applied": f"wait={seconds}"})
+
+
+def _preferred_wait(request: Request) -> str | None:
+    """The value of the preference `wait`: where it is repeated that of the first (RFC 7240, section 2)."""
+    for preference in parse_list_header(_joined(request, "prefer") or ""):
+        key, _, value = parse_options_header(preference)[0].partition("=")
+        if key.strip().lower() == "wait":
+            return unquote_header_value(value.strip())
+    return None
+
+
+def entity_tags(request: Request) -> ETags | None:
+    """The tags of `If-None-Match` (RFC 9110, section 13.1.2); None without the header."""
+    header = _joined(request, "if-none-match")
+    return None if header is None else parse_etags(header.strip())
+
+
+def _joined(request: Request, name: str) -> str | None:
+    """A header that is a list: several lines of it are one (RFC 9110, section 5.3)."""
+    lines = request.headers.getlist(name)
+    return ", ".join(lines) if lines else None
+
+
+def single(request: Request, name: str) -> str | None:
+    """A parameter of the query; None without it.
+
+    :raises InvalidRequest: if it is given more than once
+    """
+    values = request.query_params.getlist(name)
+    if len(values) > 1:
+        raise InvalidRequest.of(name, f"is given {len(values)} times; give it once")
+    return values[0] if values else None
 
 
 def whole_number(request: Request, name: str, *, least: int, most: int, default: int) -> int:
     """A number of the query.
 
-    :raises InvalidRequest: naming it, if it is none or out of its bounds
+    :raises InvalidRequest: naming it, if it is none, out of its bounds, or given more than once
     """
-    text = request.query_params.get(name)
+    text = single(request, name)
     return default if text is None else _within(name, text, least, most)
 
 
-def wait_seconds(request: Request) -> int:
-    """How long the caller is ready to wait for news: `?wait=N`, else `Prefer: wait=N` (RFC 7240, section 4.3), else 0.
-
-    :raises InvalidRequest: outside 0 to 60
-    """
-    text = request.query_params.get("wait")
-    if text is None:
-        preferred = _PREFER_WAIT.search(",".join(request.headers.getlist("prefer")))
-        text = preferred[1] if preferred else None
-    return 0 if text is None else _within("wait", text, 0, LONGEST_WAIT_SECONDS)
-
-
 def _within(name: str, text: str, least: int, most: int) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 9 or not least <= int(text) <= most:
-        raise InvalidRequest.of(name, f"{text!r} is not a whole number from {least} to {most}")
-    return int(text)
+    number = _whole(text, least, most)
+    if number is None:
+        raise InvalidRequest.of(name, f"{text[:20]!r} is not a whole number from {least} to {most}")
+    return number
 
 
-def entity_tags(request: Request) -> list[str] | None:
-    """The tags of `If-None-Match` without quotes, `*` as itself (RFC 9110, section 13.1.2); None without the header."""
-    header = request.headers.get("if-none-match")
-    if header is None:
+def _whole(text: str, least: int, most: int) -> int | None:
+    if not text.isascii() or not text.isdigit() or len(text) > LONGEST_NUMBER:
         return None
-    return ["*"] if header.strip() == "*" else _ETAG.findall(header)
+    return int(text) if least <= int(text) <= most else None
 
 
 def idempotency_key(field: str, key: str | None) -> IdempotencyKey | None:
@@ -66,7 +133,11 @@ async def read_body(request: Request, most_bytes: int) -> bytes:
     """The request's body.
 
     :raises TooLarge: as soon as it is over the limit
+    :raises UnsupportedMedia: if it is compressed
     """
+    coding = _joined(request, "content-encoding") or "identity"
+    if coding.strip().lower() != "identity":
+        raise UnsupportedMedia(f"The body is in the content coding {coding}; send it as it is")
     body = bytearray()
     async for chunk in request.stream():
         body += chunk

@@ -41,6 +41,8 @@ class Planner:
         self._processes = processes
         self._places = anyio.Semaphore(max_running)
         self._queue: dict[ScanId, None] = {}
+        self._ranks: dict[ScanId, int] | None = None
+        """The places in the queue, counted anew when somebody asks after it has moved."""
         self._running: set[ScanId] = set()
         self._arrived = anyio.Event()
 
@@ -60,16 +62,18 @@ class Planner:
 
     def rank(self, scan_id: ScanId) -> int | None:
         """1 for the scan that is let in next; None for one that does not wait."""
-        if scan_id not in self._queue:
-            return None
-        return list(self._queue).index(scan_id) + 1
+        if self._ranks is None:
+            self._ranks = {waiting: index for index, waiting in enumerate(self._queue, start=1)}
+        return self._ranks.get(scan_id)
 
     def _notice(self, log: ScanLog) -> None:
         scan_id = log.scan_id
         if log.ended:
             self._queue.pop(scan_id, None)
+            self._ranks = None
         elif log.folded.state.phase != "init" and scan_id not in self._running and scan_id not in self._queue:
             self._queue[scan_id] = None
+            self._ranks = None
             self._arrived.set()
 
     async def _next(self) -> ScanId:
@@ -78,6 +82,7 @@ class Planner:
             await self._arrived.wait()
         scan_id = next(iter(self._queue))
         del self._queue[scan_id]
+        self._ranks = None
         self._running.add(scan_id)
         return scan_id
 

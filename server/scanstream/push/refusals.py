@@ -1,0 +1,86 @@
+"""What is refused before a door is reached, or by none: every such answer is a problem, too."""
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from scanstream.errors import Internal, MethodNotAllowed, NoSuchRoute, ScanstreamError, UpgradeRequired
+from scanstream.push.problem import problem, refuse
+
+ANY_PATH = "/{path:path}"
+
+
+class CacheRule:
+    """ASGI middleware: every answer says how it may be cached (RFC 9111, section 5.2.2).
+
+    What changes is to be asked for again, what is absent or refused is not to be kept; an answer that says so itself
+    is left as it is.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.inner = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on, and complete the head of the answer."""
+
+        async def completed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = message.setdefault("headers", [])
+                if not any(name.lower() == b"cache-control" for name, _ in headers):
+                    rule = b"no-store" if message["status"] >= 400 else b"no-cache"
+                    message = {**message, "headers": [*headers, (b"cache-control", rule)]}
+            await send(message)
+
+        await self.inner(scope, receive, completed if scope["type"] == "http" else send)
+
+
+async def upgrade_required(_: Request) -> Response:
+    """The WebSocket's path without a WebSocket (RFC 9110, section 15.5.22)."""
+    error = UpgradeRequired("This is a WebSocket: connect to it as one, with ws:// or wss://")
+    return problem(error, {"upgrade": "websocket", "connection": "Upgrade"})
+
+
+async def no_such_socket(websocket: WebSocket) -> None:
+    """A WebSocket where none is."""
+    error = NoSuchRoute(f"There is no WebSocket at {websocket.url.path}; it is at /ws")
+    await refuse(error, websocket.scope, websocket.receive, websocket.send)
+
+
+async def _refusal(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ScanstreamError)
+    return problem(error)
+
+
+async def _http_refusal(request: Request, error: Exception) -> Response:
+    """What Starlette itself refuses: no such path, no such method. OPTIONS is answered (RFC 9110, section 9.3.7)."""
+    assert isinstance(error, HTTPException)
+    told = f"{request.method} {request.url.path}"
+    if error.status_code == 404:
+        return problem(NoSuchRoute(f"There is nothing at this path: {told}"))
+    if error.status_code == 405:
+        taken = {method for method in (error.headers or {}).get("Allow", "").split(", ") if method}
+        allow = {"allow": ", ".join(sorted(taken | {"OPTIONS"}))}
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=allow)
+        return problem(MethodNotAllowed(f"This path takes {allow['allow']}, and this was {told}"), allow)
+    return problem(Internal(f"The server failed on this request: {error.detail}"))
+
+
+async def _gone(_: Request, __: Exception) -> Response:
+    """The caller has left in the middle of the body: this goes nowhere."""
+    return Response(status_code=400)
+
+
+async def _defect(_: Request, __: Exception) -> Response:
+    return problem(Internal("The server failed on this request; its log says why"))
+
+
+REFUSALS: dict[object, ExceptionHandler] = {
+    ScanstreamError: _refusal,
+    HTTPException: _http_refusal,
+    ClientDisconnect: _gone,
+    Exception: _defect,
+}
+"""Starlette's exception handlers."""
