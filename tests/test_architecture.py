@@ -13,7 +13,7 @@ import pytest
 SOURCES = Path(__file__).parent.parent / "server" / "scanstream"
 
 LEVELS: tuple[tuple[set[str], ...], ...] = (
-    ({"scanstream", "model", "message", "panel", "quotes", "errors"},),
+    ({"scanstream", "model", "message", "panel", "quotes", "errors", "shortage"},),
     ({"log"}, {"jobs"}),
     ({"engines"}, {"market"}, {"strategies"}, {"security"}),
     ({"scans"}, {"push"}),
@@ -37,7 +37,9 @@ ENCLAVES = {
         "panel",
         "quotes",
         "errors",
+        "shortage",
     },
+    "scans.errands": {"scans.errands"},
 }
 ENCLAVES["scans.planning"] = {*ENCLAVES["scans.shard"], "scans.planning"}
 """What runs far from the server (at a client's, in a worker process), and all that it may bring along."""

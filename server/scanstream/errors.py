@@ -9,6 +9,7 @@
     │   └── RateLimited         TooManySubscriptions    TooManyScans
     ├── ServerError             ours; the same request may work later
     │   └── Overloaded          StoreUnavailable    Restarting      Internal
+    │       └── Shortage
     └── SetupError              the operator's: a command says so and exits with 2
         └── SettingError        DataLocked      DataUnusable    PortInUse   MarketError
 
@@ -192,6 +193,15 @@ class Overloaded(ServerError):
     """More at once than the server takes."""
 
     code = "overloaded"
+
+
+class Shortage(Overloaded):
+    """The machine is out of something for the moment: descriptors, memory, processes (shortage.py)."""
+
+    def __init__(self, detail: str, *, lacking: str = "", retry_after: float = 5) -> None:
+        """`lacking`: what it is out of, in words."""
+        super().__init__(detail, retry_after=retry_after)
+        self.lacking = lacking or "something that it does not name"
 
 
 class StoreUnavailable(ServerError):

@@ -1,0 +1,126 @@
+"""Budgets: the seconds that a scan may take, and each of its strategies.
+
+A strategy's seconds are those in which at least one of its shards runs; to wait for a worker costs nothing. A scan's
+count from its being let in. Both are of a clock that nobody sets, and that stands while this process does: a machine
+that slept, a process that was stopped, have used nothing of anybody's budget. So have the time before a restart, and
+the restart itself.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeAlias
+
+import anyio
+
+from scanstream.log.entry import Registered
+from scanstream.model import ScanId
+
+Seconds: TypeAlias = float
+
+TICK_SECONDS = 0.5
+LONGEST_STEP_SECONDS = 2.0
+"""What one tick counts at most: this process did not run in the rest of the time."""
+LEAST_WAIT_SECONDS = 0.05
+"""From one look at a budget to the next, however little of it is left."""
+
+
+class Clock:
+    """Seconds in which this process ran."""
+
+    def __init__(self, source: Callable[[], Seconds] = time.monotonic) -> None:
+        self._source = source
+        self._seen = source()
+        self._counted = 0.0
+
+    def now(self) -> Seconds:
+        """Seconds since the clock was made, less those in which the process stood still."""
+        seen = self._source()
+        self._counted += min(max(0.0, seen - self._seen), LONGEST_STEP_SECONDS)
+        self._seen = seen
+        return self._counted
+
+    async def run(self) -> None:
+        """Tick, so that a gap is seen as one."""
+        while True:
+            self.now()
+            await anyio.sleep(TICK_SECONDS)
+
+
+class Stopwatch:
+    """How long at least one of several was at work."""
+
+    def __init__(self) -> None:
+        self._at_work = 0
+        self._since = 0.0
+        self._spent = 0.0
+
+    def start(self, at: Seconds) -> None:
+        """One more is at work."""
+        if not self._at_work:
+            self._since = at
+        self._at_work += 1
+
+    def stop(self, at: Seconds) -> None:
+        """One of them is no more."""
+        self._at_work -= 1
+        if not self._at_work:
+            self._spent += at - self._since
+
+    def spent(self, at: Seconds) -> Seconds:
+        """The time so far."""
+        return self._spent + (at - self._since if self._at_work else 0.0)
+
+
+class ScanBudget:
+    """What is left to one scan that was let in, and to its strategies."""
+
+    def __init__(self, scan: Registered, clock: Clock) -> None:
+        self._whole = scan.budget
+        self._each = scan.budgets
+        self._clock = clock
+        self._let_in = clock.now()
+        self._watches = {strategy_id: Stopwatch() for strategy_id in scan.budgets}
+
+    @contextmanager
+    def running(self, strategy_id: str) -> Iterator[None]:
+        """A shard of the strategy runs in here."""
+        watch = self._watches[strategy_id]
+        watch.start(self._clock.now())
+        try:
+            yield
+        finally:
+            watch.stop(self._clock.now())
+
+    def left(self, strategy_id: str) -> Seconds:
+        """What a strategy has left; 0 or less: nothing."""
+        return self._each[strategy_id] - self._watches[strategy_id].spent(self._clock.now())
+
+    def left_of_scan(self) -> Seconds:
+        """What the whole scan has left."""
+        return self._let_in + self._whole - self._clock.now()
+
+    def patience(self, strategies: Iterable[str]) -> Seconds:
+        """How long nothing can run out: neither the scan's budget nor one of these strategies'."""
+        return max(LEAST_WAIT_SECONDS, min([self.left_of_scan(), *map(self.left, strategies)]))
+
+
+class Budgets:
+    """Of every scan that is conducted here, what it has left."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._scans: dict[ScanId, ScanBudget] = {}
+
+    @contextmanager
+    def letting_in(self, scan: Registered) -> Iterator[ScanBudget]:
+        """The scan is conducted in here."""
+        budget = self._scans[scan.scan_id] = ScanBudget(scan, self._clock)
+        try:
+            yield budget
+        finally:
+            del self._scans[scan.scan_id]
+
+    def of(self, scan_id: ScanId) -> ScanBudget | None:
+        """The budget of a scan; None if it is not conducted (any more)."""
+        return self._scans.get(scan_id)

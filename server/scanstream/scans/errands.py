@@ -1,0 +1,69 @@
+"""The inside of a worker process: takes one call after the other from its standard input, and answers on its output.
+
+Each answer is a length and so many bytes. Of a call there are two: an empty one when it is taken up, and how it came
+out, pickled. What the calls print goes nowhere, so that it does not get between.
+"""
+
+import os
+import pickle
+import sys
+from typing import Any, BinaryIO
+
+LENGTH_BYTES = 8
+TAKEN = b""
+"""The answer that says: I am at it (the first one of all: I am there)."""
+
+BOOT = (
+    "import pickle, sys\nsys.path[:] = pickle.load(sys.stdin.buffer)\nfrom scanstream.scans.errands import run\nrun()\n"
+)
+"""What a worker's interpreter is started with: it looks for modules where its server does."""
+
+
+def framed(payload: bytes) -> bytes:
+    """An answer as it goes through the pipe."""
+    return len(payload).to_bytes(LENGTH_BYTES, "big") + payload
+
+
+def run() -> None:
+    """Take calls until the server is gone."""
+    calls, answers = _pipes()
+    _answer(answers, TAKEN)
+    while True:
+        try:
+            call = pickle.load(calls)  # noqa: S301  # from the server that started this process
+        except EOFError:
+            return
+        except Exception as error:  # a function that cannot be found here
+            call = (_fail, (error,))
+        _answer(answers, TAKEN)
+        _answer(answers, _outcome(*call))
+
+
+def _fail(error: Exception) -> None:
+    raise error
+
+
+def _pipes() -> tuple[BinaryIO, BinaryIO]:
+    """The two pipes to the server; the standard streams lead nowhere from here on."""
+    calls, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)  # until here it was the server's, so that its log says why a worker does not come up
+    sys.stdin = os.fdopen(nowhere)
+    return calls, answers
+
+
+def _outcome(function: Any, arguments: tuple[Any, ...]) -> bytes:
+    """(whether it returned, what it returned or raised), pickled."""
+    try:
+        return pickle.dumps((True, function(*arguments)), pickle.HIGHEST_PROTOCOL)
+    except BaseException as error:
+        try:
+            return pickle.dumps((False, error), pickle.HIGHEST_PROTOCOL)
+        except Exception:  # what it raised cannot be sent
+            return pickle.dumps((False, RuntimeError(f"{type(error).__name__} in a worker process")))
+
+
+def _answer(answers: BinaryIO, payload: bytes) -> None:
+    answers.write(framed(payload))
+    answers.flush()

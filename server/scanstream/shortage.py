@@ -1,0 +1,48 @@
+"""Out of descriptors, memory, processes or room: states of a machine that pass.
+
+What fails for such a reason is not wrong: it is tried again, or refused for the moment. It is nobody's outcome as long
+as waiting may still mend it.
+"""
+
+import errno
+import sqlite3
+from collections.abc import Iterator
+
+LACKING = {
+    errno.EMFILE: "file descriptors",
+    errno.ENFILE: "file descriptors",
+    errno.ENOMEM: "memory",
+    errno.ENOBUFS: "memory",
+    errno.ENOSPC: "room on the disk",
+    errno.EDQUOT: "room on the disk",
+}
+"""errno → what the machine has no more of. EAGAIN is not here: only where a process is made it means that."""
+
+MOST_CAUSES = 32
+"""Errors behind an error that are looked at: an exception may be its own cause."""
+
+
+def shortage(error: BaseException | None) -> str:
+    """What the machine lacks, where that is why this error (or one behind it) came; empty where it is not."""
+    for cause in _causes(error):
+        if isinstance(cause, OSError) and cause.errno in LACKING:
+            return LACKING[cause.errno]
+        if isinstance(cause, MemoryError):
+            return "memory"
+        if isinstance(cause, RuntimeError) and str(cause) == "can't start new thread":
+            return "threads"
+        if isinstance(cause, sqlite3.OperationalError) and "unable to open database file" in str(cause):
+            return "file descriptors"
+    return ""
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, what it was raised from, and what is in it where it is a group."""
+    waiting = [error]
+    for _ in range(MOST_CAUSES):
+        cause = waiting.pop(0) if waiting else None
+        if cause is None:
+            return
+        yield cause
+        inside = cause.exceptions if isinstance(cause, BaseExceptionGroup) else ()
+        waiting += [other for other in (cause.__cause__, cause.__context__, *inside) if other is not None]

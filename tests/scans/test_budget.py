@@ -1,0 +1,92 @@
+"""Budgets count the time at work: no waiting, no sleep of the machine, no clock that is set."""
+
+from msgspec.structs import replace
+
+from scanstream.scans.budget import LEAST_WAIT_SECONDS, LONGEST_STEP_SECONDS, Budgets, Clock, ScanBudget, Stopwatch
+from support.histories import registered
+
+
+class Hands:
+    """The hands of a clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.at = 1000.0
+
+    def __call__(self) -> float:
+        return self.at
+
+
+def budget(hands: Hands, whole: float = 100.0, **each: float) -> tuple[Clock, ScanBudget]:
+    """A scan that is let in now."""
+    clock = Clock(hands)
+    return clock, ScanBudget(replace(registered(*each), budget=whole, budgets=each), clock)
+
+
+def passed(clock: Clock, hands: Hands, seconds: float) -> None:
+    """So much time, in which the process ran and its clock ticked."""
+    for _ in range(round(seconds * 4)):
+        hands.at += 0.25
+        clock.now()
+
+
+def test_a_clock_counts_the_seconds_in_which_it_ticks() -> None:
+    hands = Hands()
+    clock = Clock(hands)
+    passed(clock, hands, 60)
+    assert clock.now() == 60
+
+
+def test_a_clock_does_not_count_the_time_in_which_its_process_stood_still() -> None:
+    hands = Hands()
+    clock = Clock(hands)
+    passed(clock, hands, 1)
+    hands.at += 7200
+    assert clock.now() == 1 + LONGEST_STEP_SECONDS
+    hands.at -= 50
+    assert clock.now() == 1 + LONGEST_STEP_SECONDS  # a source that goes back takes nothing away
+
+
+def test_a_stopwatch_counts_time_once_however_many_are_at_work() -> None:
+    watch = Stopwatch()
+    watch.start(10)
+    watch.start(12)
+    assert watch.spent(13) == 3
+    watch.stop(14)
+    watch.stop(15)
+    assert watch.spent(99) == 5
+    watch.start(100)
+    assert watch.spent(101) == 6
+
+
+def test_a_strategy_spends_only_while_a_shard_of_it_runs() -> None:
+    hands = Hands()
+    clock, left = budget(hands, a=10, b=10)
+    passed(clock, hands, 8)
+    with left.running("a"):
+        passed(clock, hands, 3)
+        with left.running("a"), left.running("b"):
+            passed(clock, hands, 2)
+    passed(clock, hands, 8)
+    assert (left.left("a"), left.left("b")) == (5, 8)
+    assert left.left_of_scan() == 100 - 21
+
+
+def test_patience_ends_before_any_budget_can() -> None:
+    hands = Hands()
+    clock, left = budget(hands, whole=12, a=10, b=4)
+    assert left.patience(["a", "b"]) == 4
+    assert left.patience(["a"]) == 10
+    passed(clock, hands, 5)
+    assert left.patience(["a"]) == 7
+    passed(clock, hands, 10)
+    assert left.patience(["a"]) == LEAST_WAIT_SECONDS
+    assert left.left_of_scan() == -3
+
+
+def test_only_scans_that_were_let_in_have_a_budget() -> None:
+    budgets = Budgets(Clock(Hands()))
+    scan = registered("a")
+    assert budgets.of(scan.scan_id) is None
+    with budgets.letting_in(scan) as left:
+        assert budgets.of(scan.scan_id) is left
+    assert budgets.of(scan.scan_id) is None

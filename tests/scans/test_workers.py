@@ -1,0 +1,201 @@
+"""Worker processes that die, stand still, never come up or cannot be had: no call waits for them for ever."""
+
+import errno
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+
+from scanstream.errors import Shortage
+from scanstream.scans import errands
+from scanstream.scans import workers as pool
+from scanstream.scans.priority import NICENESS
+from scanstream.scans.workers import WorkerDied, Workers, is_stopped
+
+pytestmark = pytest.mark.anyio
+
+
+def hang() -> None:
+    """Never end."""
+    threading.Event().wait()
+
+
+def die() -> None:
+    """As the kernel ends a process that takes too much."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def stand_still() -> None:
+    """As Ctrl-Z or a debugger stops a process."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+    time.sleep(0.01)
+
+
+def chatter() -> str:
+    """Print where the answers go."""
+    print("all over the pipe", flush=True)
+    os.write(1, b"x" * 100_000)
+    os.write(2, b"x" * 100_000)
+    return "said"
+
+
+@pytest.fixture
+async def workers() -> AsyncIterator[Workers]:
+    """One process at most."""
+    workers = Workers(1)
+    async with workers.open():
+        yield workers
+
+
+def gone(pid: int) -> bool:
+    """Whether there is no such process (any more)."""
+    return not Path(f"/proc/{pid}").exists()
+
+
+def open_descriptors() -> int:
+    """How many this process has."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def until_stopped(pid: int) -> None:
+    """Wait for the state that SIGSTOP leads to."""
+    with anyio.fail_after(10):
+        while not is_stopped(pid):  # noqa: ASYNC110  # the kernel tells nobody
+            await anyio.sleep(0.01)
+
+
+async def test_a_process_serves_one_call_after_the_other_behind_the_server(workers: Workers) -> None:
+    begun: list[str] = []
+    pid = await workers.call(os.getpid, begun=lambda: begun.append("begun"))
+    assert begun == ["begun"]
+    assert pid != os.getpid()
+    assert await workers.call(os.getpid) == pid
+    assert await workers.call(os.nice, 0) == min(19, os.nice(0) + NICENESS)
+    if sys.platform == "linux":
+        assert await workers.call(os.sched_getscheduler, 0) == os.SCHED_IDLE
+
+
+async def test_what_a_call_prints_does_not_get_between(workers: Workers) -> None:
+    assert await workers.call(chatter) == "said"
+    assert await workers.call(max, 1, 2) == 2
+
+
+async def test_what_a_call_raises_comes_back(workers: Workers) -> None:
+    with pytest.raises(ZeroDivisionError):
+        await workers.call(divmod, 1, 0)
+    with pytest.raises(SystemExit):
+        await workers.call(sys.exit, 3)
+    assert await workers.call(max, 1, 2) == 2
+
+
+async def test_a_process_that_dies_breaks_its_call_only(workers: Workers) -> None:
+    pid = await workers.call(os.getpid)
+    with pytest.raises(WorkerDied):
+        await workers.call(die)
+    assert await workers.call(os.getpid) != pid
+
+
+async def test_a_call_that_is_cancelled_ends_its_process(workers: Workers) -> None:
+    pid = await workers.call(os.getpid)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: workers.call(hang, begun=tasks.cancel_scope.cancel))
+    assert gone(pid)
+    assert await workers.call(max, 1, 2) == 2
+
+
+async def test_an_idle_process_that_died_is_not_missed(workers: Workers) -> None:
+    pid = await workers.call(os.getpid)
+    os.kill(pid, signal.SIGKILL)
+    assert await workers.call(os.getpid) != pid
+
+
+async def test_an_idle_process_that_does_not_take_its_call_is_replaced(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "is_stopped", lambda _: False)  # where the kernel does not tell
+    pid = await workers.call(os.getpid)
+    os.kill(pid, signal.SIGSTOP)
+    await until_stopped(pid)
+    monkeypatch.setattr(pool, "HAND_OVER_SECONDS", 2.0)
+    with anyio.fail_after(60):
+        assert await workers.call(os.getpid) != pid
+    assert gone(pid)
+
+
+async def test_a_process_that_is_stopped_is_replaced_idle_or_at_work(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "LOOK_SECONDS", 0.1)
+    pid = await workers.call(os.getpid)
+    os.kill(pid, signal.SIGSTOP)
+    with anyio.fail_after(20):
+        while not gone(pid):  # noqa: ASYNC110  # the kernel tells nobody
+            await anyio.sleep(0.01)
+        with pytest.raises(WorkerDied):
+            await workers.call(stand_still)
+        assert await workers.call(max, 1, 2) == 2
+
+
+@contextmanager
+def no_more_descriptors() -> Iterator[None]:
+    """This process can open nothing more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (open_descriptors() - 1, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_without_descriptors_there_is_no_process_and_nothing_is_left_behind(workers: Workers) -> None:
+    before = open_descriptors()
+    for _ in range(3):
+        with no_more_descriptors(), pytest.raises(Shortage) as caught:
+            await workers.call(max, 1, 2)
+        assert caught.value.lacking == "file descriptors"
+    assert open_descriptors() == before
+    assert await workers.call(max, 1, 2) == 2
+
+
+async def test_where_no_process_can_be_forked_that_is_a_shortage(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(subprocess, "Popen", refused)
+    with pytest.raises(Shortage) as caught:
+        await workers.call(max, 1, 2)
+    assert caught.value.lacking == "processes"
+
+
+async def test_a_process_that_does_not_come_up_is_a_shortage_and_is_not_left_behind(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(errands, "BOOT", "raise SystemExit(1)")
+    with pytest.raises(Shortage):
+        await workers.call(max, 1, 2)
+    monkeypatch.setattr(errands, "BOOT", "import threading; threading.Event().wait()")
+    monkeypatch.setattr(pool, "START_SECONDS", 0.2)
+    with pytest.raises(Shortage):
+        await workers.call(max, 1, 2)
+    assert not workers.pids()
+
+
+async def test_at_the_end_no_process_is_left_whatever_it_does() -> None:
+    workers = Workers(2)
+    async with workers.open():
+        pid = await workers.call(os.getpid)
+        os.kill(pid, signal.SIGSTOP)
+        await until_stopped(pid)
+    assert gone(pid)
+    assert not workers.pids()
