@@ -149,7 +149,9 @@ async def test_a_process_that_is_stopped_is_replaced_idle_or_at_work(
 def no_more_descriptors() -> Iterator[None]:
     """This process can open nothing more."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (open_descriptors() - 1, hard))
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
     try:
         yield
     finally:
