@@ -4,7 +4,7 @@
     ├── RequestError            the caller's fault
     │   ├── InvalidJson         InvalidMessage      InvalidRequest     TooLarge
     │   ├── NotFound            Expired             NoSuchRoute        MethodNotAllowed
-    │   ├── UpgradeRequired     UnsupportedMedia
+    │   ├── UpgradeRequired     UnsupportedMedia    InvalidAddress
     │   ├── Unauthorized        Forbidden
     │   └── RateLimited         TooManySubscriptions    TooManyScans
     ├── ServerError             ours; the same request may work later
@@ -40,6 +40,7 @@ TABLE: dict[str, Row] = {
     "no_such_route": Row(404, None, False, "client", "There is no such path"),
     "method_not_allowed": Row(405, None, False, "client", "The path does not take this method"),
     "upgrade_required": Row(426, None, False, "client", "This path is a WebSocket's"),
+    "invalid_address": Row(400, None, False, "client", "The request does not say properly where it goes"),
     "not_found": Row(404, None, False, "client", "There is no such scan"),
     "expired": Row(410, None, False, "client", "The scan has expired"),
     "unauthorized": Row(401, 4401, False, "client", "The request lacks a valid token"),
@@ -100,6 +101,12 @@ class InvalidMessage(RequestError):
     """JSON, but no message of the protocol."""
 
     code = "invalid_message"
+
+
+class InvalidAddress(RequestError):
+    """The host of an HTTP request is none, or the path that a proxy puts before it."""
+
+    code = "invalid_address"
 
 
 class InvalidRequest(RequestError):

@@ -43,6 +43,15 @@ SETTINGS: tuple[Callable[[Any], Any], ...] = (
     setting("--stall", type=float, default=60.0, help="Seconds after which a reader that takes no byte is closed."),
     setting("--max-message", type=int, default=1024 * 1024, help="Bytes of the largest message accepted."),
     setting("--allow-origin", multiple=True, help="A web origin beside our own whose pages may use the server."),
+    setting("--allow-host", multiple=True, help="A name beside loopback's that requests may be for."),
+    setting(
+        "--root-path",
+        default="",
+        show_default="none",
+        metavar="PATH",
+        help="The path that proxies have the server below.",
+    ),
+    setting("--trusted-proxy", multiple=True, metavar="ADDRESS", help="A proxy whose X-Forwarded-… headers count."),
 )
 
 

@@ -1,6 +1,6 @@
 """The ASGI application over a running core: which door answers which path, and what a refusal looks like."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from scanstream.errors import SettingError
 from scanstream.metrics import MEDIA_TYPE
 from scanstream.model import ANYONE
 from scanstream.push.contract import asyncapi, openapi
+from scanstream.push.forwarded import Forwarded
 from scanstream.push.http import HttpDoor
-from scanstream.push.origin import LOOPBACK, OriginCheck
+from scanstream.push.origin import OriginCheck
 from scanstream.push.poll import PollDoor
 from scanstream.push.problem import json_response
 from scanstream.push.refusals import ANY_PATH, REFUSALS, CacheRule, no_such_socket, upgrade_required
@@ -63,23 +64,29 @@ def application(settings: Settings, core: Core) -> ASGIApp:
             Route("/healthz", alive),
             Route("/readyz", ready),
             Route("/metrics", metrics),
-            Route("/openapi.json", contract_of(openapi)),
-            Route("/asyncapi.json", contract_of(asyncapi)),
+            Route("/openapi.json", openapi_here),
+            Route("/asyncapi.json", asyncapi_here),
             Route("/", page),
             Mount("/static", StaticFiles(directory=static)),
         ],
         exception_handlers=REFUSALS,
     )
-    return CacheRule(OriginCheck(app, allowed=settings.allow_origin, loopback=settings.host in LOOPBACK))
+    app.router.redirect_slashes = False  # its Location is absolute, and would lead out of a proxy's path
+    checked = OriginCheck(app, origins=settings.origins, names=settings.names)
+    return CacheRule(Forwarded(checked, prefix=settings.prefix, trusted=settings.proxies))
 
 
-def contract_of(document: Callable[[], dict[str, Any]]) -> Callable[[Request], Awaitable[Response]]:
-    """A route that answers with a contract."""
+async def openapi_here(request: Request) -> Response:
+    """The contract of the plain requests; below a path, says which."""
+    prefix = request.scope["root_path"]
+    return json_response({**openapi(), **({"servers": [{"url": prefix}]} if prefix else {})})
 
-    async def answer(_: Request) -> Response:
-        return json_response(document())
 
-    return answer
+async def asyncapi_here(request: Request) -> Response:
+    """The WebSocket's contract; below a path, says where."""
+    url, prefix = request.url, request.scope["root_path"]
+    here = {"host": url.netloc, "protocol": "wss" if url.is_secure else "ws", "pathname": prefix}
+    return json_response({**asyncapi(), **({"servers": {"here": here}} if prefix else {})})
 
 
 def catalogue() -> list[Mapping[str, Any]]:

@@ -78,6 +78,7 @@ def _server(settings: Settings, app: ASGIApp) -> "_Server":
         timeout_graceful_shutdown=DRAIN_SECONDS,
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # push/forwarded.py reads them, from those whom the operator trusts
         server_header=False,
     )
     return _Server(config)

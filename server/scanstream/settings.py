@@ -1,6 +1,7 @@
 """The settings of a server: flags, and `SCANSTREAM_…` in the environment. docs/settings.md lists them all."""
 
-import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +10,12 @@ from scanstream.market.exchange import ExchangeMarket
 from scanstream.market.files import FilesMarket
 from scanstream.market.market import Market
 from scanstream.market.synthetic import SyntheticMarket
+from scanstream.push.forwarded import Network, network_of, prefix_of
+from scanstream.push.host import Names, host_of
+from scanstream.push.origin import Origin, origin_of
 
 MEMORY = ":memory:"
-_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]+")
+NO_HOST = "must be an address or a name to listen on, as in 127.0.0.1; 0.0.0.0 takes connections from everywhere"
 FRESH_SECONDS = 300.0
 LONGEST_SECONDS = 10 * 365 * 86_400.0
 
@@ -51,6 +55,13 @@ class Settings:
     max_message: int = 1024 * 1024
     """Bytes of the largest message and body accepted."""
     allow_origin: tuple[str, ...] = ()
+    """Web origins beside our own whose pages may use the server."""
+    allow_host: tuple[str, ...] = ()
+    """Names beside loopback's that requests may be for; `*.` before one allows all below it, `*` any."""
+    root_path: str = ""
+    """The path that proxies have the server below: `/tools/scan`."""
+    trusted_proxy: tuple[str, ...] = ()
+    """Addresses and networks of proxies whose `X-Forwarded-…` headers count."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, naming the setting."""
@@ -66,27 +77,67 @@ class Settings:
         for name in ("budget", "retention", "stall", "refresh"):
             self._require(0 < getattr(self, name) <= LONGEST_SECONDS, name, "must be above 0 and at most ten years")
         self._require(self.data != "", "data", "must name a directory, or be :memory:")
-        for origin in self.allow_origin:
-            if not _ORIGIN.fullmatch(origin):
-                raise SettingError(
-                    f"--allow-origin {origin}: write scheme and host, as in https://example.org"
-                    " (SCANSTREAM_ALLOW_ORIGIN)"
-                )
+        self._require(host_of(f"[{self.host}]" if ":" in self.host else self.host) is not None, "host", NO_HOST)
+        self._require("*" not in self.host, "host", NO_HOST)
+        self.origins, self.names, self.prefix, self.proxies  # noqa: B018  # each refuses what it cannot read
         self._require(self.port <= 65_535, "port", "must be at most 65535")
         self._require(0 <= self.fresh_seconds <= self.retention, "fresh", "must be between 0 and --retention")
         self._require(self.worker_priority in ("idle", "low"), "worker_priority", "must be idle or low")
         if self.engine != "sqlite":
             raise SettingError(f"--engine {self.engine}: this version has the engine sqlite only")
 
-    def _require(self, holds: bool, name: str, what: str) -> None:
+    def _require(self, holds: bool, name: str, what: str, value: object = None) -> None:
         if not holds:
             flag = "--" + name.replace("_", "-")
-            raise SettingError(f"{flag} {getattr(self, name)}: it {what} (SCANSTREAM_{name.upper()})")
+            told = f"{what}" if value is not None else f"it {what}"
+            raise SettingError(
+                f"{flag} {getattr(self, name) if value is None else value}: {told} (SCANSTREAM_{name.upper()})"
+            )
+
+    @contextmanager
+    def _naming(self, name: str, value: str, what: str | None = None) -> Iterator[None]:
+        """A ValueError in here is one of this setting."""
+        try:
+            yield
+        except ValueError as error:
+            self._require(False, name, what or str(error), value)
 
     @property
     def fresh_seconds(self) -> float:
         """How long a finished scan is reused."""
         return min(FRESH_SECONDS, self.retention) if self.fresh is None else self.fresh
+
+    @property
+    def origins(self) -> frozenset[Origin]:
+        """The origins of `--allow-origin`."""
+        told = "write scheme and host of each site, as in https://example.org"
+        found = {text: origin_of(text) for text in _several(self.allow_origin)}
+        for text, origin in found.items():
+            self._require(origin is not None, "allow_origin", told, text)
+        return frozenset(origin for origin in found.values() if origin is not None)
+
+    @property
+    def names(self) -> Names:
+        """The names that requests may be for: those allowed, and the one that is listened on."""
+        for text in _several(self.allow_host):
+            with self._naming("allow_host", text, "write a name, *.NAME or *"):
+                Names([text])
+        return Names([*_several(self.allow_host), *([] if ":" in self.host else [self.host])])
+
+    @property
+    def prefix(self) -> str:
+        """The path that the server stands below; empty, or with a slash before each part."""
+        with self._naming("root_path", self.root_path):
+            return prefix_of(self.root_path)
+
+    @property
+    def proxies(self) -> list[Network]:
+        """The networks of `--trusted-proxy`."""
+        networks: list[Network] = []
+        for text in _several(self.trusted_proxy):
+            with self._naming("trusted_proxy", text, "write an address or a network, as in 10.0.0.0/8"):
+                networks.append(network_of(text))
+        return networks
 
     @property
     def directory(self) -> Path | None:
@@ -114,6 +165,11 @@ class Settings:
             f"--market {self.market}: write synthetic, files:DIRECTORY, files:FILE.parquet or ccxt:EXCHANGE"
             " (SCANSTREAM_MARKET)"
         )
+
+
+def _several(given: Iterable[str]) -> list[str]:
+    """Of a setting that takes several: each given for itself, or with commas between."""
+    return [item for text in given for item in text.replace(",", " ").split()]
 
 
 def _listed(text: str) -> list[str]:

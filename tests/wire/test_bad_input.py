@@ -177,7 +177,7 @@ async def test_foreign_origins_and_foreign_hosts_are_refused(serve: Serve) -> No
         answer = await request(url, "POST", "/opportunities/discover", b"{}", foreign)
         assert (answer.status, answer.json()["code"]) == (403, "forbidden")
         assert "--allow-origin" in answer.json()["detail"]
-        rebound = await request(url, "GET", "/healthz", headers={"host": "evil.example"})
+        rebound = await request(url, "GET", "/metrics", headers={"host": "evil.example"})
         assert rebound.status == 403
 
 

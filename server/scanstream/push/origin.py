@@ -2,53 +2,163 @@
 
 A page from elsewhere can open WebSockets and send POSTs to a server on this machine, and its browser says so in
 `Origin`; one whose host name was made to point here (DNS rebinding) shows the wrong `Host`. Programs that are no
-browsers send no `Origin` and pass.
+browsers send no `Origin` and pass. Pages of allowed origins may read the answers, too (CORS: WHATWG Fetch, section
+3.2).
 """
 
-from collections.abc import Sequence
-from urllib.parse import urlsplit
+import re
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from scanstream.errors import Forbidden, ScanstreamError
-from scanstream.push.problem import problem
+from scanstream.errors import Forbidden, InvalidAddress, ScanstreamError
+from scanstream.push.forwarded import route_path
+from scanstream.push.host import Host, Names, host_of, in_ascii
+from scanstream.push.problem import problem, refuse
 
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
+METHODS = ("GET", "HEAD", "POST")
+REQUEST_HEADERS = ("Content-Type", "Idempotency-Key", "Authorization", "If-None-Match", "Last-Event-ID", "Prefer")
+ANSWER_HEADERS = ("ETag", "Location", "Retry-After")
+DEFAULT_PORTS = {"http": 80, "https": 443}
+HEALTH = ("/healthz", "/readyz")
+"""These have no secrets, and balancers ask for them without a `Host`, or with the name of a group of servers."""
+READS = ("GET", "HEAD")
+LONGEST_TOLD = 100
+"""Characters of a wrong header that its refusal repeats."""
+
+_ORIGIN = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<host>[^/\s]+)/?")
+
+
+class Origin(NamedTuple):
+    """A web origin (RFC 6454), so written that equal ones are equal."""
+
+    scheme: str
+    name: str
+    port: int | None
+
+
+def origin_of(text: str) -> Origin | None:
+    """The origin that a header or a setting names; None for `null` and for what is none."""
+    match = _ORIGIN.fullmatch(text)
+    try:
+        host = None if match is None else host_of(in_ascii(match["host"]))
+    except ValueError:
+        return None
+    if match is None or host is None:
+        return None
+    scheme = match["scheme"].lower()
+    return Origin(scheme, host.name, DEFAULT_PORTS.get(scheme) if host.port is None else host.port)
 
 
 class OriginCheck:
-    """ASGI middleware: refuses foreign origins with 403 before anything else happens."""
+    """ASGI middleware: refuses foreign hosts and origins before anything else happens, and speaks CORS."""
 
-    def __init__(self, app: ASGIApp, *, allowed: Sequence[str], loopback: bool) -> None:
+    def __init__(self, app: ASGIApp, *, origins: Collection[Origin], names: Names) -> None:
         self.inner = app
-        self._allowed = frozenset(allowed)
-        self._loopback = loopback
-        """Whether the server listens on loopback only, so that only loopback names can be right."""
+        self._origins = frozenset(origins)
+        self._names = names
+        self._cors = _Cors(self._checked, self._origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or pass on."""
-        if scope["type"] in ("http", "websocket"):
-            refusal = self._refusal(scope)
-            if refusal is not None:
-                await _refuse(refusal, scope, receive, send)
-                return
-        await self.inner(scope, receive, send)
+        if scope["type"] == "http" and scope["method"] == "OPTIONS" and (refusal := self._refusal(scope)):
+            await refuse(refusal, scope, receive, send)  # before CORS answers a preflight
+        elif scope["type"] in ("http", "websocket"):
+            await self._cors(scope, receive, send)
+        else:
+            await self.inner(scope, receive, send)
+
+    async def _checked(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = self._refusal(scope)
+        if refusal is not None:
+            await refuse(refusal, scope, receive, send)
+        else:
+            await self.inner(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> ScanstreamError | None:
         headers = Headers(scope=scope)
-        host = headers.get("host", "")
-        if self._loopback and urlsplit(f"//{host}").hostname not in LOOPBACK:
-            return Forbidden(f"The host {host!r} is not this server; it listens on loopback only")
-        origin = headers.get("origin")
-        reads_only = scope["type"] == "http" and scope["method"] in ("GET", "HEAD")
-        if origin is None or reads_only or origin in self._allowed or urlsplit(origin).netloc == host:
+        try:
+            host = _host(headers.getlist("host"), scope)
+        except InvalidAddress as error:
+            return error
+        of_health = route_path(scope) in HEALTH
+        if host is not None and not of_health and not self._names.have(host):
+            return Forbidden(
+                f"This server does not answer to the name {host.name!r};"
+                f" its operator allows it with --allow-host {host.name}"
+            )
+        origins = headers.getlist("origin")
+        reads_only = scope["type"] == "http" and scope["method"] in READS
+        if not origins or reads_only or all(self._welcome(origin, host) for origin in origins):
             return None
+        origin = ", ".join(origins)
         return Forbidden(f"Pages from {origin} may not use this server; allow them with --allow-origin {origin}")
 
+    def _welcome(self, text: str, host: Host | None) -> bool:
+        """Whether the origin is our own, or one that is allowed.
 
-async def _refuse(refusal: ScanstreamError, scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "websocket":  # before the accept a close is an HTTP 403
-        await send({"type": "websocket.close", "code": refusal.row.close, "reason": "origin"})
-    else:
-        await problem(refusal)(scope, receive, send)
+        Its scheme is not compared with ours: behind a proxy that ends TLS the page's is another.
+        """
+        origin = origin_of(text)
+        if origin is None or origin in self._origins:
+            return origin is not None
+        if host is None or origin.scheme not in DEFAULT_PORTS or origin.name != host.name:
+            return False
+        return origin.port == (DEFAULT_PORTS[origin.scheme] if host.port is None else host.port)
+
+
+def _host(named: list[str], scope: Scope) -> Host | None:
+    """The host that a request is for; None where it need not say so (RFC 9112, section 3.2).
+
+    :raises InvalidAddress: if that is none, or there are several
+    """
+    if len(named) > 1:
+        raise InvalidAddress("The request has more than one Host header; send one")
+    if not named or not named[0]:
+        if scope.get("http_version") == "1.0" or route_path(scope) in HEALTH:
+            return None
+        raise InvalidAddress("The request names no host; HTTP/1.1 wants a Host header")
+    host = host_of(named[0])
+    if host is None:
+        raise InvalidAddress(
+            f"Host: {named[0][:LONGEST_TOLD]!r} is no host; send a name or an address, and maybe a port"
+        )
+    return host
+
+
+class _Cors(CORSMiddleware):
+    """Starlette's, with origins compared as origins, and refusals that look like all others."""
+
+    def __init__(self, app: ASGIApp, origins: Iterable[Origin]) -> None:
+        super().__init__(
+            app,
+            allow_methods=METHODS,
+            allow_headers=REQUEST_HEADERS,
+            expose_headers=ANSWER_HEADERS,
+            allow_private_network=True,
+        )
+        self._origins = frozenset(origins)
+
+    def is_allowed_origin(self, origin: str) -> bool:
+        """See `CORSMiddleware.is_allowed_origin`."""
+        return origin_of(origin) in self._origins
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """See `CORSMiddleware.preflight_response`."""
+        response = super().preflight_response(request_headers)
+        if response.status_code != 200:
+            said = bytes(response.body).decode()
+            allowed = f"allowed are {', '.join(METHODS)} with {', '.join(REQUEST_HEADERS)}"
+            return problem(Forbidden(f"{said}; {allowed}"))
+        response.headers["cache-control"] = "no-store"
+        return response
+
+    async def send(self, message: Message, send: Send, request_headers: Headers) -> None:
+        """See `CORSMiddleware.send`; an origin that is not allowed learns nothing from the headers."""
+        origin = request_headers.get("origin")
+        known = origin is not None and self.is_allowed_origin(origin)
+        await super().send(message, send, request_headers if known else Headers())

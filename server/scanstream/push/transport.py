@@ -7,6 +7,7 @@ to uvicorn as its `ws` and `http` classes; relies on the range of uvicorn that p
 
 import socket
 
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidState
@@ -26,6 +27,12 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
         super().handle_connect(event)
         if hasattr(self, "scope"):
             self.scope["extensions"][ABORT_EXTENSION] = {"expel": self.expel}
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """As uvicorn sends it; a handshake that is refused with a body is complete, too, and no error."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
+            self.handshake_complete = True
 
     def expel(self, code: int, reason: str) -> None:
         """Queue a close frame behind what is queued, and cut the connection where it is not taken in time."""

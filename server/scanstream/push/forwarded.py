@@ -1,0 +1,137 @@
+"""Where the server stands: below which path, and what proxies in front of it say of the request that came to them.
+
+What is in `X-Forwarded-…` counts from trusted proxies only; anybody else could write it. A proxy may strip the path
+that the server stands below, or leave it: both become the same scope, with the path in `root_path` (ASGI) and in front
+of `path`.
+"""
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from typing import TypeAlias, cast
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import RedirectResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn._types import ASGI3Application
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from scanstream.errors import InvalidAddress
+from scanstream.push.problem import refuse
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+LONGEST_PREFIX = 255
+OWN = ("opportunities", "ws", "static", "healthz", "readyz", "metrics", "openapi.json", "asyncapi.json")
+"""What the server's own paths begin with: below such a path it could not tell whether a proxy has stripped it."""
+
+_PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)*")
+
+
+def prefix_of(text: str) -> str:
+    """A path that a server stands below: `/tools/scan`, or nothing. A slash at its end does not count.
+
+    :raises ValueError: saying why it is none
+    """
+    path = text.rstrip("/")
+    if len(path) > LONGEST_PREFIX or not _PREFIX.fullmatch(path):
+        raise ValueError("write a path of letters, digits and -._~, as in /tools/scan")
+    if path.split("/")[1:2] and path.split("/")[1] in OWN:
+        raise ValueError("the server has this path itself; choose another one")
+    return path
+
+
+def network_of(text: str) -> Network:
+    """A proxy's address, or a network of them.
+
+    :raises ValueError: if it is neither
+    """
+    return ipaddress.ip_network(text, strict=False)
+
+
+def route_path(scope: Scope) -> str:
+    """The request's path as the server's own routes have it: without the path that the server stands below."""
+    path: str = scope["path"]
+    return _stripped(path, scope.get("root_path", ""))
+
+
+def _stripped(path: str, prefix: str) -> str:
+    below = prefix != "" and (path == prefix or path.startswith(f"{prefix}/"))
+    return path[len(prefix) :] if below else path
+
+
+class Forwarded:
+    """ASGI middleware: puts into the scope where the server stands, and what trusted proxies say."""
+
+    def __init__(self, app: ASGIApp, *, prefix: str, trusted: Sequence[Network]) -> None:
+        self.inner = app
+        self._prefix = prefix
+        self._trusted = trusted
+        self._told = cast(
+            ASGIApp, ProxyHeadersMiddleware(cast(ASGI3Application, self._place), [str(network) for network in trusted])
+        )
+        """uvicorn's, for `X-Forwarded-For` and `X-Forwarded-Proto`."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on, as the browser asked for it."""
+        if scope["type"] not in ("http", "websocket"):
+            await self.inner(scope, receive, send)
+            return
+        scope = dict(scope)
+        scope["headers"] = list(scope["headers"])
+        scope["root_path"] = self._prefix
+        if self._is_trusted(scope):
+            try:
+                _take(scope)
+            except ValueError as error:
+                await refuse(InvalidAddress(f"X-Forwarded-Prefix: {error}"), scope, receive, send)
+                return
+            await self._told(scope, receive, send)
+        else:
+            await self._place(scope, receive, send)
+
+    async def _place(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The paths of ASGI: `path` begins with `root_path`, whether a proxy has stripped it or not."""
+        prefix = scope["root_path"]
+        path = _stripped(scope["path"], prefix)
+        scope["path"] = prefix + path
+        if path == "" and scope["type"] == "http":  # /tools/scan: the page's relative addresses begin behind a slash
+            query = scope["query_string"].decode("latin-1")
+            there = RedirectResponse(f"{prefix}/{f'?{query}' if query else ''}", headers={"cache-control": "no-store"})
+            await there(scope, receive, send)
+        else:
+            await self.inner(scope, receive, send)
+
+    def _is_trusted(self, scope: Scope) -> bool:
+        """Whether a trusted proxy asks. Its address may come as one of IPv6 (`::ffff:10.0.0.1`)."""
+        if not self._trusted or not scope.get("client"):
+            return False
+        try:
+            address = ipaddress.ip_address(scope["client"][0])
+        except ValueError:
+            return False
+        plain = (address.ipv4_mapped or address) if isinstance(address, ipaddress.IPv6Address) else address
+        scope["client"] = (str(plain), scope["client"][1])
+        return any(plain in network for network in self._trusted)
+
+
+def _take(scope: Scope) -> None:
+    """Host, port and path as the browser has them. Of several values the last is the one of our own proxy.
+
+    :raises ValueError: if the path is none
+    """
+    headers = Headers(scope=scope)
+    prefix, host, port = (_last(headers, f"x-forwarded-{name}") for name in ("prefix", "host", "port"))
+    if prefix is not None:
+        scope["root_path"] = prefix_of(prefix)
+    named = host or headers.get("host", "")
+    if port and port.isdecimal() and not re.search(r":\d*$", named):
+        default = "443" if _last(headers, "x-forwarded-proto") in ("https", "wss") else "80"
+        named = named if port == default else f"{named}:{port}"
+    if named and (host or port):
+        MutableHeaders(scope=scope)["host"] = named
+
+
+def _last(headers: Headers, name: str) -> str | None:
+    values = ",".join(headers.getlist(name))
+    return values.rpartition(",")[2].strip() if values else None
