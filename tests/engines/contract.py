@@ -115,6 +115,17 @@ class StoreContract:
             assert consumer.log(B) == [registration(B, "slot")]
             assert await store.history(A) == [registration(A, "slot")]  # the older one keeps its log
 
+    async def test_the_holder_of_a_slot_is_named_after_all_registrations_asked_for_before(self, engine: Engine) -> None:
+        async with engine("here") as store, consuming(store):
+            assert await store.holder("slot") is None
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(store.register, registration(A, "slot"), None)
+                await anyio.wait_all_tasks_blocked()
+                assert await store.holder("slot") == A
+            await store.register(registration(B, "slot"), A)
+            assert await store.holder("slot") == B
+            assert await store.holder("other") is None
+
     async def test_of_racers_for_a_slot_exactly_one_wins_and_all_hear_which(self, engine: Engine) -> None:
         async with engine("here") as store, consuming(store) as consumer:
             for number in range(10):

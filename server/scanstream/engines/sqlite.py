@@ -73,6 +73,10 @@ class SqliteStore:
 
         return (await self._commits.run(register, fed=True))[0]
 
+    async def holder(self, slot: str) -> ScanId | None:
+        """See `Store.holder`."""
+        return await self._commits.run(lambda connection: _holder(connection, slot))
+
     async def append(self, scan_id: ScanId, *entries: AnyEntry) -> None:
         """See `Store.append`."""
         bodies = [encode(entry) for entry in entries]

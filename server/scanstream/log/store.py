@@ -37,6 +37,10 @@ class Store(Protocol):
         """
         ...
 
+    async def holder(self, slot: str) -> ScanId | None:
+        """Who holds the slot, after all registrations that were asked for before this call; None: nobody."""
+        ...
+
     async def append(self, scan_id: ScanId, *entries: AnyEntry) -> None:
         """Append the entries, all or none, in this order. Durable when it returns.
 

@@ -22,7 +22,16 @@ class Desk(Protocol):
     ) -> AckBody:
         """Durable and folded when it returns; not started before `release`. The same key is the same scan.
 
-        :raises ScanstreamError: InvalidRequest, TooManyScans, StoreUnavailable
+        :raises ScanstreamError: InvalidRequest, StoreUnavailable; for new work TooManyScans
+        """
+        ...
+
+    async def answered(
+        self, principal: Principal, request: DiscoverRequest, key: IdempotencyKey | None = None
+    ) -> AckBody | None:
+        """What `register` would say if an existing scan answers the request; None where it would be new work.
+
+        :raises ScanstreamError: InvalidRequest, StoreUnavailable
         """
         ...
 

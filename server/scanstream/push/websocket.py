@@ -7,7 +7,7 @@ client has not taken yet is conflated into its next frame.
 import logging
 from contextlib import suppress
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import anyio
 import msgspec
@@ -37,7 +37,7 @@ from scanstream.message import (
     Subscribe,
     Unsubscribe,
 )
-from scanstream.model import Principal, ScanId
+from scanstream.model import DiscoverRequest, IdempotencyKey, Principal, ScanId
 from scanstream.push.codec import CODECS, JSON, Payload, error_message
 from scanstream.push.desk import Desk, released
 from scanstream.push.drain import Drain
@@ -144,12 +144,20 @@ class Connection:
                 await self._say(Pong(id=message.id))
 
     async def _discover(self, message: Discover) -> None:
-        self._refuse_too_many()
         request = self._codec.decode_request(message.request)
         key = idempotency_key("idempotency_key", message.idempotency_key)
-        ack = await self._desk.register(self._principal, request, key)
+        ack = await self._ack_of(request, key)
         with released(self._desk, ack.scan_id):
             await self._introduce(ack, message.id)
+
+    async def _ack_of(self, request: DiscoverRequest, key: IdempotencyKey | None) -> AckBody:
+        """Of a connection that is full only for a scan that it follows already: nothing is registered before that."""
+        if len(self._subscriptions) < self._limits.subscriptions:
+            return await self._desk.register(self._principal, request, key)
+        ack = await self._desk.answered(self._principal, request, key)
+        if ack is None or ack.scan_id not in self._subscriptions:
+            self._refuse_too_many()
+        return ack
 
     async def _introduce(self, body: AckBody, message_id: str | UnsetType) -> None:
         """The ack and, unless the scan is followed here already, its first frame: handed over together."""
@@ -163,7 +171,7 @@ class Connection:
     async def _subscribe(self, message: Subscribe) -> None:
         log = await self._desk.find(self._principal, message.scan_id)
         position = await self._desk.place(log, parse(message.since) if message.since is not None else None)
-        if log.scan_id not in self._subscriptions:
+        if log.scan_id not in self._subscriptions and len(self._subscriptions) >= self._limits.subscriptions:
             self._refuse_too_many()
         subscription = Subscription(log, position, message.only)
         await self._start(subscription, _ack(self._desk.acknowledge(log, position), message.id))
@@ -175,10 +183,8 @@ class Connection:
             self._drop(log.scan_id)
             await self._outlet.send(self._codec.encode(Done(id=message.id, scan_id=log.scan_id)))
 
-    def _refuse_too_many(self) -> None:
-        most = self._limits.subscriptions
-        if len(self._subscriptions) >= most:
-            raise TooManySubscriptions(f"This connection follows {most} scans already; open another")
+    def _refuse_too_many(self) -> NoReturn:
+        raise TooManySubscriptions(f"This connection follows {self._limits.subscriptions} scans; open another")
 
     async def _start(self, subscription: Subscription, ack: Ack) -> None:
         """Follow from now on, in place of an older subscription to the same scan."""

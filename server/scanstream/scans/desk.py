@@ -22,6 +22,7 @@ from scanstream.message import AckBody
 from scanstream.model import EVENTS_PATH, DiscoverRequest, IdempotencyKey, Principal, ScanId
 from scanstream.panel import Panel
 from scanstream.scans import selection
+from scanstream.scans.admission import Admission
 from scanstream.scans.appending import append, now
 from scanstream.scans.identity import is_genuine, new_scan_id
 from scanstream.strategies.strategy import Strategy
@@ -60,6 +61,7 @@ class ScanDesk:
         self._strategies = strategies
         self.rank = rank
         self._limits = limits
+        self._admission = Admission(hub.unfinished, limits.max_scans)
         self._released: dict[ScanId, None] = {}
         self._arrived = anyio.Event()
         self._pace = ESTIMATE_UNTIL_MEASURED_SECONDS
@@ -73,28 +75,43 @@ class ScanDesk:
 
         :param key: the caller's idempotency key: the same key is the same scan, and never another one
         :raises InvalidRequest: naming the fields, or for a key that was used with another request
-        :raises TooManyScans: if as many are under way as may be
+        :raises TooManyScans: for new work, if as many are under way as may be
         :raises StoreUnavailable: if it could not be made durable; then nothing happened
         """
-        panel = self._panel()
-        request = selection.canonical(request, panel, self._strategies)
-        if self._hub.unfinished() >= self._limits.max_scans:
-            raise TooManyScans(f"{self._limits.max_scans} scans are under way; try again later", retry_after=5)
-        scan = self._registration(principal, request, panel, key)
-        with anyio.CancelScope(shield=True):
-            log = await self._settle_on(scan, key)
+        scan = self._registration(principal, request, key)
+        async with self._admission.asked() as granted:
+            if granted:
+                with anyio.CancelScope(shield=True):
+                    log = await self._settle_on(scan, key)
+            elif (existing := await self._existing(scan, key)) is not None:
+                log = existing
+            else:
+                raise TooManyScans(f"{self._limits.max_scans} scans are under way; try again later", retry_after=5)
         if log.scan_id == scan.scan_id:
             return self.acknowledge(log, START, "Scan registered", status="initiated")
+        return self._joined(log, key)
+
+    async def answered(
+        self, principal: Principal, request: DiscoverRequest, key: IdempotencyKey | None = None
+    ) -> AckBody | None:
+        """The ack of the scan that answers the request already; None where it would be new work.
+
+        :raises InvalidRequest: as `register` does
+        """
+        log = await self._existing(self._registration(principal, request, key), key)
+        return None if log is None else self._joined(log, key)
+
+    def _joined(self, log: ScanLog, key: IdempotencyKey | None) -> AckBody:
+        """The ack of a scan that was there before."""
         if key is not None:
             return self.acknowledge(log, START, "This key's scan")
         if log.ended:
             return self.acknowledge(log, START, "A fresh scan answers this", reused="fresh")
         return self.acknowledge(log, START, "The same scan is under way", reused="running")
 
-    def _registration(
-        self, principal: Principal, request: DiscoverRequest, panel: Panel, key: IdempotencyKey | None
-    ) -> Registered:
-        at = now()
+    def _registration(self, principal: Principal, request: DiscoverRequest, key: IdempotencyKey | None) -> Registered:
+        panel, at = self._panel(), now()
+        request = selection.canonical(request, panel, self._strategies)
         slot = selection.key_slot(principal, key.value) if key else selection.slot_of(principal, panel, request)
         return Registered(
             at=at,
@@ -114,21 +131,31 @@ class ScanDesk:
 
     async def _settle_on(self, scan: Registered, key: IdempotencyKey | None) -> ScanLog:
         """The log that answers this registration: compare and set on the slot until one side has won."""
-        replaces: ScanId | Literal["any"] | None = "any" if scan.request.force_refresh and key is None else None
+        replaces: ScanId | Literal["any"] | None = "any" if _insists(scan, key) else None
         while True:
             winner = await self._store.register(scan, replaces)
             if winner == scan.scan_id:
                 return await self._hub.until_known(winner)
             holder = await self._hub.fetch(winner)
-            if holder is not None and key is not None:
-                _require_same(holder.folded.registered.request, scan.request, key)
-                return holder
-            if holder is not None and self._answers(holder):
+            if holder is not None and self._answers(holder, scan, key):
                 return holder
             replaces = winner
 
-    def _answers(self, log: ScanLog) -> bool:
-        """Whether an identical earlier scan is as good as a new one: under way, or complete, whole and fresh."""
+    async def _existing(self, scan: Registered, key: IdempotencyKey | None) -> ScanLog | None:
+        """The log that answers this registration without a new scan. Registrations under way are waited for."""
+        if _insists(scan, key) or (winner := await self._store.holder(scan.slot)) is None:
+            return None
+        holder = await self._hub.fetch(winner)
+        return holder if holder is not None and self._answers(holder, scan, key) else None
+
+    def _answers(self, log: ScanLog, scan: Registered, key: IdempotencyKey | None) -> bool:
+        """Whether the slot's earlier scan is as good as a new one: this key's, under way, or complete, whole and fresh.
+
+        :raises InvalidRequest: for a key that was used with another request
+        """
+        if key is not None:
+            _require_same(log.folded.registered.request, scan.request, key)
+            return True
         state = log.folded.state
         if not log.ended:
             return state.phase != "cancelling"
@@ -236,6 +263,11 @@ class ScanDesk:
         if log is None:
             raise Expired("This scan has expired. Please initiate a new scan.", scan_id=scan_id)
         return log
+
+
+def _insists(scan: Registered, key: IdempotencyKey | None) -> bool:
+    """Whether only a new scan will do."""
+    return scan.request.force_refresh is True and key is None
 
 
 def _require_same(first: DiscoverRequest, again: DiscoverRequest, key: IdempotencyKey) -> None:
