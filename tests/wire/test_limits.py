@@ -98,10 +98,12 @@ async def test_a_fresh_scan_answers_at_the_limit(serve: Serve) -> None:
         done = (await ask(socket, request=quick))["scan_id"]
         while (await socket.receive())["type"] != "end":
             pass
-        assert (await discover(url, script.request(shards=1))).status == 202  # goes on until the end of this test
+        assert (await discover(url, script.request(shards=1))).status == 202
+        shard = await script.started()
         assert (await discover(url, wanted(1))).status == 429
         fresh = await discover(url, quick)
         assert (fresh.json()["reused"], fresh.json()["scan_id"]) == ("fresh", done)
+        await shard.tell("end")
 
 
 async def test_a_full_connection_still_takes_discovers_of_what_it_follows(serve: Serve) -> None:
