@@ -18,7 +18,7 @@ const merge = (held, patch) => ({ ...held, ...Object.fromEntries(Object.entries(
 const ask = (question) => connect(asked = { question, failures: 0, over: false, state: {}, best: [] });
 function connect(/** @type {Plain} */ scan) {
   const unwanted = () => scan.over || (scan !== asked && scan !== shown);
-  const socket = new WebSocket(`${location.origin.replace("http", "ws")}/ws`, "scanstream.v1.json");
+  const socket = new WebSocket(new URL("ws", location.href).href.replace("http", "ws"), "scanstream.v1.json");
   let trouble = "There is no connection to the server", pause = 0, silence = 0, watch = 0;
   socket.onopen = () => {
     socket.send(JSON.stringify(scan.question));

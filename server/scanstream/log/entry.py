@@ -47,6 +47,8 @@ class Registered(Entry, frozen=True, kw_only=True, omit_defaults=False, tag="reg
     """Seconds that the whole scan may run."""
     retention: Milliseconds
     """How long the scan answers after its end."""
+    prefix: str = ""
+    """The path that the server stood below for whoever asked; the state's addresses begin with it."""
     fold: int = FOLD_VERSION
 
 

@@ -119,8 +119,8 @@ def begin(entry: Registered) -> Folded:
         progress=Progress(total_strategies=len(entry.budgets)),
         strategies={strategy_id: StrategyState() for strategy_id in entry.budgets},
         created_at=timestamp(entry.at),
-        poll_url=STATUS_PATH + entry.scan_id,
-        results_url=RESULTS_PATH + entry.scan_id,
+        poll_url=entry.prefix + STATUS_PATH + entry.scan_id,
+        results_url=entry.prefix + RESULTS_PATH + entry.scan_id,
     )
     return Folded(registered=entry, state=state, at=entry.at)
 

@@ -18,10 +18,16 @@ class Desk(Protocol):
     """Registers scans, lets them start, finds them again."""
 
     async def register(
-        self, principal: Principal, request: DiscoverRequest, key: IdempotencyKey | None = None
+        self,
+        principal: Principal,
+        request: DiscoverRequest,
+        key: IdempotencyKey | None = None,
+        *,
+        prefix: str = "",
     ) -> AckBody:
         """Durable and folded when it returns; not started before `release`. The same key is the same scan.
 
+        :param prefix: the path that the server stands below for the caller; the scan's addresses begin with it
         :raises ScanstreamError: InvalidRequest, StoreUnavailable; for new work TooManyScans
         """
         ...

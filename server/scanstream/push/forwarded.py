@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import TypeAlias, cast
 
+from msgspec.structs import replace
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -17,6 +18,8 @@ from uvicorn._types import ASGI3Application
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from scanstream.errors import InvalidAddress
+from scanstream.message import AckBody
+from scanstream.model import EVENTS_PATH, RESULTS_PATH, STATUS_PATH
 from scanstream.push.problem import refuse
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -53,6 +56,21 @@ def route_path(scope: Scope) -> str:
     """The request's path as the server's own routes have it: without the path that the server stands below."""
     path: str = scope["path"]
     return _stripped(path, scope.get("root_path", ""))
+
+
+def prefix_here(scope: Scope) -> str:
+    """The path that the server stands below for the caller."""
+    prefix: str = scope.get("root_path", "")
+    return prefix
+
+
+def below(prefix: str, ack: AckBody) -> AckBody:
+    """The ack with addresses for a caller who has the server below this path.
+
+    The state's are those of whoever registered the scan, so that the state is the same for all.
+    """
+    addresses = {"poll_url": STATUS_PATH, "results_url": RESULTS_PATH, "events_url": EVENTS_PATH}
+    return replace(ack, **{name: f"{prefix}{path}{ack.scan_id}" for name, path in addresses.items()})
 
 
 def _stripped(path: str, prefix: str) -> str:

@@ -17,6 +17,7 @@ from scanstream.model import ANYONE, Opportunity, confidence_order, timestamp
 from scanstream.panel import INPUTS, Panel, timeframe_name
 from scanstream.push.codec import JSON
 from scanstream.push.desk import Desk, released
+from scanstream.push.forwarded import below, prefix_here
 from scanstream.push.poll import PollDoor
 from scanstream.push.problem import json_response
 from scanstream.push.query import (
@@ -89,7 +90,9 @@ class HttpDoor:
         """Register a scan, acknowledge it, start it."""
         body = await read_body(request, self._most_bytes)
         key = idempotency_key("Idempotency-Key", request.headers.get("idempotency-key"))
-        return AckResponse(self._desk, await self._desk.register(ANYONE, JSON.decode_request(body), key))
+        prefix = prefix_here(request.scope)
+        ack = await self._desk.register(ANYONE, JSON.decode_request(body), key, prefix=prefix)
+        return AckResponse(self._desk, below(prefix, ack))
 
     async def results(self, request: Request) -> Response:
         """Everything found, once the scan is terminal; until then its state."""

@@ -42,6 +42,7 @@ from scanstream.push.codec import CODECS, JSON, Payload, error_message
 from scanstream.push.desk import Desk, released
 from scanstream.push.drain import Drain
 from scanstream.push.fanout import Fanout
+from scanstream.push.forwarded import below, prefix_here
 from scanstream.push.outlet import ABORT_EXTENSION, GONE, Outlet, OutletClosed, PlainOutlet, Stalled
 from scanstream.push.query import idempotency_key
 from scanstream.push.subscription import Subscription
@@ -68,6 +69,7 @@ class Connection:
     ) -> None:
         self._websocket = websocket
         self._principal = principal
+        self._prefix = prefix_here(websocket.scope)
         self._desk = desk
         self._fanout = fanout
         self._drain = drain
@@ -153,7 +155,7 @@ class Connection:
     async def _ack_of(self, request: DiscoverRequest, key: IdempotencyKey | None) -> AckBody:
         """Of a connection that is full only for a scan that it follows already: nothing is registered before that."""
         if len(self._subscriptions) < self._limits.subscriptions:
-            return await self._desk.register(self._principal, request, key)
+            return await self._desk.register(self._principal, request, key, prefix=self._prefix)
         ack = await self._desk.answered(self._principal, request, key)
         if ack is None or ack.scan_id not in self._subscriptions:
             self._refuse_too_many()
@@ -161,7 +163,7 @@ class Connection:
 
     async def _introduce(self, body: AckBody, message_id: str | UnsetType) -> None:
         """The ack and, unless the scan is followed here already, its first frame: handed over together."""
-        ack = _ack(body, message_id)
+        ack = self._ack(body, message_id)
         if body.scan_id in self._subscriptions:
             await self._say(ack)
             return
@@ -174,7 +176,7 @@ class Connection:
         if log.scan_id not in self._subscriptions and len(self._subscriptions) >= self._limits.subscriptions:
             self._refuse_too_many()
         subscription = Subscription(log, position, message.only)
-        await self._start(subscription, _ack(self._desk.acknowledge(log, position), message.id))
+        await self._start(subscription, self._ack(self._desk.acknowledge(log, position), message.id))
 
     async def _unsubscribe(self, message: Unsubscribe) -> None:
         """After the ack no frame of the scan follows; of one that is not followed it never would have."""
@@ -199,6 +201,9 @@ class Connection:
                 await self._outlet.send(self._codec.encode(ack))
         if subscription.due:
             self._wake(scan_id)
+
+    def _ack(self, body: AckBody, message_id: str | UnsetType) -> Ack:
+        return Ack(id=message_id, **msgspec.structs.asdict(below(self._prefix, body)))
 
     def _drop(self, scan_id: ScanId) -> None:
         old = self._subscriptions.pop(scan_id, None)
@@ -261,7 +266,3 @@ class Connection:
         extension = self._websocket.scope["extensions"].get(ABORT_EXTENSION)
         if isinstance(gone, Stalled) and extension is not None:
             extension["expel"](1013, "no byte taken; reconnect with your cursors")
-
-
-def _ack(body: AckBody, message_id: str | UnsetType) -> Ack:
-    return Ack(id=message_id, **msgspec.structs.asdict(body))

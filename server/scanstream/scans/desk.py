@@ -67,18 +67,24 @@ class ScanDesk:
         self._pace = ESTIMATE_UNTIL_MEASURED_SECONDS
 
     async def register(
-        self, principal: Principal, request: DiscoverRequest, key: IdempotencyKey | None = None
+        self,
+        principal: Principal,
+        request: DiscoverRequest,
+        key: IdempotencyKey | None = None,
+        *,
+        prefix: str = "",
     ) -> AckBody:
         """Register a scan durably, or find the one that already answers the same request.
 
         Cancellation waits until it is known which: nobody is left with a scan that was registered and never started.
 
         :param key: the caller's idempotency key: the same key is the same scan, and never another one
+        :param prefix: the path that the server stands below for the caller
         :raises InvalidRequest: naming the fields, or for a key that was used with another request
         :raises TooManyScans: for new work, if as many are under way as may be
         :raises StoreUnavailable: if it could not be made durable; then nothing happened
         """
-        scan = self._registration(principal, request, key)
+        scan = self._registration(principal, request, key, prefix)
         async with self._admission.asked() as granted:
             if granted:
                 with anyio.CancelScope(shield=True):
@@ -109,7 +115,9 @@ class ScanDesk:
             return self.acknowledge(log, START, "A fresh scan answers this", reused="fresh")
         return self.acknowledge(log, START, "The same scan is under way", reused="running")
 
-    def _registration(self, principal: Principal, request: DiscoverRequest, key: IdempotencyKey | None) -> Registered:
+    def _registration(
+        self, principal: Principal, request: DiscoverRequest, key: IdempotencyKey | None, prefix: str = ""
+    ) -> Registered:
         panel, at = self._panel(), now()
         request = selection.canonical(request, panel, self._strategies)
         slot = selection.key_slot(principal, key.value) if key else selection.slot_of(principal, panel, request)
@@ -127,6 +135,7 @@ class ScanDesk:
             },
             budget=self._limits.budget,
             retention=round(self._limits.retention * 1000),
+            prefix=prefix,
         )
 
     async def _settle_on(self, scan: Registered, key: IdempotencyKey | None) -> ScanLog:
@@ -182,7 +191,7 @@ class ScanDesk:
             message=message or state.message,
             poll_url=state.poll_url,
             results_url=state.results_url,
-            events_url=EVENTS_PATH + log.scan_id,
+            events_url=log.folded.registered.prefix + EVENTS_PATH + log.scan_id,
             polling_interval_seconds=POLLING_INTERVAL_SECONDS,
             progress=state.progress,
             estimated_completion_seconds=self._pace if isinstance(left, UnsetType) else left,
