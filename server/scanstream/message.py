@@ -55,6 +55,33 @@ class Ping(Struct, frozen=True, kw_only=True, tag="ping"):
 ClientMessage: TypeAlias = Discover | Subscribe | Unsubscribe | Cancel | Ping
 
 
+class Follow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One of the scans that a `POST /opportunities/follow` follows."""
+
+    scan_id: str
+    since: str | None = None
+    only: Only | None = None
+
+
+MOST_FOLLOWED = 256
+"""Scans over one answer of `follow`, as over one WebSocket."""
+LONGEST_WAIT_SECONDS = 60
+WAIT_SECONDS = 25
+"""How long a `follow` waits unless it says."""
+
+
+class FollowRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Many scans over one answer."""
+
+    follow: Annotated[list[Follow], Meta(min_length=1, max_length=MOST_FOLLOWED)]
+    wait: Annotated[int, Meta(ge=0, le=LONGEST_WAIT_SECONDS)] | None = None
+
+    @property
+    def seconds(self) -> int:
+        """How long the long poll waits for news."""
+        return WAIT_SECONDS if self.wait is None else self.wait
+
+
 class AckBody(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The answer to a discover: the scan is registered, and every question about it has a true answer from now on."""
 

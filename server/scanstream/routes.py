@@ -17,6 +17,7 @@ from scanstream.errors import SettingError
 from scanstream.metrics import MEDIA_TYPE
 from scanstream.model import ANYONE
 from scanstream.push.contract import asyncapi, openapi
+from scanstream.push.follow import FollowDoor
 from scanstream.push.forwarded import Forwarded
 from scanstream.push.http import HttpDoor
 from scanstream.push.origin import OriginCheck
@@ -35,6 +36,7 @@ def application(settings: Settings, core: Core) -> ASGIApp:
     limits = Limits(stall_seconds=settings.stall)
     poll = PollDoor(core.desk, fanout, core.drain)
     events = EventsDoor(core.desk, fanout, core.drain, stall_seconds=settings.stall)
+    follow = FollowDoor(core.desk, fanout, core.drain, stall_seconds=settings.stall, most_bytes=settings.max_message)
     door = HttpDoor(core.desk, poll, lambda: core.panels.current, catalogue, most_bytes=settings.max_message)
     static = static_files()
 
@@ -58,6 +60,7 @@ def application(settings: Settings, core: Core) -> ASGIApp:
         routes=[
             *door.routes(),
             Route("/opportunities/events/{scan_id}", events.events),
+            Route("/opportunities/follow", follow.follow, methods=["POST"]),
             WebSocketRoute("/ws", websocket),
             Route("/ws", upgrade_required),
             WebSocketRoute(ANY_PATH, no_such_socket),

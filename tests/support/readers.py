@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, ClassVar
 
 import anyio
@@ -128,10 +128,8 @@ class EventsReader(Reader):
 
     async def connect(self) -> None:
         """Open the stream, with `Last-Event-ID` where there is one."""
-        headers = {"last-event-id": self.mirror.cursor} if self.mirror.cursor else {}
         client = await self.stack.enter_async_context(httpx.AsyncClient(timeout=30))
-        stream = client.stream("GET", f"{self.url}/opportunities/events/{self.scan_id}", headers=headers)
-        response = await self.stack.enter_async_context(stream)
+        response = await self.stack.enter_async_context(self.request(client))
         if response.status_code == 204:
             self.mirror.ended = True
             self.lines: AsyncIterator[str] = aiter_none()
@@ -140,8 +138,17 @@ class EventsReader(Reader):
         assert response.headers["content-type"].startswith("text/event-stream")
         self.lines = response.aiter_lines()
 
+    def request(self, client: httpx.AsyncClient) -> AbstractAsyncContextManager[httpx.Response]:
+        """Ask for the events."""
+        headers = {"last-event-id": self.mirror.cursor} if self.mirror.cursor else {}
+        return client.stream("GET", f"{self.url}/opportunities/events/{self.scan_id}", headers=headers)
+
+    def check(self, fields: dict[str, str], message: dict[str, Any]) -> None:
+        """The event's name, id and data agree."""
+        assert (fields["event"], fields["id"]) == (message["type"], message["cursor"])
+
     async def step(self) -> None:
-        """One event: its name, id and data agree."""
+        """One event."""
         fields: dict[str, str] = {}
         try:
             async for line in self.lines:
@@ -150,7 +157,7 @@ class EventsReader(Reader):
                     fields[name] = value
                 elif "data" in fields:
                     message = msgspec.json.decode(fields["data"])
-                    assert (fields["event"], fields["id"]) == (message["type"], message["cursor"])
+                    self.check(fields, message)
                     self.take(message)
                     return
         except httpx.TransportError as error:
@@ -213,4 +220,57 @@ class LongPollReader(PollReader):
     pause = 0
 
 
-READERS: list[type[Reader]] = [SocketReader, MessagePackReader, EventsReader, LongPollReader, PollReader]
+def follow_body(reader: Reader) -> dict[str, Any]:
+    """One scan, from where the reader is."""
+    since = {"since": reader.mirror.cursor} if reader.mirror.cursor else {}
+    return {"follow": [{"scan_id": reader.scan_id, **since}], "wait": 30}
+
+
+class FollowEventsReader(EventsReader):
+    """The same over `follow`, which takes many scans."""
+
+    name = "follow-events"
+
+    def request(self, client: httpx.AsyncClient) -> AbstractAsyncContextManager[httpx.Response]:
+        """Ask for the events of one scan."""
+        headers = {"accept": "text/event-stream"}
+        return client.stream("POST", f"{self.url}/opportunities/follow", headers=headers, json=follow_body(self))
+
+    def check(self, fields: dict[str, str], message: dict[str, Any]) -> None:
+        """The data says all; there is no id."""
+        assert (fields["event"], fields.get("id")) == (message["type"], None)
+        assert message["scan_id"] == self.scan_id
+
+
+class FollowPollReader(Reader):
+    """The long poll of `follow`."""
+
+    name = "follow-poll"
+
+    async def connect(self) -> None:
+        """A client that keeps its connection."""
+        self.client = await self.stack.enter_async_context(httpx.AsyncClient(timeout=70))
+
+    async def step(self) -> None:
+        """One request."""
+        try:
+            response = await self.client.post(f"{self.url}/opportunities/follow", json=follow_body(self))
+        except httpx.TransportError as error:
+            raise Dropped from error
+        assert response.status_code == 200, response.text
+        frames = msgspec.json.decode(response.content)["frames"]
+        assert len(frames) <= 1, "at most one frame a scan"
+        for message in frames:
+            assert message["scan_id"] == self.scan_id
+            self.take(message)
+
+
+READERS: list[type[Reader]] = [
+    SocketReader,
+    MessagePackReader,
+    EventsReader,
+    FollowEventsReader,
+    FollowPollReader,
+    LongPollReader,
+    PollReader,
+]

@@ -8,13 +8,14 @@ from msgspec import UNSET, UnsetType
 
 from scanstream.errors import FieldError, InvalidJson, InvalidMessage, InvalidRequest, ScanstreamError
 from scanstream.log.scanlog import Frame, ScanLog
-from scanstream.message import ClientMessage, Error, FieldProblem, ServerMessage, Snapshot, Update
+from scanstream.message import ClientMessage, Error, FieldProblem, FollowRequest, ServerMessage, Snapshot, Update
 from scanstream.model import DiscoverRequest
 
 Payload = str | bytes
 """A message on the wire: text in JSON, bytes in MessagePack."""
 
 _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*?)`")
+_MISSING_FIELD = re.compile(r"Object missing required field `(.*?)`")
 
 
 class Codec:
@@ -28,6 +29,7 @@ class Codec:
         self._format = format
         self._messages = format.Decoder(ClientMessage)
         self._requests = format.Decoder(DiscoverRequest)
+        self._follows = format.Decoder(FollowRequest)
         self._encoder = format.Encoder()
 
     def decode_message(self, payload: Payload) -> ClientMessage:
@@ -51,11 +53,23 @@ class Codec:
         """
         if isinstance(body, UnsetType) or not bytes(body).strip():
             return DiscoverRequest()
+        request: DiscoverRequest = self._valid(self._requests, body)
+        return request
+
+    def decode_follow(self, body: bytes) -> FollowRequest:
+        """What a `follow` asks for; an absent body is an empty object.
+
+        :raises InvalidJson: if it is not of this format
+        :raises InvalidRequest: naming the field
+        """
+        request: FollowRequest = self._valid(self._follows, body.strip() or b"{}")
+        return request
+
+    def _valid(self, decoder: Any, body: bytes | msgspec.Raw) -> Any:
         try:
-            request: DiscoverRequest = self._decode(self._requests, body)
+            return self._decode(decoder, body)
         except msgspec.ValidationError as error:
             raise InvalidRequest.of(*_located(error)) from error
-        return request
 
     def _decode(self, decoder: Any, payload: Payload | msgspec.Raw) -> Any:
         try:
@@ -94,6 +108,9 @@ def _located(error: msgspec.ValidationError) -> tuple[str, str]:
     if unknown := _UNKNOWN_FIELD.match(reason):
         field = f"{field}.{unknown[1]}".lstrip(".")
         reason = "there is no such field"
+    elif missing := _MISSING_FIELD.match(reason):
+        field = f"{field}.{missing[1]}".lstrip(".")
+        reason = "is required"
     return field or "request", reason
 
 

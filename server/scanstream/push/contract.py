@@ -9,13 +9,15 @@ from typing import Any, TypeAlias, get_args
 import msgspec
 
 from scanstream import __version__
-from scanstream.message import AckBody, ClientMessage, ServerMessage
+from scanstream.message import AckBody, ClientMessage, End, Error, FollowRequest, ServerMessage, Snapshot, Update
 from scanstream.model import DiscoverRequest, Opportunity, ScanState
 from scanstream.push.codec import CODECS
 
 Plain: TypeAlias = dict[str, Any]
 
 REF = "#/components/schemas/{name}"
+FRAMES = (Snapshot, Update, End, Error)
+"""What is told of a scan that is followed."""
 _INFO = {"title": "scanstream", "version": __version__}
 _SCAN_ID = {"name": "scan_id", "in": "path", "required": True, "schema": {"type": "string"}}
 _PROBLEM: Plain = {
@@ -65,6 +67,7 @@ def openapi() -> Plain:
             _query("offset", "integer"),
         ),
         f"/opportunities/events{scan}": _get("Server-sent events", {200: None, 204: None, **absent}, since),
+        "/opportunities/follow": {"post": _follow(refused)},
         f"/opportunities/cancel{scan}": {
             "post": _operation("Ask for the scan's end", {202: state, 403: _PROBLEM, **absent}, _SCAN_ID)
         },
@@ -88,8 +91,16 @@ def openapi() -> Plain:
         },
         "/ws": _get("The WebSocket; its contract is /asyncapi.json", {101: None, 426: _PROBLEM}),
     }
-    schemas = _schemas([DiscoverRequest, AckBody, ScanState, Opportunity])
+    schemas = _schemas([DiscoverRequest, FollowRequest, AckBody, ScanState, Opportunity, *FRAMES])
     return {"openapi": "3.1.0", "info": _INFO, "paths": paths, "components": {"schemas": schemas}}
+
+
+def _follow(refused: dict[int, Plain]) -> Plain:
+    frames = {"type": "array", "items": {"oneOf": [{"$ref": REF.format(name=kind.__name__)} for kind in FRAMES]}}
+    answer: Plain = {"type": "object", "required": ["frames"], "properties": {"frames": frames}}
+    operation = _operation("Many scans: events, or a long poll", {200: answer, **refused}, body=FollowRequest)
+    operation["responses"]["200"]["content"]["text/event-stream"] = {}
+    return operation
 
 
 def asyncapi() -> Plain:

@@ -13,9 +13,9 @@ from werkzeug.http import (
 )
 
 from scanstream.errors import InvalidRequest, TooLarge, UnsupportedMedia
+from scanstream.message import LONGEST_WAIT_SECONDS
 from scanstream.model import IdempotencyKey
 
-LONGEST_WAIT_SECONDS = 60
 LONGEST_KEY = 255
 """Characters of an idempotency key."""
 LONGEST_NUMBER = 18

@@ -1,6 +1,7 @@
 """The SSE door: one scan as an `EventSource` reads it (WHATWG HTML, section 9.2), resumed by `Last-Event-ID`."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 import anyio
@@ -16,6 +17,7 @@ from scanstream.push.desk import Desk
 from scanstream.push.drain import Drain
 from scanstream.push.fanout import Encoded, Fanout
 from scanstream.push.outlet import ABORT_EXTENSION
+from scanstream.push.presence import while_there
 
 HEARTBEAT_SECONDS = 5.0
 """A comment this often keeps proxies from taking the silence for the end, and lets a reader notice a dead line."""
@@ -42,7 +44,7 @@ class EventsDoor:
             return Response(status_code=204)
         return EventStream(self._frames(log, position), stall_seconds=self._stall_seconds)
 
-    async def _frames(self, log: ScanLog, position: Position) -> AsyncIterator[str]:
+    async def _frames(self, log: ScanLog, position: Position) -> AsyncGenerator[str, None]:
         yield RETRY
         with self._fanout.reading(log.scan_id) as reader, self._drain.attending(reader.wake):
             while not self._drain.begun and not log.expired:
@@ -67,7 +69,7 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncIterator[str], *, stall_seconds: float) -> None:
+    def __init__(self, events: AsyncGenerator[str, None], *, stall_seconds: float) -> None:
         super().__init__(headers={"cache-control": "no-cache", "x-accel-buffering": "no"})
         del self.headers["content-length"]
         self._events = events
@@ -75,15 +77,8 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send events until they end, while listening for the reader's leaving."""
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._until_gone, receive, tasks.cancel_scope)
+        async with while_there(receive), aclosing(self._events):
             await self._stream(scope, send)
-            tasks.cancel_scope.cancel()
-
-    async def _until_gone(self, receive: Receive, scope: anyio.CancelScope) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        scope.cancel()
 
     async def _stream(self, scope: Scope, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
