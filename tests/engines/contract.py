@@ -285,6 +285,16 @@ class StoreContract:
             assert await store.newest(ANYONE, 1, B, at=2_000) == []
             assert await store.newest(ANYONE, 10, at=9_000) == [C]
 
+    async def test_what_is_remembered_is_recalled_the_last_of_each_name(self, engine: Engine) -> None:
+        async with engine("here") as store:
+            identity, key = store.identity, store.key
+            assert await store.recall("pace") is None
+            for name, value in (("pace", b"1"), ("pace", b""), ("pace", bytes(range(256))), ("identity", b"2")):
+                await store.remember(name, value)
+                assert await store.recall(name) == value
+            assert await store.recall("pace") == bytes(range(256))
+            assert (store.identity, store.key) == (identity, key)
+
     async def test_stores_differ_in_identity_and_key(self, engine: Engine) -> None:
         async with engine("here") as one, engine("there") as other:
             assert one.identity != other.identity
@@ -339,6 +349,14 @@ class DurableContract(StoreContract):
             assert consumer.log(B) == []
             assert await store.history(B) is None
             assert await store.register(registration(C, "slot"), A) == C
+
+    async def test_what_is_remembered_outlives_the_store(self, engine: Engine) -> None:
+        async with engine("here") as store:
+            await store.remember("pace", b"1")
+            await store.remember("identity", b"not the store's own")
+        async with engine("here") as store:
+            assert await store.recall("pace") == b"1"
+            assert store.identity != "not the store's own"
 
     async def test_identity_and_key_outlive_the_store_so_cursors_and_ids_stay_valid(self, engine: Engine) -> None:
         async with engine("here") as store:

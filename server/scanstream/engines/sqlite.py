@@ -34,6 +34,9 @@ _NEWEST = (
     "AND (expires_at IS NULL OR expires_at > ?3) ORDER BY number DESC LIMIT ?4"
 )
 
+NOTE = "note "
+"""Before the names of what is remembered: they never meet the store's own, as its identity is one."""
+
 Fed = tuple[ScanId, int, AnyEntry]
 
 
@@ -167,6 +170,20 @@ class SqliteStore:
             if time.monotonic() >= until:
                 return count
         return len(scan_ids)
+
+    async def remember(self, name: str, value: bytes) -> None:
+        """See `Store.remember`."""
+
+        def remember(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (NOTE + name, value))
+
+        await self._commits.run(remember)
+
+    async def recall(self, name: str) -> bytes | None:
+        """See `Store.recall`."""
+        query = "SELECT value FROM meta WHERE name = ?"
+        row = await self._commits.run(lambda connection: connection.execute(query, (NOTE + name,)).fetchone())
+        return None if row is None else bytes(row[0])
 
     async def barrier(self) -> None:
         """See `Store.barrier`."""

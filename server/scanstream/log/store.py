@@ -86,6 +86,14 @@ class Store(Protocol):
         """
         ...
 
+    async def remember(self, name: str, value: bytes) -> None:
+        """Keep a small value under a name, in place of an earlier one. Durable when it returns."""
+        ...
+
+    async def recall(self, name: str) -> bytes | None:
+        """The value that was remembered under this name last; None if none ever was."""
+        ...
+
     async def barrier(self) -> None:
         """Return when the feed's consumer has taken all that was durable before this call."""
         ...
