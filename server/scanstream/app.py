@@ -14,13 +14,19 @@ from scanstream.market.panels import Panels, open_panels
 from scanstream.metrics import Metrics
 from scanstream.push.drain import Drain
 from scanstream.push.fanout import Fanout
+from scanstream.scans.appending import Appender
+from scanstream.scans.budget import Budgets, Clock
 from scanstream.scans.desk import Limits as DeskLimits
 from scanstream.scans.desk import ScanDesk
+from scanstream.scans.inquiry import Inquiry
 from scanstream.scans.local import LocalJobs
 from scanstream.scans.planner import Planner
 from scanstream.scans.processes import Processes
+from scanstream.scans.releases import Releases
 from scanstream.scans.runner import Runner
+from scanstream.scans.shortages import Shortages
 from scanstream.scans.sweeper import Sweeper
+from scanstream.scans.tries import Tries
 from scanstream.scans.waiting import Lanes
 from scanstream.settings import Settings
 from scanstream.strategies.strategy import registry
@@ -39,13 +45,19 @@ class Core:
         self._refresh = settings.refresh
         self.hub = Hub(store)
         self.drain = Drain()
+        self.clock = Clock()
+        budgets = Budgets(self.clock)
+        self.machine = Shortages(budgets)
+        appender = Appender(store, Shortages(budgets))
+        tries = Tries(self.machine, panels.restore)
         computing, waiting = LocalJobs(), LocalJobs()
         jobs = Lanes(computing, waiting)
         idle = settings.worker_priority == "idle"
-        planning = Processes(directory, most=PLANNING_PROCESSES, idle=idle)
-        self.planner = Planner(store, self.hub, jobs, planning, max_running=settings.max_running)
-        running = Processes(directory, most=settings.workers, idle=idle) if settings.workers else None
-        self.runner = Runner(store, self.hub, jobs, running) if running else None
+        self.planning = Processes(directory, most=PLANNING_PROCESSES, idle=idle)
+        self.workers = Processes(directory, most=max(1, settings.workers), idle=idle)
+        inquiry = Inquiry(self.planning, self.clock, tries)
+        self.planner = Planner(appender, self.hub, jobs, inquiry, budgets, max_running=settings.max_running)
+        self.runner = Runner(appender, self.hub, jobs, self.workers, budgets, tries) if settings.workers else None
         self.desk = ScanDesk(
             store,
             self.hub,
@@ -58,6 +70,8 @@ class Core:
                 fresh=settings.fresh_seconds,
                 max_scans=settings.max_scans,
             ),
+            Releases(self.hub, appender),
+            self.machine,
         )
         self.sweeper = Sweeper(store, self.hub, self.desk.release)
         self.fanout = Fanout(self.hub)
@@ -79,13 +93,13 @@ class Core:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Replay what the store holds, then take up unfinished scans; on the way out let go of everything."""
-        async with anyio.create_task_group() as tasks:
+        async with self.planning.open(), self.workers.open(), anyio.create_task_group() as tasks:
             with self.hub.watching_all(self.sweeper.notice), self.hub.watching_all(self.metrics.notice):
                 tasks.start_soon(self.hub.run)
                 await self.store.barrier()
                 self.panels.forget(self._needed())
                 tasks.start_soon(self.panels.keep_fresh, self._refresh, self._needed)
-                for part in (self.desk, self.planner, self.sweeper, self.runner):
+                for part in (self.clock, self.desk, self.planner, self.sweeper, self.runner):
                     if part is not None:
                         tasks.start_soon(part.run)
                 try:

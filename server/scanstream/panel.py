@@ -17,9 +17,10 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from scanstream.errors import MarketError
+from scanstream.errors import MarketError, Shortage
 from scanstream.model import Milliseconds, Tier, timestamp
 from scanstream.quotes import Funding, Quotes, Sheet, currencies
+from scanstream.shortage import shortage
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -161,11 +162,14 @@ def load(path: Path) -> Panel:
     mismatch) where two threads parse at once.
 
     :raises MarketError: if it is not there, or not whole
+    :raises Shortage: if the machine lacks what it takes to map it
     """
     try:
         with _mapping:
             return _load(path)
-    except (OSError, ValueError, EOFError, TypeError, KeyError) as error:
+    except (OSError, ValueError, EOFError, TypeError, KeyError, MemoryError) as error:
+        if lacking := shortage(error):
+            raise Shortage(f"The saved market data cannot be mapped: {error}", lacking=lacking) from error
         raise MarketError(f"The saved market data in {path} cannot be read: {error}") from error
 
 

@@ -1,8 +1,19 @@
 """Budgets count the time at work: no waiting, no sleep of the machine, no clock that is set."""
 
+import anyio
+import pytest
 from msgspec.structs import replace
 
-from scanstream.scans.budget import LEAST_WAIT_SECONDS, LONGEST_STEP_SECONDS, Budgets, Clock, ScanBudget, Stopwatch
+from scanstream.scans.budget import (
+    LEAST_WAIT_SECONDS,
+    LONGEST_STEP_SECONDS,
+    Budgets,
+    Clock,
+    Countdown,
+    ScanBudget,
+    Stopwatch,
+    limited,
+)
 from support.histories import registered
 
 
@@ -19,7 +30,7 @@ class Hands:
 def budget(hands: Hands, whole: float = 100.0, **each: float) -> tuple[Clock, ScanBudget]:
     """A scan that is let in now."""
     clock = Clock(hands)
-    return clock, ScanBudget(replace(registered(*each), budget=whole, budgets=each), clock)
+    return clock, ScanBudget(replace(registered(*each), budget=whole, budgets=each), clock, Stopwatch())
 
 
 def passed(clock: Clock, hands: Hands, seconds: float) -> None:
@@ -81,6 +92,49 @@ def test_patience_ends_before_any_budget_can() -> None:
     passed(clock, hands, 10)
     assert left.patience(["a"]) == LEAST_WAIT_SECONDS
     assert left.left_of_scan() == -3
+
+
+def test_time_in_which_the_machine_hinders_anybody_is_no_scans_and_that_of_shards_at_work_is_their_strategys() -> None:
+    hands = Hands()
+    budgets = Budgets(Clock(hands))
+    with budgets.hindered():
+        passed(budgets.clock, hands, 5)
+    with budgets.letting_in(replace(registered("a"), budget=100.0, budgets={"a": 10.0})) as left, left.running("a"):
+        passed(budgets.clock, hands, 1)
+        with budgets.hindered():
+            passed(budgets.clock, hands, 50)
+            assert left.left_of_scan() == 99
+        passed(budgets.clock, hands, 2)
+        assert left.left_of_scan() == 97
+        assert left.left("a") == 10 - 53
+
+
+@pytest.mark.anyio
+async def test_a_call_gives_its_result_or_its_error_or_is_ended_when_nothing_is_left() -> None:
+    async def six() -> int:
+        return 6
+
+    async def broken() -> int:
+        raise ZeroDivisionError
+
+    assert await limited(lambda: 60.0, six) == 6
+    with pytest.raises(ZeroDivisionError):
+        await limited(lambda: 60.0, broken)
+    left = iter([0.01, 0.01, 0.0])
+    with pytest.raises(TimeoutError):
+        await limited(lambda: next(left), anyio.sleep_forever)
+
+
+def test_a_countdown_begins_when_it_is_entered() -> None:
+    hands = Hands()
+    clock = Clock(hands)
+    countdown = Countdown(clock, 10)
+    passed(clock, hands, 5)
+    assert countdown.left() == 10
+    with countdown:
+        passed(clock, hands, 4)
+    passed(clock, hands, 3)
+    assert countdown.left() == 3
 
 
 def test_only_scans_that_were_let_in_have_a_budget() -> None:

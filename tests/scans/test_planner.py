@@ -71,11 +71,25 @@ async def test_a_defect_in_planning_is_the_scans_failure(monkeypatch: pytest.Mon
 
 
 @pytest.mark.anyio
-async def test_market_data_that_is_gone_is_the_scans_failure(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["gone", "damaged"])
+async def test_the_current_market_data_is_written_anew_where_it_is_not_whole(tmp_path: Path, how: str) -> None:
     async with open_core(Settings(port=0, data=str(tmp_path), workers=1)) as core:
-        (tmp_path / "market").rename(tmp_path / "elsewhere")
-        assert await end_of_a_scan(core) == ("failed", "invalid_market")
-        (tmp_path / "elsewhere").rename(tmp_path / "market")
+        folder = tmp_path / "market" / core.panels.current.digest
+        if how == "gone":
+            folder.rename(tmp_path / "elsewhere")
+        else:
+            (folder / "close.npy").unlink()
+            (folder / "close.npy").write_bytes(b"damaged")
+        assert await end_of_a_scan(core) == ("complete", "")
+
+
+@pytest.mark.anyio
+async def test_market_data_that_is_gone_for_good_is_the_scans_failure(tmp_path: Path) -> None:
+    async with open_core(Settings(port=0, data=str(tmp_path), workers=1)) as core:
+        older = core.panels.current.select(["BTC/USDT", "ETH/USDT"])  # was never saved
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(core.desk, "_panel", lambda: older)
+            assert await end_of_a_scan(core) == ("failed", "invalid_market")
         assert await end_of_a_scan(core) == ("complete", "")
 
 

@@ -266,9 +266,11 @@ def test_market_data_that_is_gone_is_an_error(run: Run, tmp_path: Path, monkeypa
     elsewhere = panel().select(["A/X"])
     encoded = worker.run(piece(elsewhere, DiscoverRequest()), str(tmp_path), os.getpid())
     outcome = msgspec.msgpack.decode(encoded, type=Outcome)
-    assert outcome.error == Problem(
-        "invalid_market", "Its market data is gone; start a new scan"
-    )  # and no path of ours
+    assert outcome.unmapped
+    assert isinstance(outcome.error, Problem)
+    assert outcome.error.code == "invalid_market"
+    assert outcome.error.detail.startswith("Its market data is gone from the server's disk (saved as ")
+    assert str(tmp_path) not in outcome.error.detail
 
 
 class Unspeakable(Exception):

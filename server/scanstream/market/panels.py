@@ -15,7 +15,7 @@ from pathlib import Path
 import anyio
 from anyio import to_thread
 
-from scanstream.errors import MarketError
+from scanstream.errors import MarketError, ScanstreamError
 from scanstream.market.market import Market
 from scanstream.panel import INPUTS, Panel, load, mapped
 
@@ -45,6 +45,20 @@ class Panels:
         :raises MarketError: if it is gone
         """
         return mapped(self._directory / digest)
+
+    async def restore(self, digest: str) -> bool:
+        """Save the current panel anew, if this is the one that is missing or damaged; whether it is whole again."""
+        return digest == self._current.digest and await to_thread.run_sync(self._saved_anew)
+
+    def _saved_anew(self) -> bool:
+        """Missing: from the files that are still mapped. Damaged: from the market, as it is those that are damaged."""
+        try:
+            missing = not (self._directory / self._current.digest).is_dir()
+            panel = self._current if missing else self._market.load()
+            return panel.digest == self._current.digest and panel.save(self._directory).path is not None
+        except (OSError, ScanstreamError) as error:
+            logger.warning("the current market data cannot be written anew: %s", error)
+            return False
 
     def forget(self, needed: set[str]) -> None:
         """Remove the panels but these, the current one, and the one before it.

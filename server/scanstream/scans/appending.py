@@ -1,40 +1,44 @@
 """Appending to the log from the inside of a scan, where there is nobody to tell that the disk is full."""
 
-import logging
 import time
-
-import anyio
 
 from scanstream.errors import NotFound, StoreUnavailable
 from scanstream.log.entry import AnyEntry
 from scanstream.log.store import Store
 from scanstream.model import Milliseconds, ScanId
+from scanstream.scans.shortages import Pause, Shortages
 
-FIRST_PAUSE_SECONDS = 0.2
-LONGEST_PAUSE_SECONDS = 5.0
-
-logger = logging.getLogger("scanstream")
+LACKING = "room to write"
+"""What a store lacks that is away, in the words of the log."""
 
 
 def now() -> Milliseconds:
-    """The writer's clock: the time that entries carry."""
+    """The writer's clock: the time that entries carry. It may be set; nothing is measured by it."""
     return time.time_ns() // 1_000_000
 
 
-async def append(store: Store, scan_id: ScanId, *entries: AnyEntry) -> None:
-    """Append, and while the store is away wait and try again: running scans outlive a full disk.
+class Appender:
+    """Appends, and waits where it must: each append is one caller's, who tries it again until it is done."""
 
-    A scan that has expired meanwhile is nobody's business any more. Ends when it is cancelled from outside, too.
-    """
-    pause = FIRST_PAUSE_SECONDS
-    while True:
-        try:
-            await store.append(scan_id, *entries)
-        except StoreUnavailable as error:
-            logger.warning("%s: %s; trying again in %.1f s", scan_id, error.detail, pause)
-            await anyio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-        except NotFound:
-            return
-        else:
-            return
+    def __init__(self, store: Store, shortages: Shortages) -> None:
+        self._store = store
+        self._shortages = shortages
+
+    async def append(self, scan_id: ScanId, *entries: AnyEntry) -> None:
+        """Append, and while the store is away wait and try again: running scans outlive a full disk.
+
+        A scan that has expired meanwhile is nobody's business any more. Ends when it is cancelled from outside, too.
+        """
+        pause: Pause | None = None
+        while True:
+            try:
+                await self._store.append(scan_id, *entries)
+            except StoreUnavailable as error:
+                pause = pause or Pause()
+                await self._shortages.wait(LACKING, error.detail, pause)
+            except NotFound:
+                return
+            else:
+                break
+        if pause is not None:
+            self._shortages.over()

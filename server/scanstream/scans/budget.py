@@ -1,15 +1,15 @@
 """Budgets: the seconds that a scan may take, and each of its strategies.
 
 A strategy's seconds are those in which at least one of its shards runs; to wait for a worker costs nothing. A scan's
-count from its being let in. Both are of a clock that nobody sets, and that stands while this process does: a machine
-that slept, a process that was stopped, have used nothing of anybody's budget. So have the time before a restart, and
-the restart itself.
+count from its being let in, but for those in which the machine hinders it (shortages.py). Both are of a clock that
+nobody sets, and that stands while this process does: a machine that slept, a process that was stopped, have used
+nothing of anybody's budget. Neither has a restart, nor the time before it.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import anyio
 
@@ -17,6 +17,7 @@ from scanstream.log.entry import Registered
 from scanstream.model import ScanId
 
 Seconds: TypeAlias = float
+T = TypeVar("T")
 
 TICK_SECONDS = 0.5
 LONGEST_STEP_SECONDS = 2.0
@@ -47,6 +48,25 @@ class Clock:
             await anyio.sleep(TICK_SECONDS)
 
 
+class Countdown:
+    """So many seconds of a clock, from the moment that it is entered."""
+
+    def __init__(self, clock: Clock, seconds: Seconds) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._ends: Seconds | None = None
+
+    def __enter__(self) -> None:
+        self._ends = self._clock.now() + self._seconds
+
+    def __exit__(self, *_: object) -> None:
+        """It goes on: what was spent is spent."""
+
+    def left(self) -> Seconds:
+        """What is left of it."""
+        return self._seconds if self._ends is None else self._ends - self._clock.now()
+
+
 class Stopwatch:
     """How long at least one of several was at work."""
 
@@ -75,12 +95,18 @@ class Stopwatch:
 class ScanBudget:
     """What is left to one scan that was let in, and to its strategies."""
 
-    def __init__(self, scan: Registered, clock: Clock) -> None:
+    def __init__(self, scan: Registered, clock: Clock, hindered: Stopwatch) -> None:
+        """`hindered`: how long anybody has waited for the machine."""
         self._whole = scan.budget
         self._each = scan.budgets
         self._clock = clock
-        self._let_in = clock.now()
+        self._hindered = hindered
         self._watches = {strategy_id: Stopwatch() for strategy_id in scan.budgets}
+        self._let_in = self._unhindered()
+
+    def _unhindered(self) -> Seconds:
+        at = self._clock.now()
+        return at - self._hindered.spent(at)
 
     @contextmanager
     def running(self, strategy_id: str) -> Iterator[None]:
@@ -98,7 +124,7 @@ class ScanBudget:
 
     def left_of_scan(self) -> Seconds:
         """What the whole scan has left."""
-        return self._let_in + self._whole - self._clock.now()
+        return self._let_in + self._whole - self._unhindered()
 
     def patience(self, strategies: Iterable[str]) -> Seconds:
         """How long nothing can run out: neither the scan's budget nor one of these strategies'."""
@@ -109,13 +135,14 @@ class Budgets:
     """Of every scan that is conducted here, what it has left."""
 
     def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+        self.clock = clock
+        self._hindered = Stopwatch()
         self._scans: dict[ScanId, ScanBudget] = {}
 
     @contextmanager
     def letting_in(self, scan: Registered) -> Iterator[ScanBudget]:
         """The scan is conducted in here."""
-        budget = self._scans[scan.scan_id] = ScanBudget(scan, self._clock)
+        budget = self._scans[scan.scan_id] = ScanBudget(scan, self.clock, self._hindered)
         try:
             yield budget
         finally:
@@ -124,3 +151,41 @@ class Budgets:
     def of(self, scan_id: ScanId) -> ScanBudget | None:
         """The budget of a scan; None if it is not conducted (any more)."""
         return self._scans.get(scan_id)
+
+    @contextmanager
+    def hindered(self) -> Iterator[None]:
+        """Somebody waits in here for the machine: for room on the disk, for descriptors. No scan pays for it."""
+        self._hindered.start(self.clock.now())
+        try:
+            yield
+        finally:
+            self._hindered.stop(self.clock.now())
+
+
+async def limited(left: Callable[[], Seconds], call: Callable[[], Awaitable[T]]) -> T:
+    """What the call gives, as long as something is left of its time.
+
+    Not `anyio.fail_after`: its deadline also comes while this process stands still.
+
+    :raises TimeoutError: if nothing is left; the call is cancelled
+    """
+    results: list[T] = []
+    errors: list[Exception] = []
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_expire, left, tasks.cancel_scope)
+        try:
+            results.append(await call())
+        except Exception as error:
+            errors.append(error)
+        tasks.cancel_scope.cancel()
+    if errors:
+        raise errors[0]
+    if not results:
+        raise TimeoutError
+    return results[0]
+
+
+async def _expire(left: Callable[[], Seconds], scope: anyio.CancelScope) -> None:
+    while (seconds := left()) > 0:  # noqa: ASYNC110  # a clock calls nobody
+        await anyio.sleep(max(LEAST_WAIT_SECONDS, seconds))
+    scope.cancel()

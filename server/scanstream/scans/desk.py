@@ -1,20 +1,19 @@
 """Where scans are asked for: register → placeholder → ack → release → queue, in this order and no other.
 
 `register` returns when the scan is durable and folded; whoever asked hands out the ack and then calls `release`. Only
-then does the desk's own task append `Queued`, the permission to start.
+then does a task of the desk append `Queued`, the permission to start (releases.py).
 """
 
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
 import anyio
-from anyio.abc import TaskGroup
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from scanstream.errors import Expired, InvalidRequest, NotFound, TooManyScans
 from scanstream.log.cursor import START, Cursor, Position
-from scanstream.log.entry import CancelRequested, Queued, Registered
+from scanstream.log.entry import CancelRequested, Registered
 from scanstream.log.hub import Hub
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
@@ -23,8 +22,11 @@ from scanstream.model import EVENTS_PATH, DiscoverRequest, IdempotencyKey, Princ
 from scanstream.panel import Panel
 from scanstream.scans import selection
 from scanstream.scans.admission import Admission
-from scanstream.scans.appending import append, now
+from scanstream.scans.ages import Ages
+from scanstream.scans.appending import now
 from scanstream.scans.identity import is_genuine, new_scan_id
+from scanstream.scans.releases import Releases
+from scanstream.scans.shortages import Shortages
 from scanstream.strategies.strategy import Strategy
 
 LATEST = "latest"
@@ -54,6 +56,8 @@ class ScanDesk:
         strategies: Mapping[str, Strategy],
         rank: Callable[[ScanId], int | None],
         limits: Limits,
+        releases: Releases,
+        machine: Shortages,
     ) -> None:
         self._store = store
         self._hub = hub
@@ -62,8 +66,9 @@ class ScanDesk:
         self.rank = rank
         self._limits = limits
         self._admission = Admission(hub.unfinished, limits.max_scans)
-        self._released: dict[ScanId, None] = {}
-        self._arrived = anyio.Event()
+        self._releases = releases
+        self._machine = machine
+        self._ages = Ages(limits.fresh)
         self._pace = ESTIMATE_UNTIL_MEASURED_SECONDS
 
     async def register(
@@ -82,16 +87,18 @@ class ScanDesk:
         :param prefix: the path that the server stands below for the caller
         :raises InvalidRequest: naming the fields, or for a key that was used with another request
         :raises TooManyScans: for new work, if as many are under way as may be
+        :raises Shortage: for new work, while the machine lacks what a scan needs
         :raises StoreUnavailable: if it could not be made durable; then nothing happened
         """
         scan = self._registration(principal, request, key, prefix)
         async with self._admission.asked() as granted:
-            if granted:
+            if granted and not self._machine.current():
                 with anyio.CancelScope(shield=True):
                     log = await self._settle_on(scan, key)
             elif (existing := await self._existing(scan, key)) is not None:
                 log = existing
             else:
+                self._machine.refuse()
                 raise TooManyScans(f"{self._limits.max_scans} scans are under way; try again later", retry_after=5)
         if log.scan_id == scan.scan_id:
             return self.acknowledge(log, START, "Scan registered", status="initiated")
@@ -169,7 +176,7 @@ class ScanDesk:
         if not log.ended:
             return state.phase != "cancelling"
         whole = all(strategy.status == "complete" for strategy in state.strategies.values())
-        return state.status == "complete" and whole and now() - log.folded.at < self._limits.fresh * 1000
+        return state.status == "complete" and whole and self._ages.of(log) < self._limits.fresh
 
     def acknowledge(
         self,
@@ -220,8 +227,7 @@ class ScanDesk:
 
     def release(self, scan_id: ScanId) -> None:
         """The ack is with the transport, or its client is gone: let the scan start. More than once is once."""
-        self._released[scan_id] = None
-        self._arrived.set()
+        self._releases.release(scan_id)
 
     def _learn(self, log: ScanLog) -> None:
         """Scans take about as long as the last ones did: a moving mean over some four of them."""
@@ -230,21 +236,9 @@ class ScanDesk:
             self._pace = round(0.75 * self._pace + 0.25 * seconds, 2)
 
     async def run(self) -> None:
-        """Append the permission to start of every released scan."""
-        with self._hub.watching_all(self._learn):
-            async with anyio.create_task_group() as appending:
-                await self._queue(appending)
-
-    async def _queue(self, appending: TaskGroup) -> None:
-        while True:
-            while self._released:
-                scan_id = next(iter(self._released))
-                del self._released[scan_id]
-                log = self._hub.get(scan_id)
-                if log is not None and log.folded.state.phase == "init":
-                    appending.start_soon(append, self._store, scan_id, Queued(at=now()))
-            self._arrived = anyio.Event()
-            await self._arrived.wait()
+        """Let released scans start, and remember how long scans take, and when they ended."""
+        with self._hub.watching_all(self._learn), self._hub.watching_all(self._ages.notice):
+            await self._releases.run()
 
     async def place(self, log: ScanLog, cursor: Cursor | None) -> Position:
         """Where a reader with this cursor goes on; one that is ahead of this node makes it catch up first."""

@@ -4,14 +4,13 @@ In a worker and not in the server, as a strategy may be anybody's: one that hang
 exits ends nobody but its worker.
 """
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from scanstream.errors import MarketError
+from scanstream.errors import MarketError, Shortage
 from scanstream.model import DiscoverRequest, Problem, ScanId
 from scanstream.panel import Panel
 from scanstream.scans.shard import prepare, universe
@@ -21,8 +20,6 @@ from scanstream.strategies.strategy import NothingToScan, Strategy, registry
 MOST_UNITS = 2**53 - 1
 """Units of work of one strategy: what every reader of JSON can count to."""
 MOST_CHUNK = 1_000_000_000
-
-logger = logging.getLogger("scanstream")
 
 
 class PlanJob(Struct, frozen=True, kw_only=True):
@@ -51,6 +48,10 @@ class Parts(Struct, frozen=True, kw_only=True, omit_defaults=True):
     of: dict[str, Part] = {}
     problem: Problem | UnsetType = UNSET
     """Why nobody could be asked at all."""
+    lacking: str = ""
+    """What the machine lacked (see `tries.Answer`)."""
+    begun: bool = True
+    unmapped: bool = False
 
 
 def plan(encoded: bytes, panels: str, parent: int, idle: bool = True) -> bytes:
@@ -59,9 +60,10 @@ def plan(encoded: bytes, panels: str, parent: int, idle: bool = True) -> bytes:
     job = msgspec.msgpack.decode(encoded, type=PlanJob)
     try:
         panel = universe(Path(panels) / job.digest, job.request)
-    except MarketError as error:  # its text has paths of the server, which are for the log
-        logger.error("%s: %s", job.scan_id, error.detail)  # noqa: TRY400  # said in full, and no place for a trace
-        return msgspec.msgpack.encode(Parts(problem=Problem(error.code, "Its market data is gone; start a new scan")))
+    except Shortage as error:
+        return msgspec.msgpack.encode(Parts(lacking=error.lacking, begun=False))
+    except MarketError as error:
+        return msgspec.msgpack.encode(Parts(problem=Problem(error.code, error.detail), unmapped=True))
     return msgspec.msgpack.encode(Parts(of=parts(job.request, job.strategy_ids, panel, registry())))
 
 

@@ -1,52 +1,184 @@
 """The worker processes, as the loop sees them: work goes in as bytes, and its result comes out as bytes, in time.
 
-`anyio.to_process` because one worker that dies breaks one call only, a hang is killed at its deadline, and a dead
-worker is replaced; a `ProcessPoolExecutor` breaks as a whole and cannot cancel a running call.
+Why not `anyio.to_process`: it hands a call to an idle process and waits, however long that one does not take it; and
+one that is cancelled while a process comes up leaves the process behind. Here every wait for a process has a deadline
+or can be cancelled; then the process is killed, and the next call gets another. A `ProcessPoolExecutor` breaks as a
+whole when one process dies, and cannot cancel a running call.
 """
 
+import logging
 import os
-from collections.abc import Callable
+import pickle
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import anyio
-from anyio import BrokenWorkerProcess, EndOfStream, to_process
 
-from scanstream.scans import shard as worker
+from scanstream.errors import Shortage
+from scanstream.scans.budget import Seconds, limited
+from scanstream.scans.shard import prepare
+from scanstream.scans.worker import GONE, Worker, is_stopped
+from scanstream.shortage import shortage
 
-WORKER_DIED = (BrokenWorkerProcess, EndOfStream, ProcessLookupError)
-"""What anyio raises when a worker process is gone; the last two when it was killed while it came up."""
+START_SECONDS = 60.0
+"""In which a new process is there: it imports what the strategies import, on a machine that may be busy."""
+HAND_OVER_SECONDS = 20.0
+"""In which a process takes up its call: it was idle, and may have to wait for a processor."""
+MOST_HAND_OVERS = 3
+"""Processes that a call is offered to."""
+LOOK_SECONDS = 0.5
+"""From one look at the processes to the next."""
+STOPPED_LOOKS = 4
+"""Looks in a row that find a process stopped, until it is replaced."""
+
+logger = logging.getLogger("scanstream")
 
 Work: TypeAlias = Callable[[bytes, str, int, bool], bytes]
 """What a worker process runs: (job, directory of the panels, process id of the server, whether idle) → result."""
 
 
+class WorkerDied(Exception):
+    """The process ended in the middle of a call."""
+
+
 class Processes:
-    """At most so many calls into worker processes at once."""
+    """At most so many worker processes, started when they are needed, each with one call at a time."""
 
     def __init__(self, panels: Path, *, most: int, idle: bool = True) -> None:
+        """`idle`: they compute in the time that nothing else wants (priority.py)."""
         self.panels = panels
         """The directory of the saved panels."""
         self.most = most
-        self._idle = idle
-        self._limiter = anyio.CapacityLimiter(most)
+        self._idle_class = idle
+        self._places = anyio.CapacityLimiter(most)
+        self._all: set[Worker] = set()
+        self._idle: list[Worker] = []
 
-    async def run(self, work: Work, job: bytes, *, seconds: float) -> bytes:
-        """Have a worker do this.
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Look after the processes; at the end they are gone, whatever they do."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._look)
+            try:
+                yield
+            finally:
+                tasks.cancel_scope.cancel()
+                await self._bury_all()
 
-        :raises TimeoutError: if it takes longer than so many seconds; its process is killed
-        :raises BaseException: one of `WORKER_DIED`
+    async def run(
+        self, work: Work, job: bytes, *, left: Callable[[], Seconds], at_work: AbstractContextManager[object]
+    ) -> bytes:
+        """Have a worker do this. A call that is cancelled ends its process.
+
+        :param left: what is left of its time, asked again and again while it runs
+        :param at_work: entered when a process has taken it up, left when that has ended
+        :raises TimeoutError: if nothing is left of its time; its process is killed
+        :raises Shortage: if the machine lacks what a process needs; the work was not begun
+        :raises WorkerDied: if the process ended in the middle of it
         """
-        await self._ready()
-        with anyio.fail_after(seconds):
-            return await to_process.run_sync(
-                work, job, str(self.panels), os.getpid(), self._idle, cancellable=True, limiter=self._limiter
-            )
+        result: bytes = await self.call(
+            work, job, str(self.panels), os.getpid(), self._idle_class, left=left, at_work=at_work
+        )
+        return result
 
-    async def _ready(self) -> None:
-        """See that an idle worker process is there, and prepared.
+    async def call(
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,
+        left: Callable[[], Seconds],
+        at_work: AbstractContextManager[object],
+    ) -> Any:
+        """Run any function of a module, as `run` does; what it raises is raised here."""
+        message = pickle.dumps((function, arguments), pickle.HIGHEST_PROTOCOL)
+        async with self._places:
+            worker = await self._taken(message)
+            try:
+                with at_work:
+                    answer = await limited(left, worker.answer)
+            except GONE as error:
+                await self._discard(worker)
+                raise WorkerDied(f"process {worker.pid}") from error
+            except BaseException:
+                await self._discard(worker)
+                raise
+            self._idle.append(worker)
+        return _value(answer)
 
-        Shielded: a call that is cancelled while anyio waits for a new process to come up leaves that process behind.
-        """
+    def pids(self) -> set[int]:
+        """The process ids of all of them."""
+        return {worker.pid for worker in self._all}
+
+    def renew(self) -> None:
+        """End the processes that do nothing: what one lacks by itself, a new one may have."""
+        for worker in self._idle:
+            worker.kill()
+
+    async def _taken(self, message: bytes) -> Worker:
+        """A process that is at this call now."""
+        for _ in range(MOST_HAND_OVERS):
+            worker = self._idle.pop() if self._idle else await self._start()
+            try:
+                with anyio.fail_after(HAND_OVER_SECONDS):
+                    await worker.tell(message)
+            except (TimeoutError, *GONE) as error:  # idle and dead: the call was not begun, so nothing has happened
+                if isinstance(error, TimeoutError):
+                    logger.warning("worker process %d does not take its call; it is replaced", worker.pid)
+                await self._discard(worker)
+            except BaseException:
+                await self._discard(worker)
+                raise
+            else:
+                return worker
+        raise Shortage("Worker processes do not take their calls", lacking="processes")
+
+    async def _start(self) -> Worker:
+        worker = Worker.start()
+        self._all.add(worker)
+        try:
+            with anyio.fail_after(START_SECONDS):
+                await worker.tell(pickle.dumps(sys.path))
+                await worker.tell(pickle.dumps((prepare, (os.getpid(), self._idle_class))))
+                _value(await worker.answer())
+        except (TimeoutError, MemoryError, OSError, *GONE) as error:
+            await self._discard(worker)
+            lacking = shortage(error) or "processes"
+            raise Shortage("A worker process could not come up", lacking=lacking) from error
+        except BaseException:
+            await self._discard(worker)
+            raise
+        return worker
+
+    async def _discard(self, worker: Worker) -> None:
+        await worker.bury()
+        self._all.discard(worker)
+
+    async def _bury_all(self) -> None:
+        for worker in self._all:
+            worker.kill()
         with anyio.CancelScope(shield=True):
-            await to_process.run_sync(worker.prepare, os.getpid(), self._idle, limiter=self._limiter)
+            for worker in tuple(self._all):
+                await self._discard(worker)
+
+    async def _look(self) -> None:
+        """End processes that somebody has stopped (SIGSTOP): they would never answer."""
+        while True:
+            await anyio.sleep(LOOK_SECONDS)
+            for worker in tuple(self._all):
+                worker.seen_stopped = worker.seen_stopped + 1 if is_stopped(worker.pid) else 0
+                if worker.seen_stopped == STOPPED_LOOKS:
+                    logger.warning("worker process %d was stopped; it is replaced", worker.pid)
+                    worker.kill()
+            gone = [worker for worker in self._idle if not worker.alive]
+            self._idle = [worker for worker in self._idle if worker.alive]
+            for worker in gone:
+                await self._discard(worker)
+
+
+def _value(answer: bytes) -> Any:
+    returned, value = pickle.loads(answer)  # noqa: S301  # from a process that this one has started
+    if not returned:
+        raise value
+    return value

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import TypeAlias
 
 import anyio
@@ -13,34 +14,45 @@ from scanstream.jobs import Lease, Shard
 from scanstream.log.entry import AnyEntry, ShardDone, ShardFailed, ShardStarted, parts
 from scanstream.log.hub import Hub
 from scanstream.log.scanlog import ScanLog
-from scanstream.log.store import Store
 from scanstream.model import Problem, ScanId
 from scanstream.scans import shard as worker
 from scanstream.scans import waiting
-from scanstream.scans.appending import append, now
-from scanstream.scans.processes import WORKER_DIED, Processes
+from scanstream.scans.appending import Appender, now
+from scanstream.scans.budget import Budgets, ScanBudget, Seconds, limited
+from scanstream.scans.processes import Processes, WorkerDied
+from scanstream.scans.tries import Tries
 from scanstream.scans.waiting import Lanes
 
 MOST_ATTEMPTS = 3
 """How often a shard is begun before its worker's death counts as its outcome."""
+
+MOST_SHORT_ATTEMPTS = 8
+"""How often a shard is begun whose strategy itself finds that the machine lacks something; then that is its outcome, as
+it may be the strategy that takes it all."""
+LONGEST_PAUSE_SECONDS = 10.0
+"""Between two such attempts."""
 
 MOST_IN_LOOP = 32
 """Shards in the loop at once: they cost next to nothing, but each may hold a connection to somebody."""
 
 logger = logging.getLogger("scanstream")
 
-Way: TypeAlias = Callable[[Shard], Awaitable[worker.Outcome]]
-"""How a shard is run; raises TimeoutError when that takes longer than the shard's budget."""
+Way: TypeAlias = Callable[[Shard, ScanBudget], Awaitable[worker.Outcome]]
+"""How a shard is run; raises TimeoutError when nothing is left of its strategy's budget."""
 
 
 class Runner:
     """As many shards at once as there are worker processes; and beside them those that only wait for input."""
 
-    def __init__(self, store: Store, hub: Hub, jobs: Lanes, processes: Processes) -> None:
-        self._store = store
+    def __init__(
+        self, appender: Appender, hub: Hub, jobs: Lanes, processes: Processes, budgets: Budgets, tries: Tries
+    ) -> None:
+        self._append = appender.append
         self._hub = hub
         self._jobs = jobs
         self._processes = processes
+        self._budgets = budgets
+        self._tries = tries
         self._scopes: dict[ScanId, dict[tuple[str, int], anyio.CancelScope]] = {}
 
     async def run(self) -> None:
@@ -70,58 +82,67 @@ class Runner:
         shard = lease.shard
         scopes = self._scopes.setdefault(shard.scan_id, {})
         scope = scopes[shard.strategy_id, shard.number] = anyio.CancelScope()
-        again = False
+        again: Seconds | None = None
         try:
-            log = self._hub.get(shard.scan_id)
-            if log is None or log.folded.wants(shard.strategy_id, shard.number):
+            log, budget = self._hub.get(shard.scan_id), self._budgets.of(shard.scan_id)
+            if budget is not None and log is not None and log.folded.wants(shard.strategy_id, shard.number):
                 with scope:
-                    again = not await self._attempt(lease, way)
+                    again = await self._attempt(lease, partial(way, shard, budget))
         finally:
             del scopes[shard.strategy_id, shard.number]
             if not scopes:
                 self._scopes.pop(shard.scan_id, None)
             places.release()
-        if again:
+        if again is not None:
+            await anyio.sleep(again)
             await lease.give_back()
 
-    async def _attempt(self, lease: Lease, way: Way) -> bool:
-        """Run the shard; whether the log has its outcome now."""
+    async def _attempt(self, lease: Lease, run: Callable[[], Awaitable[worker.Outcome]]) -> Seconds | None:
+        """Run the shard, and append its outcome; where there is none yet, how long until the next attempt."""
         shard = lease.shard
         async with anyio.create_task_group() as noting:
             started = ShardStarted(at=now(), strategy_id=shard.strategy_id, shard=shard.number)
-            noting.start_soon(append, self._store, shard.scan_id, started)
-            entries = await self._outcome(lease, way)
-        if not entries:
-            return False
-        await append(self._store, shard.scan_id, *entries)
+            noting.start_soon(self._append, shard.scan_id, started)
+            outcome = await self._outcome(lease, run)
+        if not isinstance(outcome, list):
+            return outcome
+        await self._append(shard.scan_id, *outcome)
         await lease.done()
-        return True
+        return None
 
-    async def _outcome(self, lease: Lease, way: Way) -> list[AnyEntry]:
-        """The entries that say how it came out; none if another attempt will."""
+    async def _outcome(self, lease: Lease, run: Callable[[], Awaitable[worker.Outcome]]) -> list[AnyEntry] | Seconds:
+        """The entries that say how it came out, or how long until another attempt."""
         shard = lease.shard
         try:
-            return _entries(shard, await way(shard))
+            outcome = await self._tries.until_possible(run, shard.digest)
+            if outcome.lacking and lease.attempt < MOST_SHORT_ATTEMPTS:
+                return min(2.0 ** (lease.attempt - 1), LONGEST_PAUSE_SECONDS)
+            return _entries(shard, outcome)
         except TimeoutError:
             detail = f"it took longer than its budget of {shard.budget_seconds:g} s"
             return [_failed(shard, "timed_out", detail, timed_out=True)]
-        except WORKER_DIED:
+        except WorkerDied:
             logger.warning("%s: a worker died on %s/%d", shard.scan_id, shard.strategy_id, shard.number)
             if lease.attempt < MOST_ATTEMPTS:
-                return []
+                return 0.0
             return [_failed(shard, "worker_died", f"its worker process died {lease.attempt} times")]
         except Exception:  # a defect costs this shard, not the server with all the others
             logger.exception("%s: %s/%d cannot be run", shard.scan_id, shard.strategy_id, shard.number)
             return [_failed(shard, "internal", "the server failed to run it; its log says why")]
 
-    async def _in_loop(self, shard: Shard) -> worker.Outcome:
-        with anyio.fail_after(shard.budget_seconds):
-            return await waiting.run(shard, self._processes.panels)
+    async def _in_loop(self, shard: Shard, budget: ScanBudget) -> worker.Outcome:
+        left = partial(budget.left, shard.strategy_id)
+        with budget.running(shard.strategy_id):
+            return await limited(left, partial(waiting.run, shard, self._processes.panels))
 
-    async def _in_process(self, shard: Shard) -> worker.Outcome:
+    async def _in_process(self, shard: Shard, budget: ScanBudget) -> worker.Outcome:
         job = msgspec.msgpack.encode(shard)
-        encoded = await self._processes.run(worker.run, job, seconds=shard.budget_seconds)
-        return msgspec.msgpack.decode(encoded, type=worker.Outcome)
+        left = partial(budget.left, shard.strategy_id)
+        encoded = await self._processes.run(worker.run, job, left=left, at_work=budget.running(shard.strategy_id))
+        outcome = msgspec.msgpack.decode(encoded, type=worker.Outcome)
+        if outcome.lacking:
+            self._processes.renew()
+        return outcome
 
 
 def _entries(shard: Shard, outcome: worker.Outcome) -> list[AnyEntry]:

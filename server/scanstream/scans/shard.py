@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, Struct, UnsetType
 
-from scanstream.errors import MarketError
+from scanstream.errors import MarketError, Shortage
 from scanstream.jobs import Shard
 from scanstream.model import (
     DEFAULT_CAPITAL_USD,
@@ -36,6 +36,7 @@ from scanstream.model import (
 from scanstream.panel import Panel, mapped, timeframe_length, timeframe_name
 from scanstream.scans.priority import step_back
 from scanstream.scans.selection import symbols_of
+from scanstream.shortage import shortage
 from scanstream.strategies.strategy import Note, Signal, Strategy, registry
 
 MOST_FOUND = 20_000
@@ -53,6 +54,12 @@ class Outcome(Struct, frozen=True, kw_only=True):
     note: str | UnsetType = UNSET
     error: Problem | UnsetType = UNSET
     elapsed_ms: Milliseconds = 0
+    lacking: str = ""
+    """What the machine lacked; empty if nothing. Then the rest is what would be said if it were to be so for ever."""
+    begun: bool = True
+    """Whether the strategy was at it already: then the lack may be its own doing."""
+    unmapped: bool = False
+    """Whether the saved market data could not be read."""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -96,16 +103,13 @@ def run(encoded: bytes, panels: str, parent: int, idle: bool = True) -> bytes:
 class Search:
     """One shard at work: a strategy, the units of the panel that it is to look at, and what it has found so far.
 
-    :raises MarketError: if the market data is gone
+    :raises Unmapped: if the market data is gone
+    :raises Shortage: if the machine lacks what it takes to map it
     """
 
     def __init__(self, shard: Shard, panels: Path) -> None:
         self.strategy = registry()[shard.strategy_id]
-        try:
-            self.panel = universe(panels / shard.digest, shard.request)
-        except MarketError as error:  # its text has paths of the server, which are for the log
-            logger.error("%s: %s", shard.scan_id, error.detail)  # noqa: TRY400  # said in full, and no place for a trace
-            raise MarketError("Its market data is gone; start a new scan") from error
+        self.panel = universe(panels / shard.digest, shard.request)
         self.units = range(shard.start, shard.stop)
         self.parameters = self.strategy.parse((shard.request.parameters or {}).get(self.strategy.id, {}))
         self._request = shard.request
@@ -137,10 +141,16 @@ class Search:
         )
 
 
+class Unmapped(MarketError):
+    """The saved market data of a scan cannot be read."""
+
+
 def failure(error: BaseException, strategy_id: str) -> Outcome:
     """The outcome of a strategy that raised: the kind, the message, and where in its file (else where at all)."""
+    if isinstance(error, Shortage):  # of ours: it came before the strategy did
+        return Outcome(error=Problem(error.code, error.detail), lacking=error.lacking, begun=False)
     if isinstance(error, MarketError):
-        return Outcome(error=Problem(error.code, error.detail))
+        return Outcome(error=Problem(error.code, error.detail), unmapped=isinstance(error, Unmapped))
     inner = error
     while isinstance(inner, BaseExceptionGroup) and len(inner.exceptions) == 1:
         inner = inner.exceptions[0]  # a task group wraps what happens in it, and its own words say nothing
@@ -153,7 +163,8 @@ def failure(error: BaseException, strategy_id: str) -> Outcome:
     own = [frame for frame in trace if frame.filename == getattr(module, "__file__", None)]
     last = (own or trace)[-1:]
     where = "".join(f" ({Path(frame.filename).name}, line {frame.lineno})" for frame in last)
-    return Outcome(error=Problem("strategy_error", _told(f"{type(inner).__name__}: {words}", where)))
+    problem = Problem("strategy_error", _told(f"{type(inner).__name__}: {words}", where))
+    return Outcome(error=problem, lacking=shortage(inner))
 
 
 def _told(words: str, where: str = "") -> str:
@@ -168,9 +179,21 @@ def timed(outcome: Outcome, started: float) -> Outcome:
 
 
 def universe(path: Path, request: DiscoverRequest) -> Panel:
-    """The part of a saved panel that a canonical request selects."""
-    panel = mapped(path)
-    return panel.select(symbols_of(request, panel))
+    """The part of a saved panel that a canonical request selects.
+
+    :raises Unmapped: if it is not there, or not whole
+    :raises Shortage: if the machine lacks what it takes to map it
+    """
+    try:
+        panel = mapped(path)
+        return panel.select(symbols_of(request, panel))
+    except MarketError as error:  # its text has paths of the server, which are for the log
+        logger.error("%s", error.detail)  # noqa: TRY400  # said in full, and no place for a trace
+        gone = isinstance(error.__cause__, FileNotFoundError)
+        what = "is gone from the server's disk" if gone else "is damaged on the server's disk"
+        raise Unmapped(f"Its market data {what} (saved as {path.name}); start a new scan") from error
+    except (OSError, MemoryError) as error:
+        raise Shortage(f"The market data cannot be mapped: {error}", lacking=shortage(error) or "memory") from error
 
 
 def _opportunity(strategy: Strategy, panel: Panel, signal: Signal, request: DiscoverRequest) -> Opportunity:

@@ -13,8 +13,8 @@ from scanstream.model import Milliseconds, ScanId
 from scanstream.scans.appending import now
 
 INTERVAL_SECONDS = 1.0
-UNRELEASED_AFTER: Milliseconds = 5_000
-"""A scan that was acknowledged this long ago and may not start yet: whoever should have released it is gone."""
+UNRELEASED_AFTER_SECONDS = 5.0
+"""A scan that is known for so long and may not start yet: whoever should have released it is gone."""
 
 logger = logging.getLogger("scanstream")
 
@@ -27,6 +27,9 @@ class Sweeper:
         self._hub = hub
         self._release = release
         self._unsettled: dict[ScanId, Milliseconds] = {}
+        self._waits = False
+        self._unreleased: dict[ScanId, float] = {}
+        """Since when (on the loop's clock, which nobody sets) a round has seen it wait for its release."""
 
     def notice(self, log: ScanLog) -> None:
         """A watcher of all scans: remembers to settle those that end."""
@@ -41,16 +44,21 @@ class Sweeper:
             try:
                 await self._settle()
                 await self._expire()
+                self._waits = False
             except StoreUnavailable as error:
-                logger.warning("the sweep waits: %s", error.detail)
+                if not self._waits:
+                    logger.warning("the sweep waits: %s", error.detail)
+                self._waits = True
             await anyio.sleep(INTERVAL_SECONDS)
-            self._start(older_than=UNRELEASED_AFTER)
+            self._start(older_than=UNRELEASED_AFTER_SECONDS)
 
-    def _start(self, older_than: Milliseconds) -> None:
-        before = now() - older_than
-        for log in self._hub.live():
-            if log.folded.state.phase == "init" and log.folded.registered.at <= before:
-                self._release(log.scan_id)
+    def _start(self, older_than: float) -> None:
+        at = anyio.current_time()
+        waiting = [log.scan_id for log in self._hub.live() if log.folded.state.phase == "init"]
+        self._unreleased = {scan_id: self._unreleased.get(scan_id, at) for scan_id in waiting}
+        for scan_id, since in self._unreleased.items():
+            if at - since >= older_than:
+                self._release(scan_id)
 
     async def _settle(self) -> None:
         for scan_id, expires_at in list(self._unsettled.items()):

@@ -11,9 +11,11 @@ import anyio
 from anyio import to_thread
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
+from scanstream.errors import Shortage
 from scanstream.jobs import Jobs, Lease, Shard
 from scanstream.model import ScanId
 from scanstream.scans.shard import Outcome, Search, failure, timed
+from scanstream.shortage import shortage
 from scanstream.strategies.strategy import AsyncStrategy, Note, Signal, registry
 
 
@@ -64,7 +66,12 @@ async def run(shard: Shard, panels: Path) -> Outcome:
 
 
 async def _scan(shard: Shard, panels: Path) -> Outcome:
-    search = await to_thread.run_sync(Search, shard, panels)  # cuts the panel: copies of its arrays
+    try:
+        search = await to_thread.run_sync(Search, shard, panels)  # cuts the panel: copies of its arrays
+    except RuntimeError as error:
+        if lacking := shortage(error):
+            raise Shortage(f"No thread can be started: {error}", lacking=lacking) from error
+        raise
     strategy = cast(AsyncStrategy, search.strategy)
     found = strategy.scan(search.panel, search.units, search.parameters)
     async with aclosing(cast(AsyncGenerator[Signal | Note, None], found)):  # an async def that yields gives one

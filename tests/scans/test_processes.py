@@ -8,18 +8,20 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
 from scanstream.errors import Shortage
 from scanstream.scans import errands
-from scanstream.scans import workers as pool
+from scanstream.scans import processes as pool
 from scanstream.scans.priority import NICENESS
-from scanstream.scans.workers import WorkerDied, Workers, is_stopped
+from scanstream.scans.processes import Processes, WorkerDied
+from scanstream.scans.worker import is_stopped
 
 pytestmark = pytest.mark.anyio
 
@@ -46,6 +48,29 @@ def chatter() -> str:
     os.write(1, b"x" * 100_000)
     os.write(2, b"x" * 100_000)
     return "said"
+
+
+class Workers(Processes):
+    """Processes whose calls may take as long as they like, unless told."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(Path(), most=most)
+
+    async def do(
+        self,
+        function: Callable[..., Any],
+        *arguments: object,
+        begun: Callable[[], None] = lambda: None,
+        left: Callable[[], float] = lambda: 60.0,
+    ) -> Any:
+        """Call it; `begun` when a process has taken it up."""
+
+        @contextmanager
+        def at_work() -> Iterator[None]:
+            begun()
+            yield
+
+        return await self.call(function, *arguments, left=left, at_work=at_work())
 
 
 @pytest.fixture
@@ -75,59 +100,67 @@ async def until_stopped(pid: int) -> None:
 
 async def test_a_process_serves_one_call_after_the_other_behind_the_server(workers: Workers) -> None:
     begun: list[str] = []
-    pid = await workers.call(os.getpid, begun=lambda: begun.append("begun"))
+    pid = await workers.do(os.getpid, begun=lambda: begun.append("begun"))
     assert begun == ["begun"]
     assert pid != os.getpid()
-    assert await workers.call(os.getpid) == pid
-    assert await workers.call(os.nice, 0) == min(19, os.nice(0) + NICENESS)
+    assert await workers.do(os.getpid) == pid
+    assert await workers.do(os.nice, 0) == min(19, os.nice(0) + NICENESS)
     if sys.platform == "linux":
-        assert await workers.call(os.sched_getscheduler, 0) == os.SCHED_IDLE
+        assert await workers.do(os.sched_getscheduler, 0) == os.SCHED_IDLE
 
 
 async def test_what_a_call_prints_does_not_get_between(workers: Workers) -> None:
-    assert await workers.call(chatter) == "said"
-    assert await workers.call(max, 1, 2) == 2
+    assert await workers.do(chatter) == "said"
+    assert await workers.do(max, 1, 2) == 2
 
 
 async def test_what_a_call_raises_comes_back(workers: Workers) -> None:
     with pytest.raises(ZeroDivisionError):
-        await workers.call(divmod, 1, 0)
+        await workers.do(divmod, 1, 0)
     with pytest.raises(SystemExit):
-        await workers.call(sys.exit, 3)
-    assert await workers.call(max, 1, 2) == 2
+        await workers.do(sys.exit, 3)
+    assert await workers.do(max, 1, 2) == 2
 
 
 async def test_a_process_that_dies_breaks_its_call_only(workers: Workers) -> None:
-    pid = await workers.call(os.getpid)
+    pid = await workers.do(os.getpid)
     with pytest.raises(WorkerDied):
-        await workers.call(die)
-    assert await workers.call(os.getpid) != pid
+        await workers.do(die)
+    assert await workers.do(os.getpid) != pid
 
 
 async def test_a_call_that_is_cancelled_ends_its_process(workers: Workers) -> None:
-    pid = await workers.call(os.getpid)
+    pid = await workers.do(os.getpid)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(lambda: workers.call(hang, begun=tasks.cancel_scope.cancel))
+        tasks.start_soon(lambda: workers.do(hang, begun=tasks.cancel_scope.cancel))
     assert gone(pid)
-    assert await workers.call(max, 1, 2) == 2
+    assert await workers.do(max, 1, 2) == 2
+
+
+async def test_a_call_whose_time_is_over_is_ended_with_its_process(workers: Workers) -> None:
+    pid = await workers.do(os.getpid)
+    asked = iter([0.01, 0.01, 0.0])
+    with pytest.raises(TimeoutError):
+        await workers.do(hang, left=lambda: next(asked))
+    assert gone(pid)
 
 
 async def test_an_idle_process_that_died_is_not_missed(workers: Workers) -> None:
-    pid = await workers.call(os.getpid)
+    pid = await workers.do(os.getpid)
     os.kill(pid, signal.SIGKILL)
-    assert await workers.call(os.getpid) != pid
+    assert await workers.do(os.getpid) != pid
 
 
 async def test_an_idle_process_that_does_not_take_its_call_is_replaced(
     workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool, "is_stopped", lambda _: False)  # where the kernel does not tell
-    pid = await workers.call(os.getpid)
+    pid = await workers.do(os.getpid)
     os.kill(pid, signal.SIGSTOP)
     await until_stopped(pid)
     monkeypatch.setattr(pool, "HAND_OVER_SECONDS", 2.0)
     with anyio.fail_after(60):
-        assert await workers.call(os.getpid) != pid
+        assert await workers.do(os.getpid) != pid
     assert gone(pid)
 
 
@@ -135,14 +168,14 @@ async def test_a_process_that_is_stopped_is_replaced_idle_or_at_work(
     workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool, "LOOK_SECONDS", 0.1)
-    pid = await workers.call(os.getpid)
+    pid = await workers.do(os.getpid)
     os.kill(pid, signal.SIGSTOP)
     with anyio.fail_after(20):
         while not gone(pid):  # noqa: ASYNC110  # the kernel tells nobody
             await anyio.sleep(0.01)
         with pytest.raises(WorkerDied):
-            await workers.call(stand_still)
-        assert await workers.call(max, 1, 2) == 2
+            await workers.do(stand_still)
+        assert await workers.do(max, 1, 2) == 2
 
 
 @contextmanager
@@ -162,10 +195,10 @@ async def test_without_descriptors_there_is_no_process_and_nothing_is_left_behin
     before = open_descriptors()
     for _ in range(3):
         with no_more_descriptors(), pytest.raises(Shortage) as caught:
-            await workers.call(max, 1, 2)
+            await workers.do(max, 1, 2)
         assert caught.value.lacking == "file descriptors"
     assert open_descriptors() == before
-    assert await workers.call(max, 1, 2) == 2
+    assert await workers.do(max, 1, 2) == 2
 
 
 async def test_where_no_process_can_be_forked_that_is_a_shortage(
@@ -176,7 +209,7 @@ async def test_where_no_process_can_be_forked_that_is_a_shortage(
 
     monkeypatch.setattr(subprocess, "Popen", refused)
     with pytest.raises(Shortage) as caught:
-        await workers.call(max, 1, 2)
+        await workers.do(max, 1, 2)
     assert caught.value.lacking == "processes"
 
 
@@ -185,18 +218,18 @@ async def test_a_process_that_does_not_come_up_is_a_shortage_and_is_not_left_beh
 ) -> None:
     monkeypatch.setattr(errands, "BOOT", "raise SystemExit(1)")
     with pytest.raises(Shortage):
-        await workers.call(max, 1, 2)
+        await workers.do(max, 1, 2)
     monkeypatch.setattr(errands, "BOOT", "import threading; threading.Event().wait()")
     monkeypatch.setattr(pool, "START_SECONDS", 0.2)
     with pytest.raises(Shortage):
-        await workers.call(max, 1, 2)
+        await workers.do(max, 1, 2)
     assert not workers.pids()
 
 
 async def test_at_the_end_no_process_is_left_whatever_it_does() -> None:
     workers = Workers(2)
     async with workers.open():
-        pid = await workers.call(os.getpid)
+        pid = await workers.do(os.getpid)
         os.kill(pid, signal.SIGSTOP)
         await until_stopped(pid)
     assert gone(pid)

@@ -1,0 +1,77 @@
+"""How a scan's strategies are asked how much there is to do: in worker processes, so that none holds up the others."""
+
+import logging
+
+import anyio
+import msgspec
+from msgspec import UNSET
+
+from scanstream.log.entry import Registered
+from scanstream.model import Problem
+from scanstream.scans import planning
+from scanstream.scans.budget import Clock, Countdown
+from scanstream.scans.planning import Part, Parts, PlanJob
+from scanstream.scans.processes import Processes, WorkerDied
+from scanstream.scans.tries import Tries
+
+SECONDS_TOGETHER = 3.0
+"""In which all strategies of a scan say how much there is to do; else each is asked alone, to find who hangs …"""
+SECONDS_ALONE = 10.0
+"""… in this time, or in its own budget where that is less."""
+MOST_ATTEMPTS = 3
+"""How often a strategy is asked before its worker's death counts as its answer."""
+
+logger = logging.getLogger("scanstream")
+
+
+class Inquiry:
+    """Asks strategies; whatever they do, there is an answer in time, or the machine lacks what it needs to ask them."""
+
+    def __init__(self, processes: Processes, clock: Clock, tries: Tries) -> None:
+        self._processes = processes
+        self._clock = clock
+        self._tries = tries
+
+    async def ask(self, scan: Registered) -> Parts:
+        """What the strategies say: together; where that fails each on its own, so that one costs the others nothing."""
+        names = list(scan.budgets)
+        if len(names) > 1:
+            try:
+                return await self._asked(scan, names, SECONDS_TOGETHER)
+            except (TimeoutError, WorkerDied):
+                logger.warning("%s: its strategies cannot be planned together; each is asked alone", scan.scan_id)
+        answers: dict[str, Parts] = {}
+        async with anyio.create_task_group() as asking:
+            for name in names:
+                asking.start_soon(self._alone, scan, name, answers)
+        problem = next((answer.problem for answer in answers.values() if answer.problem is not UNSET), None)
+        if problem is not None:
+            return Parts(problem=problem)
+        return Parts(of={name: answers[name].of[name] for name in names})
+
+    async def _alone(self, scan: Registered, name: str, answers: dict[str, Parts]) -> None:
+        seconds = min(SECONDS_ALONE, scan.budgets[name])
+        problem = Problem("worker_died", f"its worker process died {MOST_ATTEMPTS} times as it was planned")
+        for _ in range(MOST_ATTEMPTS):
+            try:
+                answers[name] = await self._asked(scan, [name], seconds)
+            except TimeoutError:
+                problem = Problem("timed_out", f"units() took longer than {seconds:g} s")
+                break
+            except WorkerDied:
+                continue
+            else:
+                return
+        logger.warning("%s: %s cannot be planned: %s", scan.scan_id, name, problem.detail)
+        answers[name] = Parts(of={name: Part(problem=problem)})
+
+    async def _asked(self, scan: Registered, names: list[str], seconds: float) -> Parts:
+        job = PlanJob(scan_id=scan.scan_id, digest=scan.digest, request=scan.request, strategy_ids=names)
+        encoded = msgspec.msgpack.encode(job)
+
+        async def ask() -> Parts:
+            time = Countdown(self._clock, seconds)
+            answer = await self._processes.run(planning.plan, encoded, left=time.left, at_work=time)
+            return msgspec.msgpack.decode(answer, type=Parts)
+
+        return await self._tries.until_possible(ask, scan.digest)

@@ -1,0 +1,69 @@
+"""What is tried again, because the machine lacked something and not because anything was wrong."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
+
+from scanstream.errors import Shortage
+from scanstream.scans.shortages import Pause, Shortages
+
+logger = logging.getLogger("scanstream")
+
+
+class Answer(Protocol):
+    """What comes out of a worker process, or of the loop."""
+
+    @property
+    def lacking(self) -> str:
+        """What the machine lacked; empty if nothing: only then the rest says anything."""
+        ...
+
+    @property
+    def begun(self) -> bool:
+        """Whether the strategy was at it already: then the lack may be its own doing, and is its outcome."""
+        ...
+
+    @property
+    def unmapped(self) -> bool:
+        """Whether the saved market data could not be read."""
+        ...
+
+
+A = TypeVar("A", bound=Answer)
+
+
+class Tries:
+    """Tries work until the machine allows it."""
+
+    def __init__(self, machine: Shortages, restore: Callable[[str], Awaitable[bool]]) -> None:
+        """`restore` saves the market data of this digest anew, if it is still at hand."""
+        self._machine = machine
+        self._restore = restore
+
+    async def until_possible(self, attempt: Callable[[], Awaitable[A]], digest: str) -> A:
+        """What the attempt gives, as soon as the machine does not lack what it needs.
+
+        :raises Exception: what the attempt raises, but for `Shortage`
+        """
+        pause: Pause | None = None
+        restored = False
+        while True:
+            try:
+                answer = await attempt()
+                lacking = "" if answer.begun else answer.lacking
+                detail = "in a worker process"
+            except Shortage as error:
+                lacking, detail = error.lacking, error.detail
+            else:
+                if answer.unmapped and not restored:
+                    restored = True
+                    if await self._restore(digest):
+                        logger.warning("the saved market data %s was not whole; it is written anew", digest)
+                        continue
+            if not lacking:
+                break
+            pause = pause or Pause()
+            await self._machine.wait(lacking, detail, pause)
+        if pause is not None:
+            self._machine.over()
+        return answer

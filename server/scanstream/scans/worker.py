@@ -1,0 +1,117 @@
+"""One worker process, seen from the server: it is told what to do, answers, and can be ended whatever it does."""
+
+import errno
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import anyio
+
+from scanstream.errors import Shortage
+from scanstream.scans import errands
+from scanstream.shortage import shortage
+
+MOST_READ = 1024 * 1024
+"""Bytes of an answer taken at once."""
+FAREWELL_SECONDS = 2.0
+"""In which a process that was killed is gone, unless the kernel itself hangs."""
+
+
+class Worker:
+    """One process, and the two pipes to it.
+
+    Made by `subprocess` and not by the loop: uvloop 0.22 leaves descriptors behind whenever a start fails, and a start
+    fails just when there are none.
+    """
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._process = process
+        self._calls, self._answers = process.stdin.fileno(), process.stdout.fileno()
+        os.set_blocking(self._calls, False)
+        os.set_blocking(self._answers, False)
+        self.seen_stopped = 0
+        """Looks in a row that found it stopped."""
+
+    @classmethod
+    def start(cls) -> "Worker":
+        """A new process, which is not there yet.
+
+        :raises Shortage: if it cannot be made
+        """
+        command = [sys.executable, "-c", errands.BOOT]
+        try:
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        except OSError as error:
+            lacking = "processes" if error.errno == errno.EAGAIN else shortage(error)
+            raise Shortage(f"No worker process can be started: {error.strerror}", lacking=lacking) from error
+        return cls(process)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    async def tell(self, message: bytes) -> None:
+        """Send what it is to do, and wait until it is at it."""
+        left = memoryview(message)
+        while left:
+            await anyio.wait_writable(self._calls)
+            with suppress(BlockingIOError):
+                left = left[os.write(self._calls, left) :]
+        await self.answer()
+
+    async def answer(self) -> bytes:
+        """The next answer.
+
+        :raises EOFError: if the process ends before
+        """
+        return await self._read(int.from_bytes(await self._read(errands.LENGTH_BYTES), "big"))
+
+    async def _read(self, size: int) -> bytes:
+        received = bytearray()
+        while len(received) < size:
+            await anyio.wait_readable(self._answers)
+            with suppress(BlockingIOError):
+                part = os.read(self._answers, min(size - len(received), MOST_READ))
+                if not part:
+                    raise EOFError
+                received += part
+        return bytes(received)
+
+    def kill(self) -> None:
+        """End it; a stopped one, too."""
+        self._process.kill()
+
+    async def bury(self) -> None:
+        """End it, and let go of its pipes."""
+        self.kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            if not pipe.closed:
+                anyio.notify_closing(pipe)
+                pipe.close()
+        with anyio.move_on_after(FAREWELL_SECONDS, shield=True):
+            while self.alive:  # noqa: ASYNC110  # the kernel tells when it likes
+                await anyio.sleep(0.001)
+
+
+GONE = (EOFError, BrokenPipeError, ConnectionResetError, anyio.ClosedResourceError)
+"""What a pipe to a process raises that has ended."""
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process stands still because somebody told it to (`T` in proc(5)); where that is not told: no."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return text.rpartition(")")[2].split()[0] == "T"
