@@ -47,7 +47,7 @@ class NoWords(Exception):
 ONE = """
 class {name}({base}):
     id, name, opportunity_type, description, source = "{id}", "Odd", "odd", "Gives what it should not.", "a test"
-    budget_seconds, chunk = 1.0, 1
+    budget_seconds, chunk = {budget}, 1
 
     def units(self, panel, parameters):
         {units}
@@ -64,7 +64,8 @@ def odd() -> str:
             ("Strategy", "def scan(self, panel, units, parameters): return []"),
             ("AsyncStrategy", "async def scan(self, panel, units, parameters):\n        return\n        yield"),
         ][number % 2]
-        classes.append(ONE.format(name=name, id=name.lower(), base=base, units=units, scan=scan))
+        budget = 1.0 if name == "Hanging" else 60.0
+        classes.append(ONE.format(name=name, id=name.lower(), base=base, units=units, scan=scan, budget=budget))
     return SOURCE + "".join(classes)
 
 
