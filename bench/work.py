@@ -34,7 +34,7 @@ from scanstream.market.synthetic import SyntheticMarket
 from scanstream.model import DiscoverRequest, ScanId
 from scanstream.panel import FIELDS, Panel
 from scanstream.scans import shard as worker
-from scanstream.strategies.strategy import registry
+from scanstream.strategies.installed import registry
 from serving import followed, server
 
 ROUNDS = 3
@@ -115,7 +115,7 @@ async def count_loads(directory: Path) -> None:
 def every_shard(panel: Panel) -> Iterator[bytes]:
     """Of a full scan, as the runner sends them."""
     for strategy in registry().values():
-        units = strategy.units(panel, strategy.parse({}))
+        units = strategy.strategy.units(panel, strategy.parse({}))
         for number, start in enumerate(range(0, units, strategy.chunk)):
             yield msgspec.msgpack.encode(
                 Shard(

@@ -29,6 +29,7 @@ ENCLAVES = {
     "client": {"client", "model", "message", "errors", "log.patch"},
     "scans.shard": {
         "scans.shard",
+        "scans.finding",
         "scans.priority",
         "scans.selection",
         "strategies",

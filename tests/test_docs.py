@@ -22,7 +22,8 @@ from scanstream.client import commands
 from scanstream.errors import TABLE, ScanstreamError
 from scanstream.model import Opportunity
 from scanstream.settings import Settings
-from scanstream.strategies.strategy import ENTRY_POINTS, Strategy
+from scanstream.strategies.installed import ENTRY_POINTS
+from scanstream.strategies.strategy import Strategy
 from support.wire import discover, results, until_terminal
 
 pytestmark = pytest.mark.anyio

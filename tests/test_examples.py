@@ -22,7 +22,7 @@ from click.shell_completion import get_completion_class
 from conftest import ROOT, Serve
 from docs.pages import ALL_BLOCKS, DOCS, PAGES, Block, blocks, code, only_block, prose
 from scanstream.cli import main
-from scanstream.strategies.strategy import ENTRY_POINTS
+from scanstream.strategies.installed import ENTRY_POINTS
 from support.feed import feeding
 from support.installing import install, serving_with
 from support.wire import discover, results, status, until_terminal

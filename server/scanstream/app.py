@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import anyio
+from anyio import to_thread
 
 from scanstream.engines.sqlite import SqliteStore, open_store
 from scanstream.log.hub import Hub
@@ -29,7 +30,7 @@ from scanstream.scans.sweeper import Sweeper
 from scanstream.scans.tries import Tries
 from scanstream.scans.waiting import Lanes
 from scanstream.settings import Settings
-from scanstream.strategies.strategy import registry
+from scanstream.strategies.installed import registry
 
 PLANNING_PROCESSES = 2
 """Beside the workers: a plan does not wait behind long shards, nor a second one behind a strategy that hangs."""
@@ -116,6 +117,7 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
     """
     for name in BLAS_THREADS:  # inherited by the workers: one thread each, as they share the cores
         os.environ.setdefault(name, "1")
+    await to_thread.run_sync(registry, abandon_on_cancel=True)  # a plug-in may take long over its import
     market = settings.open_market()
     async with open_store(settings.directory) as store:
         with _panel_directory(settings.directory) as directory:

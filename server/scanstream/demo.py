@@ -11,7 +11,7 @@ from scanstream.client.terminal import Output, ReaderLeft, ScanView, print_line,
 from scanstream.errors import SettingError
 from scanstream.server import serving
 from scanstream.settings import Settings
-from scanstream.strategies.strategy import registry
+from scanstream.strategies.installed import registry
 
 
 async def demonstrate(make: Callable[[], Settings], request: dict[str, Any], walk_forward: int) -> int:

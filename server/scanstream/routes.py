@@ -27,7 +27,7 @@ from scanstream.push.refusals import ANY_PATH, REFUSALS, CacheRule, no_such_sock
 from scanstream.push.sse import EventsDoor
 from scanstream.push.websocket import Connection, Limits
 from scanstream.settings import Settings
-from scanstream.strategies.strategy import registry
+from scanstream.strategies.installed import registry
 
 
 def application(settings: Settings, core: Core) -> ASGIApp:
@@ -99,9 +99,10 @@ def catalogue() -> list[Mapping[str, Any]]:
             "id": strategy.id,
             "name": strategy.name,
             "opportunity_type": strategy.opportunity_type,
+            **({"opportunity_types": strategy.types} if len(strategy.types) > 1 else {}),
             "description": strategy.description,
             "source": strategy.source,
-            "parameters": strategy.schema(),
+            "parameters": strategy.schema,
         }
         for strategy in registry().values()
     ]

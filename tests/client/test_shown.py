@@ -11,7 +11,7 @@ import pytest
 from anyio import to_thread
 
 from client.programs import QUICK, Piped, Terminal, detached, finished, run, running, scripted
-from scanstream.strategies.strategy import registry
+from scanstream.strategies.installed import registry
 from support.process import ServerProcess, server_process
 from support.script import scripting
 from support.wire import status

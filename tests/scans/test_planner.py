@@ -15,6 +15,7 @@ from scanstream.scans.planner import plan
 from scanstream.scans.planning import parts
 from scanstream.scans.processes import Processes
 from scanstream.settings import Settings
+from scanstream.strategies.installed import admit
 from support.histories import registered
 
 
@@ -36,7 +37,7 @@ class OfFunding(Planted):
 
 def planned(seen: Panel) -> tuple[dict[str, Cut], list[ShardFailed]]:
     """The plan of a scan with one strategy that needs funding."""
-    answers = parts(DiscoverRequest(), ["planted"], seen, {"planted": OfFunding(lambda *_: [])})
+    answers = parts(DiscoverRequest(), ["planted"], seen, {"planted": admit(OfFunding(lambda *_: []))})
     first, *rest = plan(registered("planted"), answers)
     assert isinstance(first, Planned)
     assert all(isinstance(entry, ShardFailed) for entry in rest)

@@ -10,11 +10,11 @@ from scans.planted import Planted, panel
 from scanstream.errors import InvalidRequest
 from scanstream.model import ANYONE, DiscoverRequest, Principal
 from scanstream.scans.selection import canonical, given, slot_of, strategies_of, symbols_of
-from scanstream.strategies.strategy import Strategy
+from scanstream.strategies.installed import Installed, admit
 from scanstream.strategies.tsmom import TimeSeriesMomentum
 
 PANEL = panel()
-STRATEGIES: dict[str, Strategy] = {"planted": Planted(lambda *_: ()), "tsmom": TimeSeriesMomentum()}
+STRATEGIES: dict[str, Installed] = {"planted": admit(Planted(lambda *_: ())), "tsmom": admit(TimeSeriesMomentum())}
 
 
 def request(**fields: Any) -> DiscoverRequest:

@@ -17,6 +17,7 @@ from scanstream.model import DiscoverRequest, Opportunity, Problem, RiskLevel
 from scanstream.panel import Panel
 from scanstream.scans import shard as worker
 from scanstream.scans.shard import Outcome
+from scanstream.strategies.installed import admit
 from scanstream.strategies.strategy import Note, Signal
 
 Run = Callable[..., Outcome]
@@ -29,7 +30,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setattr(worker, "prepare", lambda *_: None)
 
     def start(plant: Plant | Signal, **request: Any) -> Outcome:
-        strategy = Planted((lambda *_: [plant]) if isinstance(plant, Signal) else plant)
+        strategy = admit(Planted((lambda *_: [plant]) if isinstance(plant, Signal) else plant))
         monkeypatch.setattr(worker, "registry", lambda: {"planted": strategy})
         encoded = worker.run(piece(saved, DiscoverRequest(**request)), str(tmp_path), os.getpid())
         outcome = msgspec.msgpack.decode(encoded, type=Outcome)  # as the runner decodes it
@@ -108,7 +109,7 @@ def test_what_a_signal_has_not_is_absent(run: Run) -> None:
         (90.01, "high"),
         (90.0, "very_high"),
         (150.0, "very_high"),
-        (None, "low"),
+        (None, "high"),
     ],
 )
 def test_the_risk_level_is_the_distance_of_the_stop(run: Run, stop: float | None, level: RiskLevel) -> None:
@@ -148,8 +149,8 @@ def graded(*_: object) -> Iterator[Signal]:
         ({"max_required_capital": 1000.0}, "ABCDEF"),
         ({"max_required_capital": 999.99}, ""),
         ({"max_required_capital": 999.99, "capital_usd": 999.0}, "ABCDEF"),
-        ({"filter_by_risk_level": "low"}, "AEF"),
-        ({"filter_by_risk_level": "medium"}, "ABEF"),
+        ({"filter_by_risk_level": "low"}, "A"),
+        ({"filter_by_risk_level": "medium"}, "AB"),
         ({"filter_by_risk_level": "high"}, "ABCEF"),
         ({"filter_by_risk_level": "very_high"}, "ABCDEF"),
         ({"preferred_timeframes": ["1h"]}, "A"),
@@ -157,7 +158,7 @@ def graded(*_: object) -> Iterator[Signal]:
         ({"preferred_timeframes": ["1d"]}, "ABC"),
         ({"preferred_timeframes": ["24h", "5m"]}, "ABC"),
         ({"preferred_timeframes": ["1h", "3d", "2h"]}, "ABCDE"),
-        ({"min_profit_potential": 20.0, "filter_by_risk_level": "medium", "preferred_timeframes": ["3d"]}, "BE"),
+        ({"min_profit_potential": 20.0, "filter_by_risk_level": "medium", "preferred_timeframes": ["3d"]}, "B"),
     ],
 )
 def test_every_filter_is_honoured(run: Run, request_: dict[str, Any], found: str) -> None:
@@ -303,7 +304,7 @@ def test_whatever_a_strategy_raises_is_its_shards_error(run: Run, kind: str) -> 
     detail = failure(run(raising))
     assert words in detail
     assert "test_shard.py, line" in detail
-    assert len(detail) < 3000
+    assert len(detail.encode()) <= 4096
 
 
 def test_the_place_of_an_error_is_in_the_strategys_own_file(run: Run) -> None:
@@ -320,7 +321,7 @@ def test_a_note_of_any_length_and_no_unicode_can_be_sent(run: Run) -> None:
     note = run(lambda *_: [Note("feed said \ud83d"), Note("n" * 9000)]).note
     assert isinstance(note, str)
     assert note.startswith("feed said ?; nnn")
-    assert len(note) < 3000
+    assert len(note) <= 4096
 
 
 @pytest.mark.parametrize(("item", "words"), [(1, "yielded a int"), (None, "yielded a NoneType")])

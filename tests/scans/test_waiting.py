@@ -21,7 +21,8 @@ from scanstream.scans import shard as worker
 from scanstream.scans import waiting
 from scanstream.scans.local import LocalJobs
 from scanstream.scans.shard import MOST_FOUND, Outcome
-from scanstream.strategies.strategy import AsyncStrategy, Note, Signal, Strategy, registry
+from scanstream.strategies.installed import admit, registry
+from scanstream.strategies.strategy import AsyncStrategy, Note, Signal, Strategy
 
 pytestmark = pytest.mark.anyio
 
@@ -59,7 +60,7 @@ def give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Give:
 
 
 def _register(monkeypatch: pytest.MonkeyPatch, *strategies: Strategy) -> None:
-    known = {strategy.id: strategy for strategy in strategies}
+    known = {strategy.id: admit(strategy) for strategy in strategies}
     monkeypatch.setattr(worker, "registry", lambda: known)
     monkeypatch.setattr(waiting, "registry", lambda: known)
 
@@ -217,7 +218,7 @@ class EntryPoint:
 def test_an_async_scan_needs_its_own_kind_of_strategy(monkeypatch: pytest.MonkeyPatch) -> None:
     mistaken = Planted(lambda *_: [])
     monkeypatch.setattr(mistaken, "scan", one)
-    monkeypatch.setattr("scanstream.strategies.strategy.entry_points", lambda group: [EntryPoint(mistaken)])
+    monkeypatch.setattr("scanstream.strategies.installed.entry_points", lambda group: [EntryPoint(mistaken)])
     with pytest.raises(SettingError, match="subclass of AsyncStrategy"):
         registry.__wrapped__()
 
@@ -234,7 +235,7 @@ def test_a_plug_in_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch)
         "Two strategies are called 'planted'": [EntryPoint(Planted(lambda *_: []))] * 2,
     }
     for words, points in unusable.items():
-        monkeypatch.setattr("scanstream.strategies.strategy.entry_points", lambda group, points=points: points)
+        monkeypatch.setattr("scanstream.strategies.installed.entry_points", lambda group, points=points: points)
         with pytest.raises(SettingError, match=words) as caught:
             registry.__wrapped__()
         assert "own:Strategy" in caught.value.detail

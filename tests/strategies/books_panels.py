@@ -19,6 +19,7 @@ from scanstream.scans import shard as worker
 from scanstream.scans.planner import plan
 from scanstream.scans.planning import parts
 from scanstream.scans.shard import Outcome
+from scanstream.strategies.installed import admit
 from scanstream.strategies.strategy import Note, Signal, Strategy
 from support.histories import NOON, registered
 
@@ -103,7 +104,7 @@ def outcome_of(strategy: Strategy, panel: Panel, directory: Path, monkeypatch: p
 
 def planned_note(strategy: Strategy, panel: Panel) -> str:
     """Why the plan of a scan has no shard of this strategy."""
-    answers = parts(DiscoverRequest(), [strategy.id], panel, {strategy.id: strategy})
+    answers = parts(DiscoverRequest(), [strategy.id], panel, {strategy.id: admit(strategy)})
     [entry] = plan(registered(strategy.id), answers)
     assert isinstance(entry, Planned)
     cut = entry.cuts[strategy.id]

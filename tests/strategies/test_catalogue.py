@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from scanstream.panel import Panel
-from scanstream.strategies.strategy import registry
+from scanstream.strategies.installed import registry
 
 CARRY = {"payments": 30, "horizon": 21, "fee": 0.0005, "apr_min": 0.05}
 CROSS = {"size": 1000, "max_age_seconds": 60, "min_edge": 0.001, "transfer": 0.0005}
@@ -32,7 +32,7 @@ EVERY = pytest.mark.parametrize("name", TABLE)
 
 
 def test_these_eight_are_built_in() -> None:
-    built_in = [name for name, found in registry().items() if type(found).__module__.startswith("scanstream.")]
+    built_in = [name for name, found in registry().items() if type(found.strategy).__module__.startswith("scanstream.")]
     assert built_in == sorted(TABLE)
 
 
@@ -40,9 +40,9 @@ def test_these_eight_are_built_in() -> None:
 def test_each_is_as_in_the_table(name: str, generated: Panel) -> None:
     strategy = registry()[name]
     opportunity_type, chunk, units, defaults, _ = TABLE[name]
-    described: dict[str, dict[str, Any]] = strategy.schema()["properties"]
+    described: dict[str, dict[str, Any]] = strategy.schema["properties"]
     assert (strategy.opportunity_type, strategy.chunk) == (opportunity_type, chunk)
-    assert strategy.units(generated, strategy.parse({})) == units
+    assert strategy.strategy.units(generated, strategy.parse({})) == units
     assert {key: value["default"] for key, value in described.items()} == {"walk_forward": 200, **defaults}
     assert strategy.budget_seconds == 120
 
@@ -52,7 +52,7 @@ def test_each_names_its_source_in_its_module_as_in_the_catalogue(name: str) -> N
     strategy, author = registry()[name], TABLE[name][-1]
     assert strategy.name
     assert strategy.description
-    module = inspect.getdoc(sys.modules[type(strategy).__module__]) or ""
+    module = inspect.getdoc(sys.modules[type(strategy.strategy).__module__]) or ""
     for text in (re.split(r"^Source: ", module, flags=re.MULTILINE)[1], strategy.source):
         found = re.match(r"\w+", text)
         assert found is not None

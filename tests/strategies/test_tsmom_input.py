@@ -7,7 +7,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from scanstream.strategies.strategy import NothingToScan, Signal, parameter_errors, registry
+from scanstream.strategies.installed import parameter_errors, registry
+from scanstream.strategies.strategy import NothingToScan, Signal
 from scanstream.strategies.tsmom import WINDOW, Parameters, TimeSeriesMomentum
 from strategies.panels import panel_of, scan, walk
 

@@ -27,7 +27,7 @@ from scanstream.scans.appending import now
 from scanstream.scans.identity import is_genuine, new_scan_id
 from scanstream.scans.releases import Releases
 from scanstream.scans.shortages import Shortages
-from scanstream.strategies.strategy import Strategy
+from scanstream.strategies.installed import Installed
 
 LATEST = "latest"
 """In place of a scan's id: the caller's newest one."""
@@ -53,7 +53,7 @@ class ScanDesk:
         store: Store,
         hub: Hub,
         panel: Callable[[], Panel],
-        strategies: Mapping[str, Strategy],
+        strategies: Mapping[str, Installed],
         rank: Callable[[ScanId], int | None],
         limits: Limits,
         releases: Releases,

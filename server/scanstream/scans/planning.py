@@ -15,11 +15,11 @@ from scanstream.model import DiscoverRequest, Problem, ScanId
 from scanstream.panel import Panel
 from scanstream.scans.shard import prepare, universe
 from scanstream.strategies import gate
-from scanstream.strategies.strategy import NothingToScan, Strategy, registry
+from scanstream.strategies.installed import Installed, registry
+from scanstream.strategies.strategy import NothingToScan
 
 MOST_UNITS = 2**53 - 1
 """Units of work of one strategy: what every reader of JSON can count to."""
-MOST_CHUNK = 1_000_000_000
 
 
 class PlanJob(Struct, frozen=True, kw_only=True):
@@ -68,19 +68,19 @@ def plan(encoded: bytes, panels: str, parent: int, idle: bool = True) -> bytes:
 
 
 def parts(
-    request: DiscoverRequest, strategy_ids: list[str], panel: Panel, strategies: Mapping[str, Strategy]
+    request: DiscoverRequest, strategy_ids: list[str], panel: Panel, strategies: Mapping[str, Installed]
 ) -> dict[str, Part]:
     """What each of these strategies says of its units on the panel."""
     return {name: _part(name, panel, request, strategies) for name in strategy_ids}
 
 
-def _part(name: str, panel: Panel, request: DiscoverRequest, strategies: Mapping[str, Strategy]) -> Part:
+def _part(name: str, panel: Panel, request: DiscoverRequest, strategies: Mapping[str, Installed]) -> Part:
     try:
-        strategy = strategies[name]
-        strategy.require(panel)
-        parameters = strategy.parse((request.parameters or {}).get(name, {}))
-        units = gate.whole(strategy.units(panel, parameters), "units()", least=0, most=MOST_UNITS)
-        return Part(units=units, chunk=gate.whole(strategy.chunk, "chunk", least=1, most=MOST_CHUNK))
+        installed = strategies[name]
+        installed.strategy.require(panel)
+        parameters = installed.parse((request.parameters or {}).get(name, {}))
+        units = gate.whole(installed.strategy.units(panel, parameters), "units()", least=0, most=MOST_UNITS)
+        return Part(units=units, chunk=installed.chunk)
     except NothingToScan as reason:
         return Part(note=f"Nothing to scan: {name} {gate.told(reason)}")
     except MarketError as error:

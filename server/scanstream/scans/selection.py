@@ -11,14 +11,14 @@ from msgspec.structs import replace
 from scanstream.errors import FieldError, InvalidRequest
 from scanstream.model import DiscoverRequest, Principal, Tier
 from scanstream.panel import Panel, timeframe_length
-from scanstream.strategies.strategy import Strategy, parameter_errors
+from scanstream.strategies.installed import Installed, parameter_errors
 
 _LISTS = ("symbols", "strategy_ids", "asset_tiers", "opportunity_type", "preferred_timeframes")
 _NUMBERS = ("min_profit_potential", "max_required_capital", "capital_usd")
 TIERS: tuple[Tier, ...] = ("large", "mid", "small")
 
 
-def canonical(request: DiscoverRequest, panel: Panel, strategies: Mapping[str, Strategy]) -> DiscoverRequest:
+def canonical(request: DiscoverRequest, panel: Panel, strategies: Mapping[str, Installed]) -> DiscoverRequest:
     """The request with lists as sorted lists without repetitions, known names only, and something left to scan.
 
     :raises InvalidRequest: naming every field that is not valid
@@ -36,7 +36,7 @@ def canonical(request: DiscoverRequest, panel: Panel, strategies: Mapping[str, S
         *_unknown(
             "opportunity_type",
             request.opportunity_type,
-            {strategy.opportunity_type for strategy in strategies.values()},
+            {kind for strategy in strategies.values() for kind in strategy.types},
             "no strategy looks for",
         ),
         *_timeframe_errors(request.preferred_timeframes or ()),
@@ -55,24 +55,24 @@ def canonical(request: DiscoverRequest, panel: Panel, strategies: Mapping[str, S
 
 
 def _canonical_parameters(
-    request: DiscoverRequest, strategies: Mapping[str, Strategy]
+    request: DiscoverRequest, strategies: Mapping[str, Installed]
 ) -> dict[str, dict[str, Any]] | None:
     """The values given, as the strategy's own types have them: 2 and 2.0 are one request."""
-    canonical: dict[str, dict[str, Any]] = {}
-    for strategy_id, given in sorted((request.parameters or {}).items()):
-        parsed = msgspec.to_builtins(strategies[strategy_id].parse(given))
-        if given:
-            canonical[strategy_id] = {name: parsed[name] for name in sorted(given)}
+    canonical = {
+        strategy_id: strategies[strategy_id].canonical(given)
+        for strategy_id, given in sorted((request.parameters or {}).items())
+        if given
+    }
     return canonical or None
 
 
-def strategies_of(request: DiscoverRequest, strategies: Mapping[str, Strategy]) -> list[Strategy]:
+def strategies_of(request: DiscoverRequest, strategies: Mapping[str, Installed]) -> list[Installed]:
     """The strategies that a canonical request selects."""
     return [
         strategy
         for strategy_id, strategy in strategies.items()
         if (request.strategy_ids is None or strategy_id in request.strategy_ids)
-        and (request.opportunity_type is None or strategy.opportunity_type in request.opportunity_type)
+        and (request.opportunity_type is None or not set(strategy.types).isdisjoint(request.opportunity_type))
     ]
 
 
@@ -135,7 +135,7 @@ def _number_errors(request: DiscoverRequest) -> list[FieldError]:
     ]
 
 
-def _emptiness(request: DiscoverRequest, panel: Panel, strategies: Mapping[str, Strategy]) -> list[FieldError]:
+def _emptiness(request: DiscoverRequest, panel: Panel, strategies: Mapping[str, Installed]) -> list[FieldError]:
     if not symbols_of(request, panel):
         return [FieldError("asset_tiers", "none of the symbols selected is in these tiers")]
     if not strategies_of(request, strategies):

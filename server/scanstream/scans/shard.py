@@ -17,32 +17,29 @@ from functools import cache
 from pathlib import Path
 
 import msgspec
-import numpy as np
 from msgspec import UNSET, Struct, UnsetType
 
 from scanstream.errors import MarketError, Shortage
 from scanstream.jobs import Shard
-from scanstream.model import (
-    DEFAULT_CAPITAL_USD,
-    RISK_LEVELS,
-    DiscoverRequest,
-    Milliseconds,
-    Opportunity,
-    Problem,
-    RiskLevel,
-    is_finite,
-    timestamp,
-)
-from scanstream.panel import Panel, mapped, timeframe_length, timeframe_name
+from scanstream.model import DiscoverRequest, Milliseconds, Opportunity, Problem
+from scanstream.panel import Panel, mapped
+from scanstream.scans.finding import accepts, opportunity
 from scanstream.scans.priority import step_back
 from scanstream.scans.selection import symbols_of
 from scanstream.shortage import shortage
-from scanstream.strategies.strategy import Note, Signal, Strategy, registry
+from scanstream.strategies import gate
+from scanstream.strategies.gate import Refused
+from scanstream.strategies.installed import registry
+from scanstream.strategies.strategy import Note, Signal
 
 MOST_FOUND = 20_000
 """Findings and notes of one shard: more is a defect of the strategy, and would fill the memory."""
-LONGEST_WORDS = 2000
-"""Characters of a note or an error that are told."""
+MOST_BYTES = 16 * 1024 * 1024
+"""Of all that one shard found: the loop takes it in at once."""
+LEAST_NOTE = 100
+"""Bytes that must be left for one more note to be told, if it is cut off."""
+MORE = 40
+"""Bytes kept free behind a shard's notes for how many there are beyond."""
 
 logger = logging.getLogger("scanstream")
 
@@ -63,7 +60,6 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_from_json = msgspec.json.Decoder(Opportunity)
 
 
 @cache
@@ -89,12 +85,11 @@ def run(encoded: bytes, panels: str, parent: int, idle: bool = True) -> bytes:
     started = time.perf_counter()
     try:
         search = Search(shard, Path(panels))
-        found = search.strategy.scan(search.panel, search.units, search.parameters)
+        found = search.strategy.strategy.scan(search.panel, search.units, search.parameters)
         if not isinstance(found, Iterable):
             raise TypeError(f"its scan gave a {type(found).__name__}, and must give signals")
-        for item in found:
-            search.take(item)
-        outcome = search.outcome()
+        taken = [search.take(item) for item in found]
+        outcome = Outcome(opportunities=[found for found in taken if found is not None], note=search.note())
     except BaseException as error:  # a plug-in that exits ends its shard, not the worker, and never its server
         outcome = failure(error, shard.strategy_id)
     return _encoder.encode(timed(outcome, started))
@@ -113,32 +108,45 @@ class Search:
         self.units = range(shard.start, shard.stop)
         self.parameters = self.strategy.parse((shard.request.parameters or {}).get(self.strategy.id, {}))
         self._request = shard.request
-        self._opportunities: dict[str, Opportunity] = {}
+        self._ids: set[str] = set()
+        self._bytes = 0
         self._notes: list[str] = []
+        self._noted = 0
+        self._room = gate.MOST_TOLD - MORE
 
-    def take(self, item: Signal | Note) -> None:
-        """Add what the strategy yielded.
+    def take(self, item: object) -> Opportunity | None:
+        """What the strategy yielded, plain; None for a note, and for what the request's filters leave out.
 
-        :raises Exception: if it is nothing that can be sent, or was found before
+        :raises Exception: if it is nothing that can be sent, or was found before, or too much
         """
-        if len(self._opportunities) + len(self._notes) >= MOST_FOUND:
-            raise ValueError(f"it found more than {MOST_FOUND:,} in one shard")
+        if len(self._ids) + self._noted >= MOST_FOUND:
+            raise Refused(f"it found more than {MOST_FOUND:,} in one shard")
         if isinstance(item, Note):
-            self._notes.append(_told(item.text))
-            return
+            self._note(gate.words(item.text, "a note"))
+            return None
         if not isinstance(item, Signal):
             raise TypeError(f"it yielded a {type(item).__name__}, neither a Signal nor a Note")
-        opportunity = _opportunity(self.strategy, self.panel, item, self._request)
-        if opportunity.id in self._opportunities:
-            raise ValueError(f"{opportunity.id} was found twice in one shard")
-        self._opportunities[opportunity.id] = opportunity
+        found = opportunity(self.strategy, self.panel, item, self._request)
+        if found.id in self._ids:
+            raise Refused(f"{found.id} was found twice in one shard")
+        self._ids.add(found.id)
+        if not accepts(self._request, found):
+            return None
+        self._bytes += len(_encoder.encode(found))
+        if self._bytes > MOST_BYTES:
+            raise Refused(f"it found more than {MOST_BYTES:,} bytes in one shard")
+        return found
 
-    def outcome(self) -> Outcome:
-        """All of it that passes the request's filters."""
-        return Outcome(
-            opportunities=[found for found in self._opportunities.values() if accepts(self._request, found)],
-            note=_told("; ".join(self._notes)) if self._notes else UNSET,
-        )
+    def _note(self, words: str) -> None:
+        self._noted += 1
+        if self._room >= LEAST_NOTE:
+            self._notes.append(gate.clipped(words, self._room))
+            self._room -= len(self._notes[-1].encode()) + len("; ")
+
+    def note(self) -> str | UnsetType:
+        """All of its notes in one; how many more there are, where that would be too long."""
+        more = self._noted - len(self._notes)
+        return "; ".join([*self._notes, *([f"… and {more:,} more"] if more else [])]) or UNSET
 
 
 class Unmapped(MarketError):
@@ -154,23 +162,21 @@ def failure(error: BaseException, strategy_id: str) -> Outcome:
     inner = error
     while isinstance(inner, BaseExceptionGroup) and len(inner.exceptions) == 1:
         inner = inner.exceptions[0]  # a task group wraps what happens in it, and its own words say nothing
-    try:
-        words = str(inner)
-    except Exception:  # a plug-in's exception may fail at that, too
-        words = "its text cannot be had"
-    trace = traceback.extract_tb(inner.__traceback__) or traceback.extract_tb(error.__traceback__)
-    module = sys.modules.get(type(registry().get(strategy_id)).__module__)
-    own = [frame for frame in trace if frame.filename == getattr(module, "__file__", None)]
-    last = (own or trace)[-1:]
-    where = "".join(f" ({Path(frame.filename).name}, line {frame.lineno})" for frame in last)
-    problem = Problem("strategy_error", _told(f"{type(inner).__name__}: {words}", where))
+    where = _where(inner, error, strategy_id)
+    problem = Problem("strategy_error", gate.reason(inner, most=gate.MOST_TOLD - len(where)) + where)
     return Outcome(error=problem, lacking=shortage(inner))
 
 
-def _told(words: str, where: str = "") -> str:
-    """A strategy's words as they can be sent: no matter how long, and whether they are Unicode."""
-    plain = words.encode(errors="replace").decode()
-    return (plain if len(plain) <= LONGEST_WORDS else plain[:LONGEST_WORDS] + " …") + where
+def _where(inner: BaseException, outer: BaseException, strategy_id: str) -> str:
+    """The last place in the strategy's own file, else the last at all."""
+    try:
+        trace = traceback.extract_tb(inner.__traceback__) or traceback.extract_tb(outer.__traceback__)
+        module = sys.modules.get(type(registry()[strategy_id].strategy).__module__)
+        own = [frame for frame in trace if frame.filename == getattr(module, "__file__", None)]
+        last = (own or trace)[-1:]
+        return "".join(f" ({gate.told(Path(frame.filename).name, most=200)}, line {frame.lineno})" for frame in last)
+    except BaseException:  # a plug-in's exception may hide where it is from
+        return ""
 
 
 def timed(outcome: Outcome, started: float) -> Outcome:
@@ -194,76 +200,3 @@ def universe(path: Path, request: DiscoverRequest) -> Panel:
         raise Unmapped(f"Its market data {what} (saved as {path.name}); start a new scan") from error
     except (OSError, MemoryError) as error:
         raise Shortage(f"The market data cannot be mapped: {error}", lacking=shortage(error) or "memory") from error
-
-
-def _opportunity(strategy: Strategy, panel: Panel, signal: Signal, request: DiscoverRequest) -> Opportunity:
-    capital = request.capital_usd or DEFAULT_CAPITAL_USD
-    key = "+".join(signal.symbols) + (f"@{signal.key}" if signal.key else "")
-    at = int(panel.times[signal.bar]) if signal.at is None else signal.at
-    lasts = signal.horizon * panel.timeframe if signal.lasts is None else signal.lasts
-    opportunity = Opportunity(
-        id=f"{strategy.id}:{key}:{timestamp(at)}",
-        strategy_id=strategy.id,
-        strategy_name=strategy.name,
-        opportunity_type=strategy.opportunity_type,
-        symbol=signal.symbols[0],
-        symbols=list(signal.symbols),
-        exchange=panel.exchange,
-        side=signal.side,
-        entry_price=UNSET if signal.entry is None else signal.entry,
-        exit_price=UNSET if signal.exit is None else signal.exit,
-        stop_price=UNSET if signal.stop is None else signal.stop,
-        quote_currency=signal.symbols[0].partition("/")[2] or "USD",
-        expected_return=signal.expected_return,
-        profit_potential_usd=signal.expected_return * capital,
-        required_capital_usd=capital,
-        confidence_score=round(100 * signal.confidence, 4),
-        hit_rate=UNSET if signal.hits is None else (signal.hits[0] + 1) / (signal.hits[1] + 2),
-        hit_rate_n=UNSET if signal.hits is None else signal.hits[1],
-        risk_level=risk_level(signal),
-        estimated_timeframe=timeframe_name(lasts),
-        metadata=signal.metadata,
-        discovered_at=timestamp(time.time_ns() // 1_000_000),
-    )
-    if not is_finite(msgspec.to_builtins(opportunity, enc_hook=_plain_number)):
-        raise ValueError(f"{opportunity.id} has a number that is not finite")
-    return plain(opportunity)
-
-
-def plain(opportunity: Opportunity) -> Opportunity:
-    """The opportunity as the log will give it back, so that it is the same for every codec: the log is JSON.
-
-    :raises Exception: if it cannot be written there, or would not come back as an opportunity
-    """
-    plain = _from_json.decode(msgspec.json.encode(opportunity, enc_hook=_plain_number))
-    _encoder.encode(plain)  # MessagePack has no integer beyond 64 bits
-    return plain
-
-
-def _plain_number(value: object) -> object:
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"a {type(value).__name__} is nothing that can be sent; give plain numbers, text, lists and dicts")
-
-
-def risk_level(signal: Signal) -> RiskLevel:
-    """From the distance of the stop, as a fraction of the entry; without a stop (arbitrage) low."""
-    if signal.entry is None or signal.stop is None:
-        return "low"
-    distance = abs(signal.entry - signal.stop) / signal.entry
-    return RISK_LEVELS[sum(distance >= bound for bound in (0.02, 0.05, 0.10))]
-
-
-def accepts(request: DiscoverRequest, found: Opportunity) -> bool:
-    """Whether an opportunity passes the request's filters."""
-    if request.min_profit_potential is not None and found.profit_potential_usd < request.min_profit_potential:
-        return False
-    if request.max_required_capital is not None and found.required_capital_usd > request.max_required_capital:
-        return False
-    highest = request.filter_by_risk_level
-    if highest is not None and RISK_LEVELS.index(found.risk_level) > RISK_LEVELS.index(highest):
-        return False
-    if request.preferred_timeframes is not None:
-        longest = max(timeframe_length(name) for name in request.preferred_timeframes)
-        return timeframe_length(found.estimated_timeframe) <= longest
-    return True

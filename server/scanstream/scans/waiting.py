@@ -13,10 +13,11 @@ from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from scanstream.errors import Shortage
 from scanstream.jobs import Jobs, Lease, Shard
-from scanstream.model import ScanId
+from scanstream.model import Opportunity, ScanId
 from scanstream.scans.shard import Outcome, Search, failure, timed
 from scanstream.shortage import shortage
-from scanstream.strategies.strategy import AsyncStrategy, Note, Signal, registry
+from scanstream.strategies.installed import registry
+from scanstream.strategies.strategy import AsyncStrategy, Note, Signal
 
 
 class Lanes:
@@ -30,7 +31,8 @@ class Lanes:
         """See `Jobs.put`: each into the queue of its kind."""
         sorted_out: dict[bool, list[Shard]] = {False: [], True: []}
         for shard in shards:
-            sorted_out[isinstance(registry().get(shard.strategy_id), AsyncStrategy)].append(shard)
+            strategy = registry().get(shard.strategy_id)
+            sorted_out[strategy is not None and strategy.waits].append(shard)
         await self._computing.put(sorted_out[False])
         await self._waiting.put(sorted_out[True])
 
@@ -72,10 +74,12 @@ async def _scan(shard: Shard, panels: Path) -> Outcome:
         if lacking := shortage(error):
             raise Shortage(f"No thread can be started: {error}", lacking=lacking) from error
         raise
-    strategy = cast(AsyncStrategy, search.strategy)
+    strategy = cast(AsyncStrategy, search.strategy.strategy)
+    opportunities: list[Opportunity] = []
     found = strategy.scan(search.panel, search.units, search.parameters)
     async with aclosing(cast(AsyncGenerator[Signal | Note, None], found)):  # an async def that yields gives one
         async for item in found:
-            search.take(item)
+            if opportunity := search.take(item):
+                opportunities.append(opportunity)
             await checkpoint()  # a strategy that yields much and awaits nothing still leaves the loop to others
-    return search.outcome()
+    return Outcome(opportunities=opportunities, note=search.note())

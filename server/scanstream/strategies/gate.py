@@ -8,8 +8,14 @@ do anything when they are looked at, so whoever calls this expects any exception
 import math
 import operator
 from collections.abc import Collection, Mapping
+from datetime import date, datetime, timedelta
+from datetime import time as clock_time
+from decimal import Decimal
+from enum import Enum
 from typing import Any, TypeVar
+from uuid import UUID
 
+import msgspec
 import numpy as np
 
 MOST_TOLD = 4000
@@ -21,11 +27,24 @@ MOST_BYTES, MOST_DEPTH = 16 * 1024, 16
 LEAST_INTEGER, MOST_INTEGER = -(2**63), 2**64 - 1
 """MessagePack has no others."""
 
+SCALARS = (bytes, bytearray, datetime, date, clock_time, timedelta, Decimal, UUID, Enum)
+"""What msgspec has a plain form for."""
+
 Word = TypeVar("Word", bound=str)
 
 
 class Refused(ValueError):
     """What came is not what was asked for; the text names it, and says what it must be."""
+
+
+def words(value: object, what: str, *, most: int = MOST_TOLD) -> str:
+    """Text that is told as far as it can be: cut where it is too long, mended where it is no Unicode.
+
+    :raises Refused: if it is no text
+    """
+    if not isinstance(value, str):
+        raise Refused(f"{what} must be text, and is {_kind(value)}")
+    return told(value, most=most)
 
 
 def text(value: object, what: str, *, most: int, least: int = 1) -> str:
@@ -124,8 +143,8 @@ class _Plainer:
             return number(value, where)
         if isinstance(value, str):
             return self._text(value, where)
-        if isinstance(value, bytes | bytearray):
-            raise Refused(f"{where} is {_kind(value)}: give text")
+        if isinstance(value, SCALARS):
+            return self.plain(msgspec.to_builtins(value), where, depth + 1)
         return self._holder(value, where, depth)
 
     def _holder(self, value: object, where: str, depth: int) -> Any:

@@ -1,24 +1,19 @@
-"""The port: what a strategy is, and the registry of those installed.
+"""The port: what a strategy is.
 
 A strategy of your own is a class like the ones beside this file, named in an entry point of the group
-`scanstream.strategies`.
+`scanstream.strategies` (installed.py).
 """
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable, Mapping
-from functools import cache
-from importlib.metadata import entry_points
 from typing import Annotated, Any, ClassVar, TypeAlias
 
 import msgspec
 from msgspec import Meta, Struct
 
-from scanstream.errors import FieldError, MarketError, SettingError
-from scanstream.model import Milliseconds, Side
+from scanstream.errors import MarketError
+from scanstream.model import Milliseconds, RiskLevel, Side
 from scanstream.panel import Input, Panel
-
-ENTRY_POINTS = "scanstream.strategies"
 
 Bars: TypeAlias = int
 """A length of time, counted in the panel's bars."""
@@ -56,6 +51,14 @@ class Signal(Struct, frozen=True, kw_only=True):
     hits: tuple[int, int] | None = None
     """(trades that made money, trades) in the walk-forward; None where it was turned off."""
     metadata: dict[str, Any]
+    exchange: str | None = None
+    """Where it can be traded, if not where the candles are from."""
+    required_capital: float | None = None
+    """US dollars that it needs, if not the capital of the request."""
+    risk_level: RiskLevel | None = None
+    """If not what the distance of the stop says."""
+    opportunity_type: str | None = None
+    """If not that of the strategy; one of its `opportunity_types`, so that a request for it selects the strategy."""
 
 
 class Note(Struct, frozen=True):
@@ -74,6 +77,8 @@ class Strategy(ABC):
     id: ClassVar[str]
     name: ClassVar[str]
     opportunity_type: ClassVar[str]
+    opportunity_types: ClassVar[tuple[str, ...]] = ()
+    """What else its signals may say that they are."""
     description: ClassVar[str]
     source: ClassVar[str]
     """The paper or page that the rule comes from."""
@@ -137,51 +142,3 @@ class AsyncStrategy(Strategy):
     @abstractmethod
     def scan(self, panel: Panel, units: range, parameters: Any) -> AsyncIterator[Signal | Note]:
         """Look at these units of the panel, and at the input. Of a shard that runs twice one outcome counts."""
-
-
-@cache
-def registry() -> dict[str, Strategy]:
-    """Every installed strategy by its id, in the order of the ids.
-
-    :raises SettingError: naming the plug-in that cannot be used, and why
-    """
-    found: dict[str, Strategy] = {}
-    for point in entry_points(group=ENTRY_POINTS):
-        try:
-            strategy = _usable(point.load()())
-        except Exception as error:  # whatever a plug-in does as it is imported
-            raise SettingError(
-                f"The strategy {point.name} ({point.value}) cannot be used: {type(error).__name__}: {error}; "
-                "mend its package, or uninstall it"
-            ) from error
-        if strategy.id in found:
-            raise SettingError(f"Two strategies are called {strategy.id!r}; the second is {point.value}")
-        found[strategy.id] = strategy
-    return dict(sorted(found.items()))
-
-
-def _usable(strategy: Any) -> Strategy:
-    if not isinstance(strategy, Strategy):
-        raise TypeError("it is no Strategy")
-    if inspect.isasyncgenfunction(strategy.scan) and not isinstance(strategy, AsyncStrategy):
-        raise TypeError("its scan is an async def; make it a subclass of AsyncStrategy")
-    for name in ("id", "name", "opportunity_type", "description", "source"):
-        if not isinstance(value := getattr(strategy, name, None), str) or not value:
-            raise TypeError(f"it has no {name}")
-    return strategy
-
-
-def parameter_errors(strategy: Strategy, given: Mapping[str, Any]) -> list[FieldError]:
-    """What is wrong with a request's parameters of one strategy: all of it at once."""
-    errors: list[FieldError] = []
-    for name, value in given.items():
-        field = f"parameters.{strategy.id}.{name}"
-        if name not in strategy.parameters.__struct_fields__:
-            errors.append(FieldError(field, "there is no such parameter"))
-            continue
-        try:
-            strategy.parse({name: value})
-        except msgspec.ValidationError as error:
-            reason, _, path = str(error).partition(" - at `$")
-            errors.append(FieldError(f"parameters.{strategy.id}{path.rstrip('`')}", reason))
-    return errors
