@@ -281,6 +281,13 @@ class Unspeakable(Exception):
         raise IndexError("no words")
 
 
+class Unspeakably(RuntimeError):
+    """The same, and worse."""
+
+    def __str__(self) -> str:
+        raise SystemExit
+
+
 RAISED: dict[str, tuple[BaseException, str]] = {
     "a group of what was never raised": (
         ExceptionGroup("two feeds", [ValueError("collected")]),
@@ -288,6 +295,7 @@ RAISED: dict[str, tuple[BaseException, str]] = {
     ),
     "a group of two": (ExceptionGroup("two", [ValueError("a"), KeyError("b")]), "ExceptionGroup: two"),
     "an exception without words": (Unspeakable(), "Unspeakable: its text cannot be had"),
+    "one that exits as it is told": (Unspeakably(), "Unspeakably: its text cannot be had"),
     "an exception of any length": (ValueError("x" * 5_000_000), "xxx …"),
     "what is no Exception": (GeneratorExit(), "GeneratorExit"),
 }

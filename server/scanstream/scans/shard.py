@@ -164,7 +164,10 @@ def failure(error: BaseException, strategy_id: str) -> Outcome:
         inner = inner.exceptions[0]  # a task group wraps what happens in it, and its own words say nothing
     where = _where(inner, error, strategy_id)
     problem = Problem("strategy_error", gate.reason(inner, most=gate.MOST_TOLD - len(where)) + where)
-    return Outcome(error=problem, lacking=shortage(inner))
+    try:
+        return Outcome(error=problem, lacking=shortage(inner))
+    except BaseException:  # it looks at the words of a plug-in's exception, which may raise
+        return Outcome(error=problem)
 
 
 def _where(inner: BaseException, outer: BaseException, strategy_id: str) -> str:
