@@ -8,7 +8,7 @@
     │   ├── Unauthorized        Forbidden
     │   └── RateLimited         TooManySubscriptions    TooManyScans
     ├── ServerError             ours; the same request may work later
-    │   └── Overloaded          StoreUnavailable    Restarting      Internal
+    │   └── Overloaded          StoreUnavailable    Restarting      Internal    Damaged
     │       └── Shortage
     └── SetupError              the operator's: a command says so and exits with 2
         └── SettingError        DataLocked      DataUnusable    PortInUse   MarketError
@@ -52,6 +52,7 @@ TABLE: dict[str, Row] = {
     "store_unavailable": Row(503, None, True, "server", "The store does not answer"),
     "restarting": Row(503, 1012, True, "server", "The server is restarting"),
     "internal": Row(500, None, True, "server", "The server failed"),
+    "damaged": Row(500, None, False, "server", "The record of the scan is damaged"),
     "invalid_setting": Row(500, None, False, "operator", "A setting is not valid"),
     "data_locked": Row(500, None, False, "operator", "Another server uses the data directory"),
     "data_unusable": Row(500, None, False, "operator", "The data directory cannot be used"),
@@ -225,6 +226,12 @@ class Restarting(ServerError):
 
 class Internal(ServerError):
     """A defect of ours."""
+
+
+class Damaged(ServerError):
+    """What the store holds of this scan cannot be read. Of the others it can."""
+
+    code = "damaged"
 
 
 class SetupError(ScanstreamError):

@@ -5,8 +5,7 @@ import re
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import aclosing, closing
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,11 +14,9 @@ from scanstream.engines.schema import DATABASE, SCHEMA_VERSION
 from scanstream.engines.sqlite import open_store
 from scanstream.errors import DataLocked, DataUnusable, ScanstreamError
 from scanstream.model import ScanId
-from support.stores import fact, feeding, registration
+from support.stores import registration
 
 pytestmark = pytest.mark.anyio
-
-PAGE = 4096
 
 TRY_TO_OPEN = """
 import anyio, pathlib, sys
@@ -47,16 +44,6 @@ async def refused(data: Path, kind: type[ScanstreamError] = DataUnusable) -> str
         async with open_store(data):
             pass
     return caught.value.detail
-
-
-async def filled(data: Path) -> Path:
-    """A database of some hundred pages, closed in an orderly way; its file."""
-    async with open_store(data) as store:
-        for number in range(20):
-            scan_id = ScanId(f"scan_{number}")
-            await store.register(registration(scan_id, ballast=10_000), None)
-            await store.append(scan_id, *map(fact, range(100)))
-    return data / DATABASE
 
 
 async def test_a_second_store_in_this_process_is_refused(tmp_path: Path) -> None:
@@ -94,6 +81,21 @@ async def test_a_server_that_was_killed_leaves_no_lock(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize("held", [b"\xff\xfe\x00rubbish", b"", b"\xe2\x82", b"12 and more", "٣".encode(), b"9" * 32])
+async def test_whatever_stands_in_the_lock_file_the_refusal_is_one_line(tmp_path: Path, held: bytes) -> None:
+    async with open_store(tmp_path):
+        (tmp_path / "lock").write_bytes(held)
+        assert "(process unknown)" in await refused(tmp_path, DataLocked)
+    (tmp_path / "lock").write_bytes(held)
+    async with open_store(tmp_path):
+        assert (tmp_path / "lock").read_text() == str(os.getpid())
+
+
+async def test_a_directory_in_the_locks_place_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "lock").mkdir()
+    assert "--data" in await refused(tmp_path)
+
+
 async def test_what_the_store_writes_is_its_owners_alone(tmp_path: Path) -> None:
     """The database holds the key of the scan ids, and so does its write-ahead log."""
     async with open_store(tmp_path / "new") as store:
@@ -123,50 +125,6 @@ async def test_a_text_file_in_the_databases_place_is_refused_and_left_as_it_is(t
     assert str(tmp_path / DATABASE) in detail
     assert "backup" in detail
     assert (tmp_path / DATABASE).read_text() == "no database\n" * 1000
-
-
-def overwrite(file: Path, places: range, length: int) -> None:
-    """Put rubbish over `length` bytes at each of the places."""
-    with file.open("r+b") as stream:
-        for place in places:
-            stream.seek(place)
-            stream.write(b"\xa5" * length)
-
-
-DAMAGES: dict[str, Callable[[Path, int], None]] = {
-    "the middle of every page": lambda file, size: overwrite(file, range(PAGE // 4, size, PAGE), PAGE // 2),
-    "the middle of every page but the first": lambda file, size: overwrite(
-        file, range(PAGE + PAGE // 4, size, PAGE), PAGE // 2
-    ),
-    "the head of one page in the middle": lambda file, size: overwrite(
-        file, range(size // PAGE // 2 * PAGE, size // PAGE // 2 * PAGE + 1), 16
-    ),
-    "the second half lost": lambda file, size: os.truncate(file, size // PAGE // 2 * PAGE),
-    "the file's head": lambda file, _: overwrite(file, range(1), 100),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-async def test_a_damaged_database_is_refused(tmp_path: Path, damage: str) -> None:
-    file = await filled(tmp_path)
-    DAMAGES[damage](file, file.stat().st_size)
-    assert str(file) in await refused(tmp_path)
-
-
-async def test_an_entry_that_cannot_be_read_back_is_damage_too(tmp_path: Path) -> None:
-    file = await filled(tmp_path)
-    with closing(sqlite3.connect(file)) as connection, connection:
-        connection.execute("UPDATE entries SET body = x'a5a5a5' WHERE scan_id = 'scan_7' AND seq = 3")
-    with pytest.raises(DataUnusable, match="scan_7") as caught:
-        await read_feed(tmp_path, 20 * 101)
-    assert str(file) in caught.value.detail
-
-
-async def read_feed(data: Path, entries: int) -> None:
-    """Take so many entries."""
-    async with open_store(data) as store, aclosing(feeding(store)) as feed:
-        for _ in range(entries):
-            await anext(feed)
 
 
 async def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:

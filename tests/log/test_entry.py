@@ -33,6 +33,7 @@ from support.histories import NOON, done, found, opportunity, registered
 
 TEXT = st.text()
 COUNT = st.integers(0, 2**53)
+TIME = st.integers(0, entry_module.LATEST)
 FLOAT = st.floats(allow_nan=False, allow_infinity=False)
 NOTE = st.just(UNSET) | TEXT
 LISTED = st.none() | TEXT | st.lists(TEXT)
@@ -61,12 +62,12 @@ OPPORTUNITIES: st.SearchStrategy[Opportunity] = st.builds(
     hit_rate_n=st.just(UNSET) | COUNT,
     metadata=OBJECT,
 )
-SHARD: dict[str, Any] = {"at": COUNT, "strategy_id": TEXT, "shard": COUNT}
+SHARD: dict[str, Any] = {"at": TIME, "strategy_id": TEXT, "shard": COUNT}
 
 ENTRIES: dict[type[AnyEntry], st.SearchStrategy[AnyEntry]] = {
     Registered: st.builds(
         Registered,
-        at=COUNT,
+        at=TIME,
         scan_id=TEXT.map(ScanId),
         principal=st.just(ANYONE),
         slot=TEXT,
@@ -76,12 +77,14 @@ ENTRIES: dict[type[AnyEntry], st.SearchStrategy[AnyEntry]] = {
         filters=OBJECT,
         budgets=st.dictionaries(TEXT, FLOAT),
         budget=FLOAT,
-        retention=COUNT,
+        retention=st.integers(0, entry_module.LONGEST),
         fold=COUNT,
     ),
-    Queued: st.builds(Queued, at=COUNT),
+    Queued: st.builds(Queued, at=TIME),
     Planned: st.builds(
-        Planned, at=COUNT, cuts=st.dictionaries(TEXT, st.builds(Cut, units=COUNT, chunk=COUNT, note=NOTE))
+        Planned,
+        at=TIME,
+        cuts=st.dictionaries(TEXT, st.builds(Cut, units=COUNT, chunk=COUNT.map(lambda chunk: chunk + 1), note=NOTE)),
     ),
     ShardStarted: st.builds(ShardStarted, **SHARD),
     ShardFound: st.builds(ShardFound, **SHARD, opportunities=st.lists(OPPORTUNITIES, max_size=3)),
@@ -89,9 +92,9 @@ ENTRIES: dict[type[AnyEntry], st.SearchStrategy[AnyEntry]] = {
     ShardFailed: st.builds(
         ShardFailed, **SHARD, reason=st.sampled_from(["failed", "timed_out"]), code=TEXT, detail=TEXT
     ),
-    CancelRequested: st.builds(CancelRequested, at=COUNT),
-    Cancelled: st.builds(Cancelled, at=COUNT),
-    ScanFailed: st.builds(ScanFailed, at=COUNT, code=TEXT, detail=TEXT),
+    CancelRequested: st.builds(CancelRequested, at=TIME),
+    Cancelled: st.builds(Cancelled, at=TIME),
+    ScanFailed: st.builds(ScanFailed, at=TIME, code=TEXT, detail=TEXT),
 }
 
 
@@ -116,6 +119,21 @@ def test_an_entry_is_read_as_it_was_written(kind: type[AnyEntry], data: st.DataO
 )
 def test_the_stored_form_is_fixed(entry: AnyEntry, stored: bytes) -> None:
     assert encode(entry) == stored
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        b'{"type":"queued","at":-1}',
+        b'{"type":"queued","at":300000000000000}',  # no such year can be written
+        b'{"type":"planned","at":1,"cuts":{"a":[0]}}',
+        b'{"type":"planned","at":1,"cuts":{"a":{"units":-1}}}',
+        b'{"type":"planned","at":1,"cuts":{"a":{"units":4,"chunk":0}}}',
+    ],
+)
+def test_what_the_fold_could_make_no_state_of_is_no_entry(stored: bytes) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        decode(stored)
 
 
 def test_the_fold_version_is_stored() -> None:

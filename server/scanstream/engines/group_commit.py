@@ -26,11 +26,29 @@ MOST_WAITING = 4096
 """Operations accepted and not yet answered; a caller beyond waits."""
 
 
+_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_UNREADABLE = (sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS)
+_PRIMARY = 0xFF
+"""The part of SQLite's extended error codes that says of which kind they are (sqlite.org/rescode.html)."""
+
+
+class Malformed(StoreUnavailable):
+    """What the operation needed is on pages that are damaged. Others need other pages: it fails alone."""
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether SQLite says that a place of the file is damaged, and not that it cannot write now."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and (code & _PRIMARY in _DAMAGE or code in _UNREADABLE)
+
+
 class Operation(Generic[T]):
     """Something to do inside the next transaction, and how it came out. `_commit` may do it twice."""
 
-    def __init__(self, run: Callable[[sqlite3.Connection], T], *, fed: bool) -> None:
+    def __init__(self, run: Callable[[sqlite3.Connection], T], *, fed: bool, reads: bool) -> None:
         self.run = run
+        self.reads = reads
+        """Whether it only reads: then it is done after the transaction, alone, on what is durable."""
         self.fed = fed
         """Whether it is answered only after the feed's consumer has seen what it wrote."""
         self.result: T | None = None
@@ -66,13 +84,22 @@ class GroupCommit:
         self._thread = threading.Thread(target=self._write, name="scanstream-store", daemon=True)
         self._thread.start()
 
-    async def run(self, run: Callable[[sqlite3.Connection], T], *, fed: bool = False, urgent: bool = False) -> T:
+    async def run(
+        self,
+        run: Callable[[sqlite3.Connection], T],
+        *,
+        fed: bool = False,
+        reads: bool = False,
+        urgent: bool = False,
+    ) -> T:
         """Do `run` in the next transaction; return when that is durable.
 
+        :param reads: it changes nothing: whatever it meets on the disk, it fails alone
         :param urgent: do not wait for a place in the queue: for what those who have one wait for
         :raises StoreUnavailable: if it could not be written; then nothing of it was
+        :raises Malformed: if it needs what is damaged
         """
-        operation = Operation(run, fed=fed)
+        operation = Operation(run, fed=fed, reads=reads)
         async with nullcontext() if urgent else self._places:
             with self._work:
                 if self._closing:
@@ -93,20 +120,41 @@ class GroupCommit:
 
     def _write(self) -> None:
         while batch := self._take():
-            self._transact(batch)
-            self._loop.call_soon_threadsafe(self._on_commit, batch)
+            if writing := [operation for operation in batch if not operation.reads]:
+                self._transact(writing)
+                self._loop.call_soon_threadsafe(self._on_commit, writing)
+            if reading := [operation for operation in batch if operation.reads]:
+                for operation in reading:
+                    self._read(operation)
+                self._loop.call_soon_threadsafe(self._on_commit, reading)
 
     def _take(self) -> list[Operation[Any]]:
         with self._work:
             self._work.wait_for(lambda: self._queue or self._closing)
             return [self._queue.popleft() for _ in range(min(len(self._queue), self._most_at_once))]
 
-    def _transact(self, batch: list[Operation[Any]]) -> None:
+    def _read(self, operation: Operation[Any]) -> None:
         try:
-            if not self._commit(batch):
-                self._commit(batch, apart=True)
+            self._attempt(operation)
+        except sqlite3.Error as error:
+            operation.error = StoreUnavailable(f"The store could not read: {error}", retry_after=5)
+
+    def _transact(self, batch: list[Operation[Any]]) -> None:
+        if self._try(batch):
+            return
+        if any(isinstance(operation.error, Malformed) for operation in batch):
+            for operation in batch:  # SQLite commits nothing after it has met damage: each for itself
+                self._try([operation])
+        else:
+            self._try(batch, apart=True)
+
+    def _try(self, batch: list[Operation[Any]], *, apart: bool = False) -> bool:
+        """False: nothing of the batch has happened, as one of it failed in a way that the others need not suffer."""
+        try:
+            return self._commit(batch, apart=apart)
         except sqlite3.Error as error:
             self._undo(batch, error)
+            return True
 
     def _commit(self, batch: list[Operation[Any]], *, apart: bool = False) -> bool:
         """All of the batch in one transaction; False, and nothing of it, if one failed that had written already.
@@ -120,10 +168,12 @@ class GroupCommit:
                 self._connection.execute("SAVEPOINT operation")
             before = self._connection.total_changes
             self._attempt(operation)
+            if isinstance(operation.error, Malformed):
+                self._roll_back()
+                return False
             if operation.error is not None and self._connection.total_changes != before:
                 if not apart:
-                    self._connection.execute("ROLLBACK")
-                    self._on_rollback()
+                    self._roll_back()
                     return False
                 self._connection.execute("ROLLBACK TO operation")
                 self._on_rollback()
@@ -132,20 +182,26 @@ class GroupCommit:
         self._connection.execute("COMMIT")
         return True
 
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+        self._on_rollback()
+
     def _attempt(self, operation: Operation[Any]) -> None:
         operation.error = None
         try:
             operation.result = operation.run(self._connection)
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError) as error:
             operation.error = error
-        except sqlite3.Error:
+        except sqlite3.Error as error:
+            if is_damage(error):
+                operation.error = Malformed(f"The database is damaged here: {error}", retry_after=5)
+                return
             raise  # the disk's or the file's fault, not the operation's
         except Exception as error:
             operation.error = error
 
     def _undo(self, batch: list[Operation[Any]], cause: sqlite3.Error) -> None:
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
-        self._on_rollback()
+        self._roll_back()
         for operation in batch:
             operation.error = StoreUnavailable(f"The store could not write: {cause}", retry_after=5)

@@ -4,29 +4,50 @@ WAL with `synchronous=FULL`: a committed transaction is on the disk. The data di
 it. `:memory:` runs the same code on a database that is gone with the process.
 """
 
+import logging
 import sqlite3
+import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import anyio
-import msgspec
 from anyio import to_thread
+from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from scanstream.engines.directory import locked
-from scanstream.engines.group_commit import MOST_AT_ONCE, GroupCommit, Operation
+from scanstream.engines.group_commit import MOST_AT_ONCE, GroupCommit, Malformed, Operation
+from scanstream.engines.reading import (
+    Row,
+    StoredLog,
+    UnreadableError,
+    decoded,
+    mended,
+    part_of,
+    shelve,
+    unfinished,
+    write_instead,
+)
 from scanstream.engines.schema import DATABASE, connect, meta_of
-from scanstream.errors import DataUnusable, NotFound
-from scanstream.log.entry import AnyEntry, Registered, decode, encode
+from scanstream.errors import Damaged, DataUnusable, NotFound, StoreUnavailable
+from scanstream.log.entry import AnyEntry, Registered, encode
 from scanstream.model import Milliseconds, Principal, ScanId
 
 PURGED_AT_ONCE = 1000
 PURGE_SECONDS = 0.02
 """How long one transaction may delete: so much later comes whoever registers meanwhile."""
+
+DECODED_AT_ONCE_BYTES = 64 * 1024
+"""A longer log is decoded in a thread: the loop does not wait for it."""
+SAID_AFTER_SECONDS = 2.0
+SAID_EACH_SECONDS = 5.0
+"""What takes longer at the start is said, and again so often."""
+
+logger = logging.getLogger("scanstream")
 
 _REGISTER = "INSERT INTO scans (scan_id, slot, principal, registered_at) VALUES (?, ?, ?, ?)"
 _NEWEST = (
@@ -78,7 +99,7 @@ class SqliteStore:
 
     async def holder(self, slot: str) -> ScanId | None:
         """See `Store.holder`."""
-        return await self._commits.run(lambda connection: _holder(connection, slot))
+        return await self._commits.run(lambda connection: _holder(connection, slot), reads=True)
 
     async def append(self, scan_id: ScanId, *entries: AnyEntry) -> None:
         """See `Store.append`."""
@@ -100,9 +121,9 @@ class SqliteStore:
         self._feeding = True
         try:
             replayed: dict[ScanId, int] = {}
-            for scan_id, seq, body in await self._commits.run(_unfinished, urgent=True):
-                replayed[scan_id] = seq
-                yield scan_id, seq, self._read(scan_id, seq, body)
+            async for scan_id, entries in self._unfinished():
+                for replayed[scan_id], entry in enumerate(entries, start=1):
+                    yield scan_id, replayed[scan_id], entry
             while True:
                 while self._committed:
                     operation, written = self._committed[0]
@@ -118,11 +139,58 @@ class SqliteStore:
             while self._committed:
                 self._committed.popleft()[0].answer()
 
+    async def _unfinished(self) -> AsyncIterator[tuple[ScanId, list[AnyEntry]]]:
+        """The logs of unfinished scans, in the order of their registration; of damaged ones what is left."""
+        number = count = 0
+        said = time.monotonic()
+        while logs := await self._commits.run(partial(unfinished, after=number), reads=True, urgent=True):
+            for log in logs:
+                if (entries := await self._whole(log)) is not None:
+                    yield log.scan_id, entries
+                await checkpoint()  # whoever wants to stop the server is heard between two scans
+            number, count = logs[-1].number, count + len(logs)
+            if time.monotonic() - said >= SAID_EACH_SECONDS:
+                said = time.monotonic()
+                logger.warning("reading the logs of unfinished scans: %d so far", count)
+
+    async def _whole(self, log: StoredLog) -> list[AnyEntry] | None:
+        """The entries of an unfinished scan, which ends where they are damaged; None if nothing can be done with it."""
+        try:
+            if log.damage is not None:
+                raise UnreadableError(1, log.damage)
+            rows, entries = mended(log)
+            if rows:
+                await self._commits.run(partial(write_instead, scan_id=log.scan_id, rows=rows), urgent=True)
+                logger.error("%s: %s ends here: entry %d is damaged", self._file, log.scan_id, rows[0][0])
+        except UnreadableError as error:
+            logger.error("%s: %s is damaged, and left out: %s", self._file, log.scan_id, error)  # noqa: TRY400  # whole
+            with suppress(StoreUnavailable):
+                await self._commits.run(partial(shelve, scan_id=log.scan_id), urgent=True)
+            return None
+        except StoreUnavailable as error:
+            logger.error("%s: %s is damaged, and left out: %s", self._file, log.scan_id, error)  # noqa: TRY400  # whole
+            return None
+        return entries
+
     async def history(self, scan_id: ScanId) -> list[AnyEntry] | None:
         """See `Store.history`."""
-        query = "SELECT body FROM entries WHERE scan_id = ? ORDER BY seq"
-        rows = await self._commits.run(lambda connection: connection.execute(query, (scan_id,)).fetchall())
-        return [self._read(scan_id, seq, body) for seq, (body,) in enumerate(rows, start=1)] or None
+        rows: list[Row] = []
+        try:
+            more = True
+            while more:
+                part = await self._commits.run(partial(part_of, scan_id=scan_id, after=len(rows)), reads=True)
+                if part is None:
+                    return None
+                rows += part.rows
+                more = part.more
+            if sum(len(body) for _, body in rows) < DECODED_AT_ONCE_BYTES:
+                return decoded(scan_id, rows)
+            return await to_thread.run_sync(decoded, scan_id, rows)
+        except (Malformed, UnreadableError) as error:
+            logger.error("%s: %s is damaged: %s", self._file, scan_id, error)  # noqa: TRY400  # said in full
+            raise Damaged(
+                "The record of this scan is damaged and cannot be read. Please initiate a new scan.", scan_id=scan_id
+            ) from error
 
     async def newest(
         self, principal: Principal, limit: int, before: ScanId | None = None, *, at: Milliseconds = 0
@@ -133,7 +201,7 @@ class SqliteStore:
             number = None if before is None else _number(connection, before)
             return connection.execute(_NEWEST, (principal, number, at, limit)).fetchall()
 
-        return [ScanId(scan_id) for (scan_id,) in await self._commits.run(newest)]
+        return [ScanId(scan_id) for (scan_id,) in await self._commits.run(newest, reads=True)]
 
     async def settle(self, scan_id: ScanId, expires_at: Milliseconds) -> None:
         """See `Store.settle`."""
@@ -147,16 +215,23 @@ class SqliteStore:
     async def expired(self, now: Milliseconds) -> list[ScanId]:
         """See `Store.expired`."""
         query = "SELECT scan_id FROM scans WHERE expires_at <= ? ORDER BY expires_at LIMIT 1000"
-        rows = await self._commits.run(lambda connection: connection.execute(query, (now,)).fetchall())
+        rows = await self._commits.run(lambda connection: connection.execute(query, (now,)).fetchall(), reads=True)
         return [ScanId(scan_id) for (scan_id,) in rows]
 
     async def purge(self, scan_ids: Sequence[ScanId]) -> None:
         """See `Store.purge`."""
-        gone = 0
+        gone, at_once = 0, PURGED_AT_ONCE
         while gone < len(scan_ids):
-            gone += await self._commits.run(partial(self._purge, scan_ids[gone : gone + PURGED_AT_ONCE]))
+            try:
+                gone += await self._commits.run(partial(self._purge, scan_ids[gone : gone + at_once]))
+                at_once = min(2 * at_once, PURGED_AT_ONCE)
+            except Malformed as error:
+                if at_once == 1:  # of a log on damaged pages only the name is taken away
+                    logger.error("%s: %s: not deleted whole: %s", self._file, scan_ids[gone], error)  # noqa: TRY400
+                    gone += await self._commits.run(partial(self._purge, scan_ids[gone : gone + 1], entries=False))
+                at_once = 1
 
-    def _purge(self, scan_ids: Sequence[ScanId], connection: sqlite3.Connection) -> int:
+    def _purge(self, scan_ids: Sequence[ScanId], connection: sqlite3.Connection, *, entries: bool = True) -> int:
         """Forget the first of them, as many as one transaction may; how many that were."""
         until = time.monotonic() + PURGE_SECONDS
         for count, scan_id in enumerate(scan_ids, start=1):
@@ -164,7 +239,8 @@ class SqliteStore:
                 "DELETE FROM slots WHERE scan_id = ?1 AND slot = (SELECT slot FROM scans WHERE scan_id = ?1)",
                 (scan_id,),
             )
-            connection.execute("DELETE FROM entries WHERE scan_id = ?", (scan_id,))
+            if entries:
+                connection.execute("DELETE FROM entries WHERE scan_id = ?", (scan_id,))
             connection.execute("DELETE FROM scans WHERE scan_id = ?", (scan_id,))
             self._heads.pop(scan_id, None)
             if time.monotonic() >= until:
@@ -193,15 +269,6 @@ class SqliteStore:
         """See `Store.close`."""
         await self._commits.close()
         await to_thread.run_sync(self._connection.close)
-
-    def _read(self, scan_id: ScanId, seq: int, body: bytes) -> AnyEntry:
-        try:
-            return decode(body)
-        except msgspec.DecodeError as error:
-            raise DataUnusable(
-                f"The database {self._file} is damaged: entry {seq} of {scan_id} cannot be read ({error}); restore it "
-                "from a backup, or move it away to begin with an empty store"
-            ) from error
 
     def _head(self, scan_id: ScanId) -> int:
         if scan_id not in self._heads:
@@ -237,13 +304,6 @@ def _number(connection: sqlite3.Connection, scan_id: ScanId) -> int:
     return number
 
 
-def _unfinished(connection: sqlite3.Connection) -> list[tuple[ScanId, int, bytes]]:
-    return connection.execute(
-        "SELECT scan_id, seq, body FROM scans JOIN entries USING (scan_id) WHERE expires_at IS NULL "
-        "ORDER BY number, seq"
-    ).fetchall()
-
-
 @asynccontextmanager
 async def open_store(data: Path | None, *, most_at_once: int = MOST_AT_ONCE) -> AsyncIterator[SqliteStore]:
     """The store in the data directory (None: in memory), closed at the end.
@@ -253,10 +313,42 @@ async def open_store(data: Path | None, *, most_at_once: int = MOST_AT_ONCE) -> 
     """
     with locked(data):
         file = data / DATABASE if data else None
-        connection = await to_thread.run_sync(connect, file)
+        connection = await _connected(file)
         store = SqliteStore(connection, file, most_at_once=most_at_once)
         try:
             yield store
         finally:
             with anyio.CancelScope(shield=True):
                 await store.close()
+
+
+async def _connected(file: Path | None) -> sqlite3.Connection:
+    """The connection, opened in a thread: what takes long is said, and ends when nobody waits for it any more."""
+    stop = threading.Event()
+
+    async def attend() -> None:
+        try:
+            await anyio.sleep(SAID_AFTER_SECONDS)
+            logger.warning("opening the database %s takes its time: it is checked, or brought to a new schema", file)
+            await anyio.sleep_forever()
+        finally:
+            stop.set()
+
+    opened: sqlite3.Connection | DataUnusable | None = None
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(attend)
+            try:
+                opened = await to_thread.run_sync(connect, file, stop)
+            except DataUnusable as error:
+                opened = error
+            tasks.cancel_scope.cancel()
+        await checkpoint_if_cancelled()  # then it was we who stopped it
+    except BaseException:
+        if isinstance(opened, sqlite3.Connection):
+            opened.close()
+        raise
+    if isinstance(opened, DataUnusable):
+        raise opened
+    assert opened is not None
+    return opened

@@ -4,16 +4,21 @@ An entry says what happened, never what the state is: `fold` alone knows that. S
 with any tool.
 """
 
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import replace
 
 from scanstream.model import DiscoverRequest, Milliseconds, Opportunity, Principal, ScanId
 
 FOLD_VERSION = 1
 """Raised when the fold would read old entries in a new way."""
+
+LATEST: Milliseconds = 250_000_000_000_000
+"""In the year 9892: a time after that is none, and could not be written as one."""
+LONGEST: Milliseconds = 10**12
+"""Some thirty years."""
 
 PART_OPPORTUNITIES = 500
 """The most opportunities in one `ShardFound`, and in one frame."""
@@ -25,7 +30,7 @@ PART_BYTES = 512 * 1024
 class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A fact with a time. The time is the writer's clock; the fold keeps it from going back."""
 
-    at: Milliseconds
+    at: Annotated[Milliseconds, Meta(ge=0, le=LATEST)]
 
 
 class Registered(Entry, frozen=True, kw_only=True, omit_defaults=False, tag="registered"):
@@ -45,7 +50,7 @@ class Registered(Entry, frozen=True, kw_only=True, omit_defaults=False, tag="reg
     """Strategy id → seconds it may take. Its keys are the scan's strategies."""
     budget: float
     """Seconds that the whole scan may run."""
-    retention: Milliseconds
+    retention: Annotated[Milliseconds, Meta(ge=0, le=LONGEST)]
     """How long the scan answers after its end."""
     prefix: str = ""
     """The path that the server stood below for whoever asked; the state's addresses begin with it."""
@@ -59,8 +64,8 @@ class Queued(Entry, frozen=True, kw_only=True, omit_defaults=True, tag="queued")
 class Cut(Struct, frozen=True, omit_defaults=True):
     """One strategy's part of the plan: `units` of work (symbols, pairs, …) in shards of `chunk` units."""
 
-    units: int
-    chunk: int = 1
+    units: Annotated[int, Meta(ge=0)]
+    chunk: Annotated[int, Meta(ge=1)] = 1
     note: str | UnsetType = UNSET
     """Why there is nothing to do."""
 

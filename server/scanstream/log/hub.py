@@ -14,7 +14,7 @@ from scanstream.log.cursor import epoch_of
 from scanstream.log.entry import AnyEntry, Registered
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
-from scanstream.model import ScanId
+from scanstream.model import Milliseconds, ScanId
 
 FINISHED_KEPT = 1000
 """Finished scans held in memory, beside those that somebody reads; the least recently asked for goes first."""
@@ -120,14 +120,24 @@ class Hub:
         await event.wait()
         return self._live.get(scan_id) or self._finished[scan_id]
 
-    def forget(self, scan_id: ScanId) -> None:
-        """The scan has expired: let go of its log, and tell its watchers once more."""
-        log = self._finished.pop(scan_id, None)
-        watchers = self._watchers.pop(scan_id, set())
-        if log is not None:
+    def expire_all(self, at: Milliseconds) -> None:
+        """Every scan whose time is over by now answers no more, whether it is purged or not."""
+        for log in tuple(self._finished.values()):
+            expires_at = log.folded.expires_at
+            if expires_at is not None and expires_at <= at:
+                self.expire(log)
+
+    def expire(self, log: ScanLog) -> None:
+        """The scan's time is over: tell its watchers, once."""
+        if not log.expired:
             log.expired = True
-            for watcher in watchers:
+            for watcher in tuple(self._watchers.pop(log.scan_id, ())):
                 watcher(log)
+
+    def forget(self, scan_id: ScanId) -> None:
+        """The scan is purged: let go of its log."""
+        if log := self._finished.pop(scan_id, None):
+            self.expire(log)
 
     @contextmanager
     def watching(self, scan_id: ScanId, watcher: Watcher) -> Iterator[None]:

@@ -4,16 +4,19 @@
 comes late gets a frame that covers more, and resuming after a disconnect is the same call as the next frame.
 """
 
+import logging
 from array import array
 from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from scanstream.log.cursor import START, Cursor, Position
-from scanstream.log.entry import PART_OPPORTUNITIES, AnyEntry, Registered
-from scanstream.log.fold import Folded, begin, fold
+from scanstream.log.entry import PART_OPPORTUNITIES, AnyEntry, Registered, ScanFailed
+from scanstream.log.fold import Folded, Step, begin, fold
 from scanstream.log.patch import diff, merge
 from scanstream.model import Document, Only, Opportunity, ScanId, document
+
+logger = logging.getLogger("scanstream")
 
 PATCHES_KEPT = 512
 """How far back patches are composed; a reader further behind gets the whole state as its patch."""
@@ -74,7 +77,7 @@ class ScanLog:
         if seq != self.seq + 1:
             raise GapError(f"{self.scan_id}: entry {seq} came after entry {self.seq}")
         self.seq = seq
-        after, new = fold(self.folded, entry, self._ids)
+        after, new = self._step(entry)
         changed = after is not self.folded
         if changed:
             self._advance(after, new)
@@ -82,6 +85,15 @@ class ScanLog:
             self._patches.append({})
         self._counts.append(len(self.opportunities))
         return changed
+
+    def _step(self, entry: AnyEntry) -> Step:
+        """The fold's next step. An entry that it cannot take ends the scan there, whoever folds it and whenever."""
+        try:
+            return fold(self.folded, entry, self._ids)
+        except Exception:
+            logger.exception("%s: entry %d cannot be understood", self.scan_id, self.seq)
+            detail = f"Entry {self.seq} of this scan's record cannot be understood; start a new scan"
+            return fold(self.folded, ScanFailed(at=self.folded.at, code="damaged", detail=detail), self._ids)
 
     def _advance(self, after: Folded, new: list[Opportunity]) -> None:
         self.folded = after

@@ -51,12 +51,16 @@ class Store(Protocol):
     def feed(self) -> AsyncIterator[tuple[ScanId, int, AnyEntry]]:
         """Every unfinished scan's log whole, then all that is appended, each with its seq: contiguous within a scan.
 
-        Durable before visible: what the feed gives, no crash takes back. One consumer at a time.
+        Durable before visible: what the feed gives, no crash takes back. One consumer at a time. A log that is damaged
+        where it is kept is left out, or ends with `ScanFailed`; it never ends the feed.
         """
         ...
 
     async def history(self, scan_id: ScanId) -> list[AnyEntry] | None:
-        """The whole log of one scan, finished or not; None if there is none (any more)."""
+        """The whole log of one scan, finished or not; None if there is none (any more).
+
+        :raises Damaged: if there is one, and it cannot be read
+        """
         ...
 
     async def newest(

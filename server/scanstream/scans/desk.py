@@ -11,8 +11,8 @@ import anyio
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from scanstream.errors import Expired, InvalidRequest, NotFound, TooManyScans
-from scanstream.log.cursor import START, Cursor, Position
+from scanstream.errors import InvalidRequest, TooManyScans
+from scanstream.log.cursor import START, Position
 from scanstream.log.entry import CancelRequested, Registered
 from scanstream.log.hub import Hub
 from scanstream.log.scanlog import ScanLog
@@ -24,16 +24,19 @@ from scanstream.scans import selection
 from scanstream.scans.admission import Admission
 from scanstream.scans.ages import Ages
 from scanstream.scans.appending import now
-from scanstream.scans.identity import is_genuine, new_scan_id
+from scanstream.scans.archive import Archive
+from scanstream.scans.identity import new_scan_id
 from scanstream.scans.releases import Releases
 from scanstream.scans.shortages import Shortages
 from scanstream.strategies.installed import Installed
 
-LATEST = "latest"
-"""In place of a scan's id: the caller's newest one."""
 POLLING_INTERVAL_SECONDS = 1
 ESTIMATE_UNTIL_MEASURED_SECONDS = 5.0
 """What an ack says of the time that a scan takes, before any scan of this server's has ended."""
+
+
+LEFT_OF_REUSED_SECONDS = 60.0
+"""A finished scan answers an identical request only if it answers for so long yet; of a short retention half of it."""
 
 
 class Limits(NamedTuple):
@@ -64,6 +67,10 @@ class ScanDesk:
         self._panel = panel
         self._strategies = strategies
         self.rank = rank
+        self._archive = Archive(store, hub)
+        self.find = self._archive.find
+        self.newest = self._archive.newest
+        self.place = self._archive.place
         self._limits = limits
         self._admission = Admission(hub.unfinished, limits.max_scans)
         self._releases = releases
@@ -152,7 +159,7 @@ class ScanDesk:
             winner = await self._store.register(scan, replaces)
             if winner == scan.scan_id:
                 return await self._hub.until_known(winner)
-            holder = await self._hub.fetch(winner)
+            holder = await self._archive.holder(winner, keyed=key is not None)
             if holder is not None and self._answers(holder, scan, key):
                 return holder
             replaces = winner
@@ -161,7 +168,7 @@ class ScanDesk:
         """The log that answers this registration without a new scan. Registrations under way are waited for."""
         if _insists(scan, key) or (winner := await self._store.holder(scan.slot)) is None:
             return None
-        holder = await self._hub.fetch(winner)
+        holder = await self._archive.holder(winner, keyed=key is not None)
         return holder if holder is not None and self._answers(holder, scan, key) else None
 
     def _answers(self, log: ScanLog, scan: Registered, key: IdempotencyKey | None) -> bool:
@@ -176,7 +183,13 @@ class ScanDesk:
         if not log.ended:
             return state.phase != "cancelling"
         whole = all(strategy.status == "complete" for strategy in state.strategies.values())
-        return state.status == "complete" and whole and self._ages.of(log) < self._limits.fresh
+        return state.status == "complete" and whole and self._is_fresh(log)
+
+    def _is_fresh(self, log: ScanLog) -> bool:
+        """Whether it is young enough, and whoever is given its id has time to read it."""
+        retention = log.folded.registered.retention
+        left = min(LEFT_OF_REUSED_SECONDS * 1000, retention / 2)
+        return self._ages.of(log) < self._limits.fresh and log.folded.at + retention - now() >= left
 
     def acknowledge(
         self,
@@ -218,13 +231,6 @@ class ScanDesk:
             await self._hub.until(log.scan_id, lambda log: log.ended or log.folded.state.phase == "cancelling")
         return log
 
-    async def newest(self, principal: Principal, limit: int, before: str | None = None) -> list[ScanLog]:
-        """The principal's scans, newest first; those older than `before` where it is given."""
-        older_than = None if before is None else (await self.find(principal, before)).scan_id
-        ids = await self._store.newest(principal, limit, older_than)
-        logs = [await self._hub.fetch(scan_id) for scan_id in ids]
-        return [log for log in logs if log is not None]
-
     def release(self, scan_id: ScanId) -> None:
         """The ack is with the transport, or its client is gone: let the scan start. More than once is once."""
         self._releases.release(scan_id)
@@ -239,33 +245,6 @@ class ScanDesk:
         """Let released scans start, and remember how long scans take, and when they ended."""
         with self._hub.watching_all(self._learn), self._hub.watching_all(self._ages.notice):
             await self._releases.run()
-
-    async def place(self, log: ScanLog, cursor: Cursor | None) -> Position:
-        """Where a reader with this cursor goes on; one that is ahead of this node makes it catch up first."""
-        if cursor is not None and cursor.epoch == log.epoch and cursor.position.seq > log.seq:
-            await self._store.barrier()
-        return log.place(cursor)
-
-    async def find(self, principal: Principal, scan_id: str) -> ScanLog:
-        """The log of a scan of this principal.
-
-        :raises NotFound: if it never was, or is not theirs
-        :raises Expired: if it was, and is gone
-        """
-        if scan_id == LATEST:
-            if latest := await self.newest(principal, 1):
-                return latest[0]
-            raise NotFound("No scan found. Please initiate a new scan.", scan_id=scan_id)
-        if not is_genuine(self._store.key, principal, scan_id):
-            raise NotFound("No scan found. Please initiate a new scan.", scan_id=scan_id)
-        genuine = ScanId(scan_id)
-        log = await self._hub.fetch(genuine)
-        if log is None:
-            await self._store.barrier()
-            log = await self._hub.fetch(genuine)
-        if log is None:
-            raise Expired("This scan has expired. Please initiate a new scan.", scan_id=scan_id)
-        return log
 
 
 def _insists(scan: Registered, key: IdempotencyKey | None) -> bool:

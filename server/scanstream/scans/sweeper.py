@@ -41,6 +41,7 @@ class Sweeper:
         """Sweep for ever; what the store cannot take now it is offered again in the next round."""
         self._start(older_than=0)
         while True:
+            self._hub.expire_all(now())
             try:
                 await self._settle()
                 await self._expire()

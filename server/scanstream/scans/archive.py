@@ -1,0 +1,120 @@
+"""The scans that were registered, found again: by id, newest first, as the holder of a slot.
+
+Expiry is judged here, at each question: whoever deletes what has expired may be late.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+
+from scanstream.errors import Damaged, Expired, NotFound
+from scanstream.log.cursor import Cursor, Position
+from scanstream.log.hub import Hub
+from scanstream.log.scanlog import ScanLog
+from scanstream.log.store import Store
+from scanstream.model import Principal, ScanId
+from scanstream.scans.appending import now
+from scanstream.scans.identity import is_genuine
+
+LATEST = "latest"
+"""In place of a scan's id: the caller's newest one."""
+
+
+class Archive:
+    """What the desk finds scans in."""
+
+    def __init__(self, store: Store, hub: Hub) -> None:
+        self._store = store
+        self._hub = hub
+
+    async def find(self, principal: Principal, scan_id: str) -> ScanLog:
+        """The log of a scan of this principal.
+
+        :raises NotFound: if it never was, or is not theirs
+        :raises Expired: if it was, and is gone
+        :raises Damaged: if its record cannot be read
+        """
+        if scan_id == LATEST:
+            return await self._latest(principal)
+        if not is_genuine(self._store.key, principal, scan_id):
+            raise NotFound("No scan found. Please initiate a new scan.", scan_id=scan_id)
+        genuine = ScanId(scan_id)
+        log = await self._hub.fetch(genuine)
+        if log is None:
+            await self._store.barrier()
+            log = await self._hub.fetch(genuine)
+        if log is None or self._is_over(log):
+            raise Expired("This scan has expired. Please initiate a new scan.", scan_id=scan_id)
+        return log
+
+    async def _latest(self, principal: Principal) -> ScanLog:
+        async with aclosing(self._registered(principal, 1)) as registered:
+            async for scan_id in registered:
+                log = await self._hub.fetch(scan_id)
+                if log is not None and not self._is_over(log):
+                    return log
+        raise NotFound("No scan found. Please initiate a new scan.", scan_id=LATEST)
+
+    async def newest(self, principal: Principal, limit: int, before: str | None = None) -> list[ScanLog]:
+        """The principal's scans, newest first; those registered before `before` where it is given.
+
+        One whose record is damaged is left out; the server's log names it.
+
+        :raises NotFound: if `before` never was, or is not theirs
+        :raises Expired: if it was, and is gone
+        """
+        older_than = None if before is None else (await self.find(principal, before)).scan_id
+        logs: list[ScanLog] = []
+        async with aclosing(self._registered(principal, limit, older_than)) as registered:
+            async for scan_id in registered:
+                with suppress(Damaged):
+                    log = await self._hub.fetch(scan_id)
+                    if log is not None and not self._is_over(log):
+                        logs.append(log)
+                if len(logs) == limit:
+                    break
+        return logs
+
+    async def _registered(
+        self, principal: Principal, page: int, before: ScanId | None = None
+    ) -> AsyncGenerator[ScanId, None]:
+        """The principal's scans of the last registration and back, asked for page by page."""
+        last = before
+        while True:
+            try:
+                scan_ids = await self._store.newest(principal, page, last, at=now())
+            except NotFound as error:  # purged a moment ago
+                raise Expired("This scan has expired. Please initiate a new scan.", scan_id=last or "") from error
+            for scan_id in scan_ids:
+                yield scan_id
+            if len(scan_ids) < page:
+                return
+            last = scan_ids[-1]
+
+    async def holder(self, scan_id: ScanId, *, keyed: bool) -> ScanLog | None:
+        """The log of the scan in a slot; None where it has expired, or is damaged: then a new one takes its place.
+
+        A damaged scan that was asked for with a key is not replaced: the same key is never another scan.
+        """
+        try:
+            log = await self._hub.fetch(scan_id)
+        except Damaged:
+            if keyed:
+                raise
+            return None
+        return None if log is None or self._is_over(log) else log
+
+    async def place(self, log: ScanLog, cursor: Cursor | None) -> Position:
+        """Where a reader with this cursor goes on; one that is ahead of this node makes it catch up first."""
+        if cursor is not None and cursor.epoch == log.epoch and cursor.position.seq > log.seq:
+            await self._store.barrier()
+        return log.place(cursor)
+
+    def _is_over(self, log: ScanLog) -> bool:
+        """Whether the scan has expired: judged at each question, as whoever deletes it may be late.
+
+        Then it is so for all who follow it, too.
+        """
+        expires_at = log.folded.expires_at
+        if expires_at is not None and expires_at <= now():
+            self._hub.expire(log)
+        return log.expired
