@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from scanstream.cli import Interruptible, main
 from scanstream.client import completion
 from scanstream.client.flags import DEFAULT_URL, URL_VARIABLE
-from scanstream.scans import desk
+from scanstream.scans import archive
 from support.process import ServerProcess, server_process
 
 
@@ -112,7 +112,7 @@ def test_what_is_said_twice_is_said_alike() -> None:
     [url] = [parameter for parameter in main.commands["discover"].params if parameter.name == "url"]
     assert url.default == DEFAULT_URL
     assert url.envvar == [URL_VARIABLE]
-    assert completion.LATEST == desk.LATEST
+    assert completion.LATEST == archive.LATEST
 
 
 @pytest.mark.parametrize(
