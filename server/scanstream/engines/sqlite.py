@@ -6,7 +6,6 @@ it. `:memory:` runs the same code on a database that is gone with the process.
 
 import logging
 import sqlite3
-import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
@@ -17,10 +16,11 @@ from typing import Any, Literal
 
 import anyio
 from anyio import to_thread
-from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
+from anyio.lowlevel import checkpoint
 
 from scanstream.engines.directory import locked
 from scanstream.engines.group_commit import MOST_AT_ONCE, GroupCommit, Malformed, Operation
+from scanstream.engines.opening import connected
 from scanstream.engines.reading import (
     Row,
     StoredLog,
@@ -32,8 +32,8 @@ from scanstream.engines.reading import (
     unfinished,
     write_instead,
 )
-from scanstream.engines.schema import DATABASE, connect, meta_of
-from scanstream.errors import Damaged, DataUnusable, NotFound, StoreUnavailable
+from scanstream.engines.schema import DATABASE, meta_of
+from scanstream.errors import Damaged, NotFound, StoreUnavailable
 from scanstream.log.entry import AnyEntry, Registered, encode
 from scanstream.model import Milliseconds, Principal, ScanId
 
@@ -43,9 +43,8 @@ PURGE_SECONDS = 0.02
 
 DECODED_AT_ONCE_BYTES = 64 * 1024
 """A longer log is decoded in a thread: the loop does not wait for it."""
-SAID_AFTER_SECONDS = 2.0
 SAID_EACH_SECONDS = 5.0
-"""What takes longer at the start is said, and again so often."""
+"""How far the reading at the start is, is said so often."""
 
 logger = logging.getLogger("scanstream")
 
@@ -313,42 +312,10 @@ async def open_store(data: Path | None, *, most_at_once: int = MOST_AT_ONCE) -> 
     """
     with locked(data):
         file = data / DATABASE if data else None
-        connection = await _connected(file)
+        connection = await connected(file)
         store = SqliteStore(connection, file, most_at_once=most_at_once)
         try:
             yield store
         finally:
             with anyio.CancelScope(shield=True):
                 await store.close()
-
-
-async def _connected(file: Path | None) -> sqlite3.Connection:
-    """The connection, opened in a thread: what takes long is said, and ends when nobody waits for it any more."""
-    stop = threading.Event()
-
-    async def attend() -> None:
-        try:
-            await anyio.sleep(SAID_AFTER_SECONDS)
-            logger.warning("opening the database %s takes its time: it is checked, or brought to a new schema", file)
-            await anyio.sleep_forever()
-        finally:
-            stop.set()
-
-    opened: sqlite3.Connection | DataUnusable | None = None
-    try:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(attend)
-            try:
-                opened = await to_thread.run_sync(connect, file, stop)
-            except DataUnusable as error:
-                opened = error
-            tasks.cancel_scope.cancel()
-        await checkpoint_if_cancelled()  # then it was we who stopped it
-    except BaseException:
-        if isinstance(opened, sqlite3.Connection):
-            opened.close()
-        raise
-    if isinstance(opened, DataUnusable):
-        raise opened
-    assert opened is not None
-    return opened
