@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from scanstream.client.flags import address, command, parameters
+from scanstream.client.flags import address, command, parameters, shown
 
 
 @pytest.mark.parametrize(
@@ -38,18 +38,52 @@ def test_another_form_is_named(given: str) -> None:
     assert repr(given) in str(error.value)
 
 
-@pytest.mark.parametrize("text", ["http://localhost:8000", "https://example.org/scans", "http://[::1]:80"])
+@pytest.mark.parametrize("text", ["http://localhost:8000", "https://example.org/scans", "http://[::1]:81"])
 def test_an_address(text: str) -> None:
     assert address(text) == text
     assert address(f"{text}/") == text
 
 
 @pytest.mark.parametrize(
-    "text", ["", "localhost:8000", "ws://localhost", "http://", "http://h:port", "http://h:0", "http://h/?a"]
+    ("text", "url"),
+    [
+        ("localhost:8000", "http://localhost:8000"),
+        ("//localhost:8000", "http://localhost:8000"),
+        ("example.org", "http://example.org"),
+        ("[::1]:8000/", "http://[::1]:8000"),
+        ("  http://h:1  ", "http://h:1"),
+        ("HTTP://EXAMPLE.org:8000/", "http://example.org:8000"),
+        ("ws://localhost:1", "http://localhost:1"),
+        ("WSS://h/tools/scan/", "https://h/tools/scan"),
+        ("http://bücher.example:1", "http://xn--bcher-kva.example:1"),
+        ("https://me:p%40ss@h/x", "https://me:p%40ss@h/x"),
+        ("http://h//", "http://h"),
+        ("http://h/a b", "http://h/a%20b"),
+    ],
+)
+def test_an_address_in_other_words(text: str, url: str) -> None:
+    assert address(text) == url
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", " ", "/", ":8000", "http:", "http://", "https:///x", "http:h", "http:/h", "ftp://h", "file:///h"),
+        *("http://h:port", "http://h:0", "http://h:99999", "http://h:-1", "::1", "http://::1:80", "http://[::1"),
+        *("http://h/?a", "http://h/#a", "http://a b", "http://h\nx", "http://☃.example", "http://\udcff", "h\x00"),
+        *("http://a..b", "http://.", f"http://{'a' * 64}.b", "http://" + "a." * 200 + "b", "http://a%20b"),
+    ],
 )
 def test_no_address(text: str) -> None:
     with pytest.raises(ValueError, match="is no address like"):
         address(text)
+
+
+def test_a_password_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SCANSTREAM_URL", raising=False)
+    for told in (shown("https://me:secret@h/x"), command("status latest", "https://me:secret@h/x")):
+        assert told.endswith("https://me:***@h/x")
+    assert shown("http://h:8000") == "http://h:8000"
 
 
 def test_a_command_to_be_typed_names_the_server_only_where_it_must(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,17 +11,25 @@ from anyio.abc import SocketStream
 from conftest import Serve
 from scanstream.client.connection import Lost, Refused, Unreachable
 from scanstream.client.patience import Gone, Patience
-from scanstream.client.questions import Silent, ask, discover, status
+from scanstream.client.questions import Silent, ask, discover, results, status, strategies
 
 pytestmark = pytest.mark.anyio
 
 ACK = b'{"scan_id": "scan_1"}'
-RESTARTING = b'{"code": "restarting", "detail": "The server restarts", "status": 503}'
+RESTARTING = (
+    b'{"type": "urn:scanstream:error:restarting", "code": "restarting", "detail": "The server restarts", "status": 503}'
+)
 
 
-def response(status: str, body: bytes) -> bytes:
+def response(status: str, body: bytes, headers: bytes = b"") -> bytes:
     """A whole one, after which the connection is closed."""
-    return b"HTTP/1.1 %s\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s" % (status.encode(), len(body), body)
+    head = b"HTTP/1.1 %s\r\n%scontent-length: %d\r\nconnection: close\r\n\r\n"
+    return head % (status.encode(), headers, len(body)) + body
+
+
+def problem(code: bytes) -> bytes:
+    """What a scanstream server refuses with, in its shortest form."""
+    return b'{"type": "urn:scanstream:error:%s", "code": "%s", "title": "Not Found"}' % (code, code)
 
 
 @asynccontextmanager
@@ -69,9 +77,18 @@ async def test_a_discover_is_given_up_after_a_while() -> None:
         (response("503 Service Unavailable", RESTARTING), Lost),
         (response("200 OK", b"<html>"), Unreachable),
         (response("404 Not Found", b"{}"), Unreachable),
-        (response("502 Bad Gateway", b"<html>"), Unreachable),
-        (response("404 Not Found", b'{"code": "no_such_route", "title": "Not Found"}'), Refused),
-        (response("429 Too Many Requests", b'{"code": "too_many_scans", "detail": "later"}'), Refused),
+        (response("502 Bad Gateway", b"<html>"), Lost),
+        (response("503 Service Unavailable", b"<html>"), Lost),
+        (response("504 Gateway Timeout", b""), Lost),
+        (response("404 Not Found", b'{"code": "NotFound", "message": "of another program"}'), Unreachable),
+        (response("404 Not Found", b'{"code": 404, "type": "urn:scanstream:error:x"}'), Unreachable),
+        (response("404 Not Found", b'{"status": "not_found"}'), Unreachable),
+        (response("301 Moved", b"", b"location: https://there.example/\r\n"), Unreachable),
+        (response("401 Unauthorized", b"<html>", b"retry-after: tomorrow\r\n"), Unreachable),
+        (b"220 mail.example ready\r\n\r\n", Unreachable),
+        (b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\nno", Unreachable),
+        (response("404 Not Found", problem(b"no_such_route")), Refused),
+        (response("429 Too Many Requests", problem(b"too_many_scans")), Refused),
     ],
 )
 async def test_what_is_no_answer(answer: bytes, error: type[Exception]) -> None:
@@ -90,7 +107,7 @@ async def test_whatever_an_id_holds_the_server_gets_it_whole(serve: Serve, scan_
 
 
 async def test_a_problem_without_a_detail_is_told_by_its_title() -> None:
-    async with answering(response("404 Not Found", b'{"code": "strange", "title": "Not Found"}')) as (url, _):
+    async with answering(response("404 Not Found", problem(b"strange"))) as (url, _):
         with pytest.raises(Refused, match=r"^Not Found$"):
             await status(url, "scan_1")
 
@@ -114,3 +131,28 @@ async def test_a_discover_without_an_answer_is_given_up_with_patience() -> None:
         async with silent() as url:
             with pytest.raises(Silent, match="has not answered within 1 s"):
                 await discover(url, {}, Patience(url, 0))
+
+
+ANOTHER = [
+    response("200 OK", b"<html>welcome"),
+    response("200 OK", b"{}"),
+    response("200 OK", b'["of", "another"]'),
+    response("202 Accepted", b'{"id": "x", "status": "scanning"}'),
+    response("404 Not Found", b"<html>nginx"),
+    response("302 Found", b"", b"location: /login\r\n"),
+]
+
+
+@pytest.mark.parametrize("answer", ANOTHER)
+async def test_another_server_is_neither_an_absent_scan_nor_a_defect(answer: bytes) -> None:
+    async with answering(answer) as (url, _):
+        for question in (status(url, "x"), results(url, "x", 1), strategies(url), discover(url, {}, Patience(url, 0))):
+            with pytest.raises(Unreachable, match="What answers at"):
+                await question
+
+
+async def test_a_gateway_without_its_server_is_waited_out() -> None:
+    answers = (response("502 Bad Gateway", b"<html>"), response("504 Gateway Timeout", b""), response("202 OK", ACK))
+    with anyio.fail_after(20):
+        async with answering(*answers) as (url, _):
+            assert await discover(url, {}, Patience(url, 10)) == {"scan_id": "scan_1"}

@@ -55,6 +55,9 @@ def answering(command: Callable[P, int]) -> Callable[P, int]:
             return command(*args, **kwargs)
         except Refused as refused:
             return tell_refused(refused)
+        except UnicodeEncodeError as error:
+            _say(f"{error.object!r} is no text in UTF-8")
+            return EXIT_USAGE
         except Lost as lost:
             _say(f"The server went away before it had answered ({lost})")
         except Unreachable as unreachable:
@@ -256,7 +259,7 @@ def cancel(url: str, scan_id: str, *, as_json: bool) -> int:
 @answering
 def strategies(url: str, *, as_json: bool) -> int:
     """What the server can run."""
-    catalogue = anyio.run(questions.ask, url, "GET", "/opportunities/strategies").body
+    catalogue = anyio.run(questions.strategies, url)
     if as_json:
         _json(catalogue)
     else:

@@ -5,7 +5,8 @@ from typing import Any
 
 import httpx
 
-from scanstream.client.flags import DEFAULT_URL, URL_VARIABLE
+from scanstream.client.flags import DEFAULT_URL, URL_VARIABLE, address
+from scanstream.client.proxies import proxy_of
 
 SECONDS = 1.0
 """As long somebody who pressed Tab waits at most."""
@@ -18,19 +19,29 @@ Candidate = tuple[str, str]
 
 def strategies(url: str | None) -> list[Candidate]:
     """The strategies of the server."""
-    return [(found["id"], found["name"]) for found in _asked(url, "/opportunities/strategies") or []]
+    return _named(_asked(url, "/opportunities/strategies"), "id", "name")
 
 
 def scans(url: str | None) -> list[Candidate]:
     """The newest scans."""
-    found = (_asked(url, f"/opportunities/scans?limit={NEWEST}") or {"scans": []})["scans"]
-    return [(LATEST, "the newest scan"), *((scan["scan_id"], scan["message"]) for scan in found)]
+    found = _asked(url, f"/opportunities/scans?limit={NEWEST}")
+    listed = found.get("scans") if isinstance(found, dict) else None
+    return [(LATEST, "the newest scan"), *_named(listed, "scan_id", "message")]
+
+
+def _named(listed: Any, word: str, meaning: str) -> list[Candidate]:
+    """Of each in a list its word and its meaning; of what is no such list nothing."""
+    found = listed if isinstance(listed, list) else []
+    return [
+        (str(one[word]), str(one[meaning])) for one in found if isinstance(one, dict) and {word, meaning} <= set(one)
+    ]
 
 
 def _asked(url: str | None, path: str) -> Any:
     """The server's answer; None where it has none. Completion is no place to tell somebody of errors."""
-    base = url or os.environ.get(URL_VARIABLE, DEFAULT_URL)
     try:
-        return httpx.get(f"{base}{path}", timeout=SECONDS).raise_for_status().json()
+        base = url or address(os.environ.get(URL_VARIABLE, DEFAULT_URL))
+        with httpx.Client(transport=httpx.HTTPTransport(proxy=proxy_of(base)), timeout=SECONDS) as client:
+            return client.get(f"{base}{path}").raise_for_status().json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError):
         return None

@@ -1,15 +1,19 @@
 """One WebSocket to a server."""
 
+from base64 import b64encode
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
+import httpx
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.typing import Subprotocol
 
+from scanstream.client.flags import shown
+from scanstream.client.proxies import UnusableProxy, proxy_of
 from scanstream.errors import TABLE
 
 SUBPROTOCOL = Subprotocol("scanstream.v1.json")
@@ -21,6 +25,10 @@ GRACE_SECONDS = 5.0
 """So long after the ping the socket is taken for dead."""
 OPEN_SECONDS = 5.0
 CLOSE_SECONDS = 1.0
+GATEWAY = (502, 503, 504, 520, 521, 522, 523, 524, 530)
+"""What proxies say while the server behind them is away; from 520 on Cloudflare's."""
+PROBLEM_TYPE = "urn:scanstream:error:"
+"""What the `type` of a server's problem begins with."""
 
 
 class Unreachable(Exception):
@@ -117,9 +125,13 @@ class Connection:
 
     async def _next(self) -> dict[str, Any]:
         try:
-            message: dict[str, Any] = msgspec.json.decode(await self._socket.recv())
+            message = msgspec.json.decode(await self._socket.recv())
         except ConnectionClosed as closed:
             raise Lost(_how(closed)) from closed
+        except msgspec.DecodeError as error:
+            raise Unreachable(f"What answers is no scanstream server: it sends what is no JSON ({error})") from error
+        if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+            raise Unreachable("What answers is no scanstream server: its messages have no type")
         return message
 
     async def _send(self, message: dict[str, Any]) -> None:
@@ -135,6 +147,7 @@ def _how(closed: ConnectionClosed) -> str:
 
 def _trouble(error: dict[str, Any]) -> Lost | Refused:
     """What is the server's own trouble passes: the same question may have an answer a moment later."""
+    error = {"code": "internal", "detail": "The server failed, and does not say how", **error}
     row = TABLE.get(error["code"])
     if row is not None and row.fault == "server" and row.retry:
         return Lost(error["detail"], error.get("retry_after", 0.0))
@@ -149,10 +162,13 @@ async def connected(
 
     :raises Unreachable: if there is none
     """
-    address = "ws" + url.removeprefix("http").rstrip("/") + "/ws"
+    told = shown(url)
+    address, credentials = _websocket_address(url)
     try:
         socket = await connect(
             address,
+            proxy=proxy_of(url),
+            additional_headers=credentials,
             subprotocols=[SUBPROTOCOL],
             max_size=LARGEST_FRAME,
             compression=None,
@@ -161,11 +177,46 @@ async def connected(
             ping_interval=None,
         )
     except InvalidStatus as error:
-        status = error.response.status_code
-        raise Unreachable(f"What answers at {url} opens no WebSocket (HTTP {status})") from error
+        raise _no_socket(error, told) from error
     except TimeoutError as error:
-        raise Unreachable(f"The server at {url} has not answered within {OPEN_SECONDS:g} s") from error
-    except (OSError, EOFError, InvalidHandshake, InvalidMessage) as error:
-        raise Unreachable(f"There is no scanstream server at {url} ({error})") from error
+        raise Unreachable(f"The server at {told} has not answered within {OPEN_SECONDS:g} s") from error
+    except UnusableProxy as error:
+        raise Unreachable(str(error)) from error
+    except (OSError, EOFError, InvalidHandshake, InvalidURI, ValueError) as error:
+        raise Unreachable(f"There is no scanstream server at {told} ({error})") from error
     async with socket:
+        if socket.subprotocol != SUBPROTOCOL:
+            raise Unreachable(f"What answers at {told} is no scanstream server: it does not speak {SUBPROTOCOL}")
         yield Connection(socket, silence=silence, grace=grace)
+
+
+def _websocket_address(url: str) -> tuple[str, dict[str, str]]:
+    """The address of the server's WebSocket, and the name and password in it as a header."""
+    parsed = httpx.URL(url)
+    plain = str(parsed.copy_with(userinfo=b""))
+    headers: dict[str, str] = {}
+    if parsed.userinfo:
+        pair = f"{parsed.username}:{parsed.password}".encode()
+        headers["authorization"] = "Basic " + b64encode(pair).decode()
+    return "ws" + plain.removeprefix("http").rstrip("/") + "/ws", headers
+
+
+def _no_socket(error: InvalidStatus, told: str) -> Lost | Unreachable:
+    """What refused the handshake: a proxy whose server is away comes to itself, another server does not."""
+    status = error.response.status_code
+    if status in GATEWAY:
+        return Lost(f"the proxy at {told} has no server behind it now (HTTP {status})")
+    with suppress(msgspec.DecodeError):
+        problem = msgspec.json.decode(error.response.body or b"")
+        if is_problem(problem):
+            return Unreachable(f"The server at {told} opens no WebSocket: {problem.get('detail', problem['code'])}")
+    return Unreachable(f"What answers at {told} opens no WebSocket (HTTP {status})")
+
+
+def is_problem(body: Any) -> bool:
+    """Whether it is a problem document of a scanstream server."""
+    return (
+        isinstance(body, dict)
+        and str(body.get("type", "")).startswith(PROBLEM_TYPE)
+        and isinstance(body.get("code"), str)
+    )

@@ -4,34 +4,56 @@ Here and not in the command line's module, which worker processes import, too.
 """
 
 import os
+import re
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import urlsplit
 
+import httpx
 import msgspec
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 URL_VARIABLE = "SCANSTREAM_URL"
+MOST_PORT = 65_535
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/|https?:|wss?:", re.IGNORECASE)
+"""`localhost:8000` has none."""
+_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 
 
 def address(text: str) -> str:
-    """Where a server is.
+    """Where a server is: `http://127.0.0.1:8000`. A missing `http://`, `ws://` in its place and a slash at the end do
+    no harm; a host in other letters is written as the DNS has it.
 
     :raises ValueError: if no client can go there
     """
+    given = text.strip()
+    if not _SCHEME.match(given):
+        given = f"http://{given.removeprefix('//')}"
     try:
-        parts = urlsplit(text)
-        usable = parts.scheme in ("http", "https") and parts.hostname is not None and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or parts.query or parts.fragment:
-        raise ValueError(f"{text!r} is no address like http://127.0.0.1:8000")
-    return text.rstrip("/")
+        url = httpx.URL(given)
+        host = url.raw_host.decode("ascii")
+    except (httpx.InvalidURL, ValueError):
+        raise _no_address(text) from None
+    scheme = {"ws": "http", "wss": "https"}.get(url.scheme, url.scheme)
+    named = ":" in host or _NAME.fullmatch(host)
+    port = 1 if url.port is None else url.port
+    if scheme not in ("http", "https") or not named or url.query or url.fragment or not 0 < port <= MOST_PORT:
+        raise _no_address(text)
+    return str(url.copy_with(scheme=scheme)).rstrip("/")
+
+
+def _no_address(text: str) -> ValueError:
+    return ValueError(f"{text!r} is no address like http://127.0.0.1:8000")
+
+
+def shown(url: str) -> str:
+    """An address as it may be told: without the password in it."""
+    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", url)
 
 
 def command(words: str, url: str) -> str:
     """A command to be typed: with `--url` where the server is not the one that is asked without it."""
-    return f"scanstream {words}" + ("" if url == os.environ.get(URL_VARIABLE, DEFAULT_URL) else f" --url {url}")
+    return f"scanstream {words}" + ("" if url == os.environ.get(URL_VARIABLE, DEFAULT_URL) else f" --url {shown(url)}")
 
 
 def parameters(values: Iterable[str]) -> dict[str, dict[str, Any]]:

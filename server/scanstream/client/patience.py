@@ -5,6 +5,7 @@ from collections.abc import Callable
 import anyio
 
 from scanstream.client.connection import Lost, Unreachable
+from scanstream.client.flags import shown
 
 PATIENCE_SECONDS = 30.0
 SHORTEST_PAUSE_SECONDS = 0.2
@@ -71,6 +72,6 @@ class Patience:
         else:
             self._pause = min(self._pause * 2, LONGEST_PAUSE_SECONDS)
         if now >= self._deadline:
-            raise Gone(f"The server at {self._url} did not come back within {self._seconds:g} s") from error
+            raise Gone(f"The server at {shown(self._url)} did not come back within {self._seconds:g} s") from error
         wished = error.retry_after if isinstance(error, Lost) else 0.0
         await anyio.sleep(min(max(self._pause, wished), self._deadline - now))
