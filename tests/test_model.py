@@ -142,7 +142,7 @@ def test_a_list_may_be_one_text() -> None:
         ('{"max_required_capital": 1e999}', "max_required_capital"),
         ('{"capital_usd": 0}', "capital_usd"),
         ('{"capital_usd": -1}', "capital_usd"),
-        ('{"filter_by_risk_level": "extreme"}', "filter_by_risk_level"),
+        ('{"filter_by_risk_level": 5}', "filter_by_risk_level"),
         ('{"force_refresh": 1}', "force_refresh"),
         ('{"force_refresh": "true"}', "force_refresh"),
         ('{"parameters": []}', "parameters"),

@@ -18,7 +18,17 @@ whether the same request may succeed later. docs/errors.md is held equal to it b
 """
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import ClassVar, Literal, NamedTuple
+
+MOST_ERRORS = 20
+"""Fields that one error names."""
+LONGEST_DETAIL = 700
+LONGEST_FIELD = 100
+LONGEST_REASON = 200
+LONGEST_SCAN_ID = 100
+"""Characters of what callers are told. Much of it may be what they said themselves; all together it stays below 32 KiB,
+with four bytes a character and the detail twice."""
 
 
 class Row(NamedTuple):
@@ -68,6 +78,12 @@ class FieldError(NamedTuple):
     reason: str
 
 
+def legible(text: str, most: int) -> str:
+    """The text without what cannot be printed, cut to `most` characters."""
+    cut = text if len(text) <= most else text[: most - 1] + "…"
+    return cut if cut.isprintable() else "".join(sign if sign.isprintable() else "\ufffd" for sign in cut)
+
+
 class ScanstreamError(Exception):
     """The root. `detail` is for people: it names the field, the file or the setting, and what to do."""
 
@@ -76,11 +92,18 @@ class ScanstreamError(Exception):
     def __init__(
         self, detail: str, *, errors: Iterable[FieldError] = (), retry_after: float | None = None, scan_id: str = ""
     ) -> None:
-        super().__init__(detail)
-        self.detail = detail
-        self.errors = tuple(errors)
+        self.detail = self.told(detail)
+        super().__init__(self.detail)
+        self.errors = tuple(
+            FieldError(legible(field, LONGEST_FIELD), legible(reason, LONGEST_REASON))
+            for field, reason in islice(errors, MOST_ERRORS)
+        )
         self.retry_after = retry_after
-        self.scan_id = scan_id
+        self.scan_id = legible(scan_id, LONGEST_SCAN_ID)
+
+    def told(self, detail: str) -> str:
+        """The detail as it is told to a caller, who may be anybody and whose words may be in it."""
+        return legible(detail, LONGEST_DETAIL)
 
     @property
     def row(self) -> Row:
@@ -118,7 +141,25 @@ class InvalidRequest(RequestError):
     @classmethod
     def of(cls, field: str, reason: str) -> "InvalidRequest":
         """One field, one reason."""
-        return cls(f"{field}: {reason}", errors=[FieldError(field, reason)])
+        return cls.naming([FieldError(field, reason)])
+
+    @classmethod
+    def naming(cls, errors: Iterable[FieldError]) -> "InvalidRequest":
+        """The first `MOST_ERRORS` of these; of more no more is looked at than that they are there."""
+        found = list(islice(errors, MOST_ERRORS + 1))
+        named = [
+            f"{legible(field, LONGEST_FIELD)}: {legible(reason, LONGEST_REASON)}"
+            for field, reason in found[:MOST_ERRORS]
+        ]
+        told = len(named)
+        while told > 1 and len("; ".join(named[:told])) > LONGEST_DETAIL - len("; and more than 99 more"):
+            told -= 1
+        detail = "; ".join(named[:told])
+        if len(found) > MOST_ERRORS:
+            detail += f"; and more than {MOST_ERRORS - told} more"
+        elif told < len(named):
+            detail += f"; and {len(named) - told} more"
+        return cls(detail, errors=found)
 
 
 class TooLarge(RequestError):
@@ -235,7 +276,11 @@ class Damaged(ServerError):
 
 
 class SetupError(ScanstreamError):
-    """The server cannot start like this."""
+    """The server cannot start like this. Its operator is told all of it."""
+
+    def told(self, detail: str) -> str:
+        """The detail as it is."""
+        return detail
 
     code = "invalid_setting"
 

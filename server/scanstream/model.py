@@ -58,24 +58,33 @@ class IdempotencyKey(NamedTuple):
     """Where it came in, so that an error names it as its caller does."""
 
 
+MOST_NAMES = 10_000
+"""Names in one list of a request: no market has more symbols."""
+LONGEST_NAME = 100
+
+Name: TypeAlias = Annotated[str, Meta(max_length=LONGEST_NAME)]
+Names: TypeAlias = Annotated[list[Name], Meta(max_length=MOST_NAMES)] | str
+"""A list, or its names with commas between; in any case of letters where that is unambiguous."""
+
+
 class DiscoverRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """What to scan for; every field optional. Lists are trimmed and without repetitions once canonical."""
 
-    symbols: list[str] | str | None = None
-    strategy_ids: list[str] | str | None = None
-    asset_tiers: list[str] | str | None = None
-    opportunity_type: list[str] | str | None = None
+    symbols: Names | None = None
+    strategy_ids: Names | None = None
+    asset_tiers: Names | None = None
+    opportunity_type: Names | None = None
     min_profit_potential: float | None = None
     """US dollars on `capital_usd`; what promises less is left out."""
     max_required_capital: float | None = None
     """US dollars; what needs more is left out."""
-    filter_by_risk_level: RiskLevel | None = None
-    """The highest level accepted."""
-    preferred_timeframes: list[str] | str | None = None
+    filter_by_risk_level: Name | None = None
+    """The highest level accepted: one of `RISK_LEVELS`."""
+    preferred_timeframes: Names | None = None
     """`<n>m`, `<n>h` or `<n>d`; what takes longer than the longest of them is left out."""
     capital_usd: Annotated[float, Meta(gt=0)] | None = None
     force_refresh: bool | None = None
-    parameters: dict[str, dict[str, Any]] | None = None
+    parameters: dict[Name, dict[Name, Any]] | None = None
     """Strategy id → parameter → value."""
 
 

@@ -7,9 +7,9 @@ import msgspec
 import pytest
 
 from scans.planted import Planted, panel
-from scanstream.errors import InvalidRequest
-from scanstream.model import ANYONE, DiscoverRequest, Principal
-from scanstream.scans.selection import canonical, given, slot_of, strategies_of, symbols_of
+from scanstream.errors import LONGEST_DETAIL, MOST_ERRORS, InvalidRequest
+from scanstream.model import ANYONE, MOST_NAMES, DiscoverRequest, Principal
+from scanstream.scans.selection import MOST_TIMEFRAMES, canonical, given, slot_of, strategies_of, symbols_of
 from scanstream.strategies.installed import Installed, admit
 from scanstream.strategies.tsmom import TimeSeriesMomentum
 
@@ -73,9 +73,14 @@ def test_null_is_the_same_as_absent() -> None:
     assert selected(parameters={}) == DiscoverRequest()
 
 
+LISTS = ("symbols", "strategy_ids", "asset_tiers", "opportunity_type", "preferred_timeframes")
+
 UNKNOWN: list[tuple[str, Any, str]] = [
     ("symbols", "A/X,Z/X", "'Z/X'"),
-    ("symbols", "a/x", "'a/x'"),
+    ("filter_by_risk_level", "extreme", "'extreme'"),
+    ("filter_by_risk_level", "", "''"),
+    ("preferred_timeframes", "1M", "'1M'"),
+    ("preferred_timeframes", "12345678901d", "10 characters"),
     ("strategy_ids", ["tsmom", "nosuch"], "'nosuch'"),
     ("asset_tiers", "large,huge", "'huge'"),
     ("opportunity_type", "luck", "'luck'"),
@@ -90,6 +95,71 @@ def test_an_unknown_name_is_an_error_of_its_field(field: str, value: Any, name: 
     assert named == field
     assert len(reasons) == 1
     assert name in reasons[0]
+
+
+@pytest.mark.parametrize("field", LISTS)
+@pytest.mark.parametrize("blank", [[], [""], "", " , ", [" ", ""], ",,,"])
+def test_a_list_that_names_nothing_is_an_error(field: str, blank: Any) -> None:
+    assert errors(**{field: blank}) == {field: ["names nothing; leave it out to have all"]}
+
+
+@pytest.mark.parametrize(
+    ("field", "written", "meant"),
+    [
+        ("symbols", "a/x, B/x", ["A/X", "B/X"]),
+        ("symbols", ["a/X", "A/X", " A/x "], ["A/X"]),
+        ("strategy_ids", "TSMOM", ["tsmom"]),
+        ("asset_tiers", ["Large", "MID"], ["large", "mid"]),
+        ("opportunity_type", "Momentum", ["momentum"]),
+        ("preferred_timeframes", "1D,4H,15m", ["15m", "1d", "4h"]),
+        ("filter_by_risk_level", " Very_High ", "very_high"),
+        ("parameters", {"TSMOM": {"horizon": 5}}, {"tsmom": {"horizon": 5}}),
+    ],
+)
+def test_case_and_blanks_are_taken_kindly(field: str, written: Any, meant: Any) -> None:
+    assert getattr(selected(**{field: written}), field) == meant
+
+
+def test_a_name_that_may_be_two_has_to_be_written_as_it_is() -> None:
+    twins = replace(PANEL, symbols=("a/X", *PANEL.symbols[1:-1], "A/x"))
+    exact = canonical(request(symbols=["a/X", "A/x"]), twins, STRATEGIES)
+    assert exact.symbols == ["A/x", "a/X"]
+    with pytest.raises(InvalidRequest, match="may be 'a/X' or 'A/x'"):
+        canonical(request(symbols="A/X"), twins, STRATEGIES)
+
+
+def test_the_parameters_of_one_strategy_are_given_once() -> None:
+    found = errors(parameters={"tsmom": {"horizon": 5}, "TSMOM": {"horizon": 6}})
+    assert found == {"parameters.TSMOM": ["the parameters of tsmom are given twice"]}
+
+
+@pytest.mark.parametrize("field", LISTS)
+def test_a_list_has_a_length(field: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=f"length <= {MOST_NAMES}.*{field}"):
+        request(**{field: ["x"] * (MOST_NAMES + 1)})
+    assert field in errors(**{field: "x," * MOST_NAMES + "y"})
+
+
+def test_of_timeframes_few_are_kept() -> None:
+    few = [f"{number}h" for number in range(1, MOST_TIMEFRAMES + 1)]
+    assert selected(preferred_timeframes=few).preferred_timeframes == sorted(few)
+    assert list(errors(preferred_timeframes=[*few, "40h"])) == ["preferred_timeframes"]
+
+
+def test_of_many_errors_the_first_are_named_and_the_text_says_that_there_are_more() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        selected(symbols=[f"S{number}" for number in range(9000)], strategy_ids="nosuch")
+    assert len(caught.value.errors) == MOST_ERRORS
+    told, _, more = caught.value.detail.rpartition("; and more than ")
+    assert len(told.split("; ")) + int(more.removesuffix(" more")) == MOST_ERRORS
+    assert len(caught.value.detail) <= LONGEST_DETAIL
+
+
+def test_names_that_are_kept_are_the_markets_own() -> None:
+    """However many scans name them, and however they were written, the text is there once."""
+    symbols = selected(symbols=["".join(("a", "/", "x"))]).symbols
+    assert isinstance(symbols, list)
+    assert symbols[0] is PANEL.symbols[0]
 
 
 def test_parameters_of_an_unknown_strategy_are_an_error() -> None:

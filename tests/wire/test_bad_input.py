@@ -27,6 +27,14 @@ BAD_REQUESTS: list[tuple[dict[str, Any], str, str]] = [
     ({"asset_tiers": "huge"}, "asset_tiers", "huge"),
     ({"opportunity_type": ["luck"]}, "opportunity_type", "luck"),
     ({"preferred_timeframes": "soon"}, "preferred_timeframes", "soon"),
+    ({"symbols": []}, "symbols", "names nothing"),
+    ({"strategy_ids": " , "}, "strategy_ids", "names nothing"),
+    ({"opportunity_type": [""]}, "opportunity_type", "names nothing"),
+    ({"symbols": ["x" * 1_000_000]}, "symbols[0]", "length <= 100"),
+    ({"symbols": [f"{number}" for number in range(95_000)]}, "symbols", "length <= 10000"),
+    ({"preferred_timeframes": [f"{number}m" for number in range(95_000)]}, "preferred_timeframes", "length <= 10000"),
+    ({"x" * 1_000_000: 1}, "x" * 99 + "…", "no such field"),
+    ({"parameters": {"tsmom": {"z_min": "x" * 1_000_000}}}, "parameters", "at most 16384"),
     ({"parameters": {"tsmom": {"lookback": "long"}}}, "parameters.tsmom.lookback", "Expected `int`"),
     ({"parameters": {"tsmom": {"lookback": 1}}}, "parameters.tsmom.lookback", ">= 2"),
     ({"parameters": {"tsmom": {"magic": 1}}}, "parameters.tsmom.magic", "no such parameter"),
@@ -52,6 +60,34 @@ async def test_a_bad_request_is_refused_by_field_on_both_doors(
             assert (error["type"], error["id"], error["code"]) == ("error", "x", "invalid_request")
             assert error["errors"] == problem["errors"]
             await _still_works(socket)
+
+
+async def test_a_megabyte_of_unknown_names_has_a_short_answer_on_both_doors(serve: Serve) -> None:
+    """And the server answers the next one: 20 errors of however many, within 32 KiB, and the loop goes on."""
+    unknown = [f"{'é' * 60}{number}/{'😀' * 4}" for number in range(5000)]
+    async with serve(workers=0) as url:
+        answer = await discover(url, {"symbols": unknown})
+        assert (answer.status, len(answer.json()["errors"])) == (422, 20)
+        assert len(answer.body) <= 32 * 1024
+        assert "and more than" in answer.json()["detail"]
+        async with websocket(url) as socket:
+            await socket.send(type="discover", id="x" * 64, request={"symbols": unknown})
+            frame = await socket.connection.recv()
+            assert len(frame.encode() if isinstance(frame, str) else frame) <= 32 * 1024
+            await socket.send(type="subscribe", id="y", scan_id="z" * 1_000_000)
+            assert len((await socket.receive())["scan_id"]) <= 100
+            await _still_works(socket)
+        absent = await request(url, "GET", f"/opportunities/status/{'z' * 20_000}")
+        assert (absent.status, len(absent.body) < 1000) == (404, True)
+
+
+async def test_names_are_taken_in_any_case(serve: Serve) -> None:
+    kindly = {"symbols": " btc/usdt,", "strategy_ids": ["TSMOM"], "filter_by_risk_level": "Medium"}
+    exactly = {"symbols": ["BTC/USDT"], "strategy_ids": ["tsmom"], "filter_by_risk_level": "medium"}
+    async with serve(workers=0) as url:
+        first, again = await discover(url, kindly), await discover(url, exactly)
+    assert (again.json()["scan_id"], again.json()["reused"]) == (first.json()["scan_id"], "running")
+    assert first.json()["filters"] == exactly
 
 
 async def test_all_bad_fields_are_named_at_once(serve: Serve) -> None:

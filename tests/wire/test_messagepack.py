@@ -67,10 +67,13 @@ async def test_the_first_subprotocol_that_the_server_knows_is_chosen(serve: Serv
         ({"capital_usd": float("inf")}, "capital_usd"),
         ({"min_profit_potential": float("nan")}, "min_profit_potential"),
         ({"parameters": {"tsmom": {"z_min": float("nan")}}}, "parameters.tsmom.z_min"),
+        ({"parameters": {"tsmom": {"z_min": [{"a": float("inf")}]}}}, "parameters.tsmom.z_min[0].a"),
+        ({"parameters": {"tsmom": {"z_min": {1: 2}}}}, "parameters.tsmom.z_min"),
+        *((bare, "request") for bare in (32, 9, 10, 13, 0, -1, 2.5, None, True, "", " ", b" ", [], [1])),
         ({"parameters": {"tsmom": {"z_min": b"bytes"}}}, "parameters.tsmom.z_min"),
     ],
 )
-async def test_bad_requests_are_named_by_field(serve: Serve, request_: dict[str, Any], field: str) -> None:
+async def test_bad_requests_are_named_by_field(serve: Serve, request_: Any, field: str) -> None:
     async with serve(workers=0) as url, websocket(url, subprotocols=[MESSAGEPACK]) as socket:
         await send(socket, type="discover", id="x", request=request_)
         error = await receive(socket.connection)

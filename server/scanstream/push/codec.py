@@ -1,21 +1,48 @@
 """Bytes to messages and back, in JSON and in MessagePack, equal value for value. Decoding is validation."""
 
+import json
 import re
+from codecs import BOM_UTF8
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from scanstream.errors import FieldError, InvalidJson, InvalidMessage, InvalidRequest, ScanstreamError
+from scanstream.errors import InvalidJson, InvalidMessage, InvalidRequest, ScanstreamError
 from scanstream.log.scanlog import Frame, ScanLog
-from scanstream.message import ClientMessage, Error, FieldProblem, FollowRequest, ServerMessage, Snapshot, Update
+from scanstream.message import (
+    ClientMessage,
+    Error,
+    FieldProblem,
+    FollowRequest,
+    MessageId,
+    ServerMessage,
+    Snapshot,
+    Update,
+)
 from scanstream.model import DiscoverRequest
+from scanstream.push.plain import not_plain
 
 Payload = str | bytes
 """A message on the wire: text in JSON, bytes in MessagePack."""
 
-_UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*?)`")
+MOST_PARAMETER_BYTES = 16 * 1024
+"""Of all parameters of a request as they come in: what is kept of a scan is bounded by it."""
+_PATH = re.compile(r" - at (?:`key` in )?`\$(.*)`$", re.DOTALL)
+_UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING_FIELD = re.compile(r"Object missing required field `(.*?)`")
+
+
+class _Weighed(msgspec.Struct):
+    """A request whose parameters are not looked into yet."""
+
+    parameters: msgspec.Raw | UnsetType = UNSET
+
+
+class _Addressed(msgspec.Struct):
+    """A message of which nothing counts but who asks."""
+
+    id: msgspec.Raw | UnsetType = UNSET
 
 
 class Codec:
@@ -30,6 +57,9 @@ class Codec:
         self._messages = format.Decoder(ClientMessage)
         self._requests = format.Decoder(DiscoverRequest)
         self._follows = format.Decoder(FollowRequest)
+        self._weighed = format.Decoder(_Weighed)
+        self._addressed = format.Decoder(_Addressed)
+        self._identities = format.Decoder(MessageId)
         self._encoder = format.Encoder()
 
     def decode_message(self, payload: Payload) -> ClientMessage:
@@ -39,22 +69,39 @@ class Codec:
         :raises InvalidMessage: if it is no message of the protocol
         """
         try:
-            message: ClientMessage = self._decode(self._messages, payload)
+            message: ClientMessage = self._decode(self._messages, _unmarked(payload))
         except msgspec.ValidationError as error:
             field, reason = _located(error)
-            raise InvalidMessage(f"{field}: {reason}", errors=[FieldError(field, reason)]) from error
+            told = InvalidRequest.of(field, reason)
+            raise InvalidMessage(told.detail, errors=told.errors) from error
         return message
 
-    def decode_request(self, body: bytes | msgspec.Raw | UnsetType) -> DiscoverRequest:
+    def decode_body(self, body: bytes) -> DiscoverRequest:
+        """The body of a discover over HTTP; an empty one asks for everything.
+
+        :raises InvalidJson: if it is not of this format
+        :raises InvalidRequest: naming the field
+        """
+        body = body.removeprefix(BOM_UTF8)
+        return self.decode_request(msgspec.Raw(body) if body.strip() else UNSET)
+
+    def decode_request(self, request: msgspec.Raw | UnsetType) -> DiscoverRequest:
         """A discover request; an absent one asks for everything.
 
         :raises InvalidJson: if it is not of this format
         :raises InvalidRequest: naming the field
         """
-        if isinstance(body, UnsetType) or not bytes(body).strip():
+        if isinstance(request, UnsetType):
             return DiscoverRequest()
-        request: DiscoverRequest = self._valid(self._requests, body)
-        return request
+        weighed: _Weighed = self._valid(self._weighed, request)
+        if (weight := len(memoryview(weighed.parameters or b""))) > MOST_PARAMETER_BYTES:
+            raise InvalidRequest.of("parameters", f"take {weight} bytes; at most {MOST_PARAMETER_BYTES} are taken")
+        decoded: DiscoverRequest = self._valid(self._requests, request)
+        for strategy_id, given in (decoded.parameters or {}).items():
+            for name, value in given.items():
+                if foreign := not_plain(value, f"parameters.{strategy_id}.{name}"):
+                    raise InvalidRequest.of(*foreign)
+        return decoded
 
     def decode_follow(self, body: bytes) -> FollowRequest:
         """What a `follow` asks for; an absent body is an empty object.
@@ -62,7 +109,7 @@ class Codec:
         :raises InvalidJson: if it is not of this format
         :raises InvalidRequest: naming the field
         """
-        request: FollowRequest = self._valid(self._follows, body.strip() or b"{}")
+        request: FollowRequest = self._valid(self._follows, body.removeprefix(BOM_UTF8).strip() or b"{}")
         return request
 
     def _valid(self, decoder: Any, body: bytes | msgspec.Raw) -> Any:
@@ -77,18 +124,25 @@ class Codec:
         except msgspec.ValidationError:
             raise
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise InvalidJson(f"This is not valid {self.name}: {error}") from error
+            raise InvalidJson(f"This is not valid {self.name}: {self._why(payload, error)}") from error
         except RecursionError as error:
             raise InvalidJson(f"This is not valid {self.name}: it is nested too deep") from error
+
+    def _why(self, payload: Payload | msgspec.Raw, error: Exception) -> str:
+        """What is wrong with a text that is none, or is in another encoding than everybody's."""
+        encoding = "utf-8"
+        if self.text and not isinstance(payload, str):
+            encoding = json.detect_encoding(bytes(payload)[:4])
+        return str(error) if encoding.startswith("utf-8") else f"it seems to be {encoding}; send UTF-8"
 
     def id_of(self, payload: Payload) -> str | UnsetType:
         """The id of a message that is not valid otherwise, so that its sender knows which one was refused."""
         try:
-            message = self._format.decode(payload)
+            addressed: _Addressed = self._addressed.decode(_unmarked(payload))
+            identity = "" if isinstance(addressed.id, UnsetType) else self._identities.decode(addressed.id)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return UNSET
-        identity = message.get("id") if isinstance(message, dict) else None
-        return identity if isinstance(identity, str) and len(identity) <= 64 else UNSET
+        return identity or UNSET
 
     def encode(self, message: ServerMessage) -> Payload:
         """A message as one WebSocket frame carries it."""
@@ -101,10 +155,16 @@ MESSAGEPACK = Codec("MessagePack", "scanstream.v1.msgpack", msgspec.msgpack, tex
 CODECS = (JSON, MESSAGEPACK)
 
 
+def _unmarked(payload: Payload) -> Payload:
+    """The payload without the byte order mark that some editors put before a text."""
+    return payload.removeprefix("\ufeff") if isinstance(payload, str) else payload
+
+
 def _located(error: msgspec.ValidationError) -> tuple[str, str]:
     """(field, reason) out of msgspec's text, which ends with the path: … - at `$.symbols[0]`."""
-    reason, _, path = str(error).partition(" - at `$")
-    field = path.rstrip("`").lstrip(".")
+    text = str(error)
+    match = _PATH.search(text)
+    field, reason = (match[1].lstrip("."), text[: match.start()]) if match else ("", text)
     if unknown := _UNKNOWN_FIELD.match(reason):
         field = f"{field}.{unknown[1]}".lstrip(".")
         reason = "there is no such field"

@@ -91,7 +91,7 @@ class HttpDoor:
         body = await read_body(request, self._most_bytes)
         key = idempotency_key("Idempotency-Key", request.headers.get("idempotency-key"))
         prefix = prefix_here(request.scope)
-        ack = await self._desk.register(ANYONE, JSON.decode_request(body), key, prefix=prefix)
+        ack = await self._desk.register(ANYONE, JSON.decode_body(body), key, prefix=prefix)
         return AckResponse(self._desk, below(prefix, ack))
 
     async def results(self, request: Request) -> Response:

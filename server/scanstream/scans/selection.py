@@ -2,56 +2,121 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
 from scanstream.errors import FieldError, InvalidRequest
-from scanstream.model import DiscoverRequest, Principal, Tier
+from scanstream.model import RISK_LEVELS, DiscoverRequest, Principal, Tier
 from scanstream.panel import Panel, timeframe_length
+from scanstream.scans.names import Names, listed
 from scanstream.strategies.installed import Installed, parameter_errors
 
 _LISTS = ("symbols", "strategy_ids", "asset_tiers", "opportunity_type", "preferred_timeframes")
 _NUMBERS = ("min_profit_potential", "max_required_capital", "capital_usd")
 TIERS: tuple[Tier, ...] = ("large", "mid", "small")
+MOST_TIMEFRAMES = 32
+LONGEST_TIMEFRAME = 10
+"""Characters: what is kept of a scan is bounded by what there can be."""
 
 
 def canonical(request: DiscoverRequest, panel: Panel, strategies: Mapping[str, Installed]) -> DiscoverRequest:
     """The request with lists as sorted lists without repetitions, known names only, and something left to scan.
 
-    :raises InvalidRequest: naming every field that is not valid
+    :raises InvalidRequest: naming the fields that are not valid; it stops looking where there are more than it names
     """
-    empty = [
-        FieldError(name, "names nothing; leave it out to have all") for name in _LISTS if getattr(request, name) == []
-    ]
-    lists = {name: _listed(getattr(request, name)) for name in _LISTS}
-    request = replace(request, **lists, parameters=request.parameters or None)
-    errors = [
-        *empty,
-        *_unknown("symbols", request.symbols, panel.symbols, f"the market {panel.market} has no"),
-        *_unknown("strategy_ids", request.strategy_ids, strategies, "there is no strategy"),
-        *_unknown("asset_tiers", request.asset_tiers, TIERS, "there is no tier"),
-        *_unknown(
-            "opportunity_type",
-            request.opportunity_type,
-            {kind for strategy in strategies.values() for kind in strategy.types},
-            "no strategy looks for",
-        ),
-        *_timeframe_errors(request.preferred_timeframes or ()),
-        *_number_errors(request),
-    ]
-    for strategy_id, given in (request.parameters or {}).items():
-        if strategy_id in strategies:
-            errors += parameter_errors(strategies[strategy_id], given)
-        else:
-            errors.append(FieldError(f"parameters.{strategy_id}", f"there is no strategy {strategy_id!r}"))
-    if not errors:
-        errors = _emptiness(request, panel, strategies)
-    if errors:
-        raise InvalidRequest("; ".join(f"{field}: {reason}" for field, reason in errors), errors=errors)
+    reading = _Reading(request, panel, strategies)
+    _refuse(reading.errors())
+    request = replace(request, **reading.meant)
+    _refuse(_emptiness(request, panel, strategies))
     return replace(request, parameters=_canonical_parameters(request, strategies))
+
+
+def _refuse(errors: Iterable[FieldError]) -> None:
+    following = iter(errors)
+    if (first := next(following, None)) is not None:
+        raise InvalidRequest.naming(chain([first], following))
+
+
+class _Reading:
+    """A request whose names are looked up, one field after the other."""
+
+    def __init__(self, request: DiscoverRequest, panel: Panel, strategies: Mapping[str, Installed]) -> None:
+        self._request = request
+        self._strategies = strategies
+        self._ids = Names(strategies, "there is no strategy")
+        types = {kind for strategy in strategies.values() for kind in strategy.types}
+        self._known = {
+            "symbols": Names(panel.symbols, f"the market {panel.market} has no"),
+            "strategy_ids": self._ids,
+            "asset_tiers": Names(TIERS, "there is no tier"),
+            "opportunity_type": Names(types, "no strategy looks for"),
+        }
+        self.meant: dict[str, Any] = {}
+        """The fields as they are to be, once `errors` has come to its end."""
+
+    def errors(self) -> Iterator[FieldError]:
+        """Whatever is wrong with the request; what comes late is not looked at before it is asked for."""
+        for field in _LISTS:
+            if (value := getattr(self._request, field)) is not None:
+                yield from self._list_errors(field, value)
+        yield from self._level_errors()
+        yield from _number_errors(self._request)
+        yield from self._strategy_errors()
+        for strategy_id, given in self.meant["parameters"].items():
+            yield from parameter_errors(self._strategies[strategy_id], given)
+
+    def _list_errors(self, field: str, value: list[str] | str) -> Iterator[FieldError]:
+        try:
+            names = listed(value)
+        except ValueError as error:
+            yield FieldError(field, str(error))
+            return
+        found: set[str] = set()
+        if field in self._known:
+            yield from self._known[field].resolve(field, names, found)
+        else:
+            yield from _timeframe_errors(field, names, found)
+        self.meant[field] = sorted(found)
+
+    def _level_errors(self) -> Iterator[FieldError]:
+        field = "filter_by_risk_level"
+        if (level := self._request.filter_by_risk_level) is not None:
+            found: set[str] = set()
+            yield from Names(RISK_LEVELS, "there is no level").resolve(field, [level.strip()], found)
+            self.meant[field] = next(iter(found), None)
+
+    def _strategy_errors(self) -> Iterator[FieldError]:
+        """Of the strategies to which parameters are given."""
+        parameters = self.meant["parameters"] = {}
+        for written, given in (self._request.parameters or {}).items():
+            field = f"parameters.{written}"
+            found: set[str] = set()
+            yield from self._ids.resolve(field, [written.strip()], found)
+            for strategy_id in found:
+                if strategy_id in parameters:
+                    yield FieldError(field, f"the parameters of {strategy_id} are given twice")
+                parameters[strategy_id] = given
+
+
+def _timeframe_errors(field: str, names: Collection[str], found: set[str]) -> Iterator[FieldError]:
+    """Units in any case, but for `M`: to some that is a month."""
+    if len(names) > MOST_TIMEFRAMES:
+        yield FieldError(field, f"names more than {MOST_TIMEFRAMES}; the longest one is enough")
+        return
+    for name in sorted(names):
+        known = name if name.endswith("M") else name.lower()
+        try:
+            timeframe_length(known)
+        except ValueError as error:
+            yield FieldError(field, str(error))
+        else:
+            found.add(known)
+        if len(known) > LONGEST_TIMEFRAME:
+            yield FieldError(field, f"{name!r} is longer than {LONGEST_TIMEFRAME} characters")
 
 
 def _canonical_parameters(
@@ -79,10 +144,11 @@ def strategies_of(request: DiscoverRequest, strategies: Mapping[str, Installed])
 def symbols_of(request: DiscoverRequest, panel: Panel) -> list[str]:
     """The symbols that a canonical request selects, in the panel's order."""
     tiers = panel.tiers() if request.asset_tiers is not None else {}
+    named = frozenset(request.symbols or ())
     return [
         symbol
         for symbol in panel.symbols
-        if (request.symbols is None or symbol in request.symbols)
+        if (request.symbols is None or symbol in named)
         and (request.asset_tiers is None or tiers[symbol] in request.asset_tiers)
     ]
 
@@ -104,35 +170,10 @@ def key_slot(principal: Principal, key: str) -> str:
     return "key-" + hashlib.blake2s(f"{principal}\n{key}".encode(), digest_size=16).hexdigest()
 
 
-def _listed(value: list[str] | str | None) -> list[str] | None:
-    if value is None:
-        return None
-    items = value.split(",") if isinstance(value, str) else value
-    return sorted({item.strip() for item in items} - {""}) or None
-
-
-def _unknown(field: str, names: Iterable[str] | None, known: Iterable[str], reason: str) -> list[FieldError]:
-    known = set(known)
-    return [FieldError(field, f"{reason} {name!r}") for name in names or () if name not in known]
-
-
-def _timeframe_errors(names: Iterable[str]) -> list[FieldError]:
-    errors = []
-    for name in names:
-        try:
-            timeframe_length(name)
-        except ValueError as error:
-            errors.append(FieldError("preferred_timeframes", str(error)))
-    return errors
-
-
-def _number_errors(request: DiscoverRequest) -> list[FieldError]:
-    numbers = {name: getattr(request, name) for name in _NUMBERS}
-    return [
-        FieldError(name, "must be a finite number")
-        for name, value in numbers.items()
-        if value is not None and not math.isfinite(value)
-    ]
+def _number_errors(request: DiscoverRequest) -> Iterator[FieldError]:
+    for name in _NUMBERS:
+        if (value := getattr(request, name)) is not None and not math.isfinite(value):
+            yield FieldError(name, "must be a finite number")
 
 
 def _emptiness(request: DiscoverRequest, panel: Panel, strategies: Mapping[str, Installed]) -> list[FieldError]:
