@@ -31,6 +31,7 @@ ENCLAVES = {
         "scans.shard",
         "scans.finding",
         "scans.priority",
+        "scans.names",
         "scans.selection",
         "strategies",
         "jobs",
