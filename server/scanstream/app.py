@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import anyio
@@ -19,12 +19,14 @@ from scanstream.scans.appending import Appender
 from scanstream.scans.budget import Budgets, Clock
 from scanstream.scans.desk import Limits as DeskLimits
 from scanstream.scans.desk import ScanDesk
+from scanstream.scans.forecast import Capacity, Forecast
 from scanstream.scans.inquiry import Inquiry
 from scanstream.scans.local import LocalJobs
+from scanstream.scans.pace import Pace
 from scanstream.scans.planner import Planner
 from scanstream.scans.processes import Processes
 from scanstream.scans.releases import Releases
-from scanstream.scans.runner import Runner
+from scanstream.scans.runner import MOST_IN_LOOP, Runner
 from scanstream.scans.shortages import Shortages
 from scanstream.scans.sweeper import Sweeper
 from scanstream.scans.tries import Tries
@@ -59,12 +61,17 @@ class Core:
         inquiry = Inquiry(self.planning, self.clock, tries)
         self.planner = Planner(appender, self.hub, jobs, inquiry, budgets, max_running=settings.max_running)
         self.runner = Runner(appender, self.hub, jobs, self.workers, budgets, tries) if settings.workers else None
+        self.pace = Pace(panels.current.market, lambda: len(panels.current.symbols))
+        waits = {strategy.id for strategy in registry().values() if strategy.waits}
+        capacity = Capacity(settings.workers, MOST_IN_LOOP, settings.max_running)
+        self.forecast = Forecast(self.pace, self.planner.rank, waits, capacity)
         self.desk = ScanDesk(
             store,
             self.hub,
             lambda: panels.current,
             registry(),
             self.planner.rank,
+            self.forecast.seconds,
             DeskLimits(
                 budget=settings.budget,
                 retention=settings.retention,
@@ -91,14 +98,24 @@ class Core:
         """The market data that unfinished scans stand on."""
         return {log.folded.registered.digest for log in self.hub.live()}
 
+    @contextmanager
+    def _watching(self) -> Iterator[None]:
+        """Those who hear of every change of every scan."""
+        with ExitStack() as stack:
+            for watcher in (self.forecast.notice, self.sweeper.notice, self.metrics.notice):
+                stack.enter_context(self.hub.watching_all(watcher))
+            yield
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Replay what the store holds, then take up unfinished scans; on the way out let go of everything."""
         async with self.planning.open(), self.workers.open(), anyio.create_task_group() as tasks:
-            with self.hub.watching_all(self.sweeper.notice), self.hub.watching_all(self.metrics.notice):
+            with self._watching():
+                await self.pace.recall(self.store)
                 tasks.start_soon(self.hub.run)
                 await self.store.barrier()
                 self.panels.forget(self._needed())
+                tasks.start_soon(self.pace.keep, self.store)
                 tasks.start_soon(self.panels.keep_fresh, self._refresh, self._needed)
                 for part in (self.clock, self.desk, self.planner, self.sweeper, self.runner):
                     if part is not None:

@@ -95,7 +95,8 @@ class AckBody(Struct, frozen=True, kw_only=True, omit_defaults=True):
     events_url: str
     polling_interval_seconds: int
     progress: Progress
-    estimated_completion_seconds: float
+    estimated_completion_seconds: float | UnsetType = UNSET
+    """Absent where nothing has been measured that says it."""
     filters: dict[str, Any]
     reused: Literal["running", "fresh"] | UnsetType = UNSET
 

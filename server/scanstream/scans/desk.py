@@ -31,10 +31,6 @@ from scanstream.scans.shortages import Shortages
 from scanstream.strategies.installed import Installed
 
 POLLING_INTERVAL_SECONDS = 1
-ESTIMATE_UNTIL_MEASURED_SECONDS = 5.0
-"""What an ack says of the time that a scan takes, before any scan of this server's has ended."""
-
-
 LEFT_OF_REUSED_SECONDS = 60.0
 """A finished scan answers an identical request only if it answers for so long yet; of a short retention half of it."""
 
@@ -58,6 +54,7 @@ class ScanDesk:
         panel: Callable[[], Panel],
         strategies: Mapping[str, Installed],
         rank: Callable[[ScanId], int | None],
+        estimate: Callable[[ScanLog], float | None],
         limits: Limits,
         releases: Releases,
         machine: Shortages,
@@ -67,6 +64,7 @@ class ScanDesk:
         self._panel = panel
         self._strategies = strategies
         self.rank = rank
+        self._estimate = estimate
         self._archive = Archive(store, hub)
         self.find = self._archive.find
         self.newest = self._archive.newest
@@ -76,7 +74,6 @@ class ScanDesk:
         self._releases = releases
         self._machine = machine
         self._ages = Ages(limits.fresh)
-        self._pace = ESTIMATE_UNTIL_MEASURED_SECONDS
 
     async def register(
         self,
@@ -202,7 +199,7 @@ class ScanDesk:
     ) -> AckBody:
         """The ack of a scan as of now, for a reader that goes on from `position`."""
         state = log.folded.state
-        left = state.estimated_time_remaining_seconds
+        seconds = self._estimate(log)
         return AckBody(
             success=True,
             scan_id=log.scan_id,
@@ -214,7 +211,7 @@ class ScanDesk:
             events_url=log.folded.registered.prefix + EVENTS_PATH + log.scan_id,
             polling_interval_seconds=POLLING_INTERVAL_SECONDS,
             progress=state.progress,
-            estimated_completion_seconds=self._pace if isinstance(left, UnsetType) else left,
+            estimated_completion_seconds=UNSET if seconds is None else seconds,
             filters=state.filters,
             reused=reused,
         )
@@ -235,15 +232,9 @@ class ScanDesk:
         """The ack is with the transport, or its client is gone: let the scan start. More than once is once."""
         self._releases.release(scan_id)
 
-    def _learn(self, log: ScanLog) -> None:
-        """Scans take about as long as the last ones did: a moving mean over some four of them."""
-        if log.folded.state.status == "complete":
-            seconds = (log.folded.at - log.folded.started_at) / 1000
-            self._pace = round(0.75 * self._pace + 0.25 * seconds, 2)
-
     async def run(self) -> None:
-        """Let released scans start, and remember how long scans take, and when they ended."""
-        with self._hub.watching_all(self._learn), self._hub.watching_all(self._ages.notice):
+        """Let released scans start, and remember when they ended."""
+        with self._hub.watching_all(self._ages.notice):
             await self._releases.run()
 
 
