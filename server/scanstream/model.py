@@ -89,6 +89,8 @@ class DiscoverRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, for
 
 
 DEFAULT_CAPITAL_USD = 1000.0
+LONGEST_BUDGET_SECONDS = 366 * 86_400.0
+"""What a strategy may ask for: a year is as good as without end, and can be written down."""
 
 
 class Opportunity(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -28,7 +28,7 @@ from scanstream.log.entry import (
     encode,
     parts,
 )
-from scanstream.model import ANYONE, RISK_LEVELS, DiscoverRequest, Opportunity, ScanId
+from scanstream.model import ANYONE, LONGEST_BUDGET_SECONDS, RISK_LEVELS, DiscoverRequest, Opportunity, ScanId
 from support.histories import NOON, done, found, opportunity, registered
 
 TEXT = st.text()
@@ -75,7 +75,7 @@ ENTRIES: dict[type[AnyEntry], st.SearchStrategy[AnyEntry]] = {
         digest=TEXT,
         request=REQUESTS,
         filters=OBJECT,
-        budgets=st.dictionaries(TEXT, FLOAT),
+        budgets=st.dictionaries(TEXT, st.floats(0.001, LONGEST_BUDGET_SECONDS)),
         budget=FLOAT,
         retention=st.integers(0, entry_module.LONGEST),
         fold=COUNT,
@@ -90,7 +90,7 @@ ENTRIES: dict[type[AnyEntry], st.SearchStrategy[AnyEntry]] = {
     ShardFound: st.builds(ShardFound, **SHARD, opportunities=st.lists(OPPORTUNITIES, max_size=3)),
     ShardDone: st.builds(ShardDone, **SHARD, elapsed_ms=COUNT, note=NOTE),
     ShardFailed: st.builds(
-        ShardFailed, **SHARD, reason=st.sampled_from(["failed", "timed_out"]), code=TEXT, detail=TEXT
+        ShardFailed, **SHARD, reason=st.sampled_from(["failed", "timed_out"]), code=TEXT, detail=TEXT, note=NOTE
     ),
     CancelRequested: st.builds(CancelRequested, at=TIME),
     Cancelled: st.builds(Cancelled, at=TIME),
@@ -193,3 +193,24 @@ def test_no_part_is_larger_than_engines_take(weights: list[int]) -> None:
 
 def test_a_part_is_an_entry_like_those_of_a_store() -> None:
     assert parts("a", 0, [opportunity("a:1")], NOON) == [found("a", "a:1")]
+
+
+@pytest.mark.parametrize("budget", ["null", "-5.0", "0", "1e300"])
+def test_a_registration_with_a_budget_that_no_strategy_may_have_is_read(budget: str) -> None:
+    """Versions before took any; JSON has null for what is endless, or no number."""
+    stored = encode(registered("a", "b")).replace(b'"a":60.0', b'"a":' + budget.encode())
+    entry = decode(stored)
+    assert isinstance(entry, Registered)
+    assert 0 < entry.budgets["a"] <= LONGEST_BUDGET_SECONDS
+    assert entry.budgets["b"] == 60.0
+    assert decode(encode(entry)) == entry
+
+
+@pytest.mark.parametrize(("units", "chunk"), [(-1, 8), (-4000, 8), (5, 0), (0, 0), (5, -3)])
+def test_a_plan_that_cannot_be_cut_is_read_and_has_no_endless_shards(units: int, chunk: int) -> None:
+    stored = encode(Planned(at=NOON, cuts={"a": Cut(1)})).replace(
+        b'"units":1', f'"units":{units},"chunk":{chunk}'.encode()
+    )
+    plan = decode(stored)
+    assert isinstance(plan, Planned)
+    assert 0 <= plan.cuts["a"].shards <= max(units, 0)

@@ -194,7 +194,7 @@ def test_a_note_of_the_plan_stays_until_a_shard_has_one() -> None:
     later: list[list[AnyEntry]] = [[], [done("a", 1)], [done("a", 1, note="late"), done("a", 0, note="early")]]
     notes = [shown(*opening, *entries)["strategies"]["a"]["note"] for entries in later]
 
-    assert notes == ["ETH/USDT: too few bars", "ETH/USDT: too few bars", "early"]
+    assert notes == ["ETH/USDT: too few bars", "ETH/USDT: too few bars", "early; late"]
 
 
 def test_a_plan_without_any_shard_is_complete_at_once() -> None:

@@ -93,9 +93,14 @@ def done(name: str, shard: int = 0, at: Milliseconds = NOON, *, elapsed: int = 1
     return ShardDone(at=at, strategy_id=name, shard=shard, elapsed_ms=elapsed, note=note or UNSET)
 
 
-def failed(name: str, shard: int = 0, at: Milliseconds = NOON, *, detail: str = "division by zero") -> ShardFailed:
+def failed(
+    name: str, shard: int = 0, at: Milliseconds = NOON, *, detail: str = "division by zero", note: str = ""
+) -> ShardFailed:
     """The shard raised."""
-    return ShardFailed(at=at, strategy_id=name, shard=shard, reason="failed", code="strategy_error", detail=detail)
+    code = "strategy_error"
+    return ShardFailed(
+        at=at, strategy_id=name, shard=shard, reason="failed", code=code, detail=detail, note=note or UNSET
+    )
 
 
 def timed_out(name: str, shard: int = 0, at: Milliseconds = NOON) -> ShardFailed:
@@ -154,7 +159,9 @@ def _runs(draw: st.DrawFn, name: str, shard: int) -> list[AnyEntry]:
     parts = draw(st.lists(st.lists(ids, min_size=1, max_size=5, unique=True), max_size=2))
     outcome = draw(
         st.sampled_from([done(name, shard), done(name, shard, note=f"shard {shard} saw gaps")])
+        | st.sampled_from([done(name, shard, note="it saw gaps"), done(name, shard, note=f"{shard}" * 3000)])
         | st.sampled_from([failed(name, shard, detail=f"shard {shard} fell"), timed_out(name, shard)])
+        | st.just(failed(name, shard, note="it saw gaps"))
     )
     return [started(name, shard), *(found(name, *part, shard=shard) for part in parts), outcome]
 

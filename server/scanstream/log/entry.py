@@ -10,10 +10,10 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import replace
 
-from scanstream.model import DiscoverRequest, Milliseconds, Opportunity, Principal, ScanId
+from scanstream.model import LONGEST_BUDGET_SECONDS, DiscoverRequest, Milliseconds, Opportunity, Principal, ScanId
 
-FOLD_VERSION = 1
-"""Raised when the fold would read old entries in a new way."""
+FOLD_VERSION = 2
+"""Raised when the fold would read old entries in a new way. 2: the notes of all shards are told, not one."""
 
 LATEST: Milliseconds = 250_000_000_000_000
 """In the year 9892: a time after that is none, and could not be written as one."""
@@ -113,6 +113,7 @@ class ShardFailed(Entry, frozen=True, kw_only=True, omit_defaults=True, tag="sha
     reason: Literal["failed", "timed_out"]
     code: str
     detail: str
+    note: str | UnsetType = UNSET
 
 
 class CancelRequested(Entry, frozen=True, kw_only=True, omit_defaults=True, tag="cancel_requested"):
@@ -157,8 +158,25 @@ def decode(stored: bytes) -> AnyEntry:
 
     :raises msgspec.ValidationError: if it is none
     """
-    entry: AnyEntry = _decoder.decode(stored)
+    try:
+        entry: AnyEntry = _decoder.decode(stored)
+    except msgspec.ValidationError:
+        if b'"budgets"' not in stored:
+            raise
+        entry = _of_before(stored)
+    if isinstance(entry, Registered) and not all(0 < one <= LONGEST_BUDGET_SECONDS for one in entry.budgets.values()):
+        bounded = {name: min(max(0.001, one), LONGEST_BUDGET_SECONDS) for name, one in entry.budgets.items()}
+        return replace(entry, budgets=bounded)
     return entry
+
+
+def _of_before(stored: bytes) -> AnyEntry:
+    """A registration of a version that took a strategy's endless budget: JSON has null for what is not finite."""
+    plain = msgspec.json.decode(stored, type=dict[str, Any])
+    if not isinstance(budgets := plain.get("budgets"), dict):
+        return msgspec.convert(plain, Registered)
+    finite = {name: LONGEST_BUDGET_SECONDS if one is None else one for name, one in budgets.items()}
+    return msgspec.convert({**plain, "budgets": finite}, Registered)
 
 
 def parts(strategy_id: str, shard: int, found: list[Opportunity], at: Milliseconds) -> list[ShardFound]:

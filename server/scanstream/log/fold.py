@@ -30,6 +30,7 @@ from scanstream.log.entry import (
     ShardFound,
     ShardStarted,
 )
+from scanstream.log.notes import Notes
 from scanstream.model import (
     RESULTS_PATH,
     STATUS_PATH,
@@ -58,8 +59,7 @@ class Tally(Struct, frozen=True):
     """… and how many those are."""
     problem: tuple[int, int, Problem] | None = None
     """(0 failed or 1 timed out, shard, what): the least one, whatever the order in which they came."""
-    note: tuple[int, str] | None = None
-    """(shard, text), likewise."""
+    notes: Notes = Notes()
 
     @property
     def completed(self) -> int:
@@ -230,13 +230,13 @@ def _counted(tally: Tally, entry: ShardStarted | ShardDone | ShardFailed, at: Mi
     if isinstance(entry, ShardStarted):
         return tally
     tally = replace(tally, outcomes=tally.outcomes | 1 << entry.shard)
+    if isinstance(entry.note, str):
+        tally = replace(tally, notes=tally.notes.add(entry.shard, entry.note))
     if isinstance(entry, ShardFailed):
         problem = (int(entry.reason == "timed_out"), entry.shard, Problem(entry.code, entry.detail))
         if tally.problem is None or problem[:2] < tally.problem[:2]:
             tally = replace(tally, problem=problem)
         return tally
-    if isinstance(entry.note, str) and (tally.note is None or entry.shard < tally.note[0]):
-        tally = replace(tally, note=(entry.shard, entry.note))
     return replace(tally, busy_ms=tally.busy_ms + entry.elapsed_ms, measured=tally.measured + 1)
 
 
@@ -253,7 +253,7 @@ def _strategy(before: StrategyState, tally: Tally, at: Milliseconds) -> Strategy
         status=status,
         shards_completed=tally.completed,
         elapsed_ms=at - tally.started_at if tally.started_at is not None else 0,
-        note=tally.note[1] if tally.note else before.note,
+        note=tally.notes.told() or before.note,
         error=error,
     )
 

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from scanstream.errors import FieldError, SettingError
+from scanstream.model import LONGEST_BUDGET_SECONDS
 from scanstream.panel import INPUTS
 from scanstream.strategies import gate
 from scanstream.strategies.gate import Refused
@@ -31,7 +32,6 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _TYPE = re.compile(r"[^\s,](?:[^,\x00-\x1f\x7f]{0,62}[^\s,])?")
 """Requests list types with commas between."""
 LONGEST_NAME, LONGEST_TEXT = 200, 4000
-LONGEST_BUDGET_SECONDS = 366 * 86_400.0
 MOST_CHUNK = 1_000_000_000
 MOST_TYPES = 32
 MOST_SCHEMA_BYTES, MOST_SCHEMA_DEPTH = 64 * 1024, 32

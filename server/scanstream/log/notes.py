@@ -1,0 +1,78 @@
+"""The notes of a strategy's shards as one: equal ones once, those of the lowest shards first, never more than 4 KB.
+
+Whatever the order in which they come, the same notes make the same text: which groups are told follows from the lowest
+shard of each, and a group that was left out comes back only by a shard of its own, which brings its text with it. So
+no text needs to be held that is not told, and memory is bounded by the number of shards.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+MOST_BYTES = 4096
+_ROOM = MOST_BYTES - len("; … and 4,096 more".encode())
+_COUNT = len(" (4,096 shards)")
+LONGEST = _ROOM - _COUNT
+"""Bytes of one note; what is longer is cut off."""
+CUT = " …"
+
+
+class Group(Struct, frozen=True):
+    """Shards that say the same."""
+
+    first: int
+    """The lowest of them."""
+    count: int
+    size: int
+    """Bytes that it takes."""
+    text: str
+    """Empty where it is not told."""
+
+
+class Notes(Struct, frozen=True):
+    """What the shards so far have noted."""
+
+    groups: Mapping[bytes, Group] = {}
+    """By a digest of the text."""
+
+    def __bool__(self) -> bool:
+        """Whether anything was noted."""
+        return bool(self.groups)
+
+    def add(self, shard: int, text: str) -> "Notes":
+        """With the note of one more shard."""
+        digest = hashlib.blake2s(text.encode(), digest_size=16).digest()
+        told = _cut(text)
+        group = self.groups.get(digest) or Group(shard, 0, len(told.encode()) + _COUNT + len("; "), told)
+        group = replace(group, first=min(group.first, shard), count=group.count + 1, text=told)
+        groups = {**self.groups, digest: group}
+        within = dict(_within(groups))
+        return Notes(
+            {name: one if name in within or not one.text else replace(one, text="") for name, one in groups.items()}
+        )
+
+    def told(self) -> str:
+        """All of them in one text; how many more there are, where that would be too long."""
+        within = list(_within(self.groups))
+        texts = [one.text if one.count == 1 else f"{one.text} ({one.count:,} shards)" for _, one in within]
+        more = len(self.groups) - len(within)
+        return "; ".join([*texts, *([f"… and {more:,} more"] if more else [])])
+
+
+def _within(groups: Mapping[bytes, Group]) -> Iterator[tuple[bytes, Group]]:
+    """The groups that there is room for, in the order of their lowest shards, up to the first that does not fit."""
+    room = _ROOM + len("; ")
+    for name, group in sorted(groups.items(), key=lambda item: item[1].first):
+        room -= group.size
+        if room < 0:
+            return
+        yield name, group
+
+
+def _cut(text: str) -> str:
+    encoded = text.encode()
+    if len(encoded) <= LONGEST:
+        return text
+    return encoded[: LONGEST - len(CUT.encode())].decode(errors="ignore") + CUT
