@@ -3,6 +3,7 @@
     ScanstreamError
     ├── RequestError            the caller's fault
     │   ├── InvalidJson         InvalidMessage      InvalidRequest     TooLarge
+    │   ├── MalformedRequest    HeadersTooLarge     RequestTimeout
     │   ├── NotFound            Expired             NoSuchRoute        MethodNotAllowed
     │   ├── UpgradeRequired     UnsupportedMedia    InvalidAddress
     │   ├── Unauthorized        Forbidden
@@ -46,6 +47,9 @@ TABLE: dict[str, Row] = {
     "invalid_message": Row(400, None, False, "client", "The message is not one that this protocol knows"),
     "invalid_request": Row(422, None, False, "client", "A field of the request is not valid"),
     "too_large": Row(413, 1009, False, "client", "The message is larger than the server accepts"),
+    "headers_too_large": Row(431, None, False, "client", "The head of the request is larger than the server accepts"),
+    "malformed_request": Row(400, None, False, "client", "The request is not one of HTTP"),
+    "timeout": Row(408, None, True, "client", "The request did not go on"),
     "unsupported_media": Row(415, None, False, "client", "The body is written in a way that the server does not read"),
     "no_such_route": Row(404, None, False, "client", "There is no such path"),
     "method_not_allowed": Row(405, None, False, "client", "The path does not take this method"),
@@ -166,6 +170,24 @@ class TooLarge(RequestError):
     """A message over the size limit."""
 
     code = "too_large"
+
+
+class MalformedRequest(RequestError):
+    """What came is no request of HTTP, or no handshake of a WebSocket."""
+
+    code = "malformed_request"
+
+
+class HeadersTooLarge(RequestError):
+    """A request line, headers or trailers over their limits."""
+
+    code = "headers_too_large"
+
+
+class RequestTimeout(RequestError):
+    """A request that has begun and does not go on."""
+
+    code = "timeout"
 
 
 class UnsupportedMedia(RequestError):

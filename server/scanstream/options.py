@@ -41,6 +41,7 @@ SETTINGS: tuple[Callable[[Any], Any], ...] = (
         help="Seconds that a finished scan answers an identical request.",
     ),
     setting("--stall", type=float, default=60.0, help="Seconds after which a reader that takes no byte is closed."),
+    setting("--keep-alive", type=float, default=75.0, help="Seconds that an idle connection is kept for a request."),
     setting("--max-message", type=int, default=1024 * 1024, help="Bytes of the largest message accepted."),
     setting("--allow-origin", multiple=True, help="A web origin beside our own whose pages may use the server."),
     setting("--allow-host", multiple=True, help="A name beside loopback's that requests may be for."),

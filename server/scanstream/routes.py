@@ -17,8 +17,10 @@ from scanstream.errors import SettingError
 from scanstream.metrics import MEDIA_TYPE
 from scanstream.model import ANYONE
 from scanstream.push.contract import asyncapi, openapi
+from scanstream.push.drain import DrainRule
 from scanstream.push.follow import FollowDoor
 from scanstream.push.forwarded import Forwarded
+from scanstream.push.head import HeadRule
 from scanstream.push.http import HttpDoor
 from scanstream.push.origin import OriginCheck
 from scanstream.push.poll import PollDoor
@@ -33,10 +35,10 @@ from scanstream.strategies.installed import registry
 def application(settings: Settings, core: Core) -> ASGIApp:
     """The ASGI application over a running core."""
     fanout = core.fanout
-    limits = Limits(stall_seconds=settings.stall)
+    limits = Limits()
     poll = PollDoor(core.desk, fanout, core.drain)
-    events = EventsDoor(core.desk, fanout, core.drain, stall_seconds=settings.stall)
-    follow = FollowDoor(core.desk, fanout, core.drain, stall_seconds=settings.stall, most_bytes=settings.max_message)
+    events = EventsDoor(core.desk, fanout, core.drain)
+    follow = FollowDoor(core.desk, fanout, core.drain, most_bytes=settings.max_message)
     door = HttpDoor(core.desk, poll, lambda: core.panels.current, catalogue, most_bytes=settings.max_message)
     static = static_files()
 
@@ -76,7 +78,8 @@ def application(settings: Settings, core: Core) -> ASGIApp:
     )
     app.router.redirect_slashes = False  # its Location is absolute, and would lead out of a proxy's path
     checked = OriginCheck(app, origins=settings.origins, names=settings.names)
-    return CacheRule(Forwarded(checked, prefix=settings.prefix, trusted=settings.proxies))
+    placed = Forwarded(checked, prefix=settings.prefix, trusted=settings.proxies)
+    return DrainRule(HeadRule(CacheRule(placed)), core.drain)
 
 
 async def openapi_here(request: Request) -> Response:

@@ -12,12 +12,19 @@ from starlette.types import ASGIApp
 
 from scanstream.app import Core, open_core
 from scanstream.errors import PortInUse, SettingError
-from scanstream.push.transport import HttpTransport, WebSocketTransport, listen
+from scanstream.push.bounds import PATIENCE, DoorConfig
+from scanstream.push.http_transport import HttpTransport
+from scanstream.push.transport import keep_watch, listen
+from scanstream.push.websocket_transport import WebSocketTransport
 from scanstream.routes import application
 from scanstream.settings import Settings
 
 PING_INTERVAL_SECONDS = 20.0
-DRAIN_SECONDS = 5
+DRAIN_SECONDS = 4.0
+"""What clients have to leave when the server stops; a second more is for the rest of the server."""
+CUT_SECONDS = 0.5
+"""What their requests have to end once the connections are cut."""
+POLL_SECONDS = 0.02
 
 
 @asynccontextmanager
@@ -32,19 +39,28 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
             port = listener.getsockname()[1]
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_until_drained, server, listener)
+                tasks.start_soon(keep_watch, server.server_state.connections, server.patience.sweep)
                 await server.listening.wait()
                 try:
                     yield f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{port}"
                 finally:
                     await _drain(core, server)
+                    tasks.cancel_scope.cancel()
 
 
 async def _drain(core: Core, server: "_Server") -> None:
-    """Accept nobody more, tell those who are connected, give them the time to leave, and stop."""
+    """Accept nobody more, tell those who are connected, give them the time to leave, cut off the others, and stop."""
     with anyio.CancelScope(shield=True):
         for accepting in server.servers:
             accepting.close()
-        await core.drain.run(DRAIN_SECONDS)
+        with anyio.move_on_after(DRAIN_SECONDS):
+            await core.drain.run()
+            server.dismiss()
+            await server.deserted()
+        server.cut()
+        with anyio.move_on_after(CUT_SECONDS):  # requests whose connection is gone end by themselves
+            await server.deserted()
+        core.drain.cut()
         server.should_exit = True
 
 
@@ -66,7 +82,7 @@ def _listener(settings: Settings) -> socket.socket:
 
 
 def _server(settings: Settings, app: ASGIApp) -> "_Server":
-    config = uvicorn.Config(
+    config = DoorConfig(
         app,
         lifespan="off",
         http=HttpTransport,
@@ -75,20 +91,23 @@ def _server(settings: Settings, app: ASGIApp) -> "_Server":
         ws_per_message_deflate=False,
         ws_ping_interval=PING_INTERVAL_SECONDS,
         ws_ping_timeout=max(settings.stall, PING_INTERVAL_SECONDS),
-        timeout_graceful_shutdown=DRAIN_SECONDS,
+        timeout_keep_alive=settings.keep_alive,  # type: ignore[arg-type]  # it is handed to `call_later`
+        timeout_graceful_shutdown=1,  # what is left then was cut before
         log_config=None,
         access_log=False,
         proxy_headers=False,  # push/forwarded.py reads them, from those whom the operator trusts
         server_header=False,
     )
+    config.patience = PATIENCE._replace(stall=settings.stall)
     return _Server(config)
 
 
 class _Server(uvicorn.Server):
     """uvicorn without its signal handlers: whoever opened the server decides when it ends."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: DoorConfig) -> None:
         super().__init__(config)
+        self.patience = config.patience
         self.listening = anyio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -98,3 +117,18 @@ class _Server(uvicorn.Server):
 
     def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]  # same use
         return contextlib.nullcontext()
+
+    def dismiss(self) -> None:
+        """Hang up on those who are idle; whoever is being answered goes with the answer."""
+        for connection in tuple(self.server_state.connections):
+            connection.shutdown()
+
+    async def deserted(self) -> None:
+        """Wait until nobody is connected and nothing is being answered."""
+        while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110  # uvicorn tells nobody
+            await anyio.sleep(POLL_SECONDS)
+
+    def cut(self) -> None:
+        """Be rid of everybody, whatever they have not taken."""
+        for connection in tuple(self.server_state.connections):
+            connection.transport.abort()

@@ -52,6 +52,8 @@ class Settings:
     """Seconds that a finished scan is reused for an identical request; unless given 300, at most the retention."""
     stall: float = 60.0
     """Seconds after which a reader that takes no byte is closed."""
+    keep_alive: float = 75.0
+    """Seconds that an idle connection is kept for its next request."""
     max_message: int = 1024 * 1024
     """Bytes of the largest message and body accepted."""
     allow_origin: tuple[str, ...] = ()
@@ -74,7 +76,7 @@ class Settings:
             ("live_bars", 2),
         ):
             self._require(getattr(self, name) >= least, name, f"must be at least {least}")
-        for name in ("budget", "retention", "stall", "refresh"):
+        for name in ("budget", "retention", "stall", "keep_alive", "refresh"):
             self._require(0 < getattr(self, name) <= LONGEST_SECONDS, name, "must be above 0 and at most ten years")
         self._require(self.data != "", "data", "must name a directory, or be :memory:")
         self._require(host_of(f"[{self.host}]" if ":" in self.host else self.host) is not None, "host", NO_HOST)

@@ -1,24 +1,21 @@
-"""What push/transport.py relies on in uvicorn, whose version pyproject.toml pins to a range for this reason."""
+"""What the transports of push/ rely on in uvicorn, whose version pyproject.toml pins to a range for this reason."""
 
 import inspect
 import socket
-import time
 from importlib.metadata import version
 
 import anyio
 import pytest
-from anyio import to_thread
 from starlette.types import Receive, Scope, Send
-from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
-from conftest import Serve
-from scanstream.push.outlet import ABORT_EXTENSION
-from scanstream.push.transport import SEND_BUFFER_BYTES, HttpTransport, WebSocketTransport, listen
-from support.script import scripting
-from support.wire import deaf, discover, request, until_terminal, websocket
+from scanstream.push.bounds import DoorConfig
+from scanstream.push.http_transport import Flow, HttpTransport
+from scanstream.push.transport import LOOKS_AT_ONCE, SEND_BUFFER_BYTES, keep_watch, listen
+from scanstream.push.websocket_transport import WebSocketTransport
 
 pytestmark = pytest.mark.anyio
 
@@ -30,15 +27,61 @@ def test_uvicorn_is_in_the_range_that_was_tried() -> None:
 async def test_the_names_that_are_used_exist() -> None:
     async def app(_scope: Scope, _receive: Receive, _send: Send) -> None: ...
 
-    config = Config(app, log_config=None)
+    config = DoorConfig(app, log_config=None)
     config.load()
-    transport = WebSocketTransport(config, ServerState(), {})
-    for name in ("conn", "close_sent", "close_timer", "close_timeout", "loop", "transport"):
-        assert hasattr(transport, name), name
-    for overridden, base in ((WebSocketTransport, WebSocketsSansIOProtocol), (HttpTransport, HttpToolsProtocol)):
-        for name in set(vars(overridden)) & {"handle_connect", "on_headers_complete"}:
+    socket_, http = WebSocketTransport(config, ServerState(), {}), HttpTransport(config, ServerState(), {})
+    used = {
+        socket_: "conn close_sent close_timer close_timeout loop transport queue writable frames curr_msg_data_type"
+        " handshake_initiated handshake_complete pong_timer ping_timeout ping_sent_at stop_keepalive"
+        " handle_parser_exception",
+        http: "parser pipeline cycle flow headers loop transport server_state handle_websocket_upgrade _should_upgrade"
+        " _unset_keepalive_if_required",
+    }
+    for transport, names in used.items():
+        for name in names.split():
+            assert hasattr(transport, name), name
+    for name in ("disconnected", "message_event", "response_started", "response_complete"):
+        assert f"self.{name} = " in inspect.getsource(RequestResponseCycle), name
+
+
+@pytest.mark.parametrize(
+    ("overridden", "base"),
+    [(WebSocketTransport, WebSocketsSansIOProtocol), (HttpTransport, HttpToolsProtocol), (Flow, FlowControl)],
+)
+def test_what_is_overridden_is_there_and_takes_the_same(overridden: type, base: type) -> None:
+    own = {"look", "refuse", "expel", "hold"}
+    for name in set(vars(overridden)) - own:
+        if inspect.isfunction(getattr(overridden, name)) and not name.startswith("_"):
             ours, theirs = (inspect.signature(getattr(cls, name)).parameters for cls in (overridden, base))
             assert list(ours) == list(theirs), name
+    assert "_start_asgi_task" in vars(HttpToolsProtocol)
+
+
+def test_fragments_and_messages_are_handed_on_by_the_names_that_are_overridden() -> None:
+    """Were they not called any more, the bounds would hold nothing and no test of signatures would tell."""
+    events = inspect.getsource(WebSocketsSansIOProtocol.handle_events)
+    assert all(f"self.{name}(event)" in events for name in ("handle_cont", "handle_text", "handle_pong"))
+    assert "self.send_receive_event_to_app()" in inspect.getsource(WebSocketsSansIOProtocol.handle_text)
+    assert "self._start_asgi_task(" in inspect.getsource(HttpToolsProtocol.on_response_complete)
+
+
+async def test_a_sweep_looks_at_every_connection_that_is_there() -> None:
+    class Watched:
+        looks = 0
+
+        def look(self, _now: float) -> None:
+            self.looks += 1
+            seen.set()
+
+    seen = anyio.Event()
+    connections = {Watched() for _ in range(3 * LOOKS_AT_ONCE)}
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(keep_watch, connections, 0.001)
+        with anyio.fail_after(10):
+            while not all(watched.looks for watched in connections):
+                await seen.wait()
+                await anyio.sleep(0.001)
+        tasks.cancel_scope.cancel()
 
 
 async def test_connections_inherit_a_small_send_buffer() -> None:
@@ -48,40 +91,3 @@ async def test_connections_inherit_a_small_send_buffer() -> None:
             size = accepted.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
             assert client.getpeername() == accepted.getsockname()
     assert size in (SEND_BUFFER_BYTES, 2 * SEND_BUFFER_BYTES)  # Linux doubles what it is asked for
-
-
-async def test_both_kinds_of_connection_offer_the_extension(serve: Serve) -> None:
-    """A stalled reader is cut off on either door; that is what the extension is for."""
-    async with serve(stall=0.3, workers=1) as url, scripting() as script:
-        scan_id = (await discover(url, script.request(shards=1))).json()["scan_id"]
-        shard = await script.started()
-        options = deaf(url)
-        events: socket.socket = deaf(url)["sock"]
-        async with websocket(url, **options) as slow:
-            await slow.send(type="subscribe", scan_id=scan_id)
-            await slow.receive()
-            events.setblocking(True)
-            host = url.removeprefix("http://")
-            events.sendall(f"GET /opportunities/events/{scan_id} HTTP/1.1\r\nhost: {host}\r\n\r\n".encode())
-            assert await to_thread.run_sync(events.recv, 15) == b"HTTP/1.1 200 OK"
-            slow.connection.transport.pause_reading()
-            await shard.tell("find 6000", "end")
-            await until_terminal(url, scan_id)
-            with anyio.fail_after(20):
-                await to_thread.run_sync(_until_cut, events)
-        assert (await request(url, "GET", "/healthz")).status == 200
-    assert ABORT_EXTENSION.startswith("scanstream.")
-
-
-def _until_cut(events: socket.socket) -> None:
-    """Read slowly enough to be taken for stalled, until the server is rid of us: never the end of the stream."""
-    with events:
-        events.settimeout(15)
-        time.sleep(1.0)  # three times as long as --stall: time is the matter of this test
-        received = b""
-        try:
-            while chunk := events.recv(65536):
-                received += chunk
-        except ConnectionResetError:
-            pass
-        assert b"event: end" not in received

@@ -1,5 +1,7 @@
 """A reader that takes no byte: its frames grow sparser, and past `--stall` it is closed; the others do not notice."""
 
+import re
+
 import anyio
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -7,7 +9,7 @@ from websockets.exceptions import ConnectionClosed
 from conftest import Serve
 from scanstream.client.mirror import Mirror
 from support.script import scripting
-from support.wire import Socket, deaf, status, websocket
+from support.wire import Socket, deaf, request, status, websocket
 
 pytestmark = pytest.mark.anyio
 
@@ -30,8 +32,8 @@ async def test_a_reader_that_takes_nothing_is_closed_and_can_resume(serve: Serve
             follower = await quick.until_end(Mirror(), ack["scan_id"])
             assert len(follower.opportunities) == LARGE
             assert (await status(url, ack["scan_id"])).json()["status"] == "complete"
-            with anyio.fail_after(20):
-                await _until_closed(slow, mirror)
+            with anyio.fail_after(30):
+                await _until_closed(url, slow, mirror)
         async with websocket(url) as again:
             await again.send(type="subscribe", scan_id=ack["scan_id"], since=mirror.cursor)
             await again.until_end(mirror, ack["scan_id"])
@@ -39,9 +41,17 @@ async def test_a_reader_that_takes_nothing_is_closed_and_can_resume(serve: Serve
         assert mirror.state == follower.state
 
 
-async def _until_closed(slow: Socket, mirror: Mirror) -> None:
-    """Wait with closed ears for longer than the server does, then hear what was under way, and that it is over."""
-    await anyio.sleep(1.5)  # time is the matter of this test: --stall is half a second
+async def connections(url: str) -> int:
+    """How many sockets, streams and long polls the server has."""
+    found = re.search(rb"^scanstream_connections ([0-9.]+)", (await request(url, "GET", "/metrics")).body, re.M)
+    assert found is not None
+    return int(float(found[1]))
+
+
+async def _until_closed(url: str, slow: Socket, mirror: Mirror) -> None:
+    """Wait with closed ears until the server has let go, then hear what was under way, and that it is over."""
+    while await connections(url) > 1:  # noqa: ASYNC110  # it is another process, for all this test knows
+        await anyio.sleep(0.05)
     slow.connection.transport.resume_reading()
     with pytest.raises(ConnectionClosed) as closed:
         await slow.until_end(mirror, str(mirror.state["scan_id"]))

@@ -4,6 +4,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import anyio
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+
+class DrainRule:
+    """ASGI middleware: the last requests are ended with the server, without a word in its log."""
+
+    def __init__(self, app: ASGIApp, drain: "Drain") -> None:
+        self.inner = app
+        self._drain = drain
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on, until it is cut."""
+        with self._drain.severable():
+            await self.inner(scope, receive, send)
 
 
 class Drain:
@@ -13,6 +27,7 @@ class Drain:
         self.begun = False
         self._attending: set[Callable[[], None]] = set()
         self._empty = anyio.Event()
+        self._under_way: set[anyio.CancelScope] = set()
 
     @contextmanager
     def attending(self, wake: Callable[[], None]) -> Iterator[None]:
@@ -27,15 +42,29 @@ class Drain:
             if not self._attending:
                 self._empty.set()
 
-    async def run(self, seconds: float) -> None:
-        """Tell everybody, and give them so long to leave."""
+    @contextmanager
+    def severable(self) -> Iterator[None]:
+        """A request, which `cut` can end."""
+        with anyio.CancelScope() as scope:
+            self._under_way.add(scope)
+            try:
+                yield
+            finally:
+                self._under_way.discard(scope)
+
+    async def run(self) -> None:
+        """Tell everybody, and wait until all have left: as long as the caller likes."""
         self.begun = True
         self._empty = anyio.Event()
         for wake in tuple(self._attending):
             wake()
         if self._attending:
-            with anyio.move_on_after(seconds):
-                await self._empty.wait()
+            await self._empty.wait()
+
+    def cut(self) -> None:
+        """End what is still under way; nobody is there any more to be answered."""
+        for scope in tuple(self._under_way):
+            scope.cancel()
 
     def __len__(self) -> int:
         """How many are connected."""

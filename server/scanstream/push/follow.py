@@ -109,11 +109,10 @@ class Round:
 class FollowDoor:
     """`POST /opportunities/follow`."""
 
-    def __init__(self, desk: Desk, fanout: Fanout, drain: Drain, *, stall_seconds: float, most_bytes: int) -> None:
+    def __init__(self, desk: Desk, fanout: Fanout, drain: Drain, *, most_bytes: int) -> None:
         self._desk = desk
         self._fanout = fanout
         self._drain = drain
-        self._stall_seconds = stall_seconds
         self._most_bytes = most_bytes
 
     async def follow(self, request: Request) -> Response:
@@ -121,7 +120,7 @@ class FollowDoor:
         asked = JSON.decode_follow(await read_body(request, self._most_bytes))
         scans = await self._round(asked.follow)
         if accepted(request, JSON_TYPE, EVENTS_TYPE) == EVENTS_TYPE:
-            stream = EventStream(self._events(scans), stall_seconds=self._stall_seconds)
+            stream = EventStream(self._events(scans))
             stream.headers.update(VARIES)
             return stream
         frames: list[bytes] = []

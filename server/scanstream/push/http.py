@@ -101,7 +101,7 @@ class HttpDoor:
         limit = whole_number(request, "limit", least=1, most=MOST_RESULTS, default=MOST_RESULTS)
         offset = whole_number(request, "offset", least=0, most=MOST_RESULTS, default=0)
         log = await self._desk.find(ANYONE, request.path_params["scan_id"])
-        await self._poll.until(log, lambda: False, wait.seconds)
+        await self._poll.until(request, log, lambda: False, wait.seconds)
         headers = {**wait.headers, "vary": "Accept, Prefer"}
         if not log.ended:
             body = {**log.document, "cursor": str(log.cursor(Position(log.seq, 0)))}

@@ -14,6 +14,7 @@ from scanstream.model import ANYONE, confidence_order
 from scanstream.push.desk import Desk
 from scanstream.push.drain import Drain
 from scanstream.push.fanout import Fanout
+from scanstream.push.presence import while_there
 from scanstream.push.problem import json_response
 from scanstream.push.query import Wait, entity_tags, single, wait_of
 
@@ -38,17 +39,29 @@ class PollDoor:
         log = await self._desk.find(ANYONE, request.path_params["scan_id"])
         if since is not None:
             position, rank = await self._desk.place(log, parse(since)), self._desk.rank(log.scan_id)
-            await self.until(log, lambda: log.news(position) or self._desk.rank(log.scan_id) != rank, wait.seconds)
+            await self.until(
+                request, log, lambda: log.news(position) or self._desk.rank(log.scan_id) != rank, wait.seconds
+            )
             return json_response(self._body_since(log, position), headers=wait.headers | _headers(log))
         tags = entity_tags(request)
         if tags is not None and tags.contains_weak(self._tag(log)):
-            await self.until(log, lambda: not tags.contains_weak(self._tag(log)), wait.seconds)
+            await self.until(request, log, lambda: not tags.contains_weak(self._tag(log)), wait.seconds)
             if tags.contains_weak(self._tag(log)):
                 return Response(status_code=304, headers=self._tagged(log, wait))
         return json_response(self._plain_body(log), headers=self._tagged(log, wait))
 
-    async def until(self, log: ScanLog, holds: Callable[[], bool], seconds: float) -> None:
-        """Wait until `holds`, the scan has ended, the time is over, or the server is about to restart."""
+    async def until(self, request: Request, log: ScanLog, holds: Callable[[], bool], seconds: float) -> None:
+        """Wait until `holds`, the scan has ended, the time is over, or the server is about to restart.
+
+        A HEAD asks how things are, and does not wait.
+
+        :raises ClientDisconnect: if the caller has left
+        """
+        if seconds > 0 and request.method != "HEAD":
+            async with while_there(request.receive):
+                await self._wait(log, holds, seconds)
+
+    async def _wait(self, log: ScanLog, holds: Callable[[], bool], seconds: float) -> None:
         deadline = time.monotonic() + seconds
         with self._fanout.reading(log.scan_id) as reader, self._drain.attending(reader.wake):
             while not holds() and not log.ended and not self._drain.begun:

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 
@@ -11,15 +12,21 @@ from starlette.types import Receive
 async def while_there(receive: Receive) -> AsyncIterator[None]:
     """Do what is inside as long as the other side is there: it is cancelled when that leaves.
 
-    :param receive: of a request whose body was read, so that nothing but its leaving can come
+    :param receive: of a request whose body was read, or is of no interest: what comes of it is thrown away
+    :raises ClientDisconnect: if the other side left before the end; there is nobody to be answered
     """
+    left = False
+
+    async def listen(inside: anyio.CancelScope) -> None:
+        nonlocal left
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        left = True
+        inside.cancel()
+
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_until_gone, receive, tasks.cancel_scope)
+        tasks.start_soon(listen, tasks.cancel_scope)
         yield
         tasks.cancel_scope.cancel()
-
-
-async def _until_gone(receive: Receive, scope: anyio.CancelScope) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    scope.cancel()
+    if left:
+        raise ClientDisconnect

@@ -138,9 +138,13 @@ async def read_body(request: Request, most_bytes: int) -> bytes:
     coding = _joined(request, "content-encoding") or "identity"
     if coding.strip().lower() != "identity":
         raise UnsupportedMedia(f"The body is in the content coding {coding}; send it as it is")
+    too_large = TooLarge(f"The body is over {most_bytes} bytes; the server's limit is --max-message")
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and (len(announced) > LONGEST_NUMBER or int(announced) > most_bytes):
+        raise too_large
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > most_bytes:
-            raise TooLarge(f"The body is over {most_bytes} bytes; the server's limit is --max-message")
+            raise too_large
     return bytes(body)

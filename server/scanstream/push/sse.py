@@ -2,9 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
 
-import anyio
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -16,8 +14,8 @@ from scanstream.push.codec import JSON
 from scanstream.push.desk import Desk
 from scanstream.push.drain import Drain
 from scanstream.push.fanout import Encoded, Fanout
-from scanstream.push.outlet import ABORT_EXTENSION
 from scanstream.push.presence import while_there
+from scanstream.push.query import EVENTS_TYPE
 
 HEARTBEAT_SECONDS = 5.0
 """A comment this often keeps proxies from taking the silence for the end, and lets a reader notice a dead line."""
@@ -29,11 +27,10 @@ RETRY = "retry: 1000\n\n"
 class EventsDoor:
     """`GET /opportunities/events/{scan_id}`."""
 
-    def __init__(self, desk: Desk, fanout: Fanout, drain: Drain, *, stall_seconds: float) -> None:
+    def __init__(self, desk: Desk, fanout: Fanout, drain: Drain) -> None:
         self._desk = desk
         self._fanout = fanout
         self._drain = drain
-        self._stall_seconds = stall_seconds
 
     async def events(self, request: Request) -> Response:
         """Frames as events; 204 where nothing is left of a terminal scan, which makes an EventSource stop."""
@@ -42,7 +39,7 @@ class EventsDoor:
         position = await self._desk.place(log, parse(since) if since else None)
         if log.ended and not log.news(position):
             return Response(status_code=204)
-        return EventStream(self._frames(log, position), stall_seconds=self._stall_seconds)
+        return EventStream(self._frames(log, position))
 
     async def _frames(self, log: ScanLog, position: Position) -> AsyncGenerator[str, None]:
         yield RETRY
@@ -65,33 +62,19 @@ def event(message: Encoded, cursor: str | None = None) -> str:
 
 
 class EventStream(Response):
-    """A stream of events that ends when the reader leaves, or takes no byte for too long."""
+    """A stream of events that ends when the reader leaves. Whether it takes any is for the transport to judge."""
 
-    media_type = "text/event-stream"
+    media_type = EVENTS_TYPE
 
-    def __init__(self, events: AsyncGenerator[str, None], *, stall_seconds: float) -> None:
+    def __init__(self, events: AsyncGenerator[str, None]) -> None:
         super().__init__(headers={"cache-control": "no-cache", "x-accel-buffering": "no"})
         del self.headers["content-length"]
         self._events = events
-        self._stall_seconds = stall_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send events until they end, while listening for the reader's leaving."""
-        async with while_there(receive), aclosing(self._events):
-            await self._stream(scope, send)
-
-    async def _stream(self, scope: Scope, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        async for text in self._events:
-            with anyio.move_on_after(self._stall_seconds) as patience:
+        async with aclosing(self._events), while_there(receive):
+            async for text in self._events:
                 await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
-            if patience.cancelled_caught:
-                _expel(scope)
-                return
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-def _expel(scope: Scope) -> None:
-    extension: dict[str, Any] | None = scope.get("extensions", {}).get(ABORT_EXTENSION)
-    if extension is not None:
-        extension["expel"](1013, "no byte taken; reconnect with Last-Event-ID")
+            await send({"type": "http.response.body", "body": b"", "more_body": False})

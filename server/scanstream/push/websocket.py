@@ -43,7 +43,7 @@ from scanstream.push.desk import Desk, released
 from scanstream.push.drain import Drain
 from scanstream.push.fanout import Fanout
 from scanstream.push.forwarded import below, prefix_here
-from scanstream.push.outlet import ABORT_EXTENSION, GONE, Outlet, OutletClosed, PlainOutlet, Stalled
+from scanstream.push.outlet import GONE, Outlet, OutletClosed, PlainOutlet
 from scanstream.push.query import idempotency_key
 from scanstream.push.subscription import Subscription
 
@@ -57,7 +57,6 @@ logger = logging.getLogger("scanstream")
 class Limits(NamedTuple):
     """What one connection may."""
 
-    stall_seconds: float = 60.0
     subscriptions: int = MOST_SUBSCRIPTIONS
 
 
@@ -77,7 +76,7 @@ class Connection:
         offered = websocket.scope["subprotocols"]
         self._chosen = next((codec for codec in CODECS if codec.subprotocol in offered), None)
         self._codec = self._chosen or JSON
-        self._outlet: Outlet = PlainOutlet(websocket.send, stall_seconds=limits.stall_seconds)
+        self._outlet: Outlet = PlainOutlet(websocket.send)
         self._subscriptions: dict[ScanId, Subscription] = {}
         self._ready: dict[ScanId, None] = {}
         self._woken = anyio.Event()
@@ -85,7 +84,10 @@ class Connection:
 
     async def serve(self) -> None:
         """Talk until one side leaves."""
-        await self._websocket.accept(subprotocol=self._chosen.subprotocol if self._chosen else None)
+        try:
+            await self._websocket.accept(subprotocol=self._chosen.subprotocol if self._chosen else None)
+        except GONE:
+            return  # it has left before it was let in
         try:
             with self._drain.attending(self._notice):
                 async with anyio.create_task_group() as tasks:
@@ -108,8 +110,7 @@ class Connection:
                 return
             try:
                 await self._answer(payload)
-            except (OutletClosed, Stalled) as gone:
-                self._leave(gone)
+            except OutletClosed:
                 return
             if self._malformed >= MOST_MALFORMED:
                 await self._close(1008, f"{MOST_MALFORMED} malformed messages in a row")
@@ -124,7 +125,7 @@ class Connection:
         except ScanstreamError as error:
             self._malformed += isinstance(error, InvalidJson | InvalidMessage)
             await self._say(error_message(error, message.id if message else self._codec.id_of(payload)))
-        except (OutletClosed, Stalled):
+        except OutletClosed:
             raise
         except Exception:
             logger.exception("a defect in answering a %s", type(message).__name__)
@@ -219,11 +220,9 @@ class Connection:
         self._woken.set()
 
     async def _guarded_push(self, tasks: TaskGroup) -> None:
-        try:
+        with suppress(OutletClosed):
             await self._push()
-        except (OutletClosed, Stalled) as gone:
-            self._leave(gone)
-            tasks.cancel_scope.cancel()
+        tasks.cancel_scope.cancel()
 
     async def _push(self) -> None:
         while not self._drain.begun:
@@ -239,7 +238,6 @@ class Connection:
                     await self._advance(subscription)
         await self._say(error_message(Restarting("The server restarts; come back", retry_after=1)))
         await self._close(1012, "restart; reconnect with your cursors")
-        raise OutletClosed
 
     async def _advance(self, subscription: Subscription, *before: Payload) -> None:
         """Send what comes next, if anything; the position moves only once the transport has it."""
@@ -261,8 +259,3 @@ class Connection:
         async with self._outlet.lock:
             with suppress(*GONE):
                 await self._websocket.close(code, reason)
-
-    def _leave(self, gone: OutletClosed | Stalled) -> None:
-        extension = self._websocket.scope["extensions"].get(ABORT_EXTENSION)
-        if isinstance(gone, Stalled) and extension is not None:
-            extension["expel"](1013, "no byte taken; reconnect with your cursors")

@@ -1,0 +1,55 @@
+"""What a stranger may cost: what one connection can make the server hold, and how long it may keep it waiting.
+
+Checked where the bytes come in (push/http_transport.py, push/websocket_transport.py), for all connections in one sweep
+(push/transport.py). docs/protocol.md, section 9, tells clients and operators the same numbers.
+"""
+
+from typing import NamedTuple
+
+import uvicorn
+
+MOST_HEAD_BYTES = 32 * 1024
+"""Of a request's line and headers in all; of its trailers as well; of what surrounds the chunks of a body."""
+MOST_HEADERS = 100
+LONGEST_LINE_BYTES = 8 * 1024
+"""Of one line in the head of a WebSocket's handshake: `websockets` reads no longer one."""
+SLICE_BYTES = 1024
+"""What the parsers are given at a time. Between two slices the bounds are looked at, so nothing passes them by much;
+it also bounds how many tiny requests or messages are taken up at once."""
+MOST_UNREAD_BYTES = 64 * 1024
+"""Bytes kept of a connection whose earlier requests or messages are not done with; beyond that it is not read."""
+HIGH_WATER_BYTES = 64 * 1024
+"""Bytes in a transport's buffer from which on its connection waits."""
+MOST_LINGER_BYTES = 64 * 1024
+"""What is still taken, and thrown away, of a connection that was refused, so that the answer is not lost by a reset."""
+
+
+class Patience(NamedTuple):
+    """Seconds."""
+
+    stall: float = 60.0
+    """How long a reader may take no byte."""
+    silence: float = 10.0
+    """How long a new connection may say nothing, and a head that has begun may not go on."""
+    head: float = 30.0
+    """How long a head may take as a whole: one byte each nine seconds does not make it wait for ever."""
+    body: float = 30.0
+    """How long a request's body may not go on."""
+    linger: float = 2.0
+    """How long a refused connection has to take its answer."""
+    sweep: float = 0.5
+    """The time between two looks at all connections."""
+
+
+PATIENCE = Patience()
+
+
+class DoorConfig(uvicorn.Config):
+    """uvicorn's configuration, with what its transports lack."""
+
+    patience: Patience = PATIENCE
+
+
+def patience_of(config: uvicorn.Config) -> Patience:
+    """What a transport was configured with; a plain uvicorn gets the usual."""
+    return config.patience if isinstance(config, DoorConfig) else PATIENCE

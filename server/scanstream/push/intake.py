@@ -1,0 +1,75 @@
+"""What has been taken in of one request, against what one may send."""
+
+from scanstream.errors import HeadersTooLarge, ScanstreamError, TooLarge
+from scanstream.push.bounds import MOST_HEAD_BYTES, MOST_HEADERS
+
+LINE_BYTES = 4
+"""What a header has beside its name and value: a colon, a space, the end of the line."""
+
+
+class Refused(Exception):
+    """Raised inside the parser to stop it; `Intake.refusal` says why."""
+
+
+class Intake:
+    """Counts a request: its head, then its body and its trailers."""
+
+    def __init__(self, most_body_bytes: int) -> None:
+        self._most_body_bytes = most_body_bytes
+        self.refusal: ScanstreamError | None = None
+        self.begin()
+
+    def begin(self) -> None:
+        """A request begins, or its head is over and trailers are counted from now on."""
+        self._head_bytes = 0
+        self._fields = 0
+        self._body_bytes = 0
+        self.pause()
+
+    def pause(self) -> None:
+        """The parser has made something of what it was given."""
+        self._swallowed = 0
+        self._paused = True
+
+    def slice(self, size: int) -> None:
+        """A slice went into the parser: where nothing came out, all of it belongs to one head or one line."""
+        if self._paused:
+            self._paused = False
+            return
+        self._swallowed += size
+        if self._swallowed > MOST_HEAD_BYTES:
+            self.refusal = too_large_a_head()
+
+    def add(self, size: int) -> None:
+        """Bytes of the request line."""
+        self._head_bytes += size
+        if self._head_bytes > MOST_HEAD_BYTES:
+            self._refuse(too_large_a_head())
+
+    def field(self, name: bytes, value: bytes) -> None:
+        """A header, or a trailer."""
+        self._fields += 1
+        if self._fields > MOST_HEADERS:
+            self._refuse(too_large_a_head())
+        self.add(len(name) + len(value) + LINE_BYTES)
+
+    def body(self, size: int) -> None:
+        """A piece of the body."""
+        self.pause()
+        self._body_bytes += size
+        if self._body_bytes > self._most_body_bytes:
+            self._refuse(
+                TooLarge(f"The body is over {self._most_body_bytes} bytes, which no path of this server takes")
+            )
+
+    def _refuse(self, error: ScanstreamError) -> None:
+        self.refusal = error
+        raise Refused
+
+
+def too_large_a_head() -> ScanstreamError:
+    """The refusal of a head, or of trailers."""
+    return HeadersTooLarge(
+        f"The request line and headers (or the trailers) have over {MOST_HEAD_BYTES} bytes or {MOST_HEADERS} fields;"
+        " send fewer and shorter ones"
+    )

@@ -1,0 +1,101 @@
+"""What of one connection its reader has not taken yet, and since when it has taken nothing.
+
+A reader is judged by the bytes that it takes, not by messages: one that takes any is alive, however slow it is. The
+transport's buffer and the kernel's queue (`SIOCOUTQ`, tcp(7)) say what is outstanding, the kernel's count of
+acknowledged bytes (`tcpi_bytes_acked`, linux/tcp.h) what was taken. Where the system has neither, the transport's
+buffer alone is looked at.
+"""
+
+import asyncio
+import fcntl
+import select
+import socket
+import struct
+import sys
+import termios
+
+LENIENCE_SECONDS = 1.5
+"""Added to the stall: an acknowledgement is late where a reader takes little at a time."""
+SLOW_BYTES_A_SECOND = 20_000
+"""A reader's system may hold bytes that the reader has not come to. It gets the time to read them this fast …"""
+MOST_HELD_BYTES = 136 * 1024
+"""… up to so many, which is what Linux holds for a reader that has set nothing, …"""
+MOST_EXTRA_SECONDS = 4.5
+"""… where that takes no longer than this beyond the stall: a reader that is stuck looks the same until then."""
+
+_LINUX = sys.platform == "linux"
+_ACKED_AT = 120
+"""Where `tcpi_bytes_acked` is in `struct tcp_info`: an unsigned number of 64 bits."""
+
+
+class Outflow:
+    """One connection's way out, looked at from time to time."""
+
+    def __init__(self, transport: asyncio.Transport, now: float) -> None:
+        self._transport = transport
+        connection: socket.socket | None = transport.get_extra_info("socket")
+        self._descriptor = -1 if connection is None else connection.fileno()
+        self._family = socket.AF_INET if connection is None else connection.family
+        self._queued = 0
+        self.taken = 0
+        """Bytes that the reader's side has acknowledged; only differences mean anything."""
+        self.taken_at = now
+        """When the reader last took a byte, or had none to take."""
+
+    def look(self, now: float) -> None:
+        """See what has been taken since the last look."""
+        buffered = self._transport.get_write_buffer_size()
+        if not buffered and not self._in_kernel():
+            self._queued, self.taken_at = 0, now
+            return
+        taken = self.acknowledged()
+        if taken != self.taken or (taken == 0 and buffered < self._queued):
+            self.taken_at = now
+        self.taken, self._queued = taken, buffered
+
+    def idle_seconds(self, now: float) -> float:
+        """For how long the reader has taken nothing of what is there."""
+        return now - self.taken_at
+
+    def patience(self, stall: float, *, flooding: bool = False) -> float:
+        """How long the reader may take nothing: `stall`, and the time that it may need for what its system holds.
+
+        :param flooding: it sends without end and reads nothing; nobody slow does that
+        """
+        held = min(self.taken, MOST_HELD_BYTES) / SLOW_BYTES_A_SECOND
+        longest = stall if flooding or held > stall + MOST_EXTRA_SECONDS - 0.5 else max(stall, held)
+        return longest + (LENIENCE_SECONDS if longest == stall else 0.5)
+
+    def empty(self) -> bool:
+        """Whether the reader's side has everything that was written."""
+        return not self._transport.get_write_buffer_size() and not self._in_kernel()
+
+    def other_side_left(self) -> bool:
+        """Whether the other side has closed, although we do not read; False where the system does not tell."""
+        if self._descriptor < 0 or not hasattr(select, "POLLRDHUP"):
+            return False
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLRDHUP)
+        return bool(poll.poll(0))
+
+    def _in_kernel(self) -> int:
+        if not _LINUX or self._descriptor < 0:
+            return 0
+        try:
+            answer = fcntl.ioctl(self._descriptor, termios.TIOCOUTQ, b"\0\0\0\0")  # the same number as SIOCOUTQ
+        except OSError:
+            return 0
+        return int.from_bytes(answer, sys.byteorder)
+
+    def acknowledged(self) -> int:
+        """Bytes that the reader's side has acknowledged so far; 0 where the system does not tell."""
+        if not _LINUX or self._descriptor < 0:
+            return 0
+        connection = socket.socket(self._family, socket.SOCK_STREAM, 0, fileno=self._descriptor)
+        try:
+            told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKED_AT + 8)
+        except OSError:
+            return 0
+        finally:
+            connection.detach()
+        return int(struct.unpack_from("=Q", told, _ACKED_AT)[0]) if len(told) >= _ACKED_AT + 8 else 0
