@@ -216,6 +216,14 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "a description of nothing": becomes("panel.json", lambda _: b"{}"),
     "a description that is none": becomes("panel.json", lambda _: b"[]"),
     "a description with rubbish": becomes("panel.json", lambda whole: whole[:-1] + b', "more": 1}'),
+    "a description in one word": becomes("panel.json", lambda _: b'"sheets"'),
+    "a description with a list of sheets": becomes("panel.json", lambda _: b'{"sheets": [1], "symbols": []}'),
+    "a description with numbers for names": becomes("panel.json", lambda _: b'{"sheets": {}, "symbols": 7}'),
+    "a description nested without end": becomes("panel.json", lambda _: b"[" * 100_000),
+    "an array that is an archive": becomes("close.npy", lambda _: b"PK\x05\x06" + bytes(18)),
+    "an array with a broken head": becomes("close.npy", lambda whole: whole[:10] + b"{(" * 20 + whole[50:]),
+    "an array of anything": becomes("close.npy", lambda whole: whole.replace(b"'<f8'", b"'|O' ")),
+    "an array of gigabytes": becomes("close.npy", lambda whole: whole.replace(b"'shape': (", b"'shape':(9" * 1)),
     "an unreadable description": becomes("panel.json", lambda _: b"\xff\xff"),
 }
 UNSEEN = ("a flipped bit", "another array in its place")
@@ -231,6 +239,18 @@ def test_a_damaged_panel_is_written_again(tmp_path: Path, damage: str) -> None:
     assert same(again, small())
     assert again.digest == small().digest
     assert {path.name for path in tmp_path.iterdir()} == {small().digest}
+
+
+def test_whatever_stands_in_a_panels_place_makes_way(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    puts: list[Callable[[Path], None]] = [Path.touch, lambda path: path.symlink_to(precious), Path.mkdir]
+    for number, put in enumerate(puts):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        put(directory / small().digest)
+        assert same(small().save(directory), small())
+    assert precious.is_dir()
 
 
 @pytest.mark.parametrize("damage", [damage for damage in DAMAGES if damage not in UNSEEN])

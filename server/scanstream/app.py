@@ -1,7 +1,6 @@
 """Binds the rooms into a core: settings → store → hub → desk. Only here their concrete names are known."""
 
 import os
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from anyio import to_thread
 
 from scanstream.engines.sqlite import SqliteStore, open_store
 from scanstream.log.hub import Hub
+from scanstream.market.directory import panel_directory
 from scanstream.market.panels import Panels, open_panels
 from scanstream.metrics import Metrics
 from scanstream.push.drain import Drain
@@ -137,16 +137,7 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
     await to_thread.run_sync(registry, abandon_on_cancel=True)  # a plug-in may take long over its import
     market = settings.open_market()
     async with open_store(settings.directory) as store:
-        with _panel_directory(settings.directory) as directory:
+        with panel_directory(settings.directory) as directory:
             core = Core(settings, store, await open_panels(market, directory), directory)
             async with core.running():
                 yield core
-
-
-@contextmanager
-def _panel_directory(data: Path | None) -> Iterator[Path]:
-    if data is not None:
-        yield data / "market"
-    else:
-        with tempfile.TemporaryDirectory(prefix="scanstream-") as scratch:
-            yield Path(scratch)

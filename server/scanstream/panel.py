@@ -143,6 +143,8 @@ class Panel:
             scratch = Path(tempfile.mkdtemp(dir=directory, prefix="writing-"))
             try:
                 self._write(scratch)
+                if target.is_symlink() or target.is_file():
+                    target.unlink()
                 shutil.rmtree(target, ignore_errors=True)
                 scratch.replace(target)
             finally:
@@ -167,7 +169,7 @@ def load(path: Path) -> Panel:
     try:
         with _mapping:
             return _load(path)
-    except (OSError, ValueError, EOFError, TypeError, KeyError, MemoryError) as error:
+    except Exception as error:  # whatever these bytes make of NumPy's and of our own reading
         if lacking := shortage(error):
             raise Shortage(f"The saved market data cannot be mapped: {error}", lacking=lacking) from error
         raise MarketError(f"The saved market data in {path} cannot be read: {error}") from error
@@ -189,6 +191,8 @@ def _sheet(path: Path, name: str, words: dict[str, Any]) -> Sheet:
 
 def _array(path: Path, name: str) -> NDArray[Any]:
     array: NDArray[Any] = np.load(path / f"{name}.npy", mmap_mode="r")
+    if not isinstance(array, np.memmap):
+        raise TypeError(f"{name}.npy is no array")
     return array
 
 
@@ -213,7 +217,9 @@ def _gap(first: int, last: int, bars: int) -> dict[str, Any]:
 def _is_whole(path: Path, digest: str) -> bool:
     try:
         return load(path).digest == digest
-    except MarketError:
+    except Shortage:
+        raise
+    except Exception:  # damaged in whatever way: it is written anew
         return False
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import anyio
 from anyio import to_thread
 
-from scanstream.errors import MarketError, ScanstreamError
+from scanstream.errors import DataUnusable, MarketError, ScanstreamError
 from scanstream.market.market import Market
 from scanstream.panel import INPUTS, Panel, load, mapped
 
@@ -115,6 +115,7 @@ async def open_panels(market: Market, directory: Path) -> Panels:
     still answers for the scans that it has.
 
     :raises MarketError: if it cannot be read
+    :raises DataUnusable: if there is no writing below the directory
     """
     return Panels(market, directory, await to_thread.run_sync(_first, market, directory))
 
@@ -128,7 +129,12 @@ def _first(market: Market, directory: Path) -> Panel:
             raise
         logger.warning("%s; the server starts with its data of before", error.detail)
         panel = without(held, error.detail)
-    return panel.save(directory)
+    try:
+        return panel.save(directory)
+    except OSError as error:
+        raise DataUnusable(
+            f"The market data cannot be written below {directory} ({error.strerror}); name another with --data"
+        ) from error
 
 
 def _newest(name: str, directory: Path) -> Panel | None:
