@@ -32,6 +32,8 @@ SHEETS: dict[str, type[Sheet]] = {"quotes": Quotes, "funding": Funding}
 FIELDS = ("open", "high", "low", "close", "volume")
 EVERYWHERE = "*"
 """Stands for all symbols where gaps are reported."""
+STOPPED = 100
+"""A symbol that ends so many bars before others has ended: it is not waited for."""
 _mapping = threading.RLock()
 _META = "panel.json"
 
@@ -58,6 +60,8 @@ class Panel:
     funding: Funding | None = None
     failed: dict[str, str] = field(default_factory=dict)
     """Input that the market has and could not give this time → why."""
+    ahead: dict[str, int] = field(default_factory=dict)
+    """Symbol → how many bars of it are later than the last one here, which is the last that most symbols have."""
     path: Path | None = None
     """Where it is mapped from."""
 
@@ -71,7 +75,7 @@ class Panel:
         """Names the data: equal digests are equal panels."""
         summary = hashlib.sha256(json.dumps(self._meta()).encode())
         for array in self._arrays().values():
-            summary.update(np.ascontiguousarray(array).tobytes())
+            summary.update(np.ascontiguousarray(array).view(np.uint8).data)
         return summary.hexdigest()[:32]
 
     def _meta(self) -> dict[str, Any]:
@@ -82,6 +86,7 @@ class Panel:
             "symbols": self.symbols,
             "failed": self.failed,
             "sheets": {name: sheet.words() for name, sheet in self._sheets().items()},
+            **({"ahead": self.ahead} if self.ahead else {}),
         }
 
     def _sheets(self) -> dict[str, Sheet]:
@@ -134,6 +139,32 @@ class Panel:
             for run in np.split(absent, np.flatnonzero(np.diff(absent) > 1) + 1) if absent.size else ():
                 found.setdefault(symbol, []).append(_gap(self.times[run[0]], self.times[run[-1]], len(run)))
         return found
+
+    def settled(self) -> "Panel":
+        """The panel up to the bar that is scanned: the last one that more than half of the symbols have.
+
+        So one symbol that is a bar ahead does not silence all others. `ahead` tells whose later bars are left out. A
+        bar that exactly half have counts, too, where the one that more have is over `STOPPED` bars older: then the
+        others have not fallen behind, they have ended.
+        """
+        there = np.isfinite(self.close)
+        counts = 2 * there.sum(axis=1)
+        half, more = (np.flatnonzero(counts >= len(self.symbols) + extra) for extra in (0, 1))
+        last = self.bars - 1
+        if half.size:
+            last = int(more[-1] if more.size and half[-1] - more[-1] <= STOPPED else half[-1])
+        if last == self.bars - 1:
+            return self
+        after = there[last + 1 :].sum(axis=0)
+        ahead = {self.symbols[column]: int(after[column]) for column in np.flatnonzero(after)}
+        cut: dict[str, Any] = {name: getattr(self, name)[: last + 1] for name in ("times", *FIELDS)}
+        return replace(self, path=None, ahead=ahead, **cut)
+
+    def behind(self) -> dict[str, int]:
+        """Symbol → how many bars before the last one it ends; those that have that one are not named."""
+        there = np.isfinite(self.close[::-1])
+        ends = np.where(there.any(axis=0), there.argmax(axis=0), self.bars)
+        return {self.symbols[column]: int(ends[column]) for column in np.flatnonzero(ends)}
 
     def save(self, directory: Path) -> "Panel":
         """Write the panel below `directory` unless it is there, whole, already; the mapped one."""
@@ -223,13 +254,13 @@ def _is_whole(path: Path, digest: str) -> bool:
         return False
 
 
+_UNITS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
 def timeframe_name(length: Milliseconds) -> str:
-    """`<n>m`, `<n>h` or `<n>d`: the largest unit that gives a whole number."""
-    minutes = max(1, round(length / 60_000))
-    for unit, size in (("d", 1440), ("h", 60)):
-        if minutes % size == 0:
-            return f"{minutes // size}{unit}"
-    return f"{minutes}m"
+    """`<n>s`, `<n>m`, `<n>h` or `<n>d`: the largest unit that gives a whole number. Rounded to seconds."""
+    seconds = max(1, round(length / 1000)) * 1000
+    return next(f"{seconds // _UNITS[unit]}{unit}" for unit in "dhms" if seconds % _UNITS[unit] == 0)
 
 
 def timeframe_length(name: str) -> Milliseconds:
@@ -238,6 +269,6 @@ def timeframe_length(name: str) -> Milliseconds:
     :raises ValueError: if it is none
     """
     number, unit = name[:-1], name[-1:]
-    if unit not in ("m", "h", "d") or not number.isascii() or not number.isdigit() or int(number) == 0:
-        raise ValueError(f"{name!r} is no timeframe: write <n>m, <n>h or <n>d")
-    return int(number) * {"m": 1, "h": 60, "d": 1440}[unit] * 60_000
+    if unit not in _UNITS or not number.isascii() or not number.isdigit() or len(number) > 18 or int(number) == 0:
+        raise ValueError(f"{name!r} is no timeframe: write <n>s, <n>m, <n>h or <n>d")
+    return int(number) * _UNITS[unit]

@@ -81,17 +81,20 @@ def test_timestamps_are_times_or_numbers(tmp_path: Path, kind: str) -> None:
 
 
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {
-    "no symbol": ({"symbol": None}, "the column symbol is missing"),
-    "no volume": ({"volume": None}, "the column volume is missing"),
-    "an absent price": ({"close": [5.1, None, 3.1, 4.1, 2.1]}, "the column close has absent values"),
-    "not a number": ({"open": [5.0, 1.0, float("nan"), 4.0, 2.0]}, "row 3: open is nan"),
+    "no symbol": ({"symbol": None}, "row 2, and row 4: mine has two bars"),
+    "no close": ({"close": None}, "the header lacks close"),
+    "no time": ({"timestamp": None}, "the header lacks timestamp"),
+    "an absent time": ({"timestamp": [NOON, None, NOON, NOON, NOON]}, "row 2: there is no time"),
+    "an absent symbol": ({"symbol": ["A/X", "A/X", "A/X", None, "A/X"]}, "row 4: it names no symbol"),
     "a price below zero": ({"low": [4.5, 0.5, 2.5, -3.5, 1.5]}, "row 4: low is -3.5"),
     "infinite": ({"high": [5.5, 1.5, 3.5, 4.5, float("inf")]}, "row 5: high is inf"),
     "high below low": ({"high": [5.5, 0.1, 3.5, 4.5, 2.5]}, "row 2: high 0.1 is below low 0.5"),
-    "a bar twice": ({"timestamp": [NOON, NOON, NOON, NOON, NOON + HOUR]}, "row 3: this symbol has a bar at this time"),
-    "times as text": ({"timestamp": ["yesterday"] * 5}, "the column timestamp is String"),
-    "beyond all years": ({"timestamp": [NOON * 1000] * 5}, "row 1: the timestamp"),
-    "words for prices": ({"close": ["five"] * 5}, "conversion"),
+    "a bar twice": ({"timestamp": [NOON, NOON, NOON, NOON, NOON + HOUR]}, "row 1, and row 4: B/X has two bars"),
+    "words for times": ({"timestamp": ["yesterday"] * 5}, "row 1: 'yesterday' cannot be read as the time"),
+    "beyond all years": ({"timestamp": [NOON * 2] * 5}, "row 1: 3590870400000 cannot be the time of a bar"),
+    "dates beyond all years": ({"timestamp": [datetime(1970, 1, 1)] * 5}, "row 1: 1970-01-01 is no day between"),
+    "words for prices": ({"close": ["five"] * 5}, "row 1: close: 'five' is no number"),
+    "truth for prices": ({"close": [True] * 5}, "the column close is Boolean"),
 }
 
 
@@ -113,9 +116,11 @@ def test_a_file_without_rows_or_with_one_time_is_no_market(tmp_path: Path) -> No
 
 
 def test_another_kind_of_file_says_so(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("no table")
-    with pytest.raises(MarketError, match=r"notes\.txt: .*parquet"):
-        FilesMarket(tmp_path / "notes.txt").load()
+    for name in ("notes.txt", "notes.parquet", "notes.feather"):
+        (tmp_path / name).write_text("no table")
+        with pytest.raises(MarketError, match=name) as caught:
+            FilesMarket(tmp_path / name).load()
+        assert "\n" not in caught.value.detail
 
 
 def test_without_the_extra_the_message_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,21 +1,16 @@
-"""One time axis for series that each have their own times; and how times are read."""
+"""One time axis for series that each have their own times."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scanstream.market.series import Series
 from scanstream.model import Milliseconds
-from scanstream.panel import Array
+from scanstream.panel import FIELDS, Array
 
 Bars = dict[Milliseconds, tuple[float, ...]]
 """Opening time → open, high, low, close, volume."""
-
-
-SECONDS_UNTIL = 100_000_000_000
-"""Whole numbers below this are seconds, from it on milliseconds: as seconds it would be the year 5138."""
-LATEST: Milliseconds = 253_402_300_799_999
-"""The end of the year 9999."""
 
 
 def align(series: Sequence[Bars], width: int) -> tuple[NDArray[np.int64], Array]:
@@ -30,4 +25,19 @@ def align(series: Sequence[Bars], width: int) -> tuple[NDArray[np.int64], Array]
         if bars:
             rows = [row_of[at] for at in bars]
             table[:, rows, column] = np.array(list(bars.values())).T
+    return times, table
+
+
+def aligned(series: list[Series]) -> tuple[NDArray[np.int64], Array]:
+    """The same of series of arrays, each in order. They are let go one by one, as they are laid down."""
+    times = series[0].times
+    for other in series[1:]:
+        if not np.array_equal(times, other.times):
+            times = np.union1d(times, other.times)
+    table = np.full((len(FIELDS), len(times), len(series)), np.nan)
+    for column in range(len(series)):
+        piece = series.pop(0)
+        rows = np.searchsorted(times, piece.times)
+        for field, values in enumerate(piece.values):
+            table[field, rows, column] = values
     return times, table

@@ -1,30 +1,36 @@
-"""Candles from one Parquet file, or from a directory of CSV files, one a symbol: `ETH_BTC.csv` is ETH/BTC.
+"""Candles from files: one file, or a directory of them, as exchanges, pandas, yfinance and others write them.
 
-Each CSV file has the columns `timestamp,open,high,low,close,volume` in any order, one bar a line, oldest first. A
-timestamp is ISO 8601 (UTC unless it says otherwise) or whole seconds or milliseconds since 1970.
+docs/market.md tells what is read. What is wrong is named by file and line; nothing is dropped without a word.
 """
 
-import csv
-import math
+import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from scanstream.errors import MarketError
-from scanstream.market.alignment import LATEST, SECONDS_UNTIL, Bars, align
-from scanstream.market.parquet import read_parquet
-from scanstream.model import Milliseconds
-from scanstream.panel import FIELDS, Array, Panel
+from scanstream.market.alignment import aligned
+from scanstream.market.csvfiles import read_text
+from scanstream.market.parquet import ColumnarReader
+from scanstream.market.progress import Progress
+from scanstream.market.series import Series, joined, step
+from scanstream.market.sources import Source, found_in
+from scanstream.market.tables import Table
+from scanstream.model import Milliseconds, timestamp
+from scanstream.panel import Panel, timeframe_name
 
-COLUMNS = ("timestamp", *FIELDS)
+SHORTEST: Milliseconds = 1000
+"""Bars are at least so long, and whole seconds: there is no name for others."""
+_DAY: Milliseconds = 86_400_000
+_LOOKED_AT = 2000
+"""Bars of a series that are looked at for when they open."""
+logger = logging.getLogger("scanstream.market")
 
 
 class FilesMarket:
-    """The market in a directory of CSV files, or in a Parquet file."""
+    """The market in a file or a directory."""
 
     live = False
 
@@ -37,99 +43,122 @@ class FilesMarket:
         return f"files:{self._path.resolve().name}"
 
     def load(self) -> Panel:
-        """See `Market.load`."""
-        if self._path.is_file():
-            return _panel(self.name, *read_parquet(self._path))
-        files = sorted(self._path.glob("*.csv")) if self._path.is_dir() else []
-        if not files:
-            raise MarketError(
-                f"--market files:{self._path}: there is no directory with SYMBOL.csv files, and no Parquet file"
-            )
-        series = {file.stem.replace("_", "/"): read_csv(file) for file in files}
-        return _panel(self.name, tuple(series), *align(list(series.values()), len(FIELDS)))
+        """See `Market.load`. Ends at once where the task that waits for this thread is cancelled."""
+        sources, _ = found_in(self._path)
+        progress = Progress(self.name, len(sources))
+        pieces: dict[str, list[Series]] = {}
+        lengths = Lengths()
+        for table in tables(sources, progress):
+            for series in table.series():
+                lengths.add(series)
+                pieces.setdefault(series.symbol, []).append(series)
+            for words in remarks(table):
+                logger.warning("%s: %s", table.file, words)
+        progress.finished()
+        return self._panel(pieces, lengths)
+
+    def _panel(self, pieces: dict[str, list[Series]], lengths: "Lengths") -> Panel:
+        symbols = sorted(pieces)
+        whole: list[Series] = []
+        for symbol in symbols:
+            series, again = joined(pieces.pop(symbol))
+            lengths.add_joined(series)
+            if again:
+                logger.warning("%s: %s bars that are in two files, equal", symbol, f"{again:,}")
+            whole.append(series)
+        timeframe = lengths.agreed(self.name)
+        require_one_grid(whole, timeframe)
+        times, table = aligned(whole)
+        return Panel(self.name, "files", timeframe, tuple(symbols), times, *table)
 
 
-def read_csv(file: Path) -> Bars:
-    """One symbol's bars.
+def tables(sources: list[Source], progress: Progress) -> Iterator[Table]:
+    """The bars of each file.
 
-    :raises MarketError: naming the file and the line
+    :raises MarketError: naming the file that cannot be read, and where
     """
-    bars: Bars = {}
-    last: Milliseconds | None = None
-    try:
-        with file.open("rb") as text:
-            for line, (at, values) in _rows(file, text):
-                if last is not None and at <= last:
-                    raise MarketError(f"{file}, line {line}: timestamps must rise from line to line")
-                bars[at] = values
-                last = at
-    except OSError as error:
-        raise MarketError(f"{file} cannot be read: {error}") from error
-    if not bars:
-        raise MarketError(f"{file} has no bars")
-    return bars
+    with ColumnarReader(progress.took) as columnar:
+        for source in sources:
+            if source.is_text:
+                yield read_text(source.file, source.symbol, progress.took)
+            else:
+                yield columnar.read(source.file, source.symbol)
+            progress.finished_file()
 
 
-def _rows(file: Path, text: Iterable[bytes]) -> Iterator[tuple[int, tuple[Milliseconds, tuple[float, ...]]]]:
-    lines = _Lines(text)
-    reader = csv.reader(lines, strict=True)
-    try:
-        order = _order([name.strip().lower() for name in next(reader, [])])
-        for row in reader:
-            if row:
-                yield lines.number, _bar(row, order)
-    except (ValueError, csv.Error) as error:
-        raise MarketError(f"{file}, line {max(1, lines.number)}: {error}") from error
+def remarks(table: Table) -> Iterator[str]:
+    """What an operator should know about a file that can be read."""
+    if table.absent:
+        yield f"{table.absent:,} bars have no price, and are absent"
+    if table.unfinished:
+        yield f"{table.unfinished:,} bars are not over, and left out"
+    yield from (words for words in table.told if "twice" in words)
 
 
-class _Lines:
-    """Decoded lines that know how many they were."""
+class Lengths:
+    """How long the bars of each file are; they must be as long in all."""
 
-    def __init__(self, text: Iterable[bytes]) -> None:
-        self._text = iter(text)
-        self.number = 0
+    def __init__(self) -> None:
+        self._counts: Counter[Milliseconds] = Counter()
+        self._evident: dict[Milliseconds, str] = {}
 
-    def __iter__(self) -> Iterator[str]:
-        for line in self._text:
-            self.number += 1
-            yield line.decode("utf-8-sig" if self.number == 1 else "utf-8")
+    def add(self, series: Series) -> None:
+        """One file's bars of one symbol."""
+        length, evident = step(series.times)
+        if length:
+            self._counts[length] += series.bars
+        if evident:
+            self._evident.setdefault(length, f"{series.symbol} in {series.file}")
 
+    def add_joined(self, series: Series) -> None:
+        """A symbol's bars of all files: where each file has one bar, only they tell."""
+        if not self._counts:
+            self.add(series)
 
-def _order(header: list[str]) -> list[int]:
-    """Where each column is."""
-    if missing := [name for name in COLUMNS if name not in header]:
-        raise ValueError(f"the header lacks {', '.join(missing)}; it must have {','.join(COLUMNS)}")
-    return [len(header), *(header.index(name) for name in COLUMNS)]
+    def agreed(self, name: str) -> Milliseconds:
+        """The length of all bars.
 
-
-def _bar(row: list[str], order: list[int]) -> tuple[Milliseconds, tuple[float, ...]]:
-    columns, when, *prices = order
-    if len(row) != columns:
-        raise ValueError(f"{len(row)} fields where the header has {columns}")
-    at = _milliseconds(row[when].strip())
-    values = tuple(float(row[index]) for index in prices)
-    for name, value in zip(FIELDS, values, strict=True):
-        if not math.isfinite(value) or value < 0:
-            raise ValueError(f"{name} is {value}, and must be a number from 0 up")
-    if values[1] < values[2]:
-        raise ValueError(f"high {values[1]} is below low {values[2]}")
-    return at, values
-
-
-def _milliseconds(text: str) -> Milliseconds:
-    if text.isascii() and text.isdigit():
-        number = int(text) if len(text) <= 20 else LATEST + 1
-        at = number if number >= SECONDS_UNTIL else number * 1000
-        if at > LATEST:
-            raise ValueError(f"the timestamp {text} is after the year 9999: it must be in seconds or milliseconds")
-        return at
-    moment = datetime.fromisoformat(text)
-    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+        :raises MarketError: if files do not agree, or it is none
+        """
+        if not self._counts:
+            raise MarketError(f"{name} has one bar; a market needs at least two")
+        length = max(self._counts, key=lambda length: (length in self._evident, self._counts[length], -length))
+        others = [other for other in self._evident if other != length]
+        if others:
+            raise MarketError(
+                f"{name}: bars of {said(length)} ({self._evident[length]}) and of {said(others[0])} "
+                f"({self._evident[others[0]]}) are in one market; put each length into a directory of its own"
+            )
+        if length < SHORTEST or length % SHORTEST:
+            raise MarketError(f"{name}: its bars are {length} ms long; they must be whole seconds")
+        return length
 
 
-def _panel(name: str, symbols: tuple[str, ...], times: NDArray[np.int64], table: Array) -> Panel:
-    if len(times) < 2:
-        raise MarketError(f"{name} has one bar; a market needs at least two")
-    steps = Counter(np.diff(times).tolist())
-    timeframe = min(step for step, count in steps.items() if count == max(steps.values()))
-    return Panel(name, "files", timeframe, symbols, times, *table)
+def require_one_grid(series: Sequence[Series], length: Milliseconds) -> None:
+    """See that all series can meet on one time axis.
+
+    :raises MarketError: naming two whose bars never open at one time of their length
+    """
+    first = phases(series[0], length)
+    for other in series[1:]:
+        found = phases(other, length)
+        if first.isdisjoint(found):
+            one, two = (
+                f"{piece.symbol} ({piece.file}) opens at {timestamp(int(piece.times[0]))}"
+                for piece in (series[0], other)
+            )
+            raise MarketError(
+                f"bars of {said(length)} that never open together: {one}, {two}; a market has one time axis, so put "
+                "them into two directories, or write days as YYYY-MM-DD without a time"
+            )
+
+
+def phases(series: Series, length: Milliseconds) -> set[int]:
+    """By how much its bars open after a whole multiple of their length, or of a day."""
+    some = series.times[:: max(1, series.bars // _LOOKED_AT)]
+    return set(np.unique(some % min(length, _DAY)).tolist())
+
+
+def said(length: Milliseconds) -> str:
+    """A length of bars in words, also where there is no name for it."""
+    return timeframe_name(length) if length % SHORTEST == 0 else f"{length} ms"

@@ -7,7 +7,7 @@ the same request; a scan that runs keeps the panel that it was registered with.
 import logging
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +17,14 @@ from anyio import to_thread
 
 from scanstream.errors import DataUnusable, MarketError, ScanstreamError
 from scanstream.market.market import Market
+from scanstream.model import timestamp
 from scanstream.panel import INPUTS, Panel, load, mapped
 
 _OURS = re.compile(r"[0-9a-f]{32}|writing-.*")
 """What a panel is saved as; the directory may be somebody's, who keeps other things in it."""
+
+_NAMED = 5
+"""Symbols that are named in one line of the log."""
 
 logger = logging.getLogger("scanstream")
 
@@ -85,7 +89,7 @@ class Panels:
             panel = self._given()
             for name, reason in panel.failed.items():
                 logger.warning("%s could not give its %s: %s", panel.market, name, reason)
-            saved = panel.save(self._directory)
+            saved = panel.settled().save(self._directory)
             saved.digest  # noqa: B018  # computed here: it takes the loop too long
         except Exception:  # a full disk: it costs this reading, not the server
             logger.exception("%s: what it gives cannot be kept; the data of before is used", self._market.name)
@@ -129,12 +133,31 @@ def _first(market: Market, directory: Path) -> Panel:
             raise
         logger.warning("%s; the server starts with its data of before", error.detail)
         panel = without(held, error.detail)
+    panel = panel.settled()
+    for words in uneven(panel):
+        logger.warning("%s: %s", panel.market, words)
     try:
-        return panel.save(directory)
+        saved = panel.save(directory)
     except OSError as error:
         raise DataUnusable(
             f"The market data cannot be written below {directory} ({error.strerror}); name another with --data"
         ) from error
+    saved.digest, saved.gaps()  # computed here, as above
+    return saved
+
+
+def uneven(panel: Panel) -> Iterator[str]:
+    """Which bar is scanned where not all symbols end with it, who is ahead of it and who behind, by how much."""
+    last = timestamp(int(panel.times[-1]))
+    if panel.ahead:
+        yield f"the bar that is scanned is {last}; what is later is left out: {_listed(panel.ahead)}"
+    if behind := panel.behind():
+        yield f"the bar that is scanned is {last}; most strategies skip what ends before it: {_listed(behind)}"
+
+
+def _listed(bars: dict[str, int]) -> str:
+    named = [f"{symbol} ({count:,} {'bar' if count == 1 else 'bars'})" for symbol, count in bars.items()]
+    return ", ".join(named[:_NAMED]) + (f" and {len(bars) - _NAMED} more" if len(bars) > _NAMED else "")
 
 
 def _newest(name: str, directory: Path) -> Panel | None:

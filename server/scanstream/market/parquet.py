@@ -1,100 +1,156 @@
-"""Candles from one Parquet file with the columns `symbol,timestamp,open,high,low,close,volume`, a bar a row.
+"""Parquet and Arrow files (Feather), read by a process of its own (columnar.py). Needs the extra `parquet` (polars)."""
 
-Needs the extra `parquet` (polars). Rows may be in any order; further columns are ignored.
-"""
-
-from __future__ import annotations
-
+import importlib.util
+import json
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from types import TracebackType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scanstream.errors import MarketError
-from scanstream.market.alignment import LATEST, SECONDS_UNTIL
-from scanstream.panel import FIELDS, Array
+from scanstream.market.headers import ABSENT, Columns
+from scanstream.market.tables import Table
+from scanstream.market.times import Moments
 
-if TYPE_CHECKING:
-    import polars
-
-
-class Table(NamedTuple):
-    """What a file holds, on one time axis."""
-
-    symbols: tuple[str, ...]
-    times: NDArray[np.int64]
-    """Opening times, milliseconds, rising."""
-    values: Array
-    """Fields × times × symbols, NaN where a symbol lacks a bar."""
+ENDINGS = (".parquet", ".pq", ".feather", ".arrow", ".ipc")
+_LOOK_SECONDS = 0.2
+"""How often it is looked whether the reading is still wanted."""
+_MOST_READ = 1 << 20
+_LONGEST_LINE = 1 << 24
+_LEAVING_SECONDS = 5.0
 
 
-def read_parquet(file: Path) -> Table:
-    """All bars of the file.
+class ColumnarReader:
+    """The process that reads such files, started at the first of them."""
 
-    :raises MarketError: naming the file, the column or the row, and what to do
-    """
-    try:
-        import polars  # noqa: PLC0415  # an extra: only who has such files needs it
-    except ImportError as error:
+    def __init__(self, took: Callable[[int], None]) -> None:
+        """Nothing is started yet.
+
+        :param took: called with how many rows were read; what it raises ends the reading
+        """
+        self._took = took
+        self._process: subprocess.Popen[bytes] | None = None
+        self._rest = b""
+
+    def __enter__(self) -> "ColumnarReader":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the process, whatever it does just then."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate(timeout=_LEAVING_SECONDS)
+            self._process = None
+
+    def read(self, file: Path, symbol: str) -> Table:
+        """All bars of one file.
+
+        :param symbol: what they are of, where the file does not say
+        :raises MarketError: naming the file, the column or the row
+        """
+        answer, arrays = self._ask(file)
+        if "error" in answer:
+            row = f", row {answer['row']}" if "row" in answer else ""
+            raise MarketError(f"{file}{row}: {answer['error']}")
+        time, groups, *rest = answer["columns"]
+        columns = Columns(tuple(time), tuple((name, tuple(places)) for name, places in groups), *rest)
+        table = Table(file, "row", columns, columns.words or "a column a field", symbol)
+        times = arrays.pop(0)
+        numbers = np.array([arrays.pop(0) for _ in columns.needed()])
+        symbols = (answer["names"], arrays.pop(0)) if columns.symbol != ABSENT else None
+        over = arrays.pop(0) if columns.finished != ABSENT else None
+        table.add(times, numbers, np.arange(1, len(times) + 1, dtype=np.int32), symbols=symbols, over=over)
+        moments = Moments()
+        moments.words = answer["words"]
+        table.settle(moments)
+        self._took(len(times))
+        return table
+
+    def _ask(self, file: Path) -> tuple[dict[str, Any], list[NDArray[Any]]]:
+        try:
+            process = self._process = self._process or _start(file)
+            assert process.stdin is not None
+            process.stdin.write(json.dumps(str(file.absolute())).encode() + b"\n")
+            process.stdin.flush()
+            answer: dict[str, Any] = json.loads(self._line())
+            arrays = [self._array(np.dtype(kind), answer["rows"]) for kind in answer["types"]]
+        except (OSError, EOFError, ValueError) as error:
+            if isinstance(error, EOFError) or self._died():
+                raise MarketError(f"{file}: it cannot be read; {self._end()}") from error
+            raise MarketError(f"{file}: it cannot be read: {error}") from error
+        return answer, arrays
+
+    def _died(self) -> bool:
+        return self._process is not None and self._process.poll() is not None
+
+    def _end(self) -> str:
+        assert self._process is not None
+        try:
+            code = self._process.wait(_LEAVING_SECONDS)
+        except subprocess.TimeoutExpired:
+            return "the process that reads such files does not answer"
+        how = f"was ended by signal {-code}" if code < 0 else f"ended with {code}"
+        return f"the process that reads such files {how}: the file may be damaged, or larger than the memory"
+
+    def _line(self) -> bytes:
+        while b"\n" not in self._rest:
+            if len(self._rest) > _LONGEST_LINE:
+                raise ValueError("its columns are too many")
+            self._rest += self._some()
+        line, _, self._rest = self._rest.partition(b"\n")
+        return line
+
+    def _array(self, kind: np.dtype[Any], rows: int) -> NDArray[Any]:
+        """The bytes of one array, put where they stay."""
+        array: NDArray[Any] = np.empty(rows, dtype=kind)
+        left = array.view(np.uint8).data
+        while left:
+            some = self._rest[: len(left)] or self._some()
+            self._rest = self._rest[len(left) :] if self._rest else some[len(left) :]
+            some = some[: len(left)]
+            left[: len(some)] = some
+            left = left[len(some) :]
+        return array
+
+    def _some(self) -> bytes:
+        """What has come, as soon as something has.
+
+        :raises EOFError: if nothing will
+        """
+        assert self._process is not None
+        assert self._process.stdout is not None
+        descriptor = self._process.stdout.fileno()
+        if hasattr(select, "poll"):  # elsewhere pipes cannot be looked at
+            poll = select.poll()
+            poll.register(descriptor, select.POLLIN)
+            while not poll.poll(_LOOK_SECONDS * 1000):
+                self._took(0)
+        some = os.read(descriptor, _MOST_READ)
+        if not some:
+            raise EOFError
+        return some
+
+
+def _start(file: Path) -> "subprocess.Popen[bytes]":
+    """:raises MarketError: if polars is not installed"""
+    if importlib.util.find_spec("polars") is None:
         raise MarketError(
-            f"--market files:{file}: reading Parquet needs polars; install it with: pip install 'scanstream[parquet]'"
-        ) from error
-    try:
-        frame = polars.read_parquet(file, columns=_columns(file, polars.read_parquet_schema(file)))
-        return _table(frame)
-    except (OSError, ValueError, polars.exceptions.PolarsError) as error:
-        raise MarketError(f"{file}: {error}") from error
-
-
-def _columns(file: Path, schema: dict[str, polars.DataType]) -> list[str]:
-    wanted = ["symbol", "timestamp", *FIELDS]
-    if missing := [name for name in wanted if name not in schema]:
-        raise MarketError(f"{file}: the column {missing[0]} is missing; there must be {','.join(wanted)}")
-    return wanted
-
-
-def _table(frame: polars.DataFrame) -> Table:
-    if frame.is_empty():
-        raise ValueError("it has no rows")
-    if nulls := [name for name, count in frame.null_count().row(0, named=True).items() if count]:
-        raise ValueError(f"the column {nulls[0]} has absent values; leave out the rows of absent bars")
-    milliseconds = _milliseconds(frame["timestamp"])
-    values = np.array([frame[name].cast(float).to_numpy() for name in FIELDS])
-    _check(values)
-    symbols, columns = np.unique(frame["symbol"].cast(str).to_numpy().astype(str), return_inverse=True)
-    times, rows = np.unique(milliseconds, return_inverse=True)
-    _require_once(rows * len(symbols) + columns)
-    table = np.full((len(FIELDS), len(times), len(symbols)), np.nan)
-    table[:, rows, columns] = values
-    return Table(tuple(symbols.tolist()), times, table)
-
-
-def _milliseconds(column: polars.Series) -> NDArray[np.int64]:
-    """Times as milliseconds since 1970; a datetime without a zone is UTC."""
-    if str(column.dtype).startswith("Date"):  # dates, and dates with times
-        return column.dt.epoch("ms").to_numpy()
-    if not column.dtype.is_integer():
-        raise ValueError(f"the column timestamp is {column.dtype}; it must be dates and times, or whole numbers")
-    numbers = column.cast(int).to_numpy()
-    milliseconds = np.where(numbers < SECONDS_UNTIL, numbers * 1000, numbers)
-    if late := np.flatnonzero((milliseconds > LATEST) | (numbers < 0)).tolist():
-        raise ValueError(f"row {late[0] + 1}: the timestamp {numbers[late[0]]} must be in seconds or milliseconds")
-    return np.asarray(milliseconds, dtype=np.int64)
-
-
-def _check(values: Array) -> None:
-    """The same rules as for CSV files."""
-    for name, column in zip(FIELDS, values, strict=True):
-        if bad := np.flatnonzero(~((column >= 0) & (column < np.inf))).tolist():
-            raise ValueError(f"row {bad[0] + 1}: {name} is {column[bad[0]]}, and must be a number from 0 up")
-    high, low = values[FIELDS.index("high")], values[FIELDS.index("low")]
-    if bad := np.flatnonzero(high < low).tolist():
-        raise ValueError(f"row {bad[0] + 1}: high {high[bad[0]]} is below low {low[bad[0]]}")
-
-
-def _require_once(places: NDArray[np.int64]) -> None:
-    seen, first = np.unique(places, return_index=True)
-    if len(seen) < len(places):
-        again = np.setdiff1d(np.arange(len(places)), first)[0]
-        raise ValueError(f"row {again + 1}: this symbol has a bar at this time already")
+            f"{file}: reading Parquet and Feather needs polars; install it with: pip install 'scanstream[parquet]'"
+        )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "RUST_BACKTRACE": "0"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "scanstream.market.columnar"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+    )
