@@ -57,10 +57,21 @@ async def _serve(make: Callable[[], Any], announce: Callable[[str], None]) -> in
 
     from scanstream.server import serving  # noqa: PLC0415
 
+    asked, served = anyio.Event(), anyio.Event()
+
+    async def listen() -> None:
+        await anext(signals)
+        asked.set()
+        if not served.is_set():  # a large market is read for minutes, and nobody wants it any more
+            tasks.cancel_scope.cancel()
+
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with serving(make()) as url:
-            announce(url)
-            await anext(signals)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(listen)
+            async with serving(make()) as url:
+                served.set()
+                announce(url)
+                await asked.wait()
     return 0
 
 
@@ -225,6 +236,7 @@ def _run(command: Callable[..., Any], *arguments: Any) -> NoReturn:
     import anyio  # noqa: PLC0415
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("scanstream.market").setLevel(logging.INFO)  # how far reading is
     try:
         status = anyio.run(command, *arguments, backend_options={"use_uvloop": sys.platform != "win32"})
     except* SetupError as group:

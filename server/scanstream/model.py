@@ -81,7 +81,7 @@ class DiscoverRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, for
     filter_by_risk_level: Name | None = None
     """The highest level accepted: one of `RISK_LEVELS`."""
     preferred_timeframes: Names | None = None
-    """`<n>m`, `<n>h` or `<n>d`; what takes longer than the longest of them is left out."""
+    """`<n>s`, `<n>m`, `<n>h` or `<n>d`; what takes longer than the longest of them is left out."""
     capital_usd: Annotated[float, Meta(gt=0)] | None = None
     force_refresh: bool | None = None
     parameters: dict[Name, dict[Name, Any]] | None = None
@@ -107,7 +107,8 @@ class Opportunity(Struct, frozen=True, kw_only=True, omit_defaults=True):
     entry_price: float | UnsetType = UNSET
     exit_price: float | UnsetType = UNSET
     stop_price: float | UnsetType = UNSET
-    quote_currency: str
+    quote_currency: str | UnsetType = UNSET
+    """Absent where the symbol names none: it is never made up."""
     expected_return: float
     profit_potential_usd: float
     required_capital_usd: float

@@ -32,6 +32,8 @@ SHEETS: dict[str, type[Sheet]] = {"quotes": Quotes, "funding": Funding}
 FIELDS = ("open", "high", "low", "close", "volume")
 EVERYWHERE = "*"
 """Stands for all symbols where gaps are reported."""
+MOST_RUNS = 4000
+"""Gaps that are told: more would be an answer of megabytes."""
 STOPPED = 100
 """A symbol that ends so many bars before others has ended: it is not waited for."""
 _mapping = threading.RLock()
@@ -118,27 +120,41 @@ class Panel:
         return replace(self, symbols=tuple(self.symbols[index] for index in columns), path=None, **cut, **sheets)
 
     def tiers(self) -> dict[str, Tier]:
-        """Symbol → which third of the universe it is in, by median close × volume."""
-        turnover = [
-            float(np.median(values)) if (values := column[np.isfinite(column)]).size else 0.0
-            for column in (self.close * self.volume).T
-        ]
+        """Symbol → which third of the universe it is in, by median close × volume; no tiers without volumes."""
+        known = [column[np.isfinite(column)] for column in (self.close * self.volume).T]
+        if not any(values.size for values in known):
+            return {}
+        turnover = [float(np.median(values)) if values.size else 0.0 for values in known]
         ranked = sorted(range(len(turnover)), key=lambda index: (-turnover[index], self.symbols[index]))
         names: tuple[Tier, ...] = ("large", "mid", "small")
         return {self.symbols[index]: names[3 * rank // len(ranked)] for rank, index in enumerate(ranked)}
 
     def gaps(self) -> dict[str, list[dict[str, Any]]]:
-        """Symbol → its runs of absent bars, between the first and the last bar of the panel; `*`: absent from all."""
-        found: dict[str, list[dict[str, Any]]] = {}
-        for before, steps in enumerate(np.diff(self.times) // self.timeframe):
-            if steps > 1:
-                first, last = self.times[before] + self.timeframe, self.times[before + 1] - self.timeframe
-                found.setdefault(EVERYWHERE, []).append(_gap(first, last, steps - 1))
+        """Symbol → its runs of absent bars, between the first and the last bar of the panel; `*`: absent from all.
+
+        Of each the newest runs: in all about `MOST_RUNS`.
+        """
+        return {symbol: told for symbol, (told, _) in self._runs.items()}
+
+    def older_gaps(self) -> dict[str, int]:
+        """Symbol → how many runs of absent bars `gaps` does not tell, as they are older."""
+        return {symbol: more for symbol, (_, more) in self._runs.items() if more}
+
+    @cached_property
+    def _runs(self) -> dict[str, tuple[list[dict[str, Any]], int]]:
+        most = max(4, MOST_RUNS // (len(self.symbols) + 1))
+        steps = np.diff(self.times) // self.timeframe
+        before = np.flatnonzero(steps > 1)
+        nowhere = np.array([self.times[before] + self.timeframe, self.times[before + 1] - self.timeframe])
+        found = {EVERYWHERE: _told(nowhere, steps[before] - 1, most)}
         for column, symbol in enumerate(self.symbols):
             absent = np.flatnonzero(np.isnan(self.close[:, column]))
-            for run in np.split(absent, np.flatnonzero(np.diff(absent) > 1) + 1) if absent.size else ():
-                found.setdefault(symbol, []).append(_gap(self.times[run[0]], self.times[run[-1]], len(run)))
-        return found
+            breaks = np.flatnonzero(np.diff(absent) > 1)
+            ends = (
+                absent[[*(0, *(breaks + 1)), *(*breaks, -1)]].reshape(2, -1) if absent.size else np.zeros((2, 0), int)
+            )
+            found[symbol] = _told(self.times[ends], ends[1] - ends[0] + 1, most)
+        return {symbol: runs for symbol, runs in found.items() if runs[0]}
 
     def settled(self) -> "Panel":
         """The panel up to the bar that is scanned: the last one that more than half of the symbols have.
@@ -241,8 +257,11 @@ def _mapped(path: Path) -> Panel:
     return load(path)
 
 
-def _gap(first: int, last: int, bars: int) -> dict[str, Any]:
-    return {"first": timestamp(int(first)), "last": timestamp(int(last)), "bars": int(bars)}
+def _told(ends: NDArray[np.int64], bars: NDArray[np.int64], most: int) -> tuple[list[dict[str, Any]], int]:
+    """The last runs of absent bars, and how many others there are."""
+    runs = zip(*ends[:, -most:].tolist(), bars[-most:].tolist(), strict=True)
+    told = [{"first": timestamp(first), "last": timestamp(last), "bars": count} for first, last, count in runs]
+    return told, max(0, len(bars) - most)
 
 
 def _is_whole(path: Path, digest: str) -> bool:

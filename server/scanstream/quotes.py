@@ -109,6 +109,6 @@ class Funding(Sheet):
 
 
 def currencies(symbol: str) -> tuple[str, str]:
-    """(base, quote) of `ETH/BTC`; the quote is empty where the symbol names none."""
+    """(base, quote) of `ETH/BTC` and of the contract `ETH/BTC:BTC`; the quote is empty where the symbol names none."""
     base, _, quote = symbol.partition("/")
-    return base, quote
+    return base, quote.partition(":")[0]

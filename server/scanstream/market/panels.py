@@ -90,7 +90,7 @@ class Panels:
             for name, reason in panel.failed.items():
                 logger.warning("%s could not give its %s: %s", panel.market, name, reason)
             saved = panel.settled().save(self._directory)
-            saved.digest  # noqa: B018  # computed here: it takes the loop too long
+            saved.digest, saved.gaps()  # computed here: it takes the loop too long
         except Exception:  # a full disk: it costs this reading, not the server
             logger.exception("%s: what it gives cannot be kept; the data of before is used", self._market.name)
             return self._current

@@ -138,7 +138,11 @@ class HttpDoor:
                 "first": first,
                 "last": last,
                 "has": {name: panel.has(name) for name in INPUTS},
+                "scanned": last,
+                "ahead": panel.ahead,
+                "behind": panel.behind(),
                 "gaps": panel.gaps(),
+                **({"older_gaps": panel.older_gaps()} if panel.older_gaps() else {}),
                 **({"venues": panel.quotes.venues, "quoted": panel.quotes.symbols} if panel.quotes else {}),
                 **({"failed": panel.failed} if panel.failed else {}),
             }

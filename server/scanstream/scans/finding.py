@@ -16,6 +16,7 @@ from scanstream.model import (
     timestamp,
 )
 from scanstream.panel import Panel, timeframe_length, timeframe_name
+from scanstream.quotes import currencies
 from scanstream.strategies import gate
 from scanstream.strategies.gate import Refused
 from scanstream.strategies.installed import Installed, opportunity_type
@@ -70,7 +71,7 @@ def _opportunity(
         entry_price=_price(signal.entry, "entry"),
         exit_price=_price(signal.exit, "exit"),
         stop_price=_price(signal.stop, "stop"),
-        quote_currency=symbols[0].partition("/")[2] or "USD",
+        quote_currency=currencies(symbols[0])[1] or UNSET,
         expected_return=expected,
         profit_potential_usd=gate.number(expected * capital, "expected_return times the capital"),
         required_capital_usd=(

@@ -149,7 +149,7 @@ def symbols_of(request: DiscoverRequest, panel: Panel) -> list[str]:
         symbol
         for symbol in panel.symbols
         if (request.symbols is None or symbol in named)
-        and (request.asset_tiers is None or tiers[symbol] in request.asset_tiers)
+        and (request.asset_tiers is None or tiers.get(symbol) in request.asset_tiers)
     ]
 
 
