@@ -10,6 +10,7 @@ from scanstream import __version__
 from scanstream.errors import SetupError
 from scanstream.options import completed_by, of_client, patience, read_by, scan, setting, settings
 
+EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
@@ -42,37 +43,37 @@ def main() -> None:
 @settings
 def serve(**flags: Any) -> None:
     """Start the server, until Ctrl-C or SIGTERM."""
+    from scanstream.leaving import Leaving  # noqa: PLC0415
+
+    leaving = Leaving()
     from scanstream.settings import Settings  # noqa: PLC0415
 
     def announce(url: str) -> None:
         click.echo(f"scanstream {__version__} serves {flags['market']} on {url}")
 
-    _run(_serve, lambda: Settings(**flags), announce)
+    _run(_serve, lambda: Settings(**flags), announce, leaving, leave=leaving.leave)
 
 
-async def _serve(make: Callable[[], Any], announce: Callable[[str], None]) -> int:
-    import signal  # noqa: PLC0415
-
+async def _serve(make: Callable[[], Any], announce: Callable[[str], None], leaving: Any) -> int:
     import anyio  # noqa: PLC0415
 
     from scanstream.server import serving  # noqa: PLC0415
 
-    asked, served = anyio.Event(), anyio.Event()
-
-    async def listen() -> None:
-        await anext(signals)
-        asked.set()
-        if not served.is_set():  # a large market is read for minutes, and nobody wants it any more
-            tasks.cancel_scope.cancel()
-
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(listen)
-            async with serving(make()) as url:
-                served.set()
-                announce(url)
-                await asked.wait()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_until_told, leaving, tasks.cancel_scope)
+        async with serving(make()) as url:
+            announce(url)
+            try:
+                await anyio.sleep_forever()
+            finally:
+                leaving.begin(EXIT_FAILED)
     return 0
+
+
+async def _until_told(leaving: Any, serving: Any) -> None:
+    """End the server when a signal says so, also while it starts."""
+    await leaving.until_told()
+    serving.cancel()
 
 
 @main.command()
@@ -229,14 +230,18 @@ def _leave(command: Callable[[Any], int]) -> NoReturn:
     sys.exit(command(commands))
 
 
-def _run(command: Callable[..., Any], *arguments: Any) -> NoReturn:
-    """Run an asynchronous command; a server that cannot start says why in one line and exits with 2."""
+def _run(command: Callable[..., Any], *arguments: Any, leave: Callable[[int], NoReturn] = sys.exit) -> NoReturn:
+    """Run an asynchronous command; a server that cannot start says why in one line and exits with 2.
+
+    One that fails later says so in one line, too, and exits with 1.
+    """
     import logging  # noqa: PLC0415
 
     import anyio  # noqa: PLC0415
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("scanstream.market").setLevel(logging.INFO)  # how far reading is
+    status = EXIT_FAILED
     try:
         status = anyio.run(command, *arguments, backend_options={"use_uvloop": sys.platform != "win32"})
     except* SetupError as group:
@@ -245,7 +250,21 @@ def _run(command: Callable[..., Any], *arguments: Any) -> NoReturn:
         status = EXIT_USAGE
     except* KeyboardInterrupt:
         status = EXIT_INTERRUPTED
-    sys.exit(status)
+    except* Exception as group:
+        for error in _leaves(group):
+            click.echo(f"scanstream: the server has failed, and ends: {_described(error)}", err=True)
+    leave(status)
+
+
+def _described(error: BaseException) -> str:
+    """A defect in one line: its kind, its words, and where it came from."""
+    import traceback  # noqa: PLC0415
+
+    words = " ".join(str(error).split())
+    where = "".join(
+        f" ({frame.filename}, line {frame.lineno})" for frame in traceback.extract_tb(error.__traceback__)[-1:]
+    )
+    return f"{type(error).__name__}: {words}{where}"
 
 
 def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:

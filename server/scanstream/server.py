@@ -40,8 +40,8 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_until_drained, server, listener)
                 tasks.start_soon(keep_watch, server.server_state.connections, server.patience.sweep)
-                await server.listening.wait()
                 try:
+                    await server.listening.wait()
                     yield f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{port}"
                 finally:
                     await _drain(core, server)
@@ -51,7 +51,7 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
 async def _drain(core: Core, server: "_Server") -> None:
     """Accept nobody more, tell those who are connected, give them the time to leave, cut off the others, and stop."""
     with anyio.CancelScope(shield=True):
-        for accepting in server.servers:
+        for accepting in getattr(server, "servers", ()):  # absent before it listens
             accepting.close()
         with anyio.move_on_after(DRAIN_SECONDS):
             await core.drain.run()

@@ -70,7 +70,12 @@ class Panels:
         A scan that is being registered just now may have seen that one, and is in no log yet.
         """
         kept = needed | {self._current.digest, self._former}
-        for folder in self._directory.iterdir():
+        try:
+            folders = list(self._directory.iterdir())
+        except OSError as error:
+            logger.warning("old market data is left where it is: %s", error)
+            return
+        for folder in folders:
             if folder.name not in kept and _OURS.fullmatch(folder.name):
                 shutil.rmtree(folder, ignore_errors=True)
 
@@ -78,10 +83,13 @@ class Panels:
         """Read a live market again, each time so long after the last; return at once for one that stays as it is."""
         while self._market.live:
             await anyio.sleep(seconds)
-            panel = await to_thread.run_sync(self._read)
-            if panel.digest != self._current.digest:
-                self._former, self._current = self._current.digest, panel
-                await to_thread.run_sync(self.forget, needed())
+            try:
+                panel = await to_thread.run_sync(self._read, abandon_on_cancel=True)
+                if panel.digest != self._current.digest:
+                    self._former, self._current = self._current.digest, panel
+                    await to_thread.run_sync(self.forget, needed())
+            except RuntimeError as error:  # no thread can be started: it costs this reading, not the server
+                logger.warning("%s is not read now: %s", self._market.name, error)
 
     def _read(self) -> Panel:
         """What the market gives now; the panel of before where that cannot be kept."""
@@ -121,7 +129,8 @@ async def open_panels(market: Market, directory: Path) -> Panels:
     :raises MarketError: if it cannot be read
     :raises DataUnusable: if there is no writing below the directory
     """
-    return Panels(market, directory, await to_thread.run_sync(_first, market, directory))
+    first = await to_thread.run_sync(_first, market, directory, abandon_on_cancel=True)  # a market may take its time
+    return Panels(market, directory, first)
 
 
 def _first(market: Market, directory: Path) -> Panel:

@@ -6,6 +6,7 @@ from typing import Protocol, TypeVar
 
 from scanstream.errors import Shortage
 from scanstream.scans.shortages import Pause, Shortages
+from scanstream.shortage import shortage
 
 logger = logging.getLogger("scanstream")
 
@@ -43,23 +44,25 @@ class Tries:
     async def until_possible(self, attempt: Callable[[], Awaitable[A]], digest: str) -> A:
         """What the attempt gives, as soon as the machine does not lack what it needs.
 
-        :raises Exception: what the attempt raises, but for `Shortage`
+        :raises Exception: what the attempt raises, unless it comes from a shortage
         """
         pause: Pause | None = None
         restored = False
         while True:
             try:
                 answer = await attempt()
-                lacking = "" if answer.begun else answer.lacking
-                detail = "in a worker process"
-            except Shortage as error:
-                lacking, detail = error.lacking, error.detail
-            else:
                 if answer.unmapped and not restored:
                     restored = True
                     if await self._restore(digest):
                         logger.warning("the saved market data %s was not whole; it is written anew", digest)
                         continue
+                lacking, detail = "" if answer.begun else answer.lacking, "in a worker process"
+            except Shortage as error:
+                lacking, detail = error.lacking, error.detail
+            except Exception as error:
+                lacking, detail = shortage(error), str(error)
+                if not lacking:
+                    raise
             if not lacking:
                 break
             pause = pause or Pause()

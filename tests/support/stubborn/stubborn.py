@@ -1,0 +1,92 @@
+"""Strategies that do not stop: in planning, in a worker process, in the server's loop.
+
+Installed for the tests that put this directory on the path.
+"""
+
+import os
+import resource
+import signal
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import Annotated
+
+import anyio
+from msgspec import Meta
+
+from scanstream.panel import Panel
+from scanstream.strategies import strategy
+from scanstream.strategies.strategy import Signal
+
+
+class Parameters(strategy.Parameters, frozen=True, kw_only=True):
+    """What it does instead of its work."""
+
+    does: str = "nothing"
+    shards: Annotated[int, Meta(ge=1)] = 1
+    seconds: Annotated[float, Meta(ge=0)] = 0.0
+
+
+class Stubborn(strategy.Strategy):
+    """In a worker process."""
+
+    id = "stubborn"
+    name = "Stubborn"
+    opportunity_type = "stubborn"
+    description = "Does not stop."
+    source = "tests/support/stubborn/stubborn.py"
+    chunk = 1
+    budget_seconds = 60.0
+    parameters = Parameters
+
+    def units(self, panel: Panel, parameters: Parameters) -> int:
+        """One a shard."""
+        if parameters.does == "hang in units":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            threading.Event().wait()
+        return parameters.shards
+
+    def scan(self, panel: Panel, units: range, parameters: Parameters) -> Iterator[Signal]:
+        """Hang, stop the process, ask for too much, or take a while."""
+        match parameters.does:
+            case "hang":
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                threading.Event().wait()
+            case "stop":
+                os.kill(os.getpid(), signal.SIGSTOP)
+            case "open too much":
+                resource.setrlimit(resource.RLIMIT_NOFILE, (3, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+                os.close(os.open(os.devnull, os.O_RDONLY))
+            case "run out of memory":
+                raise MemoryError
+        threading.Event().wait(parameters.seconds)
+        yield from ()
+
+
+class StubbornLoop(strategy.AsyncStrategy):
+    """In the server's loop."""
+
+    id = "stubborn_loop"
+    name = "Stubborn in the loop"
+    opportunity_type = "stubborn"
+    description = "Does not stop."
+    source = "tests/support/stubborn/stubborn.py"
+    budget_seconds = 60.0
+    chunk = 1
+    parameters = Parameters
+
+    def units(self, panel: Panel, parameters: Parameters) -> int:
+        """One a shard."""
+        return parameters.shards
+
+    async def scan(self, panel: Panel, units: range, parameters: Parameters) -> AsyncIterator[Signal]:
+        """Swallow every cancellation, or never let anybody else run."""
+        while parameters.does == "block the loop":
+            pass
+        while parameters.does == "swallow":
+            try:
+                await anyio.sleep(60)
+            except BaseException:
+                continue
+        await anyio.sleep(parameters.seconds)
+        for signal_ in ():
+            yield signal_
