@@ -25,6 +25,7 @@ from scanstream.scans.local import LocalJobs
 from scanstream.scans.pace import Pace
 from scanstream.scans.planner import Planner
 from scanstream.scans.processes import Processes
+from scanstream.scans.readiness import Readiness
 from scanstream.scans.releases import Releases
 from scanstream.scans.runner import MOST_IN_LOOP, Runner
 from scanstream.scans.shortages import Shortages
@@ -83,6 +84,7 @@ class Core:
         )
         self.sweeper = Sweeper(store, self.hub, self.desk.release)
         self.fanout = Fanout(self.hub)
+        self.readiness = Readiness(store, self.machine, lambda: self.drain.begun)
         self.metrics = Metrics(
             {
                 "scans_unfinished": ("Scans that have not ended", self.hub.unfinished),

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import click
 
 from scanstream import __version__
-from scanstream.errors import SetupError
+from scanstream.errors import Restarting, SetupError
 from scanstream.options import completed_by, of_client, patience, read_by, scan, setting, settings
 
 EXIT_FAILED = 1
@@ -251,9 +251,14 @@ def _run(command: Callable[..., Any], *arguments: Any, leave: Callable[[int], No
     except* KeyboardInterrupt:
         status = EXIT_INTERRUPTED
     except* Exception as group:
-        for error in _leaves(group):
+        for error in _first_causes(_leaves(group)):
             click.echo(f"scanstream: the server has failed, and ends: {_described(error)}", err=True)
     leave(status)
+
+
+def _first_causes(errors: list[BaseException]) -> list[BaseException]:
+    """Without those that only say that the server ends."""
+    return [error for error in errors if not isinstance(error, Restarting)] or errors
 
 
 def _described(error: BaseException) -> str:

@@ -25,7 +25,7 @@ from scanstream.push.http import HttpDoor
 from scanstream.push.origin import OriginCheck
 from scanstream.push.poll import PollDoor
 from scanstream.push.problem import json_response
-from scanstream.push.refusals import ANY_PATH, REFUSALS, CacheRule, no_such_socket, upgrade_required
+from scanstream.push.refusals import ANY_PATH, REFUSALS, CacheRule, ShortageRule, no_such_socket, upgrade_required
 from scanstream.push.sse import EventsDoor
 from scanstream.push.websocket import Connection, Limits
 from scanstream.settings import Settings
@@ -52,7 +52,7 @@ def application(settings: Settings, core: Core) -> ASGIApp:
         return json_response({"status": "ok"})
 
     async def ready(_: Request) -> Response:
-        await core.store.barrier()
+        await core.readiness.require()
         return json_response({"status": "ready"})
 
     async def metrics(_: Request) -> Response:
@@ -77,7 +77,7 @@ def application(settings: Settings, core: Core) -> ASGIApp:
         exception_handlers=REFUSALS,
     )
     app.router.redirect_slashes = False  # its Location is absolute, and would lead out of a proxy's path
-    checked = OriginCheck(app, origins=settings.origins, names=settings.names)
+    checked = OriginCheck(ShortageRule(app), origins=settings.origins, names=settings.names)
     placed = Forwarded(checked, prefix=settings.prefix, trusted=settings.proxies)
     return DrainRule(HeadRule(CacheRule(placed)), core.drain)
 

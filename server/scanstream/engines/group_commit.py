@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any, Generic, TypeVar
 
-from anyio import to_thread
+import anyio
 
 from scanstream.errors import StoreUnavailable
 
@@ -21,6 +21,9 @@ T = TypeVar("T")
 
 MOST_AT_ONCE = 512
 """Operations in one transaction: bounds how long the first of them waits."""
+
+CLOSE_SECONDS = 3.0
+"""In which the thread ends; else the disk hangs, and nothing that can be done would make it go on."""
 
 MOST_WAITING = 4096
 """Operations accepted and not yet answered; a caller beyond waits."""
@@ -111,17 +114,20 @@ class GroupCommit:
             raise operation.error
         return operation.result  # type: ignore[return-value]  # set by the thread unless there was an error
 
-    async def close(self) -> None:
-        """Write what was accepted, and end the thread."""
+    async def close(self) -> bool:
+        """Write what was accepted, and end the thread; whether it has ended, and needs the connection no more."""
         with self._work:
             self._closing = True
             self._work.notify()
-        await to_thread.run_sync(self._thread.join)
+        with anyio.move_on_after(CLOSE_SECONDS):
+            while self._thread.is_alive():  # noqa: ASYNC110  # to wait in a thread would need one, and have no end
+                await anyio.sleep(0.005)
+        return not self._thread.is_alive()
 
     def _write(self) -> None:
         while batch := self._take():
             if writing := [operation for operation in batch if not operation.reads]:
-                self._transact(writing)
+                self._written(writing)
                 self._loop.call_soon_threadsafe(self._on_commit, writing)
             if reading := [operation for operation in batch if operation.reads]:
                 for operation in reading:
@@ -136,8 +142,16 @@ class GroupCommit:
     def _read(self, operation: Operation[Any]) -> None:
         try:
             self._attempt(operation)
-        except sqlite3.Error as error:
-            operation.error = StoreUnavailable(f"The store could not read: {error}", retry_after=5)
+        except (sqlite3.Error, MemoryError) as error:
+            operation.error = StoreUnavailable(f"The store could not read: {error!r}", retry_after=5)
+
+    def _written(self, batch: list[Operation[Any]]) -> None:
+        """Nothing may end this thread: everybody would wait for it, and for ever."""
+        try:
+            self._transact(batch)
+        except Exception as error:  # not even the way back was possible
+            for operation in batch:
+                operation.error = StoreUnavailable(f"The store could not write: {error}", retry_after=5)
 
     def _transact(self, batch: list[Operation[Any]]) -> None:
         if self._try(batch):
@@ -152,7 +166,7 @@ class GroupCommit:
         """False: nothing of the batch has happened, as one of it failed in a way that the others need not suffer."""
         try:
             return self._commit(batch, apart=apart)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, MemoryError) as error:
             self._undo(batch, error)
             return True
 
@@ -198,10 +212,13 @@ class GroupCommit:
                 operation.error = Malformed(f"The database is damaged here: {error}", retry_after=5)
                 return
             raise  # the disk's or the file's fault, not the operation's
+        except MemoryError:
+            raise
         except Exception as error:
             operation.error = error
 
-    def _undo(self, batch: list[Operation[Any]], cause: sqlite3.Error) -> None:
+    def _undo(self, batch: list[Operation[Any]], cause: sqlite3.Error | MemoryError) -> None:
         self._roll_back()
+        why = "out of memory" if isinstance(cause, MemoryError) else cause
         for operation in batch:
-            operation.error = StoreUnavailable(f"The store could not write: {cause}", retry_after=5)
+            operation.error = StoreUnavailable(f"The store could not write: {why}", retry_after=5)

@@ -37,6 +37,9 @@ from scanstream.errors import Damaged, NotFound, StoreUnavailable
 from scanstream.log.entry import AnyEntry, Registered, encode
 from scanstream.model import Milliseconds, Principal, ScanId
 
+PROBE_BYTES = 64 * 1024
+"""What a probe writes: about what a scan's beginning takes, so that it needs pages of its own."""
+
 PURGED_AT_ONCE = 1000
 PURGE_SECONDS = 0.02
 """How long one transaction may delete: so much later comes whoever registers meanwhile."""
@@ -264,10 +267,21 @@ class SqliteStore:
         """See `Store.barrier`."""
         await self._commits.run(lambda _: (None, []), fed=True)
 
+    async def probe(self) -> None:
+        """See `Store.probe`."""
+
+        def probe(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT OR REPLACE INTO meta VALUES ('probe', zeroblob(?))", (PROBE_BYTES,))
+            connection.execute("DELETE FROM meta WHERE name = 'probe'")
+
+        await self._commits.run(probe)
+
     async def close(self) -> None:
         """See `Store.close`."""
-        await self._commits.close()
-        await to_thread.run_sync(self._connection.close)
+        if await self._commits.close():
+            self._connection.close()
+        else:
+            logger.error("%s: the disk does not answer; the server leaves without it", self._file)
 
     def _head(self, scan_id: ScanId) -> int:
         if scan_id not in self._heads:

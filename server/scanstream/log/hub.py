@@ -10,6 +10,7 @@ from contextlib import aclosing, contextmanager
 
 import anyio
 
+from scanstream.errors import Restarting
 from scanstream.log.cursor import epoch_of
 from scanstream.log.entry import AnyEntry, Registered
 from scanstream.log.scanlog import ScanLog
@@ -35,12 +36,19 @@ class Hub:
         self._watchers: dict[ScanId, set[Watcher]] = {}
         self._everyone: list[Watcher] = []
         self._awaited: dict[ScanId, anyio.Event] = {}
+        self._waits: set[anyio.Event] = set()
+        self._closed = False
 
     async def run(self) -> None:
         """Fold the feed, for ever. A failure here ends the server: to go on without the feed would be to lie."""
-        async with aclosing(self._store.feed()) as feed:  # type: ignore[type-var]  # an async generator in every engine
-            async for scan_id, seq, entry in feed:
-                self._take(scan_id, seq, entry)
+        try:
+            async with aclosing(self._store.feed()) as feed:  # type: ignore[type-var]  # a generator in every engine
+                async for scan_id, seq, entry in feed:
+                    self._take(scan_id, seq, entry)
+        finally:
+            self._closed = True
+            for waiting in self._waits:
+                waiting.set()
 
     def _take(self, scan_id: ScanId, seq: int, entry: AnyEntry) -> None:
         log = self.get(scan_id)
@@ -113,12 +121,16 @@ class Hub:
         return log
 
     async def until_known(self, scan_id: ScanId) -> ScanLog:
-        """The log of a scan that is durably registered, as soon as the feed has brought it."""
+        """The log of a scan that is durably registered, as soon as the feed has brought it.
+
+        :raises Restarting: if the feed ends before: the next server knows the scan
+        """
         if log := await self.fetch(scan_id):
             return log
-        event = self._awaited.setdefault(scan_id, anyio.Event())
-        await event.wait()
-        return self._live.get(scan_id) or self._finished[scan_id]
+        while (log := self.get(scan_id)) is None:
+            self._require_feed()
+            await self._reached(self._awaited.setdefault(scan_id, anyio.Event()))
+        return log
 
     def expire_all(self, at: Milliseconds) -> None:
         """Every scan whose time is over by now answers no more, whether it is purged or not."""
@@ -161,14 +173,33 @@ class Hub:
             self._everyone.remove(watcher)
 
     async def until(self, scan_id: ScanId, holds: Callable[[ScanLog], bool]) -> None:
-        """Wait until the scan's log, which must be in memory, is as `holds` wants it."""
+        """Wait until the scan's log, which must be in memory, is as `holds` wants it, or has expired.
+
+        :raises Restarting: if the feed ends before: nothing would change any more
+        """
         reached = anyio.Event()
 
         def notice(log: ScanLog) -> None:
-            if holds(log):
+            if holds(log) or log.expired:
                 reached.set()
 
         with self.watching(scan_id, notice):
             log = self.get(scan_id)
-            if log is not None and not holds(log):
-                await reached.wait()
+            if log is None or holds(log) or log.expired:
+                return
+            self._require_feed()
+            await self._reached(reached)
+            if not holds(log) and not log.expired:
+                self._require_feed()
+
+    async def _reached(self, event: anyio.Event) -> None:
+        """Wait, but not beyond the end of the feed."""
+        self._waits.add(event)
+        try:
+            await event.wait()
+        finally:
+            self._waits.discard(event)
+
+    def _require_feed(self) -> None:
+        if self._closed:
+            raise Restarting("The server stops; the scan is kept, and the next one answers", retry_after=2)

@@ -102,6 +102,13 @@ class Store(Protocol):
         """Return when the feed's consumer has taken all that was durable before this call."""
         ...
 
+    async def probe(self) -> None:
+        """Write something that changes nothing, to see whether the store can.
+
+        :raises StoreUnavailable: if it cannot
+        """
+        ...
+
     async def close(self) -> None:
         """Write what was accepted, and let go of everything."""
         ...

@@ -1,13 +1,18 @@
 """What is refused before a door is reached, or by none: every such answer is a problem, too."""
 
+import logging
+
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from scanstream.errors import Internal, MethodNotAllowed, NoSuchRoute, ScanstreamError, UpgradeRequired
+from scanstream.errors import Internal, MethodNotAllowed, NoSuchRoute, ScanstreamError, Shortage, UpgradeRequired
 from scanstream.push.problem import problem, refuse
+from scanstream.shortage import shortage
+
+logger = logging.getLogger("scanstream")
 
 ANY_PATH = "/{path:path}"
 
@@ -34,6 +39,22 @@ class CacheRule:
             await send(message)
 
         await self.inner(scope, receive, completed if scope["type"] == "http" else send)
+
+
+class ShortageRule:
+    """ASGI middleware: that the machine was out of something is no defect, and no place for a trace."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.inner = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on; the refusal was sent further in."""
+        try:
+            await self.inner(scope, receive, send)
+        except Exception as error:
+            if not (lacking := shortage(error)):
+                raise
+            logger.warning("out of %s: a request was refused", lacking)
 
 
 async def upgrade_required(_: Request) -> Response:
@@ -73,7 +94,9 @@ async def _gone(_: Request, __: Exception) -> Response:
     return Response(status_code=400)
 
 
-async def _defect(_: Request, __: Exception) -> Response:
+async def _defect(_: Request, error: Exception) -> Response:
+    if lacking := shortage(error):  # nothing is wrong with the request, nor with us
+        return problem(Shortage(f"The server is out of {lacking} for the moment; try again later", lacking=lacking))
     return problem(Internal("The server failed on this request; its log says why"))
 
 

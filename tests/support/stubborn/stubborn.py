@@ -8,6 +8,7 @@ import resource
 import signal
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from typing import Annotated
 
 import anyio
@@ -83,10 +84,10 @@ class StubbornLoop(strategy.AsyncStrategy):
         while parameters.does == "block the loop":
             pass
         while parameters.does == "swallow":
-            try:
+            with suppress(BaseException):
                 await anyio.sleep(60)
-            except BaseException:
-                continue
         await anyio.sleep(parameters.seconds)
-        for signal_ in ():
-            yield signal_
+        if parameters.does == "find":
+            yield Signal(
+                symbols=("BTC/USDT",), side="neutral", expected_return=0.01, confidence=0.5, horizon=1, metadata={}
+            )
