@@ -2,20 +2,28 @@
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+MAIN = "from scanstream.cli import main\nmain()"
 
 
 class ServerProcess:
     """`scanstream serve` on a free port, from the line that it prints."""
 
-    def __init__(self, data: Path | str, *flags: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, data: Path | str, *flags: str, environment: dict[str, str] | None = None, before: str | None = None
+    ) -> None:
+        """`before`: Python that the process runs first; then it is not waited for: see `until_serving`."""
         path = os.pathsep.join([str(Path(__file__).parent / "plugins"), os.environ.get("PYTHONPATH", "")])
-        command = [sys.executable, "-m", "scanstream", "serve", "--port", "0", "--data", str(data), *flags]
+        program = ["-m", "scanstream"] if before is None else ["-c", f"{before}\n{MAIN}"]
+        command = [sys.executable, *program, "serve", "--port", "0", "--data", str(data), *flags]
         self.process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
@@ -23,6 +31,12 @@ class ServerProcess:
             text=True,
             env={**os.environ, "PYTHONPATH": path.rstrip(os.pathsep), **(environment or {})},
         )
+        self.url = ""
+        if before is None:
+            self.until_serving()
+
+    def until_serving(self) -> None:
+        """Wait for the line with its address."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         match = re.search(r"http://\S+:\d+", line)
@@ -41,16 +55,44 @@ class ServerProcess:
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
         return [int(pid) for pid in children.split()]
 
+    def use_up_descriptors(self) -> None:
+        """From now on it can open nothing more, until `give_descriptors`."""
+        used = {int(path.name) for path in Path(f"/proc/{self.pid}/fd").iterdir()}
+        lowest_free = min(set(range(max(used) + 2)) - used)
+        _, hard = resource.prlimit(self.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(self.pid, resource.RLIMIT_NOFILE, (lowest_free, hard))
+
+    def give_descriptors(self) -> None:
+        """As many as there are."""
+        _, hard = resource.prlimit(self.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(self.pid, resource.RLIMIT_NOFILE, (hard, hard))
+
     def kill(self) -> None:
         """`kill -9`: nothing of it runs on."""
         self.process.kill()
         self.process.communicate(timeout=30)
+
+    def ended(self, number: int = signal.SIGTERM) -> tuple[int, float, str]:
+        """Send a signal: (exit code, seconds until it was gone, what it said on standard error)."""
+        began = time.monotonic()
+        self.process.send_signal(number)
+        try:
+            _, errors = self.process.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+        return self.process.returncode, time.monotonic() - began, errors
 
     def stop(self) -> int:
         """SIGTERM, and wait; the exit code."""
         self.process.send_signal(signal.SIGTERM)
         self.process.communicate(timeout=30)
         return self.process.returncode
+
+
+def exists(pid: int) -> bool:
+    """Whether there is such a process."""
+    return Path(f"/proc/{pid}").exists()
 
 
 @contextmanager
