@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anyio
@@ -15,8 +16,8 @@ from scanstream.app import open_core
 from scanstream.client.mirror import Mirror
 from scanstream.model import ANYONE, DiscoverRequest
 from scanstream.push import follow
+from scanstream.push.round import Round
 from scanstream.push.sse import HEARTBEAT_SECONDS
-from scanstream.push.subscription import Subscription
 from scanstream.settings import Settings
 from support.script import scripting
 from support.wire import Answer, discover, request, results, status, until_terminal
@@ -167,17 +168,18 @@ async def test_who_is_attached_when_a_scan_expires_is_told_once() -> None:
         request = DiscoverRequest()
         ids = [(await core.desk.register(ANYONE, replace(request, capital_usd=it))).scan_id for it in (1.0, 2.0)]
         gone, other = [await core.desk.find(ANYONE, scan_id) for scan_id in ids]
+        scans = Round(partial(core.desk.find, ANYONE), core.fanout)
+        scans.add(gone, gone.head, None)
+        scans.add(other, other.head, None)
         core.desk.release(gone.scan_id)
         await core.desk.cancel(ANYONE, gone.scan_id)
-        scans = follow.Round([Subscription(gone, gone.head), Subscription(other, other.head)], [])
-        with scans.opened(core.fanout), anyio.fail_after(20):
+        with scans.opened(), anyio.fail_after(20):
             core.hub.forget(gone.scan_id)
-            await scans.woken(20)
-            message = scans.next()
+            message = await scans.next()
             assert message is not None
             assert msgspec.json.decode(message.payload)["code"] == "expired"
             assert message.type == "error"
-            assert scans.next() is None
+            assert await scans.next() is None
             assert not scans.over
 
 
@@ -317,6 +319,14 @@ async def test_a_stream_without_news_has_a_heartbeat(serve: Serve, monkeypatch: 
                 beats += (await anext(lines)).startswith(":")
 
 
+async def cursor_of_running(url: str, scan_id: str) -> str:
+    """Where the log of a scan stands that is planned and that nobody runs."""
+    with anyio.fail_after(30):
+        while (state := (await status(url, scan_id)).json())["phase"] != "running":  # noqa: ASYNC110  # as a script would
+            await anyio.sleep(0.02)
+    return str(state["cursor"])
+
+
 async def readers(url: str) -> int:
     """How many readers the server has, as its metrics say."""
     [line] = [
@@ -331,7 +341,7 @@ async def readers(url: str) -> int:
 async def test_who_has_left_is_let_go(serve: Serve, headers: dict[str, str]) -> None:
     async with serve(workers=0) as url:
         ids = [(await discover(url, {"capital_usd": 1.0 + number})).json()["scan_id"] for number in range(3)]
-        heads = [(await status(url, scan_id)).json()["cursor"] for scan_id in ids]
+        heads = [await cursor_of_running(url, scan_id) for scan_id in ids]
         wanted = [{"scan_id": scan_id, "since": head} for scan_id, head in zip(ids, heads, strict=True)]
         body = msgspec.json.encode({"follow": wanted, "wait": 60})
         fields = {"host": url.removeprefix("http://"), "content-length": str(len(body)), **headers}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 
 from conftest import Serve
@@ -78,6 +79,13 @@ async def socket_says(url: str, scan_id: str) -> str:
         return code
 
 
+async def follow_says(url: str, *scan_ids: str) -> dict[str, str]:
+    """What a long poll of them all says of each: the code of an error, else the kind of the message."""
+    body = msgspec.json.encode({"follow": [{"scan_id": scan_id} for scan_id in scan_ids]})
+    answer = await request(url, "POST", "/opportunities/follow", body)
+    return {frame["scan_id"]: frame.get("code", frame["type"]) for frame in answer.json()["frames"]}
+
+
 @pytest.mark.parametrize("seq", [1, 2])
 async def test_a_damaged_scan_says_so_and_all_others_go_on(serve: Serve, tmp_path: Path, seq: int) -> None:
     async with serve(data=str(tmp_path), workers=0) as url:
@@ -94,6 +102,7 @@ async def test_a_damaged_scan_says_so_and_all_others_go_on(serve: Serve, tmp_pat
             assert str(tmp_path) not in answer.body.decode()
         assert (await status(url, "latest")).status == 500  # an older one in its place would be a lie
         assert await socket_says(url, hit) == "damaged"
+        assert await follow_says(url, hit, whole) == {hit: "damaged", whole: "snapshot"}
         again = await discover(url, WANTED)
         assert (again.status, again.json()["status"]) == (202, "initiated")
         assert await listed(url) == [again.json()["scan_id"], whole]
@@ -128,6 +137,7 @@ async def test_expiry_is_judged_at_the_question_however_late_the_sweeper_is(
         for answer in await every_question(url, first):
             assert (answer.status, answer.json()["status"]) == (410, "expired")
         assert await socket_says(url, first) == "expired"
+        assert await follow_says(url, second, first) == {second: "snapshot", first: "expired"}
         assert await listed(url) == [second]
         assert await keyed_discover(url) != keyed
         clock.ahead = 300

@@ -1,0 +1,177 @@
+"""The scans of one `follow`: where the reader of each is, and whose turn it is."""
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import NamedTuple
+
+import anyio
+
+from scanstream.errors import Damaged, Expired, NotFound, ScanstreamError
+from scanstream.log.cursor import START, Position
+from scanstream.log.scanlog import ScanLog
+from scanstream.model import Only, ScanId
+from scanstream.push.codec import JSON, error_message
+from scanstream.push.fanout import Encoded, Fanout
+from scanstream.push.subscription import Subscription
+
+ABSENT = (NotFound, Expired, Damaged)
+"""What is said of one scan, while the others go on."""
+
+
+class Place(NamedTuple):
+    """Where the reader of a scan that has ended is."""
+
+    position: Position
+    only: Only | None
+
+
+class Round:
+    """Each scan has its turn, one message at a time.
+
+    Of scans that have ended the log is held only while it is their turn: 256 of them may be large, and none of them
+    changes. A stream tells one of them to its end before it takes up the next.
+    """
+
+    def __init__(self, find: Callable[[ScanId], Awaitable[ScanLog]], fanout: Fanout) -> None:
+        self._find = find
+        self._fanout = fanout
+        self._absent: list[Encoded] = []
+        self._live: dict[ScanId, Subscription] = {}
+        self._ready: dict[ScanId, None] = {}
+        """Those of the live ones that may have a message."""
+        self._ended: dict[ScanId, Place] = {}
+        self._held: Subscription | None = None
+        """The one of the ended ones whose turn it is."""
+        self._live_is_next = True
+        self._woken = anyio.Event()
+
+    def refuse(self, error: ScanstreamError) -> None:
+        """One that cannot be followed: that is said of it, once."""
+        self._absent.append(_refusal(error))
+
+    def add(self, log: ScanLog, position: Position, only: Only | None) -> None:
+        """One more scan."""
+        if log.ended:
+            self._ended[log.scan_id] = Place(position, only)
+        else:
+            self._live[log.scan_id] = Subscription(log, position, only)
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Be told of news in here."""
+        try:
+            for scan_id, subscription in self._live.items():
+                subscription.open(self._fanout, partial(self._wake, scan_id))
+                if subscription.due:
+                    self._ready[scan_id] = None
+            yield
+        finally:
+            for subscription in self._live.values():
+                subscription.close()
+            self._let_go()
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will come of any of them."""
+        return not self._live and not self._ended and not self._absent
+
+    def wake(self) -> None:
+        """There is something beside the scans to look at."""
+        self._woken.set()
+
+    def _wake(self, scan_id: ScanId) -> None:
+        self._ready[scan_id] = None
+        self._woken.set()
+
+    async def woken(self, seconds: float) -> None:
+        """Wait until there may be a message, or the time is over."""
+        with anyio.move_on_after(seconds):
+            await self._woken.wait()
+        self._woken = anyio.Event()
+
+    async def next(self) -> Encoded | None:
+        """The message that is to be sent now, of live and ended scans by turns; None while there is none.
+
+        :raises StoreUnavailable: if a scan that has ended cannot be read now
+        """
+        if self._absent:
+            return self._absent.pop(0)
+        while self._ready or self._ended:
+            live = bool(self._ready) and (self._live_is_next or not self._ended)
+            self._live_is_next = not live
+            message = self._of_live() if live else await self._of_ended(next(iter(self._ended)))
+            if message is not None:
+                return message
+        return None
+
+    async def all(self, most_bytes: int) -> list[bytes]:
+        """The messages that are to be sent now, at most one a scan, and no further one beyond so many bytes.
+
+        :raises StoreUnavailable: if a scan that has ended cannot be read now
+        """
+        taken = [_bytes(message) for message in self._absent]
+        self._absent.clear()
+        ended = tuple(self._ended)
+        for _ in range(len(self._ready)):
+            if sum(map(len, taken)) < most_bytes and (message := self._of_live()):
+                taken.append(_bytes(message))
+        for scan_id in ended:
+            if sum(map(len, taken)) < most_bytes and (message := await self._of_ended(scan_id)):
+                taken.append(_bytes(message))
+        return taken
+
+    def _of_live(self) -> Encoded | None:
+        """What there is to say of the first that may have a message; if there is more, it is behind the others now."""
+        scan_id = next(iter(self._ready))
+        del self._ready[scan_id]
+        subscription = self._live.get(scan_id)
+        message = subscription.next(JSON) if subscription else None
+        if subscription is None or message is None:
+            return None
+        subscription.position = message.position
+        if message.last or subscription.log.ended:
+            del self._live[scan_id]
+            subscription.close()
+        elif subscription.due:
+            self._ready[scan_id] = None
+        if not message.last and subscription.log.ended:
+            self._ended[scan_id] = Place(message.position, subscription.only)
+        return message
+
+    async def _of_ended(self, scan_id: ScanId) -> Encoded | None:
+        place = self._ended[scan_id]
+        try:
+            subscription = await self._hold(scan_id, place)
+        except ABSENT as error:
+            del self._ended[scan_id]
+            return _refusal(error)
+        message = subscription.next(JSON)
+        if message is None or message.last:
+            del self._ended[scan_id]
+            self._let_go()
+        else:
+            self._ended[scan_id] = place._replace(position=message.position)
+            subscription.position = message.position
+        return message
+
+    async def _hold(self, scan_id: ScanId, place: Place) -> Subscription:
+        if self._held is None or self._held.log.scan_id != scan_id:
+            self._let_go()
+            log = await self._find(scan_id)
+            self._held = Subscription(log, place.position, place.only)
+            self._held.open(self._fanout, self.wake)
+        return self._held
+
+    def _let_go(self) -> None:
+        if self._held is not None:
+            self._held.close()
+            self._held = None
+
+
+def _refusal(error: ScanstreamError) -> Encoded:
+    return Encoded("error", JSON.encode(error_message(error)), START)
+
+
+def _bytes(message: Encoded) -> bytes:
+    return str(message.payload).encode()
