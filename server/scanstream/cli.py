@@ -6,9 +6,9 @@ from typing import Any, NoReturn
 
 import click
 
-from scanstream import __version__
+from scanstream import __version__, streams
 from scanstream.errors import Restarting, SetupError
-from scanstream.options import completed_by, of_client, patience, read_by, scan, setting, settings
+from scanstream.options import completed_by, in_words_given, of_client, patience, read_by, scan, setting, settings
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -17,6 +17,11 @@ EXIT_INTERRUPTED = 130
 
 class Interruptible(click.Group):
     """Ctrl-C ends every command with 130, wherever it comes; click says "Aborted!" and 1."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """See `click.Group.main`."""
+        streams.attach()
+        return super().main(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         """See `click.Group.invoke`."""
@@ -49,7 +54,10 @@ def serve(**flags: Any) -> None:
     from scanstream.settings import Settings  # noqa: PLC0415
 
     def announce(url: str) -> None:
-        click.echo(f"scanstream {__version__} serves {flags['market']} on {url}")
+        try:
+            click.echo(f"scanstream {__version__} serves {flags['market']} on {url}")
+        except OSError:  # nobody reads it: no reason not to serve
+            streams.drop_output()
 
     _run(_serve, lambda: Settings(**flags), announce, leaving, leave=leaving.leave)
 
@@ -246,7 +254,7 @@ def _run(command: Callable[..., Any], *arguments: Any, leave: Callable[[int], No
         status = anyio.run(command, *arguments, backend_options={"use_uvloop": sys.platform != "win32"})
     except* SetupError as group:
         for error in _leaves(group):
-            click.echo(f"scanstream: {error}", err=True)
+            click.echo(f"scanstream: {in_words_given(str(error))}", err=True)
         status = EXIT_USAGE
     except* KeyboardInterrupt:
         status = EXIT_INTERRUPTED

@@ -229,7 +229,7 @@ def results(url: str, scan_id: str, *, form: Form, limit: int | None) -> int:
         case "ndjson":
             click.echo(msgspec.json.Encoder().encode_lines(opportunities), nl=False)
         case "csv":
-            click.echo(csv_text(opportunities), nl=False)
+            click.echo(csv_text(opportunities).encode(), nl=False)
         case "table":
             _print_results(body, anyio.run(questions.status, url, body["scan_id"]).body["market"])
     return _exit_code(body["status"])
