@@ -177,7 +177,8 @@ class ScanState(Struct, frozen=True, kw_only=True):
 
 def document(state: ScanState) -> Document:
     """The state as plain data: what snapshots carry and patches apply to."""
-    plain: Document = msgspec.to_builtins(state)
+    plain: Document = msgspec.to_builtins(msgspec.structs.replace(state, filters={}))
+    plain["filters"] = state.filters  # plain already, never changed, and maybe long: all states share it
     return plain
 
 

@@ -9,13 +9,15 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from scanstream.log import hub as hub_module
+from scanstream.errors import Damaged
+from scanstream.log import finished, refold
+from scanstream.log.cursor import Position
 from scanstream.log.entry import AnyEntry, CancelRequested, Queued
 from scanstream.log.hub import Hub
-from scanstream.log.scanlog import GapError, ScanLog
+from scanstream.log.scanlog import BYTES_AN_ENTRY, BYTES_BESIDE, GapError, ScanLog
 from scanstream.log.store import Store
 from scanstream.model import ScanId
-from support.histories import NOON, SCAN, done, planned, registered, started
+from support.histories import NOON, SCAN, done, found, planned, registered, started
 
 pytestmark = pytest.mark.anyio
 
@@ -254,27 +256,142 @@ async def test_a_scan_that_was_fetched_at_its_end_never_goes_back_while_the_feed
         assert (log.ended, hub.live()) == (True, [])
 
 
-async def test_finished_scans_are_kept_as_long_as_somebody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "FINISHED_KEPT", 2)
+@pytest.fixture
+def two_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is room for two finished scans that nobody asks for."""
+    monkeypatch.setattr(finished, "FINISHED_BYTES", round(2.5 * (BYTES_BESIDE + 2 * BYTES_AN_ENTRY)))
+    monkeypatch.setattr(finished, "ROOM", 1000)
+
+
+@pytest.mark.usefixtures("two_fit")
+async def test_the_finished_scans_that_nobody_asks_for_are_bounded_the_oldest_goes_first() -> None:
     store = FakeStore()
     async with folding(store) as hub:
-        for scan_id in (A, B):
+        for scan_id in (A, B, C):
             await store.append(scan_id, registered("a", scan_id=scan_id), CANCEL)
+
+        assert [hub.get(scan_id) is not None for scan_id in (A, B, C)] == [False, True, True]
+
+
+@pytest.mark.usefixtures("two_fit")
+async def test_a_finished_scan_that_somebody_asks_for_is_kept_beside_the_others() -> None:
+    store = FakeStore()
+    async with folding(store) as hub:
+        await store.append(A, registered("a", scan_id=A), CANCEL)
         await hub.fetch(A)
-        await store.append(C, registered("a", scan_id=C), CANCEL)
+        for scan_id in (B, C, SCAN):
+            await store.append(scan_id, registered("a", scan_id=scan_id), CANCEL)
 
-        assert [hub.get(scan_id) is not None for scan_id in (A, B, C)] == [True, False, True]
+        assert [hub.get(scan_id) is not None for scan_id in (A, B, C, SCAN)] == [True, False, True, True]
 
 
-async def test_a_finished_scan_that_somebody_reads_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "FINISHED_KEPT", 1)
+@pytest.mark.usefixtures("two_fit")
+async def test_a_finished_scan_that_somebody_follows_is_kept() -> None:
     store = FakeStore()
     async with folding(store) as hub:
         with hub.watching(A, Calls()):
-            for scan_id in (A, B, C):
+            for scan_id in (A, B, C, SCAN):
                 await store.append(scan_id, registered("a", scan_id=scan_id), CANCEL)
 
-            assert [hub.get(scan_id) is not None for scan_id in (A, B, C)] == [True, False, False]
+            assert [hub.get(scan_id) is not None for scan_id in (A, B, C, SCAN)] == [True, False, True, True]
+
+
+async def test_one_scan_heavier_than_all_room_is_not_read_again_while_somebody_asks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(finished, "FINISHED_BYTES", 1000)
+    monkeypatch.setattr(finished, "ASKED_BYTES", 1000)
+    store = FakeStore()
+    store.keep(SCAN, registered("a"), planned(a=1), found("a", *map(str, range(50))), done("a"))
+    hub = Hub(cast(Store, store))
+    for _ in range(20):
+        log = await hub.fetch(SCAN)
+        assert log is not None
+        assert len(log.opportunities) == 50
+    assert store.histories_read == 1
+
+
+async def test_a_long_history_is_folded_in_slices_once_for_all_who_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refold, "SLICE_SECONDS", 0.0)
+    store = FakeStore()
+    shards = 100
+    store.keep(SCAN, registered("a"), planned(a=shards), *(done("a", shard) for shard in range(shards)))
+    hub = Hub(cast(Store, store))
+    turns, logs = 0, list[ScanLog | None]()
+
+    async def ask() -> None:
+        logs.append(await hub.fetch(SCAN))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(10):
+            tasks.start_soon(ask)
+        while not logs:
+            await checkpoint()
+            turns += 1
+    assert turns >= shards  # the loop went on between any two entries
+    assert store.histories_read == 1
+    assert len(logs) == 10
+    assert all(log is logs[0] is not None for log in logs)
+
+
+async def test_whoever_waits_for_a_reading_that_is_cancelled_reads_itself() -> None:
+    store = FakeStore()
+    store.keep(SCAN, registered("a"), CANCEL)
+    hub = Hub(cast(Store, store))
+    logs = list[ScanLog | None]()
+
+    async def ask() -> None:
+        logs.append(await hub.fetch(SCAN))
+
+    async with anyio.create_task_group() as tasks:
+        with anyio.CancelScope() as first:
+            first.cancel()
+            tasks.start_soon(ask)
+            await hub.fetch(SCAN)
+    assert [log is hub.get(SCAN) is not None for log in logs] == [True]
+
+
+async def test_a_damaged_history_is_read_once_for_all_who_ask() -> None:
+    store = FakeStore()
+    asked = told = 0
+
+    async def history(scan_id: ScanId) -> list[AnyEntry] | None:
+        nonlocal asked
+        asked += 1
+        await anyio.wait_all_tasks_blocked()
+        raise Damaged("It is damaged")
+
+    async def ask() -> None:
+        nonlocal told
+        with pytest.raises(Damaged):
+            await hub.fetch(SCAN)
+        told += 1
+
+    store.history = history  # type: ignore[method-assign]
+    hub = Hub(cast(Store, store))
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(ask)
+    assert (asked, told) == (1, 5)
+
+
+async def test_a_scan_that_was_read_again_is_as_light_as_a_frozen_one() -> None:
+    store = FakeStore()
+    entries = (registered("a"), planned(a=1), found("a", *map(str, range(250))), done("a"))
+    async with folding(store) as hub:
+        await store.append(SCAN, *entries)
+        held = hub.get(SCAN)
+        assert held is not None
+        state, opportunities = held.document, list(held.opportunities)
+        await hub.freeze(SCAN)
+        again = await Hub(cast(Store, store)).fetch(SCAN)
+        assert again is not None
+        for log in (held, again):
+            assert (log.document, list(log.opportunities)) == (state, opportunities)
+            assert (log.head, log.changed, log.ended) == (Position(4, 250), 4, True)
+            assert log.read(Position(2, 0)).position == log.head
+            assert log.weight < 250 * 600
+        assert again.weight == held.weight
 
 
 async def test_a_forgotten_scan_is_gone_and_its_watchers_are_told_once_more() -> None:

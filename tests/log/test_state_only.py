@@ -83,7 +83,7 @@ def test_whoever_reads_the_state_only_for_a_while_ends_equal_to_the_log(
                 reader.act(act)
             reader.log.apply(seq, entry)
         if frozen:
-            reader.log.freeze()
+            reader.log.freeze(reader.log.opportunities)
             reader.act("cut")
         while reader.log.news(reader.position):
             reader.read()

@@ -57,6 +57,15 @@ class Registered(Entry, frozen=True, kw_only=True, omit_defaults=False, tag="reg
     fold: int = FOLD_VERSION
 
 
+def lean(scan: Registered) -> Registered:
+    """The same entry, whose filters hold the request's own values in place of equal ones: a list may be long."""
+    filters = {
+        name: held if (held := getattr(scan.request, name, None)) == value else value
+        for name, value in scan.filters.items()
+    }
+    return replace(scan, filters=filters)
+
+
 class Queued(Entry, frozen=True, kw_only=True, omit_defaults=True, tag="queued"):
     """The permission to start: whoever asked has the ack, or is gone."""
 
@@ -64,8 +73,8 @@ class Queued(Entry, frozen=True, kw_only=True, omit_defaults=True, tag="queued")
 class Cut(Struct, frozen=True, omit_defaults=True):
     """One strategy's part of the plan: `units` of work (symbols, pairs, …) in shards of `chunk` units."""
 
-    units: Annotated[int, Meta(ge=0)]
-    chunk: Annotated[int, Meta(ge=1)] = 1
+    units: int
+    chunk: int = 1
     note: str | UnsetType = UNSET
     """Why there is nothing to do."""
 

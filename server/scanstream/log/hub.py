@@ -4,7 +4,6 @@ It holds the logs of all unfinished scans, and of finished ones as long as memor
 is not held is folded again from its history when somebody asks.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import aclosing, contextmanager
 
@@ -13,14 +12,12 @@ import anyio
 from scanstream.errors import Restarting
 from scanstream.log.cursor import epoch_of
 from scanstream.log.entry import AnyEntry, Registered
+from scanstream.log.fetch import Fetch
+from scanstream.log.finished import FinishedScans
+from scanstream.log.refold import packed, refolded
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
 from scanstream.model import Milliseconds, ScanId
-
-FINISHED_KEPT = 1000
-"""Finished scans held in memory, beside those that somebody reads; the least recently asked for goes first."""
-OPPORTUNITIES_KEPT = 20_000
-"""Opportunities of finished scans held in memory: some 40 MB."""
 
 Watcher = Callable[[ScanLog], None]
 """Called after a change, on the loop; must not wait and must not raise."""
@@ -32,8 +29,9 @@ class Hub:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._live: dict[ScanId, ScanLog] = {}
-        self._finished: OrderedDict[ScanId, ScanLog] = OrderedDict()
         self._watchers: dict[ScanId, set[Watcher]] = {}
+        self._finished = FinishedScans(self._watchers.__contains__)
+        self._fetches: dict[ScanId, Fetch] = {}
         self._everyone: list[Watcher] = []
         self._awaited: dict[ScanId, anyio.Event] = {}
         self._waits: set[anyio.Event] = set()
@@ -67,26 +65,19 @@ class Hub:
     def _announce(self, log: ScanLog) -> None:
         if log.ended and log.scan_id in self._live:
             del self._live[log.scan_id]
-            self._keep(log)
+            self._finished.keep(log)
         for watcher in tuple(self._watchers.get(log.scan_id, ())):
             watcher(log)
         for watcher in self._everyone:
             watcher(log)
 
-    def _keep(self, log: ScanLog) -> None:
-        self._finished[log.scan_id] = log
-        self._finished.move_to_end(log.scan_id)
-        held = sum(len(finished.opportunities) for finished in self._finished.values())
-        for scan_id in tuple(self._finished):
-            if len(self._finished) <= FINISHED_KEPT and held <= OPPORTUNITIES_KEPT:
-                return
-            if scan_id not in self._watchers:
-                held -= len(self._finished.pop(scan_id).opportunities)
-
-    def freeze(self, scan_id: ScanId) -> None:
+    async def freeze(self, scan_id: ScanId) -> None:
         """The scan is settled: its past may go."""
-        if log := self._finished.get(scan_id):
-            log.freeze()
+        log = self._finished.get(scan_id)
+        if log is not None and log.ended:
+            log.freeze(await packed(log.opportunities))
+            if scan_id in self._finished:
+                self._finished.keep(log)
 
     def unfinished(self) -> int:
         """How many scans have not ended."""
@@ -101,23 +92,36 @@ class Hub:
         return self._live.get(scan_id) or self._finished.get(scan_id)
 
     async def fetch(self, scan_id: ScanId) -> ScanLog | None:
-        """The scan's log, from memory or from the store; None if there is none."""
-        if log := self.get(scan_id):
-            if log.ended:
-                self._finished.move_to_end(scan_id)
+        """The scan's log, from memory or from the store; None if there is none.
+
+        :raises Damaged: if there is one, and it cannot be read
+        """
+        while (log := self.get(scan_id)) is None:
+            if (fetch := self._fetches.get(scan_id)) is not None:  # one reads it for all
+                if await fetch.over():
+                    return fetch.result()
+                continue
+            fetch = self._fetches[scan_id] = Fetch()
+            try:
+                with fetch:
+                    fetch.log = await self._read(scan_id)
+            finally:
+                del self._fetches[scan_id]
+            return fetch.log
+        self._finished.ask(scan_id)
+        return log
+
+    async def _read(self, scan_id: ScanId) -> ScanLog | None:
+        history = await self._store.history(scan_id)
+        if (log := self.get(scan_id)) or not history:
             return log
-        entries = await self._store.history(scan_id)
-        if (log := self.get(scan_id)) or not entries:
-            return log
-        first, *rest = entries
-        assert isinstance(first, Registered)
-        log = ScanLog(first, epoch_of(self._store.identity, scan_id))
-        for seq, entry in enumerate(rest, start=2):
-            log.apply(seq, entry)
+        log = await refolded(history, epoch_of(self._store.identity, scan_id))
+        if there := self.get(scan_id):  # the feed has brought it meanwhile
+            return there
         if not log.ended:  # registered a moment ago: the feed brings the log that will go on
             await self._store.barrier()
             return self.get(scan_id)
-        self._keep(log)
+        self._finished.keep(log, asked=True)
         return log
 
     async def until_known(self, scan_id: ScanId) -> ScanLog:
@@ -134,10 +138,11 @@ class Hub:
 
     def expire_all(self, at: Milliseconds) -> None:
         """Every scan whose time is over by now answers no more, whether it is purged or not."""
-        for log in tuple(self._finished.values()):
+        for log in self._finished:
             expires_at = log.folded.expires_at
             if expires_at is not None and expires_at <= at:
                 self.expire(log)
+        self._finished.look()
 
     def expire(self, log: ScanLog) -> None:
         """The scan's time is over: tell its watchers, once."""
@@ -148,7 +153,7 @@ class Hub:
 
     def forget(self, scan_id: ScanId) -> None:
         """The scan is purged: let go of its log."""
-        if log := self._finished.pop(scan_id, None):
+        if log := self._finished.pop(scan_id):
             self.expire(log)
 
     @contextmanager

@@ -21,7 +21,7 @@ def diff(before: Document, after: Document) -> Document:
     for key, value in after.items():
         if key not in before:
             patch[key] = value
-        elif before[key] != value:
+        elif before[key] is not value and before[key] != value:
             patch[key] = _change(key, before[key], value)
     return patch
 

@@ -11,15 +11,23 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from scanstream.log.cursor import START, Cursor, Position
-from scanstream.log.entry import PART_OPPORTUNITIES, AnyEntry, Registered, ScanFailed
+from scanstream.log.entry import PART_OPPORTUNITIES, AnyEntry, Registered, ScanFailed, lean
 from scanstream.log.fold import Folded, Step, begin, fold
+from scanstream.log.packed import Packed
 from scanstream.log.patch import diff, merge
+from scanstream.log.weight import weight
 from scanstream.model import Document, Only, Opportunity, ScanId, document
 
 logger = logging.getLogger("scanstream")
 
 PATCHES_KEPT = 512
 """How far back patches are composed; a reader further behind gets the whole state as its patch."""
+
+
+BYTES_AN_OPPORTUNITY = 2048
+BYTES_AN_ENTRY = 1024
+BYTES_BESIDE = 2048
+"""What a log weighs in memory: each opportunity as objects, each entry with its patch, and the log itself."""
 
 
 class Frame(NamedTuple):
@@ -49,7 +57,8 @@ class GapError(RuntimeError):
 class ScanLog:
     """The fold of one scan's entries so far, with enough of the past to bring any reader up to the head."""
 
-    def __init__(self, registered: Registered, epoch: str) -> None:
+    def __init__(self, registered: Registered, epoch: str, *, past: bool = True) -> None:
+        """`past`: whether readers are to be brought on from earlier positions; else only the head can be read."""
         self.scan_id: ScanId = registered.scan_id
         self.epoch = epoch
         self.seq = 1
@@ -57,14 +66,16 @@ class ScanLog:
         """Set when the scan's time is over: whoever still reads it is to be told."""
         self.changed = 1
         """The last entry that changed anything."""
-        self.folded: Folded = begin(registered)
-        self.document: Document = document(self.folded.state)
-        self.opportunities: list[Opportunity] = []
+        self.folded: Folded = begin(lean(registered))
+        self._found: list[Opportunity] = []
+        self.opportunities: Sequence[Opportunity] = self._found
+        """The same; of a frozen log in less room."""
         self._ids: set[str] = set()
         self._counts = array("L", [0, 0])
         """How many opportunities there were as of each seq."""
         self._frozen = False
-        self._patches: deque[Document] = deque([self.document], maxlen=PATCHES_KEPT)
+        self._document: Document | None = document(self.folded.state) if past else None
+        self._patches: deque[Document] = deque([self.document] if past else [], maxlen=PATCHES_KEPT)
         """The patch to each of the last seqs, the head's last."""
 
     def apply(self, seq: int, entry: AnyEntry) -> bool:
@@ -81,7 +92,7 @@ class ScanLog:
         changed = after is not self.folded
         if changed:
             self._advance(after, new)
-        else:
+        elif self._document is not None:
             self._patches.append({})
         self._counts.append(len(self.opportunities))
         return changed
@@ -98,24 +109,43 @@ class ScanLog:
     def _advance(self, after: Folded, new: list[Opportunity]) -> None:
         self.folded = after
         self.changed = self.seq
-        self.opportunities.extend(new)
+        self._found.extend(new)
         self._ids.update(opportunity.id for opportunity in new)
-        state = document(after.state)
-        self._patches.append(diff(self.document, state))
-        self.document = state
+        if self._document is not None:
+            state = document(after.state)
+            self._patches.append(diff(self._document, state))
+            self._document = state
+
+    @property
+    def document(self) -> Document:
+        """The state as plain data."""
+        return document(self.folded.state) if self._document is None else self._document
 
     @property
     def ended(self) -> bool:
         """Whether the scan is terminal."""
         return self.folded.ended
 
-    def freeze(self) -> None:
-        """Keep of an ended scan only what its state and results need: no reader is helped by its past any more."""
+    def freeze(self, opportunities: Sequence[Opportunity]) -> None:
+        """Keep of an ended scan only what its state and results need: no reader is helped by its past any more.
+
+        :param opportunities: the same as it holds, in less room
+        """
         if self.ended and not self._frozen:
             self._frozen = True
-            self._ids.clear()
-            self._patches.clear()
+            self.opportunities = opportunities
+            self._found = []
+            self._document = None
+            self._ids = set()
+            self._patches = deque()
             self._counts = array("L")
+
+    @property
+    def weight(self) -> int:
+        """Bytes in memory: counted of a frozen log, else estimated."""
+        if self._frozen and isinstance(self.opportunities, Packed):
+            return BYTES_BESIDE + self.opportunities.size + weight(self.folded)
+        return BYTES_BESIDE + BYTES_AN_OPPORTUNITY * len(self.opportunities) + BYTES_AN_ENTRY * self.seq
 
     def _count(self, seq: int) -> int:
         """How many opportunities there were as of an entry; of a frozen scan as of its end."""

@@ -65,7 +65,7 @@ class Sweeper:
         for scan_id, expires_at in list(self._unsettled.items()):
             await self._store.settle(scan_id, expires_at)
             self._unsettled.pop(scan_id, None)
-            self._hub.freeze(scan_id)
+            await self._hub.freeze(scan_id)
 
     async def _expire(self) -> None:
         while gone := await self._store.expired(now()):

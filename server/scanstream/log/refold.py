@@ -1,0 +1,51 @@
+"""Work on long logs in slices, so that the loop goes on: folding a history again, and packing what was found."""
+
+import time
+from collections.abc import Sequence
+
+from anyio.lowlevel import checkpoint
+
+from scanstream.log.entry import AnyEntry, Registered
+from scanstream.log.packed import TOGETHER, Packed
+from scanstream.log.scanlog import ScanLog
+from scanstream.model import Opportunity
+
+SLICE_SECONDS = 0.004
+"""How long the loop is held at a time."""
+
+
+class Slices:
+    """Gives way whenever a slice is over."""
+
+    def __init__(self) -> None:
+        self._until = time.perf_counter() + SLICE_SECONDS
+
+    async def turn(self) -> None:
+        """To be called often."""
+        if time.perf_counter() >= self._until:
+            await checkpoint()
+            self._until = time.perf_counter() + SLICE_SECONDS
+
+
+async def refolded(history: Sequence[AnyEntry], epoch: str) -> ScanLog:
+    """The log of a whole history; frozen if the scan has ended."""
+    first, *rest = history
+    assert isinstance(first, Registered)
+    log = ScanLog(first, epoch, past=False)
+    slices = Slices()
+    for seq, entry in enumerate(rest, start=2):
+        log.apply(seq, entry)
+        await slices.turn()
+    if log.ended:
+        log.freeze(await packed(log.opportunities))
+    return log
+
+
+async def packed(opportunities: Sequence[Opportunity]) -> Packed:
+    """The opportunities, encoded."""
+    whole = Packed()
+    slices = Slices()
+    for start in range(0, len(opportunities), TOGETHER):
+        whole.pack(opportunities[start : start + TOGETHER])
+        await slices.turn()
+    return whole
