@@ -2,6 +2,7 @@
 
 import logging
 
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -18,10 +19,10 @@ ANY_PATH = "/{path:path}"
 
 
 class CacheRule:
-    """ASGI middleware: every answer says how it may be cached (RFC 9111, section 5.2.2).
+    """ASGI middleware: every answer is whole, and says how it may be cached (RFC 9111, section 5.2.2).
 
     What changes is to be asked for again, what is absent or refused is not to be kept; an answer that says so itself
-    is left as it is.
+    is left as it is. A range of anything here helps nobody, and a server may pass it over (RFC 9110, section 14.2).
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -32,13 +33,17 @@ class CacheRule:
 
         async def completed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = message.setdefault("headers", [])
-                if not any(name.lower() == b"cache-control" for name, _ in headers):
-                    rule = b"no-store" if message["status"] >= 400 else b"no-cache"
-                    message = {**message, "headers": [*headers, (b"cache-control", rule)]}
+                headers = MutableHeaders(raw=list(message.get("headers", ())))
+                headers.setdefault("cache-control", "no-store" if message["status"] >= 400 else "no-cache")
+                del headers["accept-ranges"]
+                message = {**message, "headers": headers.raw}
             await send(message)
 
-        await self.inner(scope, receive, completed if scope["type"] == "http" else send)
+        if scope["type"] != "http":
+            await self.inner(scope, receive, send)
+            return
+        asked = [header for header in scope["headers"] if header[0] != b"range"]
+        await self.inner({**scope, "headers": asked}, receive, completed)
 
 
 class ShortageRule:
