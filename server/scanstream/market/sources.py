@@ -44,7 +44,8 @@ def found_in(path: Path) -> tuple[list[Source], list[Path]]:
     if not sources:
         beside = f"; it holds {', '.join(map(str, sorted(path.iterdir())[:5]))}" if path.is_dir() else ""
         raise MarketError(
-            f"--market files:{path}: there is no file of candles, such as SYMBOL.csv, .csv.gz, .parquet or .feather{beside}"
+            f"--market files:{path}: there is no file of candles, such as SYMBOL.csv, .csv.gz, .parquet or .feather"
+            f"{beside}"
         )
     return sources, passed
 

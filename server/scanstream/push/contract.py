@@ -3,111 +3,188 @@
 Both are made from the Structs that decode and encode the messages, so they cannot say anything else.
 """
 
-from collections.abc import Iterable
-from typing import Any, TypeAlias, get_args
-
-import msgspec
+from functools import cache
+from typing import get_args
 
 from scanstream import __version__
 from scanstream.message import AckBody, ClientMessage, End, Error, FollowRequest, ServerMessage, Snapshot, Update
 from scanstream.model import DiscoverRequest, Opportunity, ScanState
+from scanstream.push.bodies import (
+    AbsentScan,
+    CatalogueEntry,
+    Condition,
+    Envelope,
+    MarketBody,
+    ProblemDetails,
+    Results,
+)
 from scanstream.push.codec import CODECS
+from scanstream.push.operations import (
+    TEXT,
+    Answer,
+    absent,
+    header_components,
+    in_json,
+    operation,
+    parameter_components,
+    refused,
+)
+from scanstream.push.query import EVENTS_TYPE, JSON_TYPE, LINES_TYPE
+from scanstream.push.schemas import Plain, components, ref
 
-Plain: TypeAlias = dict[str, Any]
-
-REF = "#/components/schemas/{name}"
 FRAMES = (Snapshot, Update, End, Error)
 """What is told of a scan that is followed."""
 _INFO = {"title": "scanstream", "version": __version__}
-_SCAN_ID = {"name": "scan_id", "in": "path", "required": True, "schema": {"type": "string"}}
-_PROBLEM: Plain = {
-    "type": "object",
-    "required": ["type", "title", "status", "detail", "message", "code"],
-    "properties": {
-        **{name: {"type": "string"} for name in ("type", "title", "detail", "message", "code")},
-        "status": {"type": "integer"},
-        "errors": {"type": "array", "items": {"type": "object", "required": ["field", "reason"]}},
-    },
-}
-_ABSENT: Plain = {"type": "object", "required": ["success", "status", "scan_id", "message"]}
-_RESULTS: Plain = {
-    "type": "object",
-    "required": ["success", "scan_id", "status", "opportunities", "total_opportunities", "cursor"],
-    "properties": {"opportunities": {"type": "array", "items": {"$ref": REF.format(name="Opportunity")}}},
-}
-_LIST: Plain = {
-    "type": "object",
-    "required": ["success", "scans"],
-    "properties": {"scans": {"type": "array", "items": {"$ref": REF.format(name="ScanState")}}},
-}
+_STATE: Plain = {"allOf": [ref(ScanState), ref(Envelope)]}
+_OBJECT: Plain = {"type": "object"}
 
 
+@cache
 def openapi() -> Plain:
     """The OpenAPI document of the plain requests."""
-    state, ack = ({"$ref": REF.format(name=kind.__name__)} for kind in (ScanState, AckBody))
-    wait, since = _query("wait", "integer"), _query("since", "string")
-    absent = {404: _ABSENT, 410: _ABSENT}
-    refused = dict.fromkeys((400, 403, 413, 422, 429, 503), _PROBLEM)
+    kinds = (
+        *(DiscoverRequest, FollowRequest, AckBody, ScanState, Opportunity, *FRAMES),
+        *(ProblemDetails, AbsentScan, Envelope, Results, MarketBody, CatalogueEntry, Condition),
+    )
+    return {
+        "openapi": "3.1.0",
+        "info": _INFO,
+        "paths": {**_scan_paths(), **_list_paths(), **_server_paths()},
+        "components": {
+            "schemas": components(kinds),
+            "headers": header_components(),
+            "parameters": parameter_components(),
+        },
+    }
+
+
+def _scan_paths() -> Plain:
+    """What is about one scan, or several that are named."""
     scan = "/{scan_id}"
-    paths = {
+    waited = ("Vary", "Preference-Applied")
+    return {
         "/opportunities/discover": {
-            "post": _operation("Register a scan, acknowledge it, start it", {202: ack, **refused}, body=DiscoverRequest)
-        },
-        f"/opportunities/status{scan}": _get(
-            "The state, at once or as soon as it is newer",
-            {200: state, 304: None, 422: _PROBLEM, **absent},
-            since,
-            wait,
-        ),
-        f"/opportunities/results{scan}": _get(
-            "Everything found, once the scan is terminal",
-            {200: _RESULTS, 202: state, 422: _PROBLEM, **absent},
-            wait,
-            _query("limit", "integer"),
-            _query("offset", "integer"),
-        ),
-        f"/opportunities/events{scan}": _get("Server-sent events", {200: None, 204: None, **absent}, since),
-        "/opportunities/follow": {"post": _follow(refused)},
-        f"/opportunities/cancel{scan}": {
-            "post": _operation("Ask for the scan's end", {202: state, 403: _PROBLEM, **absent}, _SCAN_ID)
-        },
-        "/opportunities/scans": _get(
-            "The caller's scans, newest first",
-            {200: _LIST, 422: _PROBLEM},
-            _query("limit", "integer"),
-            _query("before"),
-        ),
-        **{
-            path: _get(summary, {200: schema})
-            for path, summary, schema in (
-                ("/opportunities/market", "What is scanned", {"type": "object"}),
-                ("/opportunities/strategies", "The catalogue", {"type": "array"}),
-                ("/healthz", "Whether the process is alive", {"type": "object"}),
-                ("/readyz", "Whether the store answers", {"type": "object"}),
-                ("/metrics", "Prometheus text", None),
-                ("/openapi.json", "This document", {"type": "object"}),
-                ("/asyncapi.json", "The WebSocket's contract", {"type": "object"}),
+            "post": operation(
+                "Register a scan, acknowledge it, start it",
+                {
+                    202: in_json("The ack", ref(AckBody), "Location", "Retry-After"),
+                    **refused(400, 413, 415, 422, 429, 503),
+                },
+                "Idempotency-Key",
+                body=DiscoverRequest,
             )
         },
-        "/ws": _get("The WebSocket; its contract is /asyncapi.json", {101: None, 426: _PROBLEM}),
+        f"/opportunities/status{scan}": {
+            "get": operation(
+                "The state, at once or as soon as it is newer",
+                {
+                    200: in_json("The state", _STATE, "ETag", "Retry-After", *waited),
+                    304: Answer("It is as the caller has it", None, ("ETag", "Retry-After", *waited)),
+                    **absent(),
+                    **refused(422, 503),
+                },
+                *("scan_id", "since", "wait", "Prefer", "If-None-Match"),
+            )
+        },
+        f"/opportunities/results{scan}": {
+            "get": operation(
+                "Everything found, once the scan is terminal",
+                {
+                    200: Answer(
+                        "The results; as lines one opportunity a line",
+                        {JSON_TYPE: ref(Results), LINES_TYPE: ref(Opportunity)},
+                        waited,
+                    ),
+                    202: in_json("The state: the scan goes on", _STATE, "Retry-After", *waited),
+                    **absent(),
+                    **refused(422, 503),
+                },
+                *("scan_id", "wait", "Prefer", "limit", "offset"),
+            )
+        },
+        f"/opportunities/events{scan}": {
+            "get": operation(
+                "The scan as server-sent events, until its end",
+                {
+                    200: Answer("The events `snapshot`, `update`, `end`", {EVENTS_TYPE: TEXT}),
+                    204: Answer("The scan is terminal, and nothing of it is new"),
+                    **absent(),
+                    **refused(422, 503),
+                },
+                *("scan_id", "since", "Last-Event-ID"),
+            )
+        },
+        "/opportunities/follow": {"post": _follow()},
+        f"/opportunities/cancel{scan}": {
+            "post": operation(
+                "Ask for the scan's end",
+                {202: in_json("The state", ref(ScanState)), **absent(), **refused(503)},
+                "scan_id",
+            )
+        },
     }
-    schemas = _schemas([DiscoverRequest, FollowRequest, AckBody, ScanState, Opportunity, *FRAMES])
-    return {"openapi": "3.1.0", "info": _INFO, "paths": paths, "components": {"schemas": schemas}}
 
 
-def _follow(refused: dict[int, Plain]) -> Plain:
-    frames = {"type": "array", "items": {"oneOf": [{"$ref": REF.format(name=kind.__name__)} for kind in FRAMES]}}
-    answer: Plain = {"type": "object", "required": ["frames"], "properties": {"frames": frames}}
-    operation = _operation("Many scans: events, or a long poll", {200: answer, **refused}, body=FollowRequest)
-    operation["responses"]["200"]["content"]["text/event-stream"] = {}
-    return operation
+def _follow() -> Plain:
+    frames: Plain = {"type": "array", "items": {"oneOf": [ref(kind) for kind in FRAMES]}}
+    polled: Plain = {"type": "object", "required": ["frames"], "properties": {"frames": frames}}
+    bodies = {JSON_TYPE: polled, EVENTS_TYPE: TEXT}
+    return operation(
+        "Many scans: as events until all have ended, or a long poll",
+        {200: Answer("What is new of them", bodies, ("Vary",)), **refused(400, 413, 415, 422, 503)},
+        body=FollowRequest,
+        required=True,
+    )
 
 
+def _list_paths() -> Plain:
+    """What there is."""
+    state: Plain = {"allOf": [ref(ScanState), {"required": ["cursor"], "properties": {"cursor": TEXT}}]}
+    scans: Plain = {
+        "type": "object",
+        "required": ["success", "scans"],
+        "properties": {"success": {"const": True}, "scans": {"type": "array", "items": state}},
+    }
+    catalogue: Plain = {"type": "array", "items": ref(CatalogueEntry)}
+    return {
+        "/opportunities/scans": {
+            "get": operation(
+                "The caller's scans, newest first",
+                {200: in_json("The scans", scans), **absent(), **refused(422, 503)},
+                *("limit", "before"),
+            )
+        },
+        "/opportunities/market": {
+            "get": operation("What is scanned", {200: in_json("The market", ref(MarketBody))}),
+        },
+        "/opportunities/strategies": {
+            "get": operation("What is looked for", {200: in_json("The catalogue", catalogue)}),
+        },
+    }
+
+
+def _server_paths() -> Plain:
+    """What is about the server."""
+    upgrade = refused(426, headers=("Upgrade",))
+    return {
+        "/healthz": {"get": operation("Whether the process is alive", {200: in_json("It is", ref(Condition))})},
+        "/readyz": {
+            "get": operation("Whether the store answers", {200: in_json("It does", ref(Condition)), **refused(503)})
+        },
+        "/metrics": {"get": operation("For Prometheus", {200: Answer("The metrics", {"text/plain": TEXT})})},
+        "/openapi.json": {"get": operation("This document", {200: in_json("It", _OBJECT)})},
+        "/asyncapi.json": {"get": operation("The WebSocket's contract", {200: in_json("It", _OBJECT)})},
+        "/ws": {
+            "get": operation("The WebSocket: see /asyncapi.json", {101: Answer("A WebSocket"), **upgrade}),
+        },
+    }
+
+
+@cache
 def asyncapi() -> Plain:
     """The AsyncAPI document of the WebSocket."""
     sides = {"receive": get_args(ClientMessage), "send": get_args(ServerMessage)}
     kinds = [kind for side in sides.values() for kind in side]
-    messages = {kind.__name__: {"payload": {"$ref": REF.format(name=kind.__name__)}} for kind in kinds}
     pointer = "#/channels/scans/messages/{name}"
     return {
         "asyncapi": "3.0.0",
@@ -116,7 +193,7 @@ def asyncapi() -> Plain:
             "scans": {
                 "address": "/ws",
                 "description": "Subprotocols: " + ", ".join(codec.subprotocol for codec in CODECS),
-                "messages": messages,
+                "messages": {kind.__name__: {"name": kind.__name__, "payload": ref(kind)} for kind in kinds},
             }
         },
         "operations": {
@@ -127,38 +204,5 @@ def asyncapi() -> Plain:
             }
             for action, side in sides.items()
         },
-        "components": {"schemas": _schemas(kinds)},
+        "components": {"schemas": components(kinds)},
     }
-
-
-def _schemas(kinds: Iterable[type]) -> Plain:
-    _, components = msgspec.json.schema_components(list(kinds), ref_template=REF)
-    return dict(components)
-
-
-def _query(name: str, kind: str = "string") -> Plain:
-    return {"name": name, "in": "query", "schema": {"type": kind}}
-
-
-def _get(summary: str, answers: dict[int, Plain | None], *query: Plain) -> Plain:
-    of_one_scan = 404 in answers
-    return {"get": _operation(summary, answers, *([_SCAN_ID] if of_one_scan else []), *query)}
-
-
-def _operation(summary: str, answers: dict[int, Plain | None], *parameters: Plain, body: type | None = None) -> Plain:
-    operation: Plain = {
-        "summary": summary,
-        "responses": {str(status): _answer(status, schema) for status, schema in answers.items()},
-    }
-    if parameters:
-        operation["parameters"] = list(parameters)
-    if body is not None:
-        schema = {"$ref": REF.format(name=body.__name__)}
-        operation["requestBody"] = {"content": {"application/json": {"schema": schema}}}
-    return operation
-
-
-def _answer(status: int, schema: Plain | None) -> Plain:
-    media = "application/problem+json" if schema is _PROBLEM else "application/json"
-    content = {} if schema is None else {"content": {media: {"schema": schema}}}
-    return {"description": "" if status < 400 else "Refused; docs/errors.md", **content}

@@ -63,7 +63,6 @@ class FollowDoor:
                 log = await self._desk.find(ANYONE, follow.scan_id)
             except ABSENT as error:
                 _name(named, index, follow.scan_id)
-                error.scan_id = follow.scan_id
                 scans.refuse(error)
             else:
                 _name(named, index, log.scan_id)

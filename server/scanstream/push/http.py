@@ -15,6 +15,7 @@ from scanstream.log.scanlog import ScanLog
 from scanstream.message import AckBody
 from scanstream.model import ANYONE, Opportunity, confidence_order, timestamp
 from scanstream.panel import INPUTS, Panel, timeframe_name
+from scanstream.push.bodies import Results
 from scanstream.push.codec import JSON
 from scanstream.push.desk import Desk, released
 from scanstream.push.forwarded import below, prefix_here
@@ -153,19 +154,19 @@ class HttpDoor:
         return json_response(self._catalogue())
 
 
-def _results(log: ScanLog, opportunities: list[Opportunity]) -> dict[str, Any]:
+def _results(log: ScanLog, opportunities: list[Opportunity]) -> Results:
     folded = log.folded
-    return {
-        "success": True,
-        "scan_id": log.scan_id,
-        "status": folded.state.status,
-        "opportunities": opportunities,
-        "total_opportunities": len(log.opportunities),
-        "strategy_performance": log.document["strategies"],
-        "execution_time_ms": folded.at - (folded.started_at or folded.at),
-        "last_updated": timestamp(folded.at),
-        "cursor": str(log.cursor(log.head)),
-    }
+    assert folded.state.status != "scanning"
+    return Results(
+        scan_id=log.scan_id,
+        status=folded.state.status,
+        opportunities=opportunities,
+        total_opportunities=len(log.opportunities),
+        strategy_performance=folded.state.strategies,
+        execution_time_ms=folded.at - (folded.started_at or folded.at),
+        last_updated=timestamp(folded.at),
+        cursor=str(log.cursor(log.head)),
+    )
 
 
 async def _lines(opportunities: list[Opportunity]) -> AsyncIterator[bytes]:

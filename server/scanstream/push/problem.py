@@ -4,10 +4,13 @@ import math
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from scanstream.errors import Expired, NotFound, ScanstreamError
+from scanstream.message import FieldProblem
+from scanstream.push.bodies import AbsentScan, ProblemDetails
 from scanstream.push.query import JSON_TYPE
 
 PROBLEM_TYPE = "urn:scanstream:error:"
@@ -24,22 +27,18 @@ def problem(error: ScanstreamError, headers: dict[str, str] | None = None) -> Re
     if row.retry:
         headers["retry-after"] = str(math.ceil(error.retry_after or 1))
     if isinstance(error, NotFound | Expired):
-        return json_response(_absent(error), status=row.status, headers=headers)
-    body: dict[str, Any] = {
-        "type": PROBLEM_TYPE + error.code,
-        "title": row.title,
-        "status": row.status,
-        "detail": error.detail,
-        "message": error.detail,
-        "code": error.code,
-    }
-    if error.errors:
-        body["errors"] = [{"field": field, "reason": reason} for field, reason in error.errors]
+        absent = AbsentScan(status=error.code, scan_id=error.scan_id, message=error.detail)
+        return json_response(absent, status=row.status, headers=headers)
+    body = ProblemDetails(
+        type=PROBLEM_TYPE + error.code,
+        title=row.title,
+        status=row.status,
+        detail=error.detail,
+        message=error.detail,
+        code=error.code,
+        errors=[FieldProblem(*item) for item in error.errors] or UNSET,
+    )
     return json_response(body, status=row.status, headers=headers, media_type=PROBLEM_MEDIA_TYPE)
-
-
-def _absent(error: ScanstreamError) -> dict[str, Any]:
-    return {"success": False, "status": error.code, "scan_id": error.scan_id, "message": error.detail}
 
 
 def json_response(

@@ -1,0 +1,139 @@
+"""The words of OpenAPI: parameters, headers, answers and refusals, each said once."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+from scanstream.errors import TABLE
+from scanstream.message import LONGEST_WAIT_SECONDS
+from scanstream.push.bodies import AbsentScan, ProblemDetails
+from scanstream.push.problem import PROBLEM_MEDIA_TYPE
+from scanstream.push.query import JSON_TYPE, LONGEST_KEY
+from scanstream.push.schemas import ref
+
+Plain: TypeAlias = dict[str, Any]
+
+TEXT: Plain = {"type": "string"}
+_SECONDS: Plain = {"type": "integer", "minimum": 0}
+
+HEADERS: dict[str, tuple[str, Plain]] = {
+    "Allow": ("The methods that the path takes", TEXT),
+    "Cache-Control": ("`no-cache` what changes, `no-store` what is absent or refused", TEXT),
+    "ETag": ("Stands for all that the answer says", TEXT),
+    "Location": ("Where the scan's status is", TEXT),
+    "Preference-Applied": ("The preference that was followed: `wait=N`", TEXT),
+    "Retry-After": ("Seconds after which to ask again", _SECONDS),
+    "Upgrade": ("What the path speaks", TEXT),
+    "Vary": ("The request's headers that the answer depends on", TEXT),
+}
+ALWAYS = {"Cache-Control", "Location", "Upgrade"}
+"""These are there whenever an answer may have them."""
+
+_WAIT: Plain = {**_SECONDS, "maximum": LONGEST_WAIT_SECONDS, "default": 0}
+PARAMETERS: dict[str, tuple[str, str, Plain]] = {
+    "scan_id": ("path", "An id that `discover` gave, or `latest`", TEXT),
+    "since": ("query", "A cursor: only what is newer", TEXT),
+    "wait": ("query", "Seconds to wait for news", _WAIT),
+    "limit": ("query", "The most that is given", {"type": "integer", "minimum": 1}),
+    "offset": ("query", "How many to pass over", {"type": "integer", "minimum": 0, "default": 0}),
+    "before": ("query", "A scan's id: only older ones", TEXT),
+    "Prefer": ("header", "`wait=N` (RFC 7240): as the parameter `wait`", TEXT),
+    "If-None-Match": ("header", "Tags of answers that the caller has", TEXT),
+    "Idempotency-Key": (
+        "header",
+        "The same key is the same scan",
+        {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY},
+    ),
+    "Last-Event-ID": ("header", "The id of the last event: wins over `since`", TEXT),
+}
+
+ANY = (400, 403, 500)
+"""What every path may refuse with, its own reasons apart: no host, a foreign page, a defect."""
+
+
+class Answer(NamedTuple):
+    """One answer of an operation."""
+
+    description: str
+    bodies: Mapping[str, Plain] | None = None
+    """Media type → schema."""
+    headers: tuple[str, ...] = ()
+
+
+def in_json(description: str, schema: Plain, *headers: str) -> Answer:
+    """An answer in JSON."""
+    return Answer(description, {JSON_TYPE: schema}, headers)
+
+
+def absent() -> dict[int, Answer]:
+    """The answers for a scan that is not there."""
+    return {status: in_json(_codes(status), ref(AbsentScan)) for status in (404, 410)}
+
+
+def refused(*statuses: int, headers: tuple[str, ...] = ()) -> dict[int, Answer]:
+    """Problems with these statuses."""
+    return {status: _problem(_codes(status), status, headers) for status in statuses}
+
+
+def _problem(description: str, status: int, headers: tuple[str, ...]) -> Answer:
+    later = ("Retry-After",) if any(row.retry for row in _rows(status).values()) else ()
+    return Answer(description, {PROBLEM_MEDIA_TYPE: ref(ProblemDetails)}, (*later, *headers))
+
+
+def _rows(status: int) -> dict[str, Any]:
+    return {code: row for code, row in TABLE.items() if row.status == status and row.fault != "operator"}
+
+
+def _codes(status: int) -> str:
+    return "; ".join(f"`{code}`: {row.title}" for code, row in _rows(status).items())
+
+
+def operation(
+    summary: str, answers: dict[int, Answer], *parameters: str, body: type | None = None, required: bool = False
+) -> Plain:
+    """One method of one path. Whatever else it may answer is a problem."""
+    every = {**answers, **{status: told for status, told in refused(*ANY).items() if status not in answers}}
+    made: Plain = {
+        "summary": summary,
+        "responses": {
+            **{str(status): _answer(every[status]) for status in sorted(every)},
+            "default": _answer(Answer("Refused", {PROBLEM_MEDIA_TYPE: ref(ProblemDetails)}, ("Allow", "Retry-After"))),
+        },
+    }
+    if parameters:
+        made["parameters"] = [{"$ref": f"#/components/parameters/{name}"} for name in parameters]
+    if body is not None:
+        made["requestBody"] = {"required": required, "content": {JSON_TYPE: {"schema": ref(body)}}}
+    return made
+
+
+def _answer(answer: Answer) -> Plain:
+    names = sorted({"Cache-Control", *answer.headers})
+    made: Plain = {
+        "description": answer.description,
+        "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in names},
+    }
+    if answer.bodies:
+        made["content"] = {media_type: {"schema": schema} for media_type, schema in answer.bodies.items()}
+    return made
+
+
+def header_components() -> Plain:
+    """Every header of an answer."""
+    return {
+        name: {"description": description, "required": name in ALWAYS, "schema": schema}
+        for name, (description, schema) in HEADERS.items()
+    }
+
+
+def parameter_components(names: Iterable[str] = PARAMETERS) -> Plain:
+    """Every parameter of a request."""
+    return {
+        name: {
+            "name": name,
+            "in": PARAMETERS[name][0],
+            "description": PARAMETERS[name][1],
+            "schema": PARAMETERS[name][2],
+            **({"required": True} if PARAMETERS[name][0] == "path" else {}),
+        }
+        for name in names
+    }
