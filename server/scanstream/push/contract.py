@@ -63,17 +63,7 @@ def _scan_paths() -> Plain:
     scan = "/{scan_id}"
     waited = ("Vary", "Preference-Applied")
     return {
-        "/opportunities/discover": {
-            "post": operation(
-                "Register a scan, acknowledge it, start it",
-                {
-                    202: in_json("The ack", ref(AckBody), "Location", "Retry-After"),
-                    **refused(400, 413, 415, 422, 429, 503),
-                },
-                "Idempotency-Key",
-                body=DiscoverRequest,
-            )
-        },
+        "/opportunities/discover": {"post": _discover()},
         f"/opportunities/status{scan}": {
             "get": operation(
                 "The state, at once or as soon as it is newer",
@@ -123,6 +113,18 @@ def _scan_paths() -> Plain:
             )
         },
     }
+
+
+def _discover() -> Plain:
+    return operation(
+        "Register a scan, acknowledge it, start it",
+        {
+            202: in_json("The ack", ref(AckBody), "Location", "Retry-After"),
+            **refused(400, 413, 415, 422, 429, 503),
+        },
+        "Idempotency-Key",
+        body=DiscoverRequest,
+    )
 
 
 def _follow() -> Plain:
