@@ -18,6 +18,7 @@ from scanstream.log.scanlog import ScanLog
 from scanstream.message import End
 from scanstream.model import Only, ScanId
 from scanstream.push.codec import Codec, Payload, error_message, frame_message
+from scanstream.push.frames import FrameCache
 
 TICK_SECONDS = 0.025
 
@@ -44,9 +45,10 @@ class Encoded(NamedTuple):
 class Channel:
     """One scan's readers on this node."""
 
-    def __init__(self, hub: Hub, scan_id: ScanId) -> None:
+    def __init__(self, hub: Hub, scan_id: ScanId, frames: FrameCache[Encoded]) -> None:
         self.readers: set[Wake] = set()
-        self._frames: dict[tuple[Position, str, Only | None], Encoded] = {}
+        self._scan_id = scan_id
+        self._frames = frames
         self._head = -1
         self._flushed_at = float("-inf")
         self._timer: asyncio.TimerHandle | None = None
@@ -57,6 +59,7 @@ class Channel:
     def close(self) -> None:
         """Let go of the scan."""
         self._watching.close()
+        self._frames.drop(self._scan_id)
         if self._timer is not None:
             self._timer.cancel()
 
@@ -93,14 +96,17 @@ class Channel:
     def _frame(self, log: ScanLog, position: Position, codec: Codec, only: Only | None) -> Encoded:
         """The next frame, encoded once for all who are at this position and want the same."""
         if log.seq != self._head:
-            self._frames.clear()
+            self._frames.drop(self._scan_id)
             self._head = log.seq
         key = (position, codec.name, only)
-        if key not in self._frames:
-            frame = log.read(position, only)
-            kind: MessageType = "snapshot" if frame.snapshot else "update"
-            self._frames[key] = Encoded(kind, codec.encode(frame_message(log, frame)), frame.position)
-        return self._frames[key]
+        known = self._frames.get(self._scan_id, key)
+        if known is not None:
+            return known
+        frame = log.read(position, only)
+        kind: MessageType = "snapshot" if frame.snapshot else "update"
+        encoded = Encoded(kind, codec.encode(frame_message(log, frame)), frame.position)
+        self._frames.put(self._scan_id, key, encoded)
+        return encoded
 
 
 class Reader:
@@ -127,6 +133,7 @@ class Fanout:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
+        self._frames = FrameCache[Encoded]()
         self._channels: dict[ScanId, Channel] = {}
 
     @contextmanager
@@ -134,7 +141,7 @@ class Fanout:
         """Have `wake` called when there may be news of the scan; read the frames from the channel."""
         channel = self._channels.get(scan_id)
         if channel is None:
-            channel = self._channels[scan_id] = Channel(self._hub, scan_id)
+            channel = self._channels[scan_id] = Channel(self._hub, scan_id, self._frames)
         channel.readers.add(wake)
         try:
             yield channel

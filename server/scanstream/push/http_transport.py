@@ -223,15 +223,15 @@ class HttpTransport(HttpToolsProtocol):
         idle = self.outflow.idle_seconds(now)
         if self._refused_at is not None:
             if now - self._refused_at >= self._patience.linger:
-                self.transport.abort()
+                self.outflow.cut()
         elif idle >= self._patience.stall and idle >= self.outflow.patience(
             self._patience.stall, flooding=self.flow.held
         ):
-            self.transport.abort()
+            self.outflow.cut()
         elif self.flow.read_paused:
             self._heard_at = now
             if self.outflow.other_side_left():
-                self.transport.abort()
+                self.outflow.cut()
         elif not self.transport.is_closing():
             self._hurry(now)
 

@@ -7,12 +7,14 @@ buffer alone is looked at.
 """
 
 import asyncio
+import contextlib
 import fcntl
 import select
 import socket
 import struct
 import sys
 import termios
+from collections.abc import Iterator
 
 LENIENCE_SECONDS = 1.5
 """Added to the stall: an acknowledgement is late where a reader takes little at a time."""
@@ -20,8 +22,11 @@ SLOW_BYTES_A_SECOND = 20_000
 """A reader's system may hold bytes that the reader has not come to. It gets the time to read them this fast …"""
 MOST_HELD_BYTES = 136 * 1024
 """… up to so many, which is what Linux holds for a reader that has set nothing, …"""
-MOST_EXTRA_SECONDS = 4.5
+MOST_EXTRA_SECONDS = 4.0
 """… where that takes no longer than this beyond the stall: a reader that is stuck looks the same until then."""
+
+LATE_SECONDS = 0.25
+"""How late the news of that may be."""
 
 _LINUX = sys.platform == "linux"
 _ACKED_AT = 120
@@ -63,12 +68,19 @@ class Outflow:
         :param flooding: it sends without end and reads nothing; nobody slow does that
         """
         held = min(self.taken, MOST_HELD_BYTES) / SLOW_BYTES_A_SECOND
-        longest = stall if flooding or held > stall + MOST_EXTRA_SECONDS - 0.5 else max(stall, held)
-        return longest + (LENIENCE_SECONDS if longest == stall else 0.5)
+        longest = stall if flooding or held > stall + MOST_EXTRA_SECONDS else max(stall, held)
+        return longest + (LENIENCE_SECONDS if longest == stall else LATE_SECONDS)
 
     def empty(self) -> bool:
         """Whether the reader's side has everything that was written."""
         return not self._transport.get_write_buffer_size() and not self._in_kernel()
+
+    def cut(self) -> None:
+        """Hang up with a reset: else the kernel would keep what is queued for a reader that does not take it."""
+        if self._descriptor >= 0:
+            with contextlib.suppress(OSError), self._borrowed() as connection:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._transport.abort()
 
     def other_side_left(self) -> bool:
         """Whether the other side has closed, although we do not read; False where the system does not tell."""
@@ -91,11 +103,18 @@ class Outflow:
         """Bytes that the reader's side has acknowledged so far; 0 where the system does not tell."""
         if not _LINUX or self._descriptor < 0:
             return 0
-        connection = socket.socket(self._family, socket.SOCK_STREAM, 0, fileno=self._descriptor)
         try:
-            told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKED_AT + 8)
+            with self._borrowed() as connection:
+                told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKED_AT + 8)
         except OSError:
             return 0
+        return int(struct.unpack_from("=Q", told, _ACKED_AT)[0]) if len(told) >= _ACKED_AT + 8 else 0
+
+    @contextlib.contextmanager
+    def _borrowed(self) -> Iterator[socket.socket]:
+        """The connection as a socket; uvloop hands out none that takes options without a copy of the descriptor."""
+        connection = socket.socket(self._family, socket.SOCK_STREAM, 0, fileno=self._descriptor)
+        try:
+            yield connection
         finally:
             connection.detach()
-        return int(struct.unpack_from("=Q", told, _ACKED_AT)[0]) if len(told) >= _ACKED_AT + 8 else 0

@@ -1,9 +1,9 @@
 """The SSE door: one scan as an `EventSource` reads it (WHATWG HTML, section 9.2), resumed by `Last-Event-ID`."""
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -74,7 +74,11 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send events until they end, while listening for the reader's leaving."""
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        async with aclosing(self._events), while_there(receive):
-            async for text in self._events:
-                await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        with suppress(ClientDisconnect):
+            async with aclosing(self._events), while_there(receive):
+                await self._send_all(send)
+
+    async def _send_all(self, send: Send) -> None:
+        async for text in self._events:
+            await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})

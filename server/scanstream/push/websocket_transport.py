@@ -162,19 +162,19 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
         if idle >= self._patience.stall and idle >= self.outflow.patience(self._patience.stall, flooding=self._held):
             self.expel(1013, "no byte taken; reconnect with your cursors")
         elif self._held and self.outflow.other_side_left():
-            self.transport.abort()
+            self.outflow.cut()
 
     def expel(self, code: int, reason: str) -> None:
         """Queue a close frame behind what is queued; at the next look, where it was not taken, cut the connection."""
         if self.close_sent or self.transport.is_closing() or not self.handshake_complete:
-            self.transport.abort()
+            self.outflow.cut()
             return
         try:
             self.conn.send_close(code, reason)
         except InvalidState:
-            self.transport.abort()
+            self.outflow.cut()
             return
         self.stop_keepalive()
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
-        self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
+        self.close_timer = self.loop.call_later(self.close_timeout, self.outflow.cut)
