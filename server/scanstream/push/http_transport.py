@@ -75,6 +75,8 @@ class HttpTransport(HttpToolsProtocol):
         self._phase_at = self._heard_at = self.loop.time()
         self._answered: RequestResponseCycle | None = None
         """The request that is being answered, or was last; `cycle` is the newest, which may wait behind it."""
+        self._owed: ScanstreamError | None = None
+        """The refusal of a request behind others that are still to be answered; nothing is taken any more."""
         self._refused_at: float | None = None
         self._lingered, self._most_linger_bytes = 0, MOST_LINGER_BYTES
 
@@ -97,7 +99,7 @@ class HttpTransport(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes: into the parser, or to be kept until it is their turn."""
-        if self._refused_at is not None:
+        if self._refused_at is not None or self._owed is not None:
             self._linger(len(data))
             return
         self._unread += data
@@ -106,7 +108,13 @@ class HttpTransport(HttpToolsProtocol):
         self._feed()
 
     def _feed(self) -> None:
-        while self._unread and self._refused_at is None and not self._busy and not self.transport.is_closing():
+        while (
+            self._unread
+            and self._owed is None
+            and self._refused_at is None
+            and not self._busy
+            and not self.transport.is_closing()
+        ):
             if self._phase is Phase.QUIET and not self._began():
                 return
             piece = bytes(self._unread[:SLICE_BYTES])
@@ -207,6 +215,9 @@ class HttpTransport(HttpToolsProtocol):
         if self.transport.is_closing():
             self._unread.clear()
             return
+        if self._owed is not None and not self._answering:
+            self.refuse(self._owed)
+            return
         if self._phase is Phase.WHOLE and not self._answering:
             self._enter(Phase.QUIET)
         self._feed()
@@ -246,7 +257,11 @@ class HttpTransport(HttpToolsProtocol):
             self.refuse(RequestTimeout(f"The request's body did not go on for {patience.body:g} s; send it again"))
 
     def refuse(self, error: ScanstreamError) -> None:
-        """Answer with a problem, if it is the client's turn to be answered, and hang up."""
+        """Answer with a problem, once it is this request's turn to be answered, and hang up."""
+        if self._phase is Phase.HEAD and (self._answering or self.pipeline):
+            self._unread.clear()
+            self._owed = self._owed or error
+            return
         self._refused_at = self.loop.time()
         if isinstance(error, TooLarge):
             self._most_linger_bytes += MOST_BODIES * self.config.ws_max_size
