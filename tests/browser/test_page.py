@@ -24,6 +24,7 @@ from playwright.async_api import (
 
 from conftest import ROOT, Serve
 from support.process import server_process
+from support.proxy import proxied
 from support.script import scripting
 from support.wire import discover, results
 
@@ -184,6 +185,27 @@ async def test_a_click_shows_a_scan_from_its_start_to_its_end(serve: Serve, visi
         assert answer["total_opportunities"] > SHOWN
         assert visit.complaints == []
         assert visit.hosts == {urlsplit(url).netloc}
+
+
+async def test_below_a_path_of_a_proxy_it_is_the_same_page(serve: Serve, visit: Visit, tmp_path: Path) -> None:
+    """The real nginx strips the path; all that the page asks for is below it."""
+    asked: list[str] = []
+    visit.page.on("request", lambda request: asked.append(urlsplit(request.url).path))
+    visit.page.on("websocket", lambda socket: asked.append(urlsplit(socket.url).path))
+    async with serve(trusted_proxy=("127.0.0.1",)) as url:
+        with proxied(url, tmp_path) as (front, _):
+            await visit.page.goto(f"{front}/tools/scan/")
+            await scan(visit, "BTC/USDT")
+            await visit.until(DONE)
+            await visit.shows_results_of(f"{front}/tools/scan")
+            await visit.page.reload()
+            await visit.until(DONE)
+            assert [ack["poll_url"] for ack in visit.received if ack["type"] == "ack"] == [
+                f"/tools/scan/opportunities/status/{visit.scan_id}"
+            ] * 2
+            assert visit.complaints == []
+            assert visit.hosts == {urlsplit(front).netloc}
+            assert {path.rpartition("/")[0] for path in asked} == {"/tools/scan", "/tools/scan/static"}
 
 
 async def test_the_symbols_restrict_the_scan(serve: Serve, visit: Visit) -> None:

@@ -42,7 +42,7 @@ async def request(
     head = {"host": address.netloc, "connection": "close", **(headers or {})}
     if body is not None:
         head["content-length"] = str(len(body))
-    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in head.items()), "", ""]
+    lines = [f"{method} {address.path}{path} HTTP/1.1", *(f"{name}: {value}" for name, value in head.items()), "", ""]
     assert address.hostname is not None
     assert address.port is not None
     async with await anyio.connect_tcp(address.hostname, address.port) as stream:
