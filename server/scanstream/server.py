@@ -5,12 +5,14 @@ import errno
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import anyio
 import uvicorn
 from starlette.types import ASGIApp
 
 from scanstream.app import Core, open_core
+from scanstream.descriptors import places, raise_limit
 from scanstream.errors import PortInUse, SettingError
 from scanstream.push.bounds import PATIENCE, DoorConfig
 from scanstream.push.http_transport import HttpTransport
@@ -33,6 +35,7 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
 
     :raises SetupError: if it cannot be had like this
     """
+    raise_limit()
     async with open_core(settings) as core:
         with contextlib.closing(_listener(settings)) as listener:
             server = _server(settings, application(settings, core))
@@ -98,6 +101,7 @@ def _server(settings: Settings, app: ASGIApp) -> "_Server":
         proxy_headers=False,  # push/forwarded.py reads them, from those whom the operator trusts
         server_header=False,
     )
+    config.places = partial(places, settings.workers)
     config.patience = PATIENCE._replace(stall=settings.stall)
     return _Server(config)
 

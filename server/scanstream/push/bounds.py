@@ -4,6 +4,8 @@ Checked where the bytes come in (push/http_transport.py, push/websocket_transpor
 (push/transport.py). docs/protocol.md, section 9, tells clients and operators the same numbers.
 """
 
+import sys
+from collections.abc import Callable
 from typing import NamedTuple
 
 import uvicorn
@@ -20,6 +22,8 @@ MOST_UNREAD_BYTES = 64 * 1024
 """Bytes kept of a connection whose earlier requests or messages are not done with; beyond that it is not read."""
 HIGH_WATER_BYTES = 64 * 1024
 """Bytes in a transport's buffer from which on its connection waits."""
+MOST_REFUSED_AT_ONCE = 32
+"""Connections beyond those that there may be which are told so; of more at once the rest is cut off."""
 MOST_LINGER_BYTES = 64 * 1024
 """What is still taken, and thrown away, of a connection that was refused, so that the answer is not lost by a reset."""
 
@@ -44,10 +48,22 @@ class Patience(NamedTuple):
 PATIENCE = Patience()
 
 
+def unbounded() -> int:
+    """As many as come."""
+    return sys.maxsize
+
+
 class DoorConfig(uvicorn.Config):
     """uvicorn's configuration, with what its transports lack."""
 
     patience: Patience = PATIENCE
+    places: Callable[[], int] = staticmethod(unbounded)
+    """How many connections there may be; asked at each."""
+
+
+def places_of(config: uvicorn.Config) -> int:
+    """How many connections there may be now; a plain uvicorn has no limit."""
+    return config.places() if isinstance(config, DoorConfig) else unbounded()
 
 
 def patience_of(config: uvicorn.Config) -> Patience:

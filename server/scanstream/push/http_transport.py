@@ -13,14 +13,16 @@ import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from scanstream.errors import HeadersTooLarge, MalformedRequest, RequestTimeout, ScanstreamError, TooLarge
+from scanstream.errors import HeadersTooLarge, MalformedRequest, Overloaded, RequestTimeout, ScanstreamError, TooLarge
 from scanstream.push.bounds import (
     HIGH_WATER_BYTES,
     LONGEST_LINE_BYTES,
     MOST_LINGER_BYTES,
+    MOST_REFUSED_AT_ONCE,
     MOST_UNREAD_BYTES,
     SLICE_BYTES,
     patience_of,
+    places_of,
 )
 from scanstream.push.intake import Intake
 from scanstream.push.outflow import Outflow
@@ -86,6 +88,11 @@ class HttpTransport(HttpToolsProtocol):
         transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
         self.flow = Flow(transport)
         self.outflow = Outflow(transport, self.loop.time())
+        beyond = len(self.connections) - places_of(self.config)
+        if beyond > MOST_REFUSED_AT_ONCE:
+            transport.abort()
+        elif beyond > 0:
+            self.refuse(Overloaded("As many clients are connected as the server takes; try again later", retry_after=5))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell also the request that is being answered while a later one has come."""
