@@ -52,7 +52,8 @@ class Core:
         self.clock = Clock()
         budgets = Budgets(self.clock)
         self.machine = Shortages(budgets)
-        appender = Appender(store, Shortages(budgets))
+        writing = Shortages(budgets)
+        appender = Appender(store, writing)
         tries = Tries(self.machine, panels.restore)
         computing, waiting = LocalJobs(), LocalJobs()
         jobs = Lanes(computing, waiting)
@@ -91,6 +92,10 @@ class Core:
                 "scans_queued": ("Scans that wait for a free place", self.planner.waiting),
                 "shards_waiting": ("Shards that wait for their turn", lambda: computing.depth() + waiting.depth()),
                 "shards_running": ("Shards that run", self.runner.running if self.runner else lambda: 0),
+                "shortages": (
+                    "What the machine or the store lacks just now",
+                    lambda: len(self.machine.current()) + len(writing.current()),
+                ),
                 "readers": ("Scans followed, over all connections", self.fanout.readers),
                 "connections": ("WebSockets, event streams and long polls", lambda: len(self.drain)),
             }

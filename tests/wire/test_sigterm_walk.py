@@ -6,10 +6,10 @@ Each state is made for real. Several are in one server where they do not hide ea
 import os
 import resource
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import anyio
 import pytest
@@ -18,59 +18,16 @@ from anyio import to_thread
 from scanstream.engines.schema import DATABASE
 from scanstream.scans.worker import is_stopped
 from support.process import ServerProcess, exists
+from support.stubborn_server import begin, serving, until, until_phase, until_running, wanted
 from support.wire import deaf, discover, request, status, websocket
 
 pytestmark = pytest.mark.anyio
 
-STUBBORN = Path(__file__).parent.parent / "support" / "stubborn"
 MOST_SECONDS = 6.0
 SLACK_SECONDS = 4.0
 """For a machine that others load: what hangs would hang for ever."""
 
 State: TypeAlias = Callable[[ServerProcess, Path, AsyncExitStack], Awaitable[None]]
-
-
-def wanted(strategy: str = "stubborn", **parameters: Any) -> dict[str, Any]:
-    """A discover request for a scan that does not stop."""
-    return {
-        "strategy_ids": [strategy],
-        "symbols": ["BTC/USDT"],
-        "parameters": {strategy: parameters},
-        "force_refresh": True,
-    }
-
-
-async def begin(server: ServerProcess, strategy: str = "stubborn", **parameters: Any) -> str:
-    """Start a scan; its id."""
-    answer = await discover(server.url, wanted(strategy, **parameters))
-    assert answer.status == 202, answer
-    scan_id: str = answer.json()["scan_id"]
-    return scan_id
-
-
-async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    """Ask until it holds."""
-    with anyio.fail_after(30):
-        while not await holds():  # noqa: ASYNC110  # what happens in another process calls nobody
-            await anyio.sleep(0.02)
-
-
-async def until_phase(server: ServerProcess, scan_id: str, phase: str) -> None:
-    """Wait until the scan is in this phase."""
-
-    async def reached() -> bool:
-        return bool((await status(server.url, scan_id)).json()["phase"] == phase)
-
-    await until(reached)
-
-
-async def until_running(server: ServerProcess, scan_id: str, strategy: str = "stubborn") -> None:
-    """Wait until a shard of the scan is taken up."""
-
-    async def reached() -> bool:
-        return bool((await status(server.url, scan_id)).json()["strategies"][strategy]["status"] == "running")
-
-    await until(reached)
 
 
 async def hangs_in_units(server: ServerProcess, data: Path, stack: AsyncExitStack) -> None:
@@ -161,20 +118,6 @@ async def clients_hang_on(server: ServerProcess, data: Path, stack: AsyncExitSta
     await stack.enter_async_context(await anyio.connect_tcp("127.0.0.1", port))
 
 
-@asynccontextmanager
-async def serving(data: Path | str, **options: Any) -> AsyncIterator[ServerProcess]:
-    """A server with strategies that do not stop; killed if it still runs after the block."""
-    path = os.pathsep.join([str(STUBBORN), str(STUBBORN.parent / "plugins"), os.environ.get("PYTHONPATH", "")])
-    environment = {"PYTHONPATH": path.rstrip(os.pathsep)}
-    flags = ("--workers", "2", "--max-running", "8")
-    server = await to_thread.run_sync(lambda: ServerProcess(data, *flags, environment=environment, **options))
-    try:
-        yield server
-    finally:
-        with anyio.CancelScope(shield=True):
-            await to_thread.run_sync(server.kill)
-
-
 async def require_its_end(server: ServerProcess, number: int = signal.SIGTERM) -> str:
     """The signal ends it as it should; what it has said."""
     workers = server.workers()
@@ -242,8 +185,8 @@ opening.connect = connect
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("before", [SLOW_MARKET, SLOW_STORE], ids=["market", "store"])
-async def test_a_signal_while_the_server_starts_ends_it_at_once(before: str, number: int) -> None:
-    async with serving(":memory:", before=before) as server:
+async def test_a_signal_while_the_server_starts_ends_it_at_once(before: str, number: int, tmp_path: Path) -> None:
+    async with serving(tmp_path, before=before) as server:
         assert server.process.stdout is not None
         assert await to_thread.run_sync(server.process.stdout.readline) == "loading\n"
         assert await require_its_end(server, number) == ""
@@ -260,8 +203,8 @@ Sweeper.run = run
 
 
 @pytest.mark.parametrize("seconds", [0, 1], ids=["while it starts", "later"])
-async def test_a_core_that_fails_ends_the_server_in_one_line(seconds: int) -> None:
-    async with serving(":memory:", before=FAILING.format(seconds=seconds)) as server:
+async def test_a_core_that_fails_ends_the_server_in_one_line(seconds: int, tmp_path: Path) -> None:
+    async with serving(tmp_path, before=FAILING.format(seconds=seconds)) as server:
         _, errors = await to_thread.run_sync(lambda: server.process.communicate(timeout=30))
         assert server.process.returncode == 1
         assert len(errors.splitlines()) == 1, errors

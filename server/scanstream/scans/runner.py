@@ -26,6 +26,8 @@ from scanstream.scans.waiting import Lanes
 MOST_ATTEMPTS = 3
 """How often a shard is begun before its worker's death counts as its outcome."""
 
+DEATH_PAUSE_SECONDS = 0.3
+"""Until the next attempt, times those so far: it may be the kernel that ends processes, for lack of memory."""
 MOST_SHORT_ATTEMPTS = 8
 """How often a shard is begun whose strategy itself finds that the machine lacks something; then that is its outcome, as
 it may be the strategy that takes it all."""
@@ -124,7 +126,7 @@ class Runner:
         except WorkerDied:
             logger.warning("%s: a worker died on %s/%d", shard.scan_id, shard.strategy_id, shard.number)
             if lease.attempt < MOST_ATTEMPTS:
-                return 0.0
+                return DEATH_PAUSE_SECONDS * lease.attempt
             return [_failed(shard, "worker_died", f"its worker process died {lease.attempt} times")]
         except Exception:  # a defect costs this shard, not the server with all the others
             logger.exception("%s: %s/%d cannot be run", shard.scan_id, shard.strategy_id, shard.number)

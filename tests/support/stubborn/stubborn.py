@@ -63,6 +63,15 @@ class Stubborn(strategy.Strategy):
         yield from ()
 
 
+class Hasty(Stubborn):
+    """In a worker process, with little time."""
+
+    id = "hasty"
+    name = "Hasty"
+    description = "Has little time."
+    budget_seconds = 3.0
+
+
 class StubbornLoop(strategy.AsyncStrategy):
     """In the server's loop."""
 

@@ -1,0 +1,155 @@
+"""What the machine lacks for the moment: running scans wait and go on, new work is refused, and nothing has failed."""
+
+import os
+import resource
+import signal
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from anyio.abc import SocketStream
+
+from scanstream.engines.schema import DATABASE
+from support.process import ServerProcess
+from support.stubborn_server import begin, serving, state_of, until, until_phase, until_running, wanted
+from support.wire import Socket, discover, request, websocket
+
+pytestmark = pytest.mark.anyio
+
+
+async def answer(socket: Socket, kind: str, **message: Any) -> dict[str, Any]:
+    """Send a message, and take what is answered to it."""
+    await socket.send(type=kind, id="x", **message)
+    while (received := await socket.receive()).get("id") != "x":
+        pass
+    return received
+
+
+async def test_out_of_descriptors_running_scans_wait_new_ones_are_refused_and_all_go_on(tmp_path: Path) -> None:
+    async with serving(tmp_path) as server, websocket(server.url) as socket:
+        ack = await answer(socket, "discover", request=wanted(shards=20, seconds=0.1))
+        scan_id = ack["scan_id"]
+        await until_running(server, scan_id)
+        server.use_up_descriptors()
+        for pid in server.workers():
+            os.kill(pid, signal.SIGKILL)
+
+        async def refused() -> bool:
+            told = await answer(socket, "discover", request=wanted())
+            return told["type"] == "error" and (told["code"], told["retry_after"] > 0) == ("overloaded", True)
+
+        await until(refused)
+        joined = await answer(socket, "discover", request={**wanted(shards=20, seconds=0.1), "force_refresh": False})
+        assert (joined["scan_id"], joined["reused"]) == (scan_id, "running")  # limits are for new work only
+        server.give_descriptors()
+        assert (await request(server.url, "GET", "/readyz")).status == 503
+        state = await until_phase(server, scan_id, "done")
+        assert (state["status"], state["progress"]["percentage"]) == ("complete", 100)
+
+        async def taken() -> bool:
+            return (await discover(server.url, wanted())).status == 202
+
+        await until(taken)
+        assert (await request(server.url, "GET", "/readyz")).status == 200
+        _, _, errors = server.ended()
+        assert errors.count("out of file descriptors: running scans wait") >= 1
+        assert len(errors.splitlines()) < 20, errors
+
+
+async def _connections(server: ServerProcess, count: int) -> list[SocketStream]:
+    port = int(server.url.rpartition(":")[2])
+    return [await anyio.connect_tcp("127.0.0.1", port) for _ in range(count)]
+
+
+async def _told(stream: SocketStream) -> bytes:
+    """What a connection is told before it is asked for anything; nothing if it may stay."""
+    received = b""
+    with anyio.move_on_after(0.3):
+        async for part in stream:
+            received += part
+    return received
+
+
+async def test_watchers_cannot_starve_scans_of_descriptors() -> None:
+    async with serving(":memory:") as server:
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (200, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        streams = await _connections(server, 60)
+        told = [await _told(stream) for stream in (streams[0], streams[-1])]
+        assert told[0] == b""
+        head, _, body = told[1].partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 503 ")
+        assert b"retry-after:" in head.lower()
+        assert b"connection: close" in head.lower()
+        assert b'"code":"overloaded"' in body
+        for stream in streams[45:]:  # places for whoever asks now
+            await stream.aclose()
+
+        async def complete() -> bool:
+            return (await discover(server.url, wanted())).status == 202
+
+        await until(complete)
+        scan_id = await begin(server, shards=4)
+        assert (await until_phase(server, scan_id, "done"))["status"] == "complete"
+        for stream in streams[:45]:
+            await stream.aclose()
+
+
+def test_the_soft_limit_of_open_files_is_raised_to_the_hard_one() -> None:
+    lowered = "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (300, 700))"
+    server = ServerProcess(":memory:", before=lowered)
+    try:
+        server.until_serving()
+        assert resource.prlimit(server.pid, resource.RLIMIT_NOFILE) == (700, 700)
+    finally:
+        server.kill()
+
+
+@pytest.mark.parametrize(
+    ("does", "told"), [("open too much", "Too many open files"), ("run out of memory", "MemoryError")]
+)
+async def test_a_strategy_that_takes_all_there_is_fails_with_the_true_words_in_the_end(does: str, told: str) -> None:
+    patience = "from scanstream.scans import runner\nrunner.LONGEST_PAUSE_SECONDS = 0.01"
+    async with serving(":memory:", before=patience) as server:
+        server.until_serving()
+        scan_id = await begin(server, does=does)
+        state = await until_phase(server, scan_id, "done")
+        error = state["strategies"]["stubborn"]["error"]
+        assert (state["status"], error["code"]) == ("failed", "strategy_error")
+        assert told in error["detail"]
+        assert (await discover(server.url, wanted())).status == 202  # it is the strategy's, and not the machine's
+
+
+async def test_on_a_full_disk_scans_wait_and_are_cancelled_or_refused_in_words_and_go_on_with_room(
+    tmp_path: Path,
+) -> None:
+    async with serving(tmp_path) as server:
+        scan_id = await begin(server, shards=60, seconds=0.05)
+        await until_running(server, scan_id)
+        size = (tmp_path / f"{DATABASE}-wal").stat().st_size
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+        async def refused() -> bool:
+            return bool((await discover(server.url, wanted())).json().get("code") == "store_unavailable")
+
+        async def waits() -> bool:
+            return b"scanstream_shortages 1.0" in (await request(server.url, "GET", "/metrics")).body
+
+        await until(refused)
+        await until(waits)
+        ready = await request(server.url, "GET", "/readyz")
+        assert (ready.status, ready.json()["code"]) == (503, "store_unavailable")
+        cancelled = await request(server.url, "POST", f"/opportunities/cancel/{scan_id}")
+        assert (cancelled.status, cancelled.headers["retry-after"]) == (503, "5")
+        assert (await state_of(server, scan_id))["status"] == "scanning"
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        state = await until_phase(server, scan_id, "done")
+        assert (state["status"], state["progress"]["percentage"]) == ("complete", 100)
+
+        async def ready_again() -> bool:
+            return (await request(server.url, "GET", "/readyz")).status == 200
+
+        await until(ready_again)
+        _, _, errors = server.ended()
+        assert errors.count("out of room to write: running scans wait") == 1, errors
+        assert len(errors.splitlines()) < 10, errors
