@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -27,10 +28,11 @@ from scanstream.scans.planner import Planner
 from scanstream.scans.processes import Processes
 from scanstream.scans.readiness import Readiness
 from scanstream.scans.releases import Releases
-from scanstream.scans.runner import MOST_IN_LOOP, Runner
+from scanstream.scans.runner import Runner
 from scanstream.scans.shortages import Shortages
 from scanstream.scans.sweeper import Sweeper
 from scanstream.scans.tries import Tries
+from scanstream.scans.turns import Turns
 from scanstream.scans.waiting import Lanes
 from scanstream.settings import Settings
 from scanstream.strategies.installed import registry
@@ -55,17 +57,18 @@ class Core:
         writing = Shortages(budgets)
         appender = Appender(store, writing)
         tries = Tries(self.machine, panels.restore)
-        computing, waiting = LocalJobs(), LocalJobs()
+        computing, waiting = LocalJobs(), Turns(settings.max_in_loop_per_scan)
         jobs = Lanes(computing, waiting)
         idle = settings.worker_priority == "idle"
         self.planning = Processes(directory, most=PLANNING_PROCESSES, idle=idle)
         self.workers = Processes(directory, most=max(1, settings.workers), idle=idle)
         inquiry = Inquiry(self.planning, self.clock, tries)
         self.planner = Planner(appender, self.hub, jobs, inquiry, budgets, max_running=settings.max_running)
-        self.runner = Runner(appender, self.hub, jobs, self.workers, budgets, tries) if settings.workers else None
+        runner = partial(Runner, appender, self.hub, jobs, self.workers, budgets, tries)
+        self.runner = runner(most_in_loop=settings.max_in_loop) if settings.workers else None
         self.pace = Pace(panels.current.market, lambda: len(panels.current.symbols))
         waits = {strategy.id for strategy in registry().values() if strategy.waits}
-        capacity = Capacity(settings.workers, MOST_IN_LOOP, settings.max_running)
+        capacity = Capacity(settings.workers, settings.max_in_loop, settings.max_running)
         self.forecast = Forecast(self.pace, self.planner.rank, waits, capacity)
         self.desk = ScanDesk(
             store,

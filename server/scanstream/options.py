@@ -83,6 +83,8 @@ SETTINGS: tuple[Callable[[Any], Any], ...] = (
     setting("--worker-priority", default="idle", metavar="idle|low", help="What of the processors they get."),
     setting("--engine", default="sqlite", help="Where logs live."),
     setting("--max-running", type=int, default=4, help="Scans that run at once; others wait in the queue."),
+    setting("--max-in-loop", type=int, default=256, help="Shards that wait for input at once, over all scans."),
+    setting("--max-in-loop-per-scan", type=int, default=32, help="The same of one scan."),
     setting("--max-scans", type=int, default=10_000, help="Scans under way, waiting ones included."),
     setting("--budget", type=float, default=900.0, help="Seconds that a scan may run; what is missing then times out."),
     setting("--retention", type=float, default=3600.0, help="Seconds that a finished scan answers."),

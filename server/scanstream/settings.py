@@ -42,6 +42,10 @@ class Settings:
     worker_priority: str = "idle"
     """`idle`: they compute in the time that nothing else wants; `low`: with a small share of it always."""
     max_running: int = 4
+    max_in_loop: int = 256
+    """Shards of strategies that wait for input, over all scans, at once …"""
+    max_in_loop_per_scan: int = 32
+    """… and of one scan."""
     max_scans: int = 10_000
     """Scans under way, waiting ones included; a discover beyond is refused."""
     budget: float = 900.0
@@ -71,6 +75,8 @@ class Settings:
             ("port", 0),
             ("workers", 0),
             ("max_running", 1),
+            ("max_in_loop", 1),
+            ("max_in_loop_per_scan", 1),
             ("max_scans", 1),
             ("max_message", 1024),
             ("live_bars", 2),

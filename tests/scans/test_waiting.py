@@ -15,12 +15,15 @@ from msgspec import UNSET
 from scans.planted import Planted, panel, piece, signal
 from scanstream.errors import SettingError
 from scanstream.jobs import Shard
-from scanstream.model import DiscoverRequest, Problem
+from scanstream.model import DiscoverRequest, Opportunity, Problem
 from scanstream.panel import Panel
 from scanstream.scans import shard as worker
 from scanstream.scans import waiting
 from scanstream.scans.local import LocalJobs
 from scanstream.scans.shard import MOST_FOUND, Outcome
+from scanstream.scans.steps import Blocks
+from scanstream.scans.turns import Turns
+from scanstream.scans.waiting import Wait
 from scanstream.strategies.installed import admit, registry
 from scanstream.strategies.strategy import AsyncStrategy, Note, Signal, Strategy
 
@@ -70,10 +73,21 @@ async def one(*_: object) -> AsyncIterator[Signal | Note]:
     yield signal()
 
 
+async def run(shard: Shard, panels: Path, kept: list[Opportunity] | None = None) -> Outcome:
+    """Run it; its outcome with all that was kept on the way."""
+    parts = [] if kept is None else kept
+
+    async def keep(found: list[Opportunity]) -> None:
+        parts.extend(found)
+
+    outcome = await Wait(shard, panels, keep, Blocks()).run()
+    return msgspec.structs.replace(outcome, opportunities=[*parts, *outcome.opportunities])
+
+
 def failure(outcome: Outcome) -> str:
     """Why it failed."""
     assert isinstance(outcome.error, Problem)
-    assert (outcome.error.code, outcome.opportunities) == ("strategy_error", [])
+    assert outcome.error.code == "strategy_error"
     return outcome.error.detail
 
 
@@ -85,7 +99,7 @@ async def test_it_comes_out_as_in_a_worker(give: Give, tmp_path: Path) -> None:
             yield signal(seen.symbols[unit], expected_return=unit / 100)
         yield Note("two")
 
-    outcome = await waiting.run(give(plant), tmp_path)
+    outcome = await run(give(plant), tmp_path)
 
     assert outcome.error is UNSET
     assert [found.symbol for found in outcome.opportunities] == ["B/X", "C/X", "D/X", "E/X", "F/X"]
@@ -99,7 +113,7 @@ async def test_an_exception_names_its_kind_its_file_and_its_line(give: Give, tmp
         raise ZeroDivisionError("planted")
 
     line = plant.__code__.co_firstlineno + 2
-    detail = failure(await waiting.run(give(plant), tmp_path))
+    detail = failure(await run(give(plant), tmp_path))
     assert detail == f"ZeroDivisionError: planted (test_waiting.py, line {line})"
 
 
@@ -112,7 +126,7 @@ async def test_the_exception_in_a_task_group_is_the_one_that_is_told(give: Give,
             tasks.start_soon(breaks)
         yield signal()
 
-    assert "ZeroDivisionError: planted (test_waiting.py" in failure(await waiting.run(give(plant), tmp_path))
+    assert "ZeroDivisionError: planted (test_waiting.py" in failure(await run(give(plant), tmp_path))
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError()], ids=repr)
@@ -121,7 +135,7 @@ async def test_what_would_end_the_server_ends_the_shard(give: Give, tmp_path: Pa
         yield signal()
         raise error
 
-    assert type(error).__name__ in failure(await waiting.run(give(plant), tmp_path))
+    assert type(error).__name__ in failure(await run(give(plant), tmp_path))
 
 
 async def test_what_would_end_the_server_leaves_no_worker(
@@ -149,7 +163,7 @@ async def test_rubbish_fails_the_shard_and_closes_the_strategy(give: Give, tmp_p
         finally:
             closed.append(True)
 
-    assert "twice" in failure(await waiting.run(give(plant), tmp_path))
+    assert "twice" in failure(await run(give(plant), tmp_path))
     assert closed
 
 
@@ -163,7 +177,7 @@ async def test_an_endless_strategy_that_awaits_nothing_leaves_the_loop_to_others
         outcome: list[Outcome] = []
 
         async def endless() -> None:
-            outcome.append(await waiting.run(give(plant), tmp_path))
+            outcome.append(await run(give(plant), tmp_path))
 
         tasks.start_soon(endless)
         while not outcome:
@@ -183,7 +197,7 @@ async def test_one_that_hides_its_cancellation_is_cancelled_nevertheless(give: G
         yield signal()
 
     with anyio.move_on_after(0.2) as budget:
-        await waiting.run(give(plant), tmp_path)
+        await run(give(plant), tmp_path)
 
     assert budget.cancelled_caught
 
@@ -194,7 +208,7 @@ async def test_each_kind_has_a_queue_of_its_own(give: Give, monkeypatch: pytest.
     computing = Planted(lambda *_: [])
     monkeypatch.setattr(computing, "id", "computing")
     _register(monkeypatch, Waiting(one), computing)
-    in_processes, in_loop = LocalJobs(), LocalJobs()
+    in_processes, in_loop = LocalJobs(), Turns(32)
     lanes = waiting.Lanes(in_processes, in_loop)
 
     await lanes.put([shard, other, gone])

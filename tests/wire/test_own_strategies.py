@@ -12,13 +12,15 @@ from conftest import ROOT
 from scanstream.client.mirror import Mirror
 from scanstream.market.synthetic import SyntheticMarket
 from scanstream.panel import Panel
-from scanstream.scans.runner import MOST_IN_LOOP
+from scanstream.settings import Settings
 from support.feed import Feed, feeding
 from support.installing import install, serving_with
 from support.script import scripting
 from support.wire import Socket, discover, request, results, until_terminal, websocket
 
 pytestmark = pytest.mark.anyio
+
+MOST_IN_LOOP = Settings().max_in_loop_per_scan
 
 BITCOIN = "BTC/USDT"
 

@@ -1,27 +1,28 @@
 """Runs leased shards, in worker processes or in the loop (waiting.py), and writes each outcome into the log."""
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeAlias
 
 import anyio
 import msgspec
 from anyio.abc import TaskGroup
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from scanstream.jobs import Lease, Shard
 from scanstream.log.entry import AnyEntry, ShardDone, ShardFailed, ShardStarted, parts
 from scanstream.log.hub import Hub
 from scanstream.log.scanlog import ScanLog
-from scanstream.model import Problem, ScanId
+from scanstream.model import Opportunity, Problem, ScanId
 from scanstream.scans import shard as worker
-from scanstream.scans import waiting
 from scanstream.scans.appending import Appender, now
 from scanstream.scans.budget import Budgets, ScanBudget, Seconds, limited
 from scanstream.scans.processes import Processes, WorkerDied
+from scanstream.scans.steps import Blocks
 from scanstream.scans.tries import Tries
-from scanstream.scans.waiting import Lanes
+from scanstream.scans.turns import Turn
+from scanstream.scans.waiting import Lanes, Wait
 
 MOST_ATTEMPTS = 3
 """How often a shard is begun before its worker's death counts as its outcome."""
@@ -34,8 +35,7 @@ it may be the strategy that takes it all."""
 LONGEST_PAUSE_SECONDS = 10.0
 """Between two such attempts."""
 
-MOST_IN_LOOP = 32
-"""Shards in the loop at once: they cost next to nothing, but each may hold a connection to somebody."""
+TOO_LONG = "it took longer than its budget of {:g} s"
 
 logger = logging.getLogger("scanstream")
 
@@ -47,7 +47,15 @@ class Runner:
     """As many shards at once as there are worker processes; and beside them those that only wait for input."""
 
     def __init__(
-        self, appender: Appender, hub: Hub, jobs: Lanes, processes: Processes, budgets: Budgets, tries: Tries
+        self,
+        appender: Appender,
+        hub: Hub,
+        jobs: Lanes,
+        processes: Processes,
+        budgets: Budgets,
+        tries: Tries,
+        *,
+        most_in_loop: int,
     ) -> None:
         self._append = appender.append
         self._hub = hub
@@ -55,20 +63,34 @@ class Runner:
         self._processes = processes
         self._budgets = budgets
         self._tries = tries
+        self._most_in_loop = most_in_loop
+        self.blocks = Blocks()
         self._scopes: dict[ScanId, dict[tuple[str, int], anyio.CancelScope]] = {}
 
     async def run(self) -> None:
         """Run shards as long as there are leases."""
         with self._hub.watching_all(self._notice):
             async with anyio.create_task_group() as shards:
-                shards.start_soon(self._take, shards, self._jobs.leases(), self._in_process, self._processes.most)
-                shards.start_soon(self._take, shards, self._jobs.waiting_leases(), self._in_loop, MOST_IN_LOOP)
+                shards.start_soon(self._compute, shards)
+                shards.start_soon(self._wait, shards)
 
-    async def _take(self, shards: TaskGroup, leases: AsyncIterator[Lease], way: Way, most: int) -> None:
-        places = anyio.Semaphore(most)
+    async def _compute(self, shards: TaskGroup) -> None:
+        leases, places = self._jobs.leases(), anyio.Semaphore(self._processes.most)
         while True:
             await places.acquire()
-            shards.start_soon(self._work, await anext(leases), way, places)
+            shards.start_soon(self._work, await anext(leases), self._in_process, places.release)
+
+    async def _wait(self, shards: TaskGroup) -> None:
+        turns, places = self._jobs.waiting_leases(), anyio.Semaphore(self._most_in_loop)
+
+        def leave(turn: Turn) -> None:
+            turn.leave()
+            places.release()
+
+        while True:
+            await places.acquire()
+            turn = await anext(turns)
+            shards.start_soon(self._work, turn, self._in_loop, partial(leave, turn))
 
     def running(self) -> int:
         """How many shards run."""
@@ -80,7 +102,7 @@ class Runner:
             if not log.folded.wants(strategy_id, number):
                 scope.cancel()
 
-    async def _work(self, lease: Lease, way: Way, places: anyio.Semaphore) -> None:
+    async def _work(self, lease: Lease, way: Way, leave: Callable[[], None]) -> None:
         shard = lease.shard
         scopes = self._scopes.setdefault(shard.scan_id, {})
         scope = scopes[shard.strategy_id, shard.number] = anyio.CancelScope()
@@ -94,7 +116,7 @@ class Runner:
             del scopes[shard.strategy_id, shard.number]
             if not scopes:
                 self._scopes.pop(shard.scan_id, None)
-            places.release()
+            leave()
         if again is not None:
             await anyio.sleep(again)
             await lease.give_back()
@@ -121,8 +143,7 @@ class Runner:
                 return min(2.0 ** (lease.attempt - 1), LONGEST_PAUSE_SECONDS)
             return _entries(shard, outcome)
         except TimeoutError:
-            detail = f"it took longer than its budget of {shard.budget_seconds:g} s"
-            return [_failed(shard, "timed_out", detail, timed_out=True)]
+            return [_failed(shard, "timed_out", TOO_LONG.format(shard.budget_seconds))]
         except WorkerDied:
             logger.warning("%s: a worker died on %s/%d", shard.scan_id, shard.strategy_id, shard.number)
             if lease.attempt < MOST_ATTEMPTS:
@@ -134,8 +155,16 @@ class Runner:
 
     async def _in_loop(self, shard: Shard, budget: ScanBudget) -> worker.Outcome:
         left = partial(budget.left, shard.strategy_id)
+        wait = Wait(shard, self._processes.panels, partial(self._keep, shard), self.blocks)
         with budget.running(shard.strategy_id):
-            return await limited(left, partial(waiting.run, shard, self._processes.panels))
+            try:
+                return await limited(left, wait.run)
+            except TimeoutError:
+                problem = Problem("timed_out", TOO_LONG.format(shard.budget_seconds))
+                return worker.Outcome(error=problem, note=wait.note())
+
+    async def _keep(self, shard: Shard, found: list[Opportunity]) -> None:
+        await self._append(shard.scan_id, *parts(shard.strategy_id, shard.number, found, now()))
 
     async def _in_process(self, shard: Shard, budget: ScanBudget) -> worker.Outcome:
         job = msgspec.msgpack.encode(shard)
@@ -148,9 +177,10 @@ class Runner:
 
 
 def _entries(shard: Shard, outcome: worker.Outcome) -> list[AnyEntry]:
-    if isinstance(outcome.error, Problem):
-        return [_failed(shard, outcome.error.code, outcome.error.detail)]
     at = now()
+    found = parts(shard.strategy_id, shard.number, outcome.opportunities, at)
+    if isinstance(outcome.error, Problem):
+        return [*found, _failed(shard, outcome.error.code, outcome.error.detail, outcome.note)]
     done = ShardDone(
         at=at,
         strategy_id=shard.strategy_id,
@@ -158,15 +188,16 @@ def _entries(shard: Shard, outcome: worker.Outcome) -> list[AnyEntry]:
         elapsed_ms=outcome.elapsed_ms,
         note=outcome.note or UNSET,
     )
-    return [*parts(shard.strategy_id, shard.number, outcome.opportunities, at), done]
+    return [*found, done]
 
 
-def _failed(shard: Shard, code: str, detail: str, *, timed_out: bool = False) -> ShardFailed:
+def _failed(shard: Shard, code: str, detail: str, note: str | UnsetType = UNSET) -> ShardFailed:
     return ShardFailed(
         at=now(),
         strategy_id=shard.strategy_id,
         shard=shard.number,
-        reason="timed_out" if timed_out else "failed",
+        reason="timed_out" if code == "timed_out" else "failed",
         code=code,
         detail=f"Shard {shard.number + 1}: {detail}",
+        note=note,
     )

@@ -6,6 +6,7 @@ findings plain is the same for strategies that run in the server's loop (waiting
 
 import ctypes
 import gc
+import inspect
 import logging
 import os
 import signal
@@ -15,6 +16,7 @@ import traceback
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -22,7 +24,7 @@ from msgspec import UNSET, Struct, UnsetType
 from scanstream.errors import MarketError, Shortage
 from scanstream.jobs import Shard
 from scanstream.model import DiscoverRequest, Milliseconds, Opportunity, Problem
-from scanstream.panel import Panel, mapped
+from scanstream.panel import FIELDS, Panel, mapped
 from scanstream.scans.finding import accepts, opportunity
 from scanstream.scans.priority import step_back
 from scanstream.scans.selection import symbols_of
@@ -85,7 +87,9 @@ def run(encoded: bytes, panels: str, parent: int, idle: bool = True) -> bytes:
     started = time.perf_counter()
     try:
         search = Search(shard, Path(panels))
-        found = search.strategy.strategy.scan(search.panel, search.units, search.parameters)
+        found: object = search.strategy.strategy.scan(search.panel, search.units, search.parameters)
+        if inspect.iscoroutine(found):
+            found.close()
         if not isinstance(found, Iterable):
             raise TypeError(f"its scan gave a {type(found).__name__}, and must give signals")
         taken = [search.take(item) for item in found]
@@ -149,6 +153,18 @@ class Search:
         return "; ".join([*self._notes, *([f"… and {more:,} more"] if more else [])]) or UNSET
 
 
+_cuts: WeakValueDictionary[tuple[Path, tuple[str, ...]], Panel] = WeakValueDictionary()
+"""Parts of panels that shards of this process look at just now."""
+
+
+def _shared(cut: Panel, path: Path) -> Panel:
+    """The cut of a panel that other shards have already; one that nobody has is not to be written to any more."""
+    shared = _cuts.setdefault((path, cut.symbols), cut)
+    for name in FIELDS:
+        getattr(shared, name).setflags(write=False)
+    return shared
+
+
 class Unmapped(MarketError):
     """The saved market data of a scan cannot be read."""
 
@@ -195,7 +211,7 @@ def universe(path: Path, request: DiscoverRequest) -> Panel:
     """
     try:
         panel = mapped(path)
-        return panel.select(symbols_of(request, panel))
+        return _shared(panel.select(symbols_of(request, panel)), path)
     except MarketError as error:  # its text has paths of the server, which are for the log
         logger.error("%s", error.detail)  # noqa: TRY400  # said in full, and no place for a trace
         gone = isinstance(error.__cause__, FileNotFoundError)

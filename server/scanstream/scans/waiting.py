@@ -1,29 +1,32 @@
 """Strategies that wait for input (`async def`): a queue of their own, and their shards, run in the server's loop."""
 
+import inspect
 import math
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from contextlib import aclosing
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from pathlib import Path
-from typing import cast
 
 import anyio
 from anyio import to_thread
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
+from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
 from scanstream.errors import Shortage
 from scanstream.jobs import Jobs, Lease, Shard
-from scanstream.model import Opportunity, ScanId
+from scanstream.model import ScanId
 from scanstream.scans.shard import Outcome, Search, failure, timed
+from scanstream.scans.steps import Blocks, Steps
+from scanstream.scans.stream import Keep, Stream
+from scanstream.scans.turns import Turn, Turns
 from scanstream.shortage import shortage
 from scanstream.strategies.installed import registry
-from scanstream.strategies.strategy import AsyncStrategy, Note, Signal
 
 
 class Lanes:
     """The jobs port over two queues: shards that wait for input never wait for a worker, nor do they hold one up."""
 
-    def __init__(self, computing: Jobs, waiting: Jobs) -> None:
+    def __init__(self, computing: Jobs, waiting: Turns) -> None:
         self._computing = computing
         self._waiting = waiting
 
@@ -40,8 +43,8 @@ class Lanes:
         """See `Jobs.leases`: shards for worker processes."""
         return self._computing.leases()
 
-    def waiting_leases(self) -> AsyncIterator[Lease]:
-        """See `Jobs.leases`: shards for the loop."""
+    def waiting_leases(self) -> AsyncIterator[Turn]:
+        """See `Turns.leases`: shards for the loop."""
         return self._waiting.leases()
 
     async def drop(self, scan_id: ScanId) -> None:
@@ -50,36 +53,79 @@ class Lanes:
         await self._waiting.drop(scan_id)
 
 
-async def run(shard: Shard, panels: Path) -> Outcome:
-    """Run a shard of an `AsyncStrategy` on the panel below `panels`; its outcome, whatever the strategy does."""
-    started = time.perf_counter()
-    try:
-        outcome = await _scan(shard, panels)
-    except anyio.get_cancelled_exc_class() as error:
-        if anyio.current_effective_deadline() == -math.inf:
+class Wait:
+    """A shard of an `AsyncStrategy` at work in the loop, on the panel below `panels`."""
+
+    def __init__(self, shard: Shard, panels: Path, keep: Keep, blocks: Blocks) -> None:
+        """`keep` appends a part of what it found, while it goes on."""
+        self._shard = shard
+        self._panels = panels
+        self._stream = Stream(keep)
+        self._steps = Steps(blocks, shard.strategy_id, shard.scan_id)
+        self._search: Search | None = None
+
+    async def run(self) -> Outcome:
+        """Its outcome, whatever the strategy does; with what it found that is not kept yet."""
+        started = time.perf_counter()
+        try:
+            async with anyio.create_task_group() as keeping:
+                keeping.start_soon(self._stream.run)
+                outcome = await self._outcome()
+                self._stream.end()
+        except BaseException:
+            await self._stream.save()
             raise
-        outcome = failure(
-            error, shard.strategy_id
-        )  # the strategy's own: let through, it would end the task group of all shards
-    except BaseException as error:  # nothing that a plug-in raises may end the task group of all shards
-        await checkpoint_if_cancelled()  # what it raises on being cancelled is no failure of its own
-        outcome = failure(error, shard.strategy_id)
-    return timed(outcome, started)
+        return timed(replace(outcome, opportunities=self._stream.rest(), note=self.note()), started)
+
+    def note(self) -> str | UnsetType:
+        """What there is to say of it until now."""
+        own = self._search.note() if self._search else UNSET
+        return "; ".join(words for words in (self._steps.note, own) if words) or UNSET
+
+    async def _outcome(self) -> Outcome:
+        try:
+            await self._scan()
+        except anyio.get_cancelled_exc_class() as error:
+            if anyio.current_effective_deadline() == -math.inf:
+                raise
+            # the strategy's own: let through, it would end the task group of all shards
+            return failure(error, self._shard.strategy_id)
+        except BaseException as error:  # nothing that a plug-in raises may end the task group of all shards
+            await checkpoint_if_cancelled()  # what it raises on being cancelled is no failure of its own
+            return failure(error, self._shard.strategy_id)
+        return Outcome()
+
+    async def _scan(self) -> None:
+        try:
+            search = await to_thread.run_sync(Search, self._shard, self._panels)  # cuts the panel
+        except RuntimeError as error:
+            if lacking := shortage(error):
+                raise Shortage(f"No thread can be started: {error}", lacking=lacking) from error
+            raise
+        self._search = search
+        found = await self._steps.take(_begun(search))
+        try:
+            while (item := await self._steps.take(_next(found))) is not END:
+                if opportunity := search.take(item):
+                    await self._stream.put(opportunity)
+                await checkpoint()  # a strategy that yields much and awaits nothing still leaves the loop to others
+        finally:
+            if close := getattr(found, "aclose", None):
+                await self._steps.take(close())
 
 
-async def _scan(shard: Shard, panels: Path) -> Outcome:
-    try:
-        search = await to_thread.run_sync(Search, shard, panels)  # cuts the panel: copies of its arrays
-    except RuntimeError as error:
-        if lacking := shortage(error):
-            raise Shortage(f"No thread can be started: {error}", lacking=lacking) from error
-        raise
-    strategy = cast(AsyncStrategy, search.strategy.strategy)
-    opportunities: list[Opportunity] = []
-    found = strategy.scan(search.panel, search.units, search.parameters)
-    async with aclosing(cast(AsyncGenerator[Signal | Note, None], found)):  # an async def that yields gives one
-        async for item in found:
-            if opportunity := search.take(item):
-                opportunities.append(opportunity)
-            await checkpoint()  # a strategy that yields much and awaits nothing still leaves the loop to others
-    return Outcome(opportunities=opportunities, note=search.note())
+END = object()
+
+
+async def _begun(search: Search) -> AsyncIterator[object]:
+    found: object = search.strategy.strategy.scan(search.panel, search.units, search.parameters)
+    if inspect.iscoroutine(found):
+        found.close()
+        raise TypeError("its scan is an async def that yields nothing; let it yield")
+    if not isinstance(found, AsyncIterable):
+        raise TypeError(f"its scan gave a {type(found).__name__}, and must be an async def that yields")
+    return aiter(found)
+
+
+async def _next(found: AsyncIterator[object]) -> object:
+    return await anext(found, END)

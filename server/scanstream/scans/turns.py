@@ -1,0 +1,131 @@
+"""The queue of shards that the loop runs: its places are shared fairly, and none that hangs starves the others.
+
+A free place goes to the scan that holds the fewest, and in it to the strategy that holds the fewest; where that is
+equal, to the one whose turn is longest ago. So every scan, and every strategy of it, shows life early, and one whose
+shards hang fills up what the others leave.
+"""
+
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Iterable
+
+import anyio
+
+from scanstream.jobs import Shard
+from scanstream.model import ScanId
+from scanstream.scans.local import Key
+
+
+class Turn:
+    """A shard that has a place."""
+
+    def __init__(self, turns: "Turns", shard: Shard, attempt: int) -> None:
+        self._turns = turns
+        self.shard = shard
+        self.attempt = attempt
+
+    async def extend(self) -> None:
+        """Nothing to do: nobody else could take it."""
+
+    async def done(self) -> None:
+        """Nothing to do: the log has the outcome."""
+
+    async def give_back(self) -> None:
+        """See `Lease.give_back`."""
+        self._turns.again(self.shard, self.attempt + 1)
+
+    def leave(self) -> None:
+        """Its place is free."""
+        self._turns.leave(self.shard)
+
+
+class _Scan:
+    """One scan's shards that wait, by strategy, and how many have a place."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[str, deque[Turn]] = {}
+        self.known: set[Key] = set()
+        self.held: Counter[str] = Counter()
+        self.served: dict[str, int] = {}
+        self.last = 0
+
+    def next(self, number: int) -> Turn:
+        """The strategy with the fewest places is next; `number` counts the turns of all scans."""
+        strategy_id = min(self.waiting, key=lambda name: (self.held[name], self.served.get(name, 0)))
+        queue = self.waiting[strategy_id]
+        turn = queue.popleft()
+        if not queue:
+            del self.waiting[strategy_id]
+        self.held[strategy_id] += 1
+        self.served[strategy_id] = self.last = number
+        return turn
+
+
+class Turns:
+    """The jobs port for shards in the loop: at most so many of one scan have a place at once."""
+
+    def __init__(self, most_of_a_scan: int) -> None:
+        self._most_of_a_scan = most_of_a_scan
+        self._scans: dict[ScanId, _Scan] = {}
+        self._number = 0
+        self._changed = anyio.Event()
+
+    async def put(self, shards: Iterable[Shard]) -> None:
+        """See `Jobs.put`."""
+        for shard in shards:
+            scan = self._scans.setdefault(shard.scan_id, _Scan())
+            key = (shard.strategy_id, shard.number)
+            if key not in scan.known:
+                scan.known.add(key)
+                self._add(scan, Turn(self, shard, attempt=1))
+
+    def again(self, shard: Shard, attempt: int) -> None:
+        """Put back what could not be finished, unless its scan was dropped."""
+        scan = self._scans.get(shard.scan_id)
+        if scan is not None and (shard.strategy_id, shard.number) in scan.known:
+            self._add(scan, Turn(self, shard, attempt))
+
+    def _add(self, scan: _Scan, turn: Turn) -> None:
+        scan.waiting.setdefault(turn.shard.strategy_id, deque()).append(turn)
+        self._changed.set()
+
+    async def leases(self) -> AsyncIterator[Turn]:
+        """See `Jobs.leases`: each must `leave` its place in the end."""
+        while True:
+            while (scan := self._next()) is None:
+                self._changed = anyio.Event()
+                await self._changed.wait()
+            self._number += 1
+            yield scan.next(self._number)
+
+    def _next(self) -> _Scan | None:
+        able = [
+            (held, scan.last, number)
+            for number, scan in enumerate(self._scans.values())
+            if scan.waiting and (held := scan.held.total()) < self._most_of_a_scan
+        ]
+        return list(self._scans.values())[min(able)[2]] if able else None
+
+    def leave(self, shard: Shard) -> None:
+        """A place is free."""
+        scan = self._scans.get(shard.scan_id)
+        if scan is None:
+            return
+        scan.held[shard.strategy_id] -= 1
+        self._forget(shard.scan_id, scan)
+        self._changed.set()
+
+    async def drop(self, scan_id: ScanId) -> None:
+        """See `Jobs.drop`. What has a place keeps it until it leaves."""
+        scan = self._scans.get(scan_id)
+        if scan is not None:
+            scan.waiting.clear()
+            scan.known.clear()
+            self._forget(scan_id, scan)
+
+    def _forget(self, scan_id: ScanId, scan: _Scan) -> None:
+        if not scan.known and not scan.held.total():
+            del self._scans[scan_id]
+
+    def depth(self) -> int:
+        """How many shards wait."""
+        return sum(len(queue) for scan in self._scans.values() for queue in scan.waiting.values())
