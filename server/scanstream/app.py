@@ -68,7 +68,8 @@ class Core:
         self.runner = runner(most_in_loop=settings.max_in_loop) if settings.workers else None
         self.pace = Pace(panels.current.market, lambda: len(panels.current.symbols))
         waits = {strategy.id for strategy in registry().values() if strategy.waits}
-        capacity = Capacity(settings.workers, settings.max_in_loop, settings.max_running)
+        in_loop = min(settings.max_in_loop, settings.max_in_loop_per_scan * settings.max_running)
+        capacity = Capacity(settings.workers, in_loop, settings.max_running)
         self.forecast = Forecast(self.pace, self.planner.rank, waits, capacity)
         self.desk = ScanDesk(
             store,
@@ -101,7 +102,8 @@ class Core:
                 ),
                 "readers": ("Scans followed, over all connections", self.fanout.readers),
                 "connections": ("WebSockets, event streams and long polls", lambda: len(self.drain)),
-            }
+            },
+            *((self.runner.blocks.times, self.runner.blocks.longest) if self.runner else ()),
         )
 
     def _needed(self) -> set[str]:

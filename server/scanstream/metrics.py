@@ -17,9 +17,17 @@ Depth = Callable[[], float]
 class Metrics(Collector):
     """Depths as gauges, ends as counters."""
 
-    def __init__(self, depths: Mapping[str, tuple[str, Depth]]) -> None:
-        """Of each name its description, and where to read it."""
+    def __init__(
+        self,
+        depths: Mapping[str, tuple[str, Depth]],
+        held_up: Mapping[str, int] | None = None,
+        longest: Mapping[str, float] | None = None,
+    ) -> None:
+        """Of each name its description, and where to read it; of each strategy how often it held up the loop, and how
+        long at most."""
         self._depths = depths
+        self._held_up = held_up if held_up is not None else {}
+        self._longest = longest if longest is not None else {}
         self._ended: Counter[str] = Counter()
         self._found: Counter[str] = Counter()
         self._registry = CollectorRegistry()
@@ -46,6 +54,17 @@ class Metrics(Collector):
         for strategy_id, count in sorted(self._found.items()):
             found.add_metric([strategy_id], count)
         yield found
+        held_up = CounterMetricFamily(
+            "scanstream_loop_held_up", "Times that a strategy held up the loop for long", labels=["strategy"]
+        )
+        longest = GaugeMetricFamily(
+            "scanstream_loop_held_up_longest_seconds", "The longest of these times", labels=["strategy"]
+        )
+        for strategy_id, count in sorted(self._held_up.items()):
+            held_up.add_metric([strategy_id], count)
+            longest.add_metric([strategy_id], self._longest.get(strategy_id, 0.0))
+        yield held_up
+        yield longest
 
     def text(self) -> bytes:
         """The metrics as of now."""

@@ -2,19 +2,23 @@
 
 import asyncio
 import importlib
+import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import msgspec
 import pytest
+from anyio import to_thread
 from anyio.lowlevel import checkpoint
 from msgspec import UNSET
 
 from scans.planted import Planted, panel, piece, signal
 from scanstream.errors import SettingError
 from scanstream.jobs import Shard
+from scanstream.log.entry import PART_OPPORTUNITIES
 from scanstream.model import DiscoverRequest, Opportunity, Problem
 from scanstream.panel import Panel
 from scanstream.scans import shard as worker
@@ -200,6 +204,175 @@ async def test_one_that_hides_its_cancellation_is_cancelled_nevertheless(give: G
         await run(give(plant), tmp_path)
 
     assert budget.cancelled_caught
+
+
+async def test_what_it_yields_is_kept_as_it_comes_and_in_parts(give: Give, tmp_path: Path) -> None:
+    parts: list[list[str]] = []
+    first = anyio.Event()
+
+    async def keep(found: list[Opportunity]) -> None:
+        parts.append([one.symbol for one in found])
+        first.set()
+
+    async def plant(*_: object) -> AsyncIterator[Signal | Note]:
+        yield signal("first/X")
+        await first.wait()  # it is shown while the strategy waits
+        for number in range(1200):
+            yield signal(f"S{number}/X")
+        yield signal("filtered/X", expected_return=0.001)
+
+    with anyio.fail_after(20):
+        outcome = await Wait(give(plant), tmp_path, keep, Blocks()).run()
+
+    rest = [one.symbol for one in outcome.opportunities]
+    assert parts[0] == ["first/X"]
+    assert [len(part) <= 500 for part in parts] == [True] * len(parts)
+    assert len(parts) <= 5  # and not one for each
+    assert [symbol for part in parts for symbol in part] + rest == ["first/X", *(f"S{n}/X" for n in range(1200))]
+    assert outcome.error is UNSET
+
+
+async def test_a_log_that_does_not_take_parts_holds_up_the_strategy_and_not_the_memory(
+    give: Give, tmp_path: Path
+) -> None:
+    yielded = 0
+
+    async def keep(found: list[Opportunity]) -> None:
+        await anyio.sleep_forever()
+
+    async def plant(*_: object) -> AsyncIterator[Signal | Note]:
+        nonlocal yielded
+        while True:
+            yielded += 1
+            yield signal(f"S{yielded}/X")
+
+    with anyio.move_on_after(1):
+        await Wait(give(plant), tmp_path, keep, Blocks()).run()
+    assert yielded <= PART_OPPORTUNITIES + 1
+
+
+@pytest.mark.parametrize("way", ["raises", "yields rubbish", "yields it twice"])
+async def test_what_it_found_before_it_failed_is_kept_and_its_notes(give: Give, tmp_path: Path, way: str) -> None:
+    async def plant(*_: object) -> AsyncIterator[Signal | Note]:
+        yield Note("as long as it went")
+        yield signal("B/X")
+        if way == "raises":
+            raise ZeroDivisionError
+        yield cast(Signal, None) if way == "yields rubbish" else signal("B/X")
+
+    outcome = await run(give(plant), tmp_path)
+    assert isinstance(outcome.error, Problem)
+    assert [one.symbol for one in outcome.opportunities] == ["B/X"]
+    assert outcome.note == "as long as it went"
+
+
+async def test_what_it_found_before_it_was_stopped_is_kept(give: Give, tmp_path: Path) -> None:
+    kept: list[Opportunity] = []
+    reached = anyio.Event()
+
+    async def plant(*_: object) -> AsyncIterator[Signal | Note]:
+        for number in range(10):
+            yield signal(f"S{number}/X")
+        reached.set()
+        await anyio.sleep_forever()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run, give(plant), tmp_path, kept)
+        await reached.wait()
+        tasks.cancel_scope.cancel()
+    assert {one.symbol for one in kept} == {f"S{number}/X" for number in range(10)}
+
+
+async def test_who_holds_up_the_loop_is_noted(give: Give, tmp_path: Path) -> None:
+    async def plant(*_: object) -> AsyncIterator[Signal | Note]:
+        await checkpoint()
+        ends = time.thread_time() + 0.2  # of the processor: what others have of it is not the strategy's doing
+        while time.thread_time() < ends:
+            pass
+        yield signal("B/X")
+        await anyio.sleep(0.3)  # to wait holds up nobody
+        yield Note("own")
+
+    blocks = Blocks()
+
+    async def keep(_: list[Opportunity]) -> None:
+        pass
+
+    outcome = await Wait(give(plant), tmp_path, keep, blocks).run()
+    assert outcome.note == "it held up the server's loop for more than 100 ms at a time; own"
+    assert blocks.times["planted"] == 1
+    assert blocks.longest["planted"] > 0.1
+
+
+async def test_who_only_waits_is_not_noted(give: Give, tmp_path: Path) -> None:
+    async def plant(*_: object) -> AsyncIterator[Signal | Note]:
+        await anyio.sleep(0.3)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(anyio.sleep, 0.3)
+        await to_thread.run_sync(threading.Event().wait, 0.3)
+        yield signal("B/X")
+
+    outcome = await run(give(plant), tmp_path)
+    assert (outcome.note, len(outcome.opportunities)) == (UNSET, 1)
+
+
+async def test_an_exception_goes_through_the_measured_steps_both_ways(give: Give, tmp_path: Path) -> None:
+    async def plant(*_: object) -> AsyncIterator[Signal | Note]:
+        with anyio.move_on_after(0.05) as inner:
+            await anyio.sleep_forever()
+        assert inner.cancelled_caught
+        try:
+            with anyio.fail_after(0.05):
+                await anyio.sleep_forever()
+        except TimeoutError:
+            yield signal("B/X")
+
+    outcome = await run(give(plant), tmp_path)
+    assert outcome.error is UNSET
+    assert len(outcome.opportunities) == 1
+
+
+class Returned:
+    """What a scan may return that is nothing which yields."""
+
+    @staticmethod
+    async def coroutine(*_: object) -> list[Signal]:
+        return [signal()]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (Returned.coroutine, "an async def that yields nothing"),
+        (lambda *_: None, "its scan gave a NoneType"),
+        (lambda *_: [signal()], "its scan gave a list"),
+    ],
+)
+async def test_a_scan_that_yields_nothing_is_its_shards_failure(
+    give: Give, tmp_path: Path, given: Any, words: str
+) -> None:
+    assert words in failure(await run(give(given), tmp_path))
+
+
+class Rows:
+    """An asynchronous iterable that is no generator, as libraries have them."""
+
+    def __init__(self) -> None:
+        self._left = 3
+
+    def __aiter__(self) -> "Rows":
+        return self
+
+    async def __anext__(self) -> Signal:
+        if not self._left:
+            raise StopAsyncIteration
+        self._left -= 1
+        return signal(f"S{self._left}/X")
+
+
+async def test_what_is_no_generator_may_yield_too(give: Give, tmp_path: Path) -> None:
+    outcome = await run(give(lambda *_: Rows()), tmp_path)
+    assert [one.symbol for one in outcome.opportunities] == ["S2/X", "S1/X", "S0/X"]
 
 
 async def test_each_kind_has_a_queue_of_its_own(give: Give, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,8 @@ from scanstream.scans.steps import Blocks
 from scanstream.scans.tries import Tries
 from scanstream.scans.turns import Turn
 from scanstream.scans.waiting import Lanes, Wait
+from scanstream.scans.watch import Watch
+from scanstream.strategies.installed import registry
 
 MOST_ATTEMPTS = 3
 """How often a shard is begun before its worker's death counts as its outcome."""
@@ -65,12 +67,14 @@ class Runner:
         self._tries = tries
         self._most_in_loop = most_in_loop
         self.blocks = Blocks()
+        self._watch = Watch(self.blocks, registry().values())
         self._scopes: dict[ScanId, dict[tuple[str, int], anyio.CancelScope]] = {}
 
     async def run(self) -> None:
         """Run shards as long as there are leases."""
         with self._hub.watching_all(self._notice):
             async with anyio.create_task_group() as shards:
+                shards.start_soon(self._watch.run)
                 shards.start_soon(self._compute, shards)
                 shards.start_soon(self._wait, shards)
 
@@ -156,7 +160,7 @@ class Runner:
     async def _in_loop(self, shard: Shard, budget: ScanBudget) -> worker.Outcome:
         left = partial(budget.left, shard.strategy_id)
         wait = Wait(shard, self._processes.panels, partial(self._keep, shard), self.blocks)
-        with budget.running(shard.strategy_id):
+        with budget.running(shard.strategy_id), self._watch.over():
             try:
                 return await limited(left, wait.run)
             except TimeoutError:

@@ -8,7 +8,7 @@ so. Tasks that a strategy starts itself are steps of their own, which only `watc
 import logging
 import os
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Generator
 from typing import Any, Generic, TypeVar
 
@@ -30,14 +30,15 @@ class Blocks:
     def __init__(self) -> None:
         self.times: Counter[str] = Counter()
         self.longest: dict[str, float] = {}
-        self.last = 0.0
-        """When the last of them ended, seconds of the performance counter."""
+        self.seconds: dict[str, float] = defaultdict(float)
+        """For how long in all."""
         self._logged: dict[str, float] = {}
 
     def note(self, strategy_id: str, scan_id: ScanId | str, seconds: float) -> None:
         """One more."""
-        at = self.last = time.perf_counter()
+        at = time.perf_counter()
         self.times[strategy_id] += 1
+        self.seconds[strategy_id] += seconds
         self.longest[strategy_id] = max(seconds, self.longest.get(strategy_id, 0.0))
         if at - self._logged.get(strategy_id, -LOG_SECONDS) >= LOG_SECONDS:
             self._logged[strategy_id] = at
