@@ -173,7 +173,7 @@ async def _bring_to(url: str, script: Script, scan_id: str, phase: str) -> None:
 
 
 async def test_a_strategy_over_its_budget_times_out_and_the_scan_completes(serve: Serve) -> None:
-    async with serve(workers=1, budget=1.0) as url, scripting() as script, websocket(url) as socket:
+    async with serve(workers=1, budget=3.0) as url, scripting() as script, websocket(url) as socket:
         scan_id, mirror = await follow(socket, script.request(shards=2))
         shard = await script.started()
         await shard.tell("hang")
@@ -182,7 +182,7 @@ async def test_a_strategy_over_its_budget_times_out_and_the_scan_completes(serve
         assert mirror.state["status"] == "failed"
         timed_out = mirror.state["strategies"]["scripted"]
         assert (timed_out["status"], timed_out["error"]["code"]) == ("timed_out", "timed_out")
-        assert "budget of 1 s" in timed_out["error"]["detail"]
+        assert "budget of 3 s" in timed_out["error"]["detail"]
         quick, own = await follow(socket, ONE_QUICK_SCAN)
         assert (await socket.until_end(own, quick)).state["status"] == "complete"
 

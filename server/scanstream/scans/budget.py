@@ -87,6 +87,10 @@ class Stopwatch:
         if not self._at_work:
             self._spent += at - self._since
 
+    def runs(self) -> bool:
+        """Whether any of them is at work."""
+        return self._at_work > 0
+
     def spent(self, at: Seconds) -> Seconds:
         """The time so far."""
         return self._spent + (at - self._since if self._at_work else 0.0)
@@ -117,6 +121,10 @@ class ScanBudget:
             yield
         finally:
             watch.stop(self._clock.now())
+
+    def at_work(self, *strategies: str) -> bool:
+        """Whether a shard of these strategies runs here just now; unless any is given, of any."""
+        return any(self._watches[strategy_id].runs() for strategy_id in strategies or self._watches)
 
     def left(self, strategy_id: str) -> Seconds:
         """What a strategy has left; 0 or less: nothing."""

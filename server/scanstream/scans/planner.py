@@ -21,6 +21,8 @@ from scanstream.scans.planning import Part
 
 MOST_SHARDS = 4096
 """Shards in one plan: logs stay short, and are kept whole."""
+STOPPING_SECONDS = 2.0
+"""How long the end of a cancelled scan waits for its shards to stop."""
 MOST_OVERDUE_AT_ONCE = 256
 """Outcomes of shards that are over their time, in one append: the loop has others to serve between two."""
 
@@ -118,6 +120,7 @@ class Planner:
         while not log.ended:
             seen = log.changed  # before what is appended here: that is a change, too, and may be the end
             if log.folded.state.phase == "cancelling":
+                await _stopped(budget)
                 await self._append(log.scan_id, Cancelled(at=now()))
             else:
                 late = overdue(log.folded, budget)
@@ -192,8 +195,18 @@ def unfinished(folded: Folded) -> list[str]:
     return [name for name, tally in tallies if tally.started_at is not None and tally.completed < tally.total]
 
 
+async def _stopped(budget: ScanBudget) -> None:
+    """Wait until the shards of a scan that is cancelled have stopped: what they had found by then is kept."""
+    with anyio.move_on_after(STOPPING_SECONDS):
+        while budget.at_work():  # noqa: ASYNC110  # a stopwatch calls nobody
+            await anyio.sleep(STOPPING_SECONDS / 100)
+
+
 def overdue(folded: Folded, budget: ScanBudget) -> list[AnyEntry]:
-    """The outcome of every missing shard whose strategy, or scan, is over its budget."""
+    """The outcome of every missing shard whose strategy, or scan, is over its budget.
+
+    Not of a strategy while shards of it are at work: whoever runs them stops them just now, and knows what they found.
+    """
     scan = folded.registered
     at = now()
     whole_scan = budget.left_of_scan() <= 0
@@ -201,7 +214,7 @@ def overdue(folded: Folded, budget: ScanBudget) -> list[AnyEntry]:
     for strategy_id, tally in (folded.tallies or {}).items():
         if whole_scan:
             detail = f"The scan is over its budget of {scan.budget:g} s"
-        elif budget.left(strategy_id) <= 0:
+        elif budget.left(strategy_id) <= 0 and not budget.at_work(strategy_id):
             detail = f"The strategy is over its budget of {scan.budgets[strategy_id]:g} s"
         else:
             continue
