@@ -65,7 +65,7 @@ SHELL = [
     if re.search(r"(^|[\s(/])scanstream( |$)", line) and "_COMPLETE=" not in line and not line.startswith("git clone ")
 ]
 INLINE = [
-    (page.name, piece.replace("…", "http://…"))
+    (page.name, piece.replace("…", "http://server"))
     for page in PAGES
     for piece in code(prose(page))
     if re.match(r"scanstream [a-z-]", piece) and "scanstream worker" not in piece
