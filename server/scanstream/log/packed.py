@@ -26,7 +26,8 @@ class Packed(Sequence[Opportunity]):
 
     def pack(self, opportunities: Sequence[Opportunity]) -> None:
         """Take the next `TOGETHER`; only the last ones may be fewer."""
-        self._parts.append(_encoder.encode(opportunities))
+        encoded = _encoder.encode(opportunities)
+        self._parts.append(memoryview(encoded).tobytes())  # msgspec leaves a third of its buffer behind the end
         self._length += len(opportunities)
 
     @property
