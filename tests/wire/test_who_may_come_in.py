@@ -101,6 +101,38 @@ async def test_the_host_of_a_request_is_one(url: str) -> None:
     assert (await raw(url, "GET / HTTP/1.0")).status == 200
 
 
+ABSOLUTE = [
+    ("http://localhost/opportunities/scans", "evil.example", 200),
+    ("HTTP://127.0.0.1:8000/opportunities/scans?limit=1", "evil.example", 200),
+    ("http://localhost", "evil.example", 200),
+    ("http://localhost?x=1", "evil.example", 200),
+    ("http://evil.example/opportunities/scans", "localhost", 403),
+    ("http://me@localhost/opportunities/scans", "localhost", 400),
+    ("http:///opportunities/scans", "localhost", 400),
+]
+
+
+@pytest.mark.parametrize(("target", "host", "status"), ABSOLUTE)
+async def test_the_host_of_an_absolute_target_counts_instead_of_the_header(
+    url: str, target: str, host: str, status: int
+) -> None:
+    """RFC 9112, section 3.2.2."""
+    assert (await raw(url, f"GET {target} HTTP/1.1\nHost: {host}\nConnection: close")).status == status
+
+
+@pytest.mark.parametrize(("target", "status"), [("http://localhost/ws", 101), ("http://evil.example/ws", 403)])
+async def test_so_it_does_for_a_socket(url: str, target: str, status: int) -> None:
+    upgrade = (
+        "Connection: Upgrade\nUpgrade: websocket\nSec-WebSocket-Version: 13\nSec-WebSocket-Key: " + "A" * 22 + "=="
+    )
+    address = urlsplit(url)
+    assert address.hostname is not None
+    with anyio.fail_after(20):
+        async with await anyio.connect_tcp(address.hostname, address.port or 80) as stream:
+            await stream.send(f"GET {target} HTTP/1.1\nHost: localhost\n{upgrade}\n\n".replace("\n", "\r\n").encode())
+            assert (await stream.receive()).split()[1] == str(status).encode()
+
+
 @pytest.mark.parametrize("head", ["HTTP/1.0", "HTTP/1.1\nConnection: close", "HTTP/1.1\nHost:\nConnection: close"])
 async def test_health_is_told_to_a_balancer_that_names_no_host(url: str, head: str) -> None:
     for path in ("/healthz", "/readyz"):

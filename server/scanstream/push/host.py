@@ -15,6 +15,7 @@ _HOST = re.compile(
     r"(?::(?P<port>[0-9]{0,5}))?"
 )
 """RFC 3986, section 3.2.2, without user information, which HTTP does not have here (RFC 9110, section 7.2)."""
+_ABSOLUTE = re.compile(rb"(?i:https?)://(?P<host>[^/?#]*)(?P<path>[^#]*)(?:#.*)?", re.DOTALL)
 LONGEST_NAME = 255
 MOST_PORT = 65_535
 ANY = "*"
@@ -87,6 +88,20 @@ class Names:
             or host.name in self._exact
             or host.name.endswith(tuple(self._below))
         )
+
+
+def origin_form(target: bytes, headers: list[tuple[bytes, bytes]]) -> bytes:
+    """A request's target without scheme and host; these, where they are given, count instead of the `Host` header.
+
+    As RFC 9112 has it in section 3.2.2 for `GET http://host/path`, which clients write to proxies.
+    """
+    match = _ABSOLUTE.fullmatch(target)
+    if match is None:
+        return target
+    headers[:] = [(name, value) for name, value in headers if name != b"host"]
+    headers.append((b"host", match["host"]))
+    path = match["path"]
+    return path if path.startswith(b"/") else b"/" + path
 
 
 def in_ascii(name: str) -> str:

@@ -24,6 +24,7 @@ from scanstream.push.bounds import (
     patience_of,
     places_of,
 )
+from scanstream.push.host import origin_form
 from scanstream.push.intake import Intake
 from scanstream.push.outflow import Outflow
 from scanstream.push.problem import problem
@@ -200,6 +201,7 @@ class HttpTransport(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The request can be answered from here on."""
+        self.url = origin_form(self.url, self.headers)
         super().on_headers_complete()
         self._intake.begin()
         self._enter(Phase.BODY)
