@@ -15,9 +15,8 @@ from conftest import Serve
 from scanstream.app import open_core
 from scanstream.client.mirror import Mirror
 from scanstream.model import ANYONE, DiscoverRequest
-from scanstream.push import follow
+from scanstream.push import follow, sse
 from scanstream.push.round import Round
-from scanstream.push.sse import HEARTBEAT_SECONDS
 from scanstream.settings import Settings
 from support.script import scripting
 from support.wire import Answer, discover, request, results, status, until_terminal
@@ -303,15 +302,18 @@ async def test_nothing_but_a_post_of_a_page_of_ours(serve: Serve) -> None:
             assert (foreign.status, foreign.json()["code"]) == (403, "forbidden")
 
 
-async def test_a_stream_without_news_has_a_heartbeat(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert HEARTBEAT_SECONDS == 5
-    monkeypatch.setattr(follow, "HEARTBEAT_SECONDS", 0.05)
-    async with serve(workers=0) as url:
+@pytest.mark.parametrize("many", [True, False], ids=["follow", "events"])
+async def test_a_stream_without_news_has_a_heartbeat(serve: Serve, monkeypatch: pytest.MonkeyPatch, many: bool) -> None:
+    assert sse.HEARTBEAT_SECONDS == 5
+    for door in (sse, follow):
+        monkeypatch.setattr(door, "HEARTBEAT_SECONDS", 0.05)
+    async with serve(workers=0) as url, httpx.AsyncClient(timeout=30) as client:
         scan_id = (await discover(url)).json()["scan_id"]
-        async with (
-            httpx.AsyncClient(timeout=30) as client,
-            client.stream("POST", url + PATH, json={"follow": [{"scan_id": scan_id}]}, headers=EVENTS) as response,
-        ):
+        if many:
+            events = client.stream("POST", url + PATH, json={"follow": [{"scan_id": scan_id}]}, headers=EVENTS)
+        else:
+            events = client.stream("GET", f"{url}/opportunities/events/{scan_id}")
+        async with events as response:
             lines = response.aiter_lines()
             assert await anext(lines) == "retry: 1000"
             beats = 0
