@@ -17,6 +17,7 @@ from scanstream.client.mirror import Mirror
 from scanstream.model import ANYONE, DiscoverRequest
 from scanstream.push import follow, sse
 from scanstream.push.round import Round
+from scanstream.scans.archive import Archive
 from scanstream.settings import Settings
 from support.script import scripting
 from support.wire import Answer, discover, request, results, status, until_terminal
@@ -357,6 +358,29 @@ async def test_who_has_left_is_let_go(serve: Serve, headers: dict[str, str]) -> 
         with anyio.fail_after(20):
             while await readers(url) != 0:  # noqa: ASYNC110  # a scrape, as an operator's
                 await anyio.sleep(0.02)
+
+
+@pytest.mark.parametrize("headers", [{}, EVENTS], ids=["poll", "events"])
+async def test_who_leaves_while_the_scans_are_looked_for_is_let_go(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str]
+) -> None:
+    looking, given_up = anyio.Event(), anyio.Event()
+
+    async def find(*_: Any) -> None:
+        looking.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            given_up.set()
+
+    monkeypatch.setattr(Archive, "find", find)
+    async with serve(workers=0) as url:
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(ask, url, {"follow": [ONE]}, headers)
+                await looking.wait()
+                tasks.cancel_scope.cancel()
+            await given_up.wait()
 
 
 async def test_what_does_not_fit_into_an_answer_comes_with_the_next(

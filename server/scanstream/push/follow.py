@@ -41,14 +41,16 @@ class FollowDoor:
     async def follow(self, request: Request) -> Response:
         """The messages of many scans: as events until all have ended, or in JSON as soon as there are any."""
         asked = JSON.decode_follow(await read_body(request, self._most_bytes))
-        scans = await self._round(asked.follow)
-        if accepted(request, JSON_TYPE, EVENTS_TYPE) == EVENTS_TYPE:
+        streams = accepted(request, JSON_TYPE, EVENTS_TYPE) == EVENTS_TYPE
+        frames: list[bytes] = []
+        async with while_there(request.receive):
+            scans = await self._round(asked.follow)
+            if not streams:
+                frames = await self._frames(scans, asked.seconds)
+        if streams:
             stream = EventStream(self._events(scans))
             stream.headers.update(VARIES)
             return stream
-        frames: list[bytes] = []
-        async with while_there(request.receive):
-            frames = await self._frames(scans, asked.seconds)
         return Response(b'{"frames":[%b]}' % b",".join(frames), 200, VARIES, JSON_TYPE)
 
     async def _round(self, wanted: Sequence[Follow]) -> Round:
