@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from conftest import Serve
 from scanstream.app import open_core
 from scanstream.client.mirror import Mirror
+from scanstream.errors import StoreUnavailable
 from scanstream.model import ANYONE, DiscoverRequest
 from scanstream.push import follow, sse
 from scanstream.push.round import Round
@@ -381,6 +382,20 @@ async def test_who_leaves_while_the_scans_are_looked_for_is_let_go(
                 await looking.wait()
                 tasks.cancel_scope.cancel()
             await given_up.wait()
+
+
+@pytest.mark.parametrize("headers", [{}, EVENTS], ids=["poll", "events"])
+async def test_a_store_that_is_away_is_said_to_be(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str]
+) -> None:
+    async def find(*_: Any) -> None:
+        raise StoreUnavailable("The store could not read", retry_after=5)
+
+    monkeypatch.setattr(Archive, "find", find)
+    async with serve(workers=0) as url:
+        answer = await ask(url, {"follow": [ONE]}, headers)
+        assert (answer.status, answer.json()["code"]) == (503, "store_unavailable")
+        assert answer.headers["retry-after"] == "5"
 
 
 async def test_what_does_not_fit_into_an_answer_comes_with_the_next(

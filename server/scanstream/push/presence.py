@@ -12,10 +12,13 @@ from starlette.types import Receive
 async def while_there(receive: Receive) -> AsyncIterator[None]:
     """Do what is inside as long as the other side is there: it is cancelled when that leaves.
 
+    What is raised inside comes out as it is, and in no group: the refusals of a door have answers of their own.
+
     :param receive: of a request whose body was read, or is of no interest: what comes of it is thrown away
     :raises ClientDisconnect: if the other side left before the end; there is nobody to be answered
     """
     left = False
+    raised: Exception | None = None
 
     async def listen(inside: anyio.CancelScope) -> None:
         nonlocal left
@@ -26,7 +29,12 @@ async def while_there(receive: Receive) -> AsyncIterator[None]:
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(listen, tasks.cancel_scope)
-        yield
+        try:
+            yield
+        except Exception as error:  # raised again below, outside of the group
+            raised = error
         tasks.cancel_scope.cancel()
+    if raised is not None:
+        raise raised
     if left:
         raise ClientDisconnect
