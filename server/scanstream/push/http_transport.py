@@ -24,6 +24,7 @@ from scanstream.push.bounds import (
     patience_of,
     places_of,
 )
+from scanstream.push.close_delimited import close_delimited
 from scanstream.push.host import origin_form
 from scanstream.push.intake import Intake
 from scanstream.push.outflow import Outflow
@@ -233,7 +234,7 @@ class HttpTransport(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answered = cycle
-        super()._start_asgi_task(cycle, app)
+        super()._start_asgi_task(cycle, close_delimited(cycle, app) if cycle.scope["http_version"] == "1.0" else app)
 
     # The end
 

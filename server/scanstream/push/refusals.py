@@ -1,6 +1,7 @@
 """What is refused before a door is reached, or by none: every such answer is a problem, too."""
 
 import logging
+from contextlib import suppress
 
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -43,7 +44,8 @@ class CacheRule:
             await self.inner(scope, receive, send)
             return
         asked = [header for header in scope["headers"] if header[0] != b"range"]
-        await self.inner({**scope, "headers": asked}, receive, completed)
+        with suppress(ClientDisconnect):  # the other side has left: nobody is there to be told
+            await self.inner({**scope, "headers": asked}, receive, completed)
 
 
 class ShortageRule:
@@ -94,11 +96,6 @@ async def _http_refusal(request: Request, error: Exception) -> Response:
     return problem(Internal(f"The server failed on this request: {error.detail}"))
 
 
-async def _gone(_: Request, __: Exception) -> Response:
-    """The caller has left in the middle of the body: this goes nowhere."""
-    return Response(status_code=400)
-
-
 async def _defect(_: Request, error: Exception) -> Response:
     if lacking := shortage(error):  # nothing is wrong with the request, nor with us
         return problem(Shortage(f"The server is out of {lacking} for the moment; try again later", lacking=lacking))
@@ -108,7 +105,6 @@ async def _defect(_: Request, error: Exception) -> Response:
 REFUSALS: dict[object, ExceptionHandler] = {
     ScanstreamError: _refusal,
     HTTPException: _http_refusal,
-    ClientDisconnect: _gone,
     Exception: _defect,
 }
 """Starlette's exception handlers."""

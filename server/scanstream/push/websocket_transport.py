@@ -39,6 +39,7 @@ class Handshake(ServerProtocol):
             if name in response.headers:
                 del response.headers[name]
             response.headers[name] = value
+        response.headers["Sec-WebSocket-Version"] = "13"  # RFC 6455, section 4.4
         return response
 
 
