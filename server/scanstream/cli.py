@@ -231,6 +231,51 @@ def strategies(url: str, as_json: bool) -> None:
     _leave(lambda commands: commands.strategies(url, as_json=as_json))
 
 
+@main.group()
+def market() -> None:
+    """Look at a market before it is served."""
+
+
+@market.command()
+@click.argument("path", metavar="PATH")
+@click.option("--json", "as_json", is_flag=True, help="JSON on standard output, for programs.")
+def check(path: str, as_json: bool) -> None:
+    """Say what of the files at PATH would be served, and what is wrong with them, file by file.
+
+    PATH is a file or a directory, as behind `--market files:`. Everything is read; nothing is kept, and no server is
+    needed.
+
+    \b
+    Examples:
+      scanstream market check candles/
+      scanstream market check candles/ --json | jq -r '.problems[]'
+
+    Exits with 0 when it would be served, 1 when something is wrong.
+    """
+    from pathlib import Path  # noqa: PLC0415
+
+    import msgspec  # noqa: PLC0415
+
+    from scanstream.market import checking  # noqa: PLC0415
+
+    _log()
+    report = checking.check(Path(path.removeprefix("files:")).expanduser())
+    if as_json:
+        click.echo(msgspec.json.encode(checking.plain(report)).decode())
+    else:
+        for line in checking.lines(report):
+            click.echo(line.encode(sys.stdout.encoding or "utf-8", "replace").decode(sys.stdout.encoding or "utf-8"))
+    sys.exit(0 if report.would_be_served else 1)
+
+
+def _log() -> None:
+    """What a server says beside its answers, on standard error."""
+    import logging  # noqa: PLC0415
+
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("scanstream.market").setLevel(logging.INFO)  # how far reading is
+
+
 def _leave(command: Callable[[Any], int]) -> NoReturn:
     """Run a command of a client, and exit with its code."""
     from scanstream.client import commands  # noqa: PLC0415
@@ -243,12 +288,9 @@ def _run(command: Callable[..., Any], *arguments: Any, leave: Callable[[int], No
 
     One that fails later says so in one line, too, and exits with 1.
     """
-    import logging  # noqa: PLC0415
-
     import anyio  # noqa: PLC0415
 
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("scanstream.market").setLevel(logging.INFO)  # how far reading is
+    _log()
     status = EXIT_FAILED
     try:
         status = anyio.run(command, *arguments, backend_options={"use_uvloop": sys.platform != "win32"})

@@ -42,48 +42,75 @@ class FilesMarket:
         """`files:` and the path's last name: the state is no place for paths of the server."""
         return f"files:{self._path.resolve().name}"
 
+    @property
+    def path(self) -> Path:
+        """Where its files are."""
+        return self._path
+
     def load(self) -> Panel:
         """See `Market.load`. Ends at once where the task that waits for this thread is cancelled."""
         sources, _ = found_in(self._path)
         progress = Progress(self.name, len(sources))
-        pieces: dict[str, list[Series]] = {}
-        lengths = Lengths()
-        for table in tables(sources, progress):
-            for series in table.series():
-                lengths.add(series)
-                pieces.setdefault(series.symbol, []).append(series)
-            for words in remarks(table):
-                logger.warning("%s: %s", table.file, words)
+        gathered = Gathered(self.name)
+        with ColumnarReader(progress.took) as columnar:
+            for source in sources:
+                table = read(source, columnar, progress)
+                for series in table.series():
+                    gathered.add(series)
+                for words in remarks(table):
+                    logger.warning("%s: %s", table.file, words)
+        panel, notes = gathered.panel()
+        for words in notes:
+            logger.warning("%s: %s", self.name, words)
         progress.finished()
-        return self._panel(pieces, lengths)
-
-    def _panel(self, pieces: dict[str, list[Series]], lengths: "Lengths") -> Panel:
-        symbols = sorted(pieces)
-        whole: list[Series] = []
-        for symbol in symbols:
-            series, again = joined(pieces.pop(symbol))
-            lengths.add_joined(series)
-            if again:
-                logger.warning("%s: %s bars that are in two files, equal", symbol, f"{again:,}")
-            whole.append(series)
-        timeframe = lengths.agreed(self.name)
-        require_one_grid(whole, timeframe)
-        times, table = aligned(whole)
-        return Panel(self.name, "files", timeframe, tuple(symbols), times, *table)
+        return panel
 
 
-def tables(sources: list[Source], progress: Progress) -> Iterator[Table]:
-    """The bars of each file.
+def read(source: Source, columnar: ColumnarReader, progress: Progress) -> Table:
+    """The bars of one file.
 
     :raises MarketError: naming the file that cannot be read, and where
     """
-    with ColumnarReader(progress.took) as columnar:
-        for source in sources:
-            if source.is_text:
-                yield read_text(source.file, source.symbol, progress.took)
-            else:
-                yield columnar.read(source.file, source.symbol)
-            progress.finished_file()
+    if source.is_text:
+        table = read_text(source.file, source.symbol, progress.took)
+    else:
+        table = columnar.read(source.file, source.symbol)
+    progress.finished_file()
+    return table
+
+
+class Gathered:
+    """The series of all files, on their way into one panel."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._pieces: dict[str, list[Series]] = {}
+        self._lengths = Lengths()
+
+    def add(self, series: Series) -> None:
+        """What one file has of one symbol."""
+        if series.bars:
+            self._lengths.add(series)
+            self._pieces.setdefault(series.symbol, []).append(series)
+
+    def panel(self) -> tuple[Panel, list[str]]:
+        """All of it on one time axis; and what an operator should know. Nothing is left here.
+
+        :raises MarketError: if the files cannot be one market
+        """
+        symbols = sorted(self._pieces)
+        whole: list[Series] = []
+        notes: list[str] = []
+        for symbol in symbols:
+            series, again = joined(self._pieces.pop(symbol))
+            self._lengths.add_joined(series)
+            whole.append(series)
+            if again:
+                notes.append(f"{again:,} bars of {symbol} are in more than one file, equal")
+        timeframe = self._lengths.agreed(self._name)
+        require_one_grid(whole, timeframe)
+        times, table = aligned(whole)
+        return Panel(self._name, "files", timeframe, tuple(symbols), times, *table), notes
 
 
 def remarks(table: Table) -> Iterator[str]:

@@ -66,9 +66,11 @@ class Lacking(ValueError):
 
 
 def normal(name: str) -> str:
-    """A name as it is compared: small letters, without numbering, signs and what stands in brackets behind it."""
-    plain = re.sub(r"^\d+[a-z]?\.\s*", "", name.strip().strip("<>#\"'*﻿ ").lower())
-    return re.sub(r"[\s_\-./*]+", "", re.sub(r"\s*\((?!utc|btc).*\)$", "", plain) if not _TUPLE.match(plain) else plain)
+    """A name as it is compared: small letters, without numbering, signs, and what stands in brackets behind a price."""
+    plain = re.sub(r"^\d+[a-z]?\.\s*", "", name.strip().strip("<>#\"'*\ufeff ").lower())
+    if not plain.startswith(("vol", "(")):  # `Volume (BTC)` is not `Volume (USD)`
+        plain = re.sub(r"\s*\(.*\)$", "", plain)
+    return re.sub(r"[\s_\-./*]+", "", plain)
 
 
 def columns_of(header: Sequence[str], symbol: str = "") -> Columns | None:

@@ -19,6 +19,8 @@ MOST_TITLE_LINES = 30
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _FITTING = 0.99
 """So many of the first bars must fit an order of columns that no header names."""
+_WIDEST = 5.0
+"""A high that is so many times the low is a volume, where nothing says what it is."""
 
 Row = tuple[int, list[str]]
 """The number of a line, and its cells."""
@@ -183,10 +185,10 @@ def _numbers(rows: Sequence[Sequence[str]], places: Sequence[int]) -> Array:
 
 
 def _fit(table: Array) -> float:
-    """The part of the bars in which the high is the highest and the low the lowest of the prices."""
+    """The part of the bars in which the high is the highest and the low the lowest of prices that are of one size."""
     opening, high, low, closing = table[: len(FIELDS) - 1]
     whole = ~np.isnan(table[: len(FIELDS) - 1]).any(axis=0)
-    fits = (high >= np.maximum(opening, closing)) & (low <= np.minimum(opening, closing))
+    fits = (high >= np.maximum(opening, closing)) & (low <= np.minimum(opening, closing)) & (high <= _WIDEST * low)
     return float(fits[whole].mean()) if whole.any() else 0.0
 
 

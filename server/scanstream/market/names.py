@@ -25,7 +25,7 @@ _MONEY = frozenset(listed("usd usdt usdc busd fdusd tusd dai eur gbp jpy aud cad
 _LENGTH = re.compile(
     r"\d+(s|sec|m|min|mins|minute|minutes|h|hr|hour|hours|d|day|days|w|wk|week|mo|month)|[mh]\d+|d1|w1|mn1?", re.I
 )
-_LENGTH_WORDS = frozenset(listed("d h daily hourly minute hour day week weekly month monthly"))
+_LENGTH_WORDS = frozenset(listed("d h daily hourly min minute hour day week weekly month monthly"))
 _MINUTES = frozenset(listed("1 2 3 5 10 15 30 60 120 240 360 480 720 1440 10080"))
 """Kraken and others write the length of a bar as a number of minutes: `XBTUSD_60.csv`."""
 _DATE = re.compile(r"(19|20)\d\d|(19|20)\d{4}|(19|20)\d{6}|(19|20)\d{10}|(19|20)\d{12}")

@@ -45,11 +45,14 @@ class ColumnarReader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the process, whatever it does just then."""
+        self.close()
+
+    def close(self) -> None:
+        """End the process, whatever it does just then; another is started for the next file."""
         if self._process is not None:
             self._process.kill()
             self._process.communicate(timeout=_LEAVING_SECONDS)
-            self._process = None
+        self._process, self._rest = None, b""
 
     def read(self, file: Path, symbol: str) -> Table:
         """All bars of one file.
@@ -84,9 +87,9 @@ class ColumnarReader:
             answer: dict[str, Any] = json.loads(self._line())
             arrays = [self._array(np.dtype(kind), answer["rows"]) for kind in answer["types"]]
         except (OSError, EOFError, ValueError) as error:
-            if isinstance(error, EOFError) or self._died():
-                raise MarketError(f"{file}: it cannot be read; {self._end()}") from error
-            raise MarketError(f"{file}: it cannot be read: {error}") from error
+            why = self._end() if isinstance(error, EOFError) or self._died() else str(error)
+            self.close()
+            raise MarketError(f"{file}: it cannot be read; {why}") from error
         return answer, arrays
 
     def _died(self) -> bool:
