@@ -34,6 +34,7 @@ INSTALLATION_SECONDS = 900.0
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "transcript.md"
 LONG = "--parameter pca_statarb.walk_forward=2000 --parameter tsmom.walk_forward=2000"
+CANDLES = "Date,Open,High,Low,Close,Volume\n2026-11-20,10,12,9,11,500\n2026-11-21,11,13,10,12,400\n"
 
 HEAD = """# A session at a terminal
 
@@ -232,6 +233,12 @@ def simple(session: Session) -> Iterator[str]:
         yield ran(command, session)
     yield "## What can be run\n"
     yield ran("scanstream strategies | cut -c 1-80", session)
+    yield "## Your own candles, before they are served\n"
+    candles = session.directory / "candles"
+    candles.mkdir()
+    (candles / "AAA_USD.csv").write_text(CANDLES)
+    (candles / "BBB_USD.csv").write_text(CANDLES.replace("11-21", "11-31"))
+    yield ran("scanstream market check candles", session)
     yield "## In the background, and in a pipe\n"
     yield ran("scanstream discover --strategy tsmom --symbol BTC/USDT --detach", session)
     ran("scanstream watch latest", session)  # so that it has ended when the next one begins

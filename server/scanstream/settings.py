@@ -170,7 +170,7 @@ class Settings:
                 bars=self.live_bars,
             )
         raise SettingError(
-            f"--market {self.market}: write synthetic, files:DIRECTORY, files:FILE.parquet or ccxt:EXCHANGE"
+            f"--market {self.market}: write synthetic, files:PATH or ccxt:EXCHANGE"
             " (SCANSTREAM_MARKET)"
         )
 

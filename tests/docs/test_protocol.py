@@ -198,6 +198,7 @@ def test_every_command_is_in_the_protocol() -> None:
 PROMISED = {
     "serve": "host port data market engine workers max-running retention fresh stall",
     "demo": "",
+    "market": "json",
     "discover": "url strategy symbol parameter force-refresh json detach",
     **dict.fromkeys(("watch", "status", "results", "cancel", "strategies"), "url json"),
 }
@@ -206,7 +207,9 @@ PROMISED = {
 
 @pytest.mark.parametrize(("name", "contract"), commands())
 def test_every_flag_in_the_protocol_is_one_of_its_command(name: str, contract: str) -> None:
-    options = [option for option in main.commands[name].params if isinstance(option, click.Option)]
+    command = main.commands[name]
+    below = command.commands.values() if isinstance(command, click.Group) else ()
+    options = [option for part in (command, *below) for option in part.params if isinstance(option, click.Option)]
     flags = {flag for option in options for flag in option.opts}
     variables = {variable for option in options for variable in _variables(option)}
 

@@ -19,7 +19,7 @@ from scanstream.model import timestamp
 from scanstream.panel import timeframe_name
 
 MOST_SHOWN = 500
-"""Rows of the table for people; JSON has all."""
+"""Rows of the table for people. JSON has all."""
 
 
 class Part(Struct, omit_defaults=True):
@@ -151,22 +151,17 @@ def lines(report: Report) -> Iterator[str]:
 
 
 def _table(parts: Sequence[Part]) -> Iterator[str]:
+    """A row a file and symbol; above the first of those that are laid out alike, how."""
     if not parts:
         return
-    rows = [("file", "symbol", "bars", "first", "last", "length", "gaps", "layout")]
-    rows += [
-        (
-            part.file,
-            part.symbol,
-            f"{part.bars:,}",
-            part.first.removesuffix(".000Z"),
-            part.last.removesuffix(".000Z"),
-            part.timeframe,
-            f"{part.gaps:,}",
-            part.layout,
-        )
-        for part in parts
-    ]
+    rows = [("file", "symbol", "bars", "first", "last", "length", "gaps")]
+    for part in parts:
+        first, last = (at.removesuffix(".000Z").removesuffix("T00:00:00") for at in (part.first, part.last))
+        rows.append((part.file, part.symbol, f"{part.bars:,}", first, last, part.timeframe, f"{part.gaps:,}"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
+    layout = ""
+    for row, part in zip(rows, [None, *parts], strict=True):
+        if part is not None and part.layout != layout:
+            layout = part.layout
+            yield f"({layout})"
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
