@@ -169,10 +169,7 @@ class Settings:
                 timeframe=self.live_timeframe,
                 bars=self.live_bars,
             )
-        raise SettingError(
-            f"--market {self.market}: write synthetic, files:PATH or ccxt:EXCHANGE"
-            " (SCANSTREAM_MARKET)"
-        )
+        raise SettingError(f"--market {self.market}: write synthetic, files:PATH or ccxt:EXCHANGE (SCANSTREAM_MARKET)")
 
 
 def _several(given: Iterable[str]) -> list[str]:
