@@ -159,9 +159,11 @@ def _table(parts: Sequence[Part]) -> Iterator[str]:
         first, last = (at.removesuffix(".000Z").removesuffix("T00:00:00") for at in (part.first, part.last))
         rows.append((part.file, part.symbol, f"{part.bars:,}", first, last, part.timeframe, f"{part.gaps:,}"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    written = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    yield written[0]
     layout = ""
-    for row, part in zip(rows, [None, *parts], strict=True):
-        if part is not None and part.layout != layout:
+    for line, part in zip(written[1:], parts, strict=True):
+        if part.layout != layout:
             layout = part.layout
             yield f"({layout})"
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        yield line
