@@ -35,7 +35,7 @@ from scanstream.scans.tries import Tries
 from scanstream.scans.turns import Turns
 from scanstream.scans.waiting import Lanes
 from scanstream.settings import Settings
-from scanstream.strategies.installed import registry
+from scanstream.strategies.installed import registry, require_all
 
 PLANNING_PROCESSES = 2
 """Beside the workers: a plan does not wait behind long shards, nor a second one behind a strategy that hangs."""
@@ -146,7 +146,7 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
     """
     for name in BLAS_THREADS:  # inherited by the workers: one thread each, as they share the cores
         os.environ.setdefault(name, "1")
-    await to_thread.run_sync(registry, abandon_on_cancel=True)  # a plug-in may take long over its import
+    await to_thread.run_sync(require_all, abandon_on_cancel=True)  # a plug-in may take long over its import
     market = settings.open_market()
     async with open_store(settings.directory) as store:
         with panel_directory(settings.directory) as directory:

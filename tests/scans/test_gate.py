@@ -10,7 +10,7 @@ from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -24,7 +24,7 @@ from scanstream.scans import shard as worker
 from scanstream.scans.shard import Outcome
 from scanstream.strategies import gate, installed, strategy
 from scanstream.strategies.gate import Refused
-from scanstream.strategies.installed import Installed, admit, parameter_errors, registry
+from scanstream.strategies.installed import Installed, admit, look_at, parameter_errors, registry, require_all
 from scanstream.strategies.strategy import AsyncStrategy, Note, Parameters, Signal
 
 
@@ -179,9 +179,11 @@ class Point:
 
 
 def loaded(monkeypatch: pytest.MonkeyPatch, *loads: Callable[[], Any]) -> dict[str, Installed]:
-    """The registry of these."""
-    monkeypatch.setattr(installed, "entry_points", lambda group: [Point(load) for load in loads])
-    return registry.__wrapped__()
+    """The registry of these, where all are well."""
+    found = look_at(cast(Any, [Point(load) for load in loads]))
+    monkeypatch.setattr(installed, "_found", lambda: found)
+    require_all()
+    return registry()
 
 
 @pytest.mark.parametrize("kind", REFUSED)
@@ -255,6 +257,12 @@ def test_one_that_hangs_as_it_is_imported_is_named(monkeypatch: pytest.MonkeyPat
 def test_two_of_one_id_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingError, match="Two strategies are called 'planted'"):
         loaded(monkeypatch, lambda: made, lambda: made)
+
+
+def test_in_a_worker_one_that_was_broken_since_costs_the_others_nothing() -> None:
+    found = look_at(cast(Any, [Point(Loads.leave), Point(lambda: made), Point(lambda: lambda: made(id="other"))]))
+    assert list(found.strategies) == ["other", "planted"]
+    assert len(found.problems) == 1
 
 
 def test_what_can_be_made_plain_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,20 @@
 """Strategies that give anything but what they should: each is its own outcome, and nobody else's."""
 
+import contextlib
+import os
+import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
+import anyio
+import msgspec
 import pytest
 from anyio import to_thread
 
+from scanstream.engines.schema import DATABASE
 from support.installing import plug_in, serving_with
-from support.wire import discover, until_terminal
+from support.wire import discover, status, until_terminal
 
 pytestmark = pytest.mark.anyio
 
@@ -56,6 +64,18 @@ class {name}({base}):
 """
 
 
+ODD_BUDGET = """
+from scanstream.strategies.strategy import Strategy
+
+class Odd(Strategy):
+    id, name, opportunity_type, description, source = "odd", "Odd", "odd", "Odd.", "a test"
+    budget_seconds = {budget}
+
+    def scan(self, panel, units, parameters):
+        return []
+"""
+
+
 def odd() -> str:
     """A module with a strategy for each of `UNITS`, half of them of those that wait."""
     classes = []
@@ -81,8 +101,75 @@ async def test_what_units_gives_is_its_own_strategys_outcome_and_a_restart_survi
 
     assert state["status"] == "complete"
     assert state["strategies"].pop("donchian")["status"] == "complete"
-    for name, (_, status, words) in UNITS.items():
+    for name, (_, outcome, words) in UNITS.items():
         strategy = state["strategies"][name.lower()]
-        assert strategy["status"] == status, (name, strategy)
+        assert strategy["status"] == outcome, (name, strategy)
         assert words in strategy.get("error", {"detail": ""})["detail"], (name, strategy)
         assert len(strategy.get("error", {"detail": ""})["detail"].encode()) <= 4096
+
+
+async def test_a_scan_of_a_version_that_took_anything_is_survived(tmp_path: Path) -> None:
+    """A budget without end is null in its log, and its plan has shards below nothing."""
+    async with serving_with(tmp_path, "--workers", "0", data=tmp_path / "data") as server:
+        wanted = {"strategy_ids": ["donchian", "meanrev", "tsmom"]}
+        scan_id = (await discover(server.url, wanted)).json()["scan_id"]
+        with anyio.fail_after(30):
+            while (await status(server.url, scan_id)).json()["phase"] != "running":  # noqa: ASYNC110  # another process
+                await anyio.sleep(0.05)
+        server.kill()
+    with contextlib.closing(sqlite3.connect(tmp_path / "data" / DATABASE)) as database, database:
+        for seq, body in database.execute("SELECT seq, body FROM entries WHERE scan_id = ?", (scan_id,)).fetchall():
+            entry = msgspec.json.decode(body)
+            if "budgets" in entry:
+                entry["budgets"] |= {"donchian": None, "tsmom": -5.0}
+            if "cuts" in entry:
+                entry["cuts"]["meanrev"] = {"units": -100, "chunk": 8}
+            arguments = (msgspec.json.encode(entry), scan_id, seq)
+            database.execute("UPDATE entries SET body = ? WHERE scan_id = ? AND seq = ?", arguments)
+
+    async with serving_with(tmp_path, data=tmp_path / "data") as server:
+        with anyio.fail_after(60):
+            state = await until_terminal(server.url, scan_id)
+            assert (await until_terminal(server.url, (await discover(server.url)).json()["scan_id"]))["success"]
+    outcomes = {name: one["status"] for name, one in state["strategies"].items()}
+    assert outcomes == {"donchian": "complete", "meanrev": "complete", "tsmom": "timed_out"}
+
+
+async def test_a_plug_in_that_is_gone_after_a_restart_costs_its_own_strategy(tmp_path: Path) -> None:
+    target = plug_in(tmp_path / "installed", "odd", odd(), "Small")
+    async with serving_with(target, "--workers", "0", data=tmp_path / "data") as server:
+        scan_id = (await discover(server.url, {"strategy_ids": ["small", "donchian"]})).json()["scan_id"]
+        server.kill()
+    async with serving_with(tmp_path / "empty", data=tmp_path / "data") as server:
+        with anyio.fail_after(60):
+            state = await until_terminal(server.url, scan_id)
+    assert state["status"] == "complete"
+    assert state["strategies"]["donchian"]["status"] == "complete"
+    assert "it is not installed any more" in state["strategies"]["small"]["error"]["detail"].lower()
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("import sys\nsys.exit('bye')", "SystemExit: bye"),
+        (ODD_BUDGET.format(budget="float('inf')"), "budget_seconds must be finite"),
+        (ODD_BUDGET.format(budget="float('nan')"), "budget_seconds must be finite"),
+    ],
+    ids=["exits as it is imported", "endless budget", "budget that is no number"],
+)
+def test_what_can_be_judged_at_the_start_is_refused_there_in_one_line(tmp_path: Path, source: str, words: str) -> None:
+    target = plug_in(tmp_path / "installed", "odd", source, "Odd")
+    path = os.pathsep.join([str(target), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    ended = subprocess.run(
+        [sys.executable, "-m", "scanstream", "serve", "--port", "0", "--data", ":memory:"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    [line] = ended.stderr.splitlines()
+    assert line.startswith("scanstream: The strategy odd (odd:Odd) cannot be used: ")
+    assert words in line

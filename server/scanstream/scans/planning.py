@@ -15,7 +15,7 @@ from scanstream.model import DiscoverRequest, Problem, ScanId
 from scanstream.panel import Panel
 from scanstream.scans.shard import prepare, universe
 from scanstream.strategies import gate
-from scanstream.strategies.installed import Installed, registry
+from scanstream.strategies.installed import GONE, Installed, registry
 from scanstream.strategies.strategy import NothingToScan
 
 MOST_UNITS = 2**53 - 1
@@ -75,8 +75,10 @@ def parts(
 
 
 def _part(name: str, panel: Panel, request: DiscoverRequest, strategies: Mapping[str, Installed]) -> Part:
+    installed = strategies.get(name)
+    if installed is None:
+        return Part(problem=Problem("strategy_error", GONE))
     try:
-        installed = strategies[name]
         installed.strategy.require(panel)
         parameters = installed.parse((request.parameters or {}).get(name, {}))
         units = gate.whole(installed.strategy.units(panel, parameters), "units()", least=0, most=MOST_UNITS)

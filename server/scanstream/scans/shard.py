@@ -31,7 +31,7 @@ from scanstream.scans.selection import symbols_of
 from scanstream.shortage import shortage
 from scanstream.strategies import gate
 from scanstream.strategies.gate import Refused
-from scanstream.strategies.installed import registry
+from scanstream.strategies.installed import GONE, registry
 from scanstream.strategies.strategy import Note, Signal
 
 MOST_FOUND = 20_000
@@ -107,7 +107,10 @@ class Search:
     """
 
     def __init__(self, shard: Shard, panels: Path) -> None:
-        self.strategy = registry()[shard.strategy_id]
+        strategy = registry().get(shard.strategy_id)
+        if strategy is None:
+            raise Refused(GONE)
+        self.strategy = strategy
         self.panel = universe(panels / shard.digest, shard.request)
         self.units = range(shard.start, shard.stop)
         self.parameters = self.strategy.parse((shard.request.parameters or {}).get(self.strategy.id, {}))

@@ -8,10 +8,10 @@ import functools
 import inspect
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -36,6 +36,7 @@ MOST_CHUNK = 1_000_000_000
 MOST_TYPES = 32
 MOST_SCHEMA_BYTES, MOST_SCHEMA_DEPTH = 64 * 1024, 32
 MOST_PARAMETER_BYTES, MOST_PARAMETER_DEPTH = 64 * 1024, 32
+GONE = "it is not installed any more, or cannot be used any more"
 LONGEST_REASON = 500
 """Bytes of why a parameter, or a plug-in, is refused."""
 
@@ -87,23 +88,56 @@ class Installed(Struct, frozen=True, kw_only=True, eq=False):
         return gate.document(named, f"what is given for {self.id}", **most)
 
 
+class Found(NamedTuple):
+    """What is installed."""
+
+    strategies: dict[str, Installed]
+    """By id, in the order of the ids."""
+    problems: list[str]
+    """What cannot be used, each in one line that names the plug-in, and why."""
+
+
 @cache
+def _found() -> Found:
+    return look_at(entry_points(group=ENTRY_POINTS))
+
+
 def registry() -> dict[str, Installed]:
-    """Every installed strategy by its id, in the order of the ids.
+    """Every installed strategy that can be used, by its id."""
+    return _found().strategies
 
-    :raises SettingError: in one line, naming the plug-in that cannot be used, and why
+
+def require_all() -> None:
+    """See that all that is installed can be used: a server starts with all of its strategies, or not at all.
+
+    Worker processes do without this: one that starts when a plug-in was broken since costs that strategy only.
+
+    :raises SettingError: in one line, naming a plug-in that cannot be used, and why
     """
-    found: dict[str, Installed] = {}
-    for point in entry_points(group=ENTRY_POINTS):
+    for problem in _found().problems:
+        raise SettingError(problem)
+
+
+def look_at(points: Iterable[EntryPoint]) -> Found:
+    """Each plug-in once, through the gate."""
+    strategies: dict[str, Installed] = {}
+    problems: list[str] = []
+    for point in points:
         strategy = _loaded(point)
-        if strategy.id in found:
-            raise SettingError(f"Two strategies are called {strategy.id!r}; the second is {_place(point)}")
-        found[strategy.id] = strategy
-    return dict(sorted(found.items()))
+        if isinstance(strategy, str):
+            problems.append(strategy)
+        elif strategy.id in strategies:
+            problems.append(f"Two strategies are called {strategy.id!r}; the second is {_place(point)}")
+        else:
+            strategies[strategy.id] = strategy
+    return Found(dict(sorted(strategies.items())), problems)
 
 
-def _loaded(point: EntryPoint) -> Installed:
-    """What a plug-in offers. In a thread of its own: it may hang, or exit, while it is imported."""
+def _loaded(point: EntryPoint) -> Installed | str:
+    """What a plug-in offers, or why it cannot be used.
+
+    In a thread of its own, as it may hang, or exit, while it is imported.
+    """
     outcome: list[Installed | str] = []
 
     def load() -> None:
@@ -119,8 +153,7 @@ def _loaded(point: EntryPoint) -> Installed:
     thread.join(LOAD_SECONDS)
     result = outcome[0] if outcome else f"it is not loaded after {LOAD_SECONDS:g} s"
     if isinstance(result, str):
-        words = f"The strategy {_place(point)} cannot be used: {result}; mend its package, or uninstall it"
-        raise SettingError(gate.line(words))
+        return gate.line(f"The strategy {_place(point)} cannot be used: {result}; mend its package, or uninstall it")
     return result
 
 
