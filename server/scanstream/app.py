@@ -1,5 +1,6 @@
 """Binds the rooms into a core: settings → store → hub → desk. Only here their concrete names are known."""
 
+import logging
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
@@ -10,6 +11,7 @@ import anyio
 from anyio import to_thread
 
 from scanstream.engines.sqlite import SqliteStore, open_store
+from scanstream.errors import StoreUnavailable
 from scanstream.log.hub import Hub
 from scanstream.market.directory import panel_directory
 from scanstream.market.panels import Panels, open_panels
@@ -39,6 +41,8 @@ from scanstream.strategies.installed import registry, require_all
 
 PLANNING_PROCESSES = 2
 """Beside the workers: a plan does not wait behind long shards, nor a second one behind a strategy that hangs."""
+logger = logging.getLogger("scanstream")
+
 BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -118,6 +122,17 @@ class Core:
                 stack.enter_context(self.hub.watching_all(watcher))
             yield
 
+    async def _caught_up(self) -> None:
+        """Wait until the hub has read what the store holds: as long as that takes."""
+        while True:
+            try:
+                await self.store.barrier()
+            except StoreUnavailable as error:
+                logger.warning("the server waits for its store: %s", error.detail)
+                await anyio.sleep(1)
+            else:
+                return
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Replay what the store holds, then take up unfinished scans; on the way out let go of everything."""
@@ -125,7 +140,7 @@ class Core:
             with self._watching():
                 await self.pace.recall(self.store)
                 tasks.start_soon(self.hub.run)
-                await self.store.barrier()
+                await self._caught_up()
                 self.panels.forget(self._needed())
                 tasks.start_soon(self.pace.keep, self.store)
                 tasks.start_soon(self.panels.keep_fresh, self._refresh, self._needed)

@@ -9,7 +9,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from scanstream.errors import Damaged
+from scanstream.errors import Damaged, Restarting
 from scanstream.log import finished, refold
 from scanstream.log.cursor import Position
 from scanstream.log.entry import AnyEntry, CancelRequested, Queued
@@ -414,3 +414,49 @@ async def test_a_gap_ends_the_hub() -> None:
 
     with pytest.raises(GapError):
         await Hub(cast(Store, store)).run()
+
+
+class EndingStore(FakeStore):
+    """Its feed breaks when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.broken = anyio.Event()
+
+    async def feed(self) -> AsyncIterator[tuple[ScanId, int, AnyEntry]]:
+        for scan_id, seq, entry in tuple(self.shown):
+            yield scan_id, seq, entry
+        await self.broken.wait()
+        raise OSError("the disk is gone")
+
+
+async def test_with_the_feed_every_wait_ends_and_says_why() -> None:
+    store = EndingStore()
+    store.keep(SCAN, registered("a"))
+    store.show(SCAN)
+    hub = Hub(cast(Store, store))
+    told: list[str] = []
+
+    async def wait(what: str) -> None:
+        try:
+            if what == "until":
+                await hub.until(SCAN, lambda log: log.ended)
+            else:
+                await hub.until_known(ScanId("scan_that_never_comes"))
+        except Restarting:
+            told.append(what)
+
+    with pytest.raises(ExceptionGroup):  # noqa: PT012  # the feed's own end
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(hub.run)
+            while hub.get(SCAN) is None:
+                await checkpoint()
+            async with anyio.create_task_group() as waits:
+                waits.start_soon(wait, "until")
+                waits.start_soon(wait, "known")
+                await checkpoint()
+                await checkpoint()
+                store.broken.set()
+    for what in ("until", "known"):  # whoever comes later does not wait at all
+        await wait(what)
+    assert sorted(told) == ["known", "known", "until", "until"]

@@ -10,7 +10,7 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any, Generic, TypeVar
 
 import anyio
@@ -21,6 +21,9 @@ T = TypeVar("T")
 
 MOST_AT_ONCE = 512
 """Operations in one transaction: bounds how long the first of them waits."""
+
+ANSWER_SECONDS = 20.0
+"""In which a caller is answered: a disk that is busy takes seconds, one that hangs is as good as away."""
 
 CLOSE_SECONDS = 3.0
 """In which the thread ends; else the disk hangs, and nothing that can be done would make it go on."""
@@ -56,12 +59,13 @@ class Operation(Generic[T]):
         """Whether it is answered only after the feed's consumer has seen what it wrote."""
         self.result: T | None = None
         self.error: Exception | None = None
-        self.answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.tried = False
+        """Whether the disk has had its say; then only the feed's consumer is waited for."""
+        self.answered = anyio.Event()
 
     def answer(self) -> None:
-        """Let the caller go on; one that was cancelled has gone already."""
-        if not self.answered.done():
-            self.answered.set_result(None)
+        """Let the caller go on."""
+        self.answered.set()
 
 
 class GroupCommit:
@@ -98,8 +102,8 @@ class GroupCommit:
         """Do `run` in the next transaction; return when that is durable.
 
         :param reads: it changes nothing: whatever it meets on the disk, it fails alone
-        :param urgent: do not wait for a place in the queue: for what those who have one wait for
-        :raises StoreUnavailable: if it could not be written; then nothing of it was
+        :param urgent: do not wait for a place in the queue, but as long as it takes: for what all others wait for
+        :raises StoreUnavailable: if it could not be written; then nothing of it was, unless the disk hangs
         :raises Malformed: if it needs what is damaged
         """
         operation = Operation(run, fed=fed, reads=reads)
@@ -109,10 +113,20 @@ class GroupCommit:
                     raise StoreUnavailable("The store is closed", retry_after=5)
                 self._queue.append(operation)
                 self._work.notify()
-            await operation.answered
+            with anyio.move_on_after(None if urgent else ANSWER_SECONDS):
+                await operation.answered.wait()
+            if not operation.answered.is_set() and not operation.tried:
+                raise self._unanswered(operation)
+            await operation.answered.wait()
         if operation.error is not None:
             raise operation.error
         return operation.result  # type: ignore[return-value]  # set by the thread unless there was an error
+
+    def _unanswered(self, operation: Operation[Any]) -> StoreUnavailable:
+        """What is said of a disk that hangs. Only what is being written just now may still come to be."""
+        with self._work, suppress(ValueError):
+            self._queue.remove(operation)
+        return StoreUnavailable(f"The store has not answered for {ANSWER_SECONDS:g} s", retry_after=5)
 
     async def close(self) -> bool:
         """Write what was accepted, and end the thread; whether it has ended, and needs the connection no more."""
@@ -128,11 +142,16 @@ class GroupCommit:
         while batch := self._take():
             if writing := [operation for operation in batch if not operation.reads]:
                 self._written(writing)
-                self._loop.call_soon_threadsafe(self._on_commit, writing)
+                self._hand_over(writing)
             if reading := [operation for operation in batch if operation.reads]:
                 for operation in reading:
                     self._read(operation)
-                self._loop.call_soon_threadsafe(self._on_commit, reading)
+                self._hand_over(reading)
+
+    def _hand_over(self, batch: list[Operation[Any]]) -> None:
+        for operation in batch:
+            operation.tried = True
+        self._loop.call_soon_threadsafe(self._on_commit, batch)
 
     def _take(self) -> list[Operation[Any]]:
         with self._work:
