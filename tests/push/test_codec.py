@@ -3,10 +3,13 @@
 import json
 from codecs import BOM_UTF8
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec import UNSET, Raw
 
 from scanstream.errors import (
@@ -81,6 +84,39 @@ def test_a_right_request_is_the_same_in_both_formats(value: dict[str, Any]) -> N
     assert first == second
 
 
+PLAIN = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inside: st.lists(inside, max_size=4) | st.dictionaries(st.text(max_size=5), inside, max_size=4),
+    max_leaves=10,
+)
+FIELDS = st.sampled_from(DiscoverRequest.__struct_fields__)
+
+
+@settings(max_examples=300, deadline=None)
+@given(PLAIN | st.dictionaries(FIELDS, PLAIN | st.dictionaries(st.text(max_size=5), PLAIN), max_size=3))
+def test_whatever_comes_both_formats_take_it_alike(value: Any) -> None:
+    def taken(codec: Codec) -> Any:
+        try:
+            return codec.decode_request(Raw(written(codec, value)))
+        except RequestError as error:
+            return error.code, error.errors[0].field
+
+    assert taken(JSON) == taken(MESSAGEPACK)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=200), st.sampled_from(CODECS))
+def test_no_bytes_are_a_defect(payload: bytes, codec: Codec) -> None:
+    for decode in (lambda: codec.decode_request(Raw(payload)), lambda: codec.decode_message(payload)):
+        with suppress(RequestError):
+            decode()
+    codec.id_of(payload)
+
+
 ONLY_MESSAGEPACK: list[tuple[Any, str]] = [
     (float("inf"), "finite"),
     (float("-inf"), "finite"),
@@ -147,8 +183,8 @@ def test_deep_nesting_is_refused(codec: Codec, levels: int) -> None:
 def test_parameters_have_a_size(codec: Codec) -> None:
     fits = {"parameters": {"tsmom": {"x": "y" * (MOST_PARAMETER_BYTES - 100)}}}
     assert codec.decode_request(Raw(written(codec, fits))).parameters == fits["parameters"]
-    for given in each("x", "y" * MOST_PARAMETER_BYTES, [{}] * MOST_PARAMETER_BYTES, [0] * MOST_PARAMETER_BYTES):
-        ((field, _),) = refusal(codec, written(codec, {"parameters": {"tsmom": given}})).errors
+    for large in each("x", "y" * MOST_PARAMETER_BYTES, [{}] * MOST_PARAMETER_BYTES, [0] * MOST_PARAMETER_BYTES):
+        ((field, _),) = refusal(codec, written(codec, {"parameters": {"tsmom": large}})).errors
         assert field == "parameters"
 
 

@@ -266,6 +266,14 @@ async def test_odd_queries_are_named(serve: Serve) -> None:
             assert len(answer.body) < 1000
 
 
+async def test_a_key_is_given_once(serve: Serve) -> None:
+    async with serve(workers=0) as url:
+        keys = [("idempotency-key", "a"), ("idempotency-key", "b")]
+        answer = await get(url, "/opportunities/discover", *keys, method="POST")
+        assert (answer.status, answer.json()["errors"][0]["field"]) == (422, "Idempotency-Key")
+        assert (await get(url, "/opportunities/discover", keys[0], method="POST")).status == 202
+
+
 async def test_bodies_as_people_send_them(serve: Serve) -> None:
     body = msgspec.json.encode(ONE_QUICK_SCAN)
     async with serve(workers=0) as url:

@@ -9,11 +9,12 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from scanstream.errors import InvalidRequest
 from scanstream.log.cursor import Position
 from scanstream.log.entry import PART_OPPORTUNITIES
 from scanstream.log.scanlog import ScanLog
 from scanstream.message import AckBody
-from scanstream.model import ANYONE, Opportunity, confidence_order, timestamp
+from scanstream.model import ANYONE, IdempotencyKey, Opportunity, confidence_order, timestamp
 from scanstream.panel import INPUTS, Panel, timeframe_name
 from scanstream.push.bodies import Results
 from scanstream.push.codec import JSON
@@ -57,6 +58,13 @@ def _ack_headers(ack: AckBody) -> dict[str, str]:
     return {"location": ack.poll_url, "retry-after": str(ack.polling_interval_seconds)}
 
 
+def _key(request: Request) -> IdempotencyKey | None:
+    keys = request.headers.getlist("idempotency-key")
+    if len(keys) > 1:
+        raise InvalidRequest.of("Idempotency-Key", f"is given {len(keys)} times; give it once")
+    return idempotency_key("Idempotency-Key", keys[0] if keys else None)
+
+
 class HttpDoor:
     """The routes below `/opportunities`."""
 
@@ -90,7 +98,7 @@ class HttpDoor:
     async def discover(self, request: Request) -> Response:
         """Register a scan, acknowledge it, start it."""
         body = await read_body(request, self._most_bytes)
-        key = idempotency_key("Idempotency-Key", request.headers.get("idempotency-key"))
+        key = _key(request)
         prefix = prefix_here(request.scope)
         ack = await self._desk.register(ANYONE, JSON.decode_body(body), key, prefix=prefix)
         return AckResponse(self._desk, below(prefix, ack))
