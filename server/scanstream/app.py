@@ -97,6 +97,7 @@ class Core:
         self.metrics = Metrics(
             {
                 "scans_unfinished": ("Scans that have not ended", self.hub.unfinished),
+                "finished_scans_bytes": ("Finished scans in memory, in bytes", self.hub.finished_bytes),
                 "scans_queued": ("Scans that wait for a free place", self.planner.waiting),
                 "shards_waiting": ("Shards that wait for their turn", lambda: computing.depth() + waiting.depth()),
                 "shards_running": ("Shards that run", self.runner.running if self.runner else lambda: 0),

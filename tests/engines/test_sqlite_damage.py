@@ -184,6 +184,31 @@ async def test_an_unfinished_scan_without_its_registration_is_shelved(tmp_path: 
         assert hit in await store.expired(FAR)  # one day it is purged as if it had ended
 
 
+@pytest.mark.parametrize("name", ["identity", "key"])
+@pytest.mark.parametrize("value", [b"\xff\xfe", b""])
+async def test_a_store_without_its_identity_or_its_key_is_refused(tmp_path: Path, name: str, value: bytes) -> None:
+    file = await filled(tmp_path)
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("UPDATE meta SET value = ? WHERE name = ?", (value, name))
+    with pytest.raises(DataUnusable):
+        async with open_store(tmp_path):
+            pass
+
+
+async def test_a_name_that_is_no_text_any_more_is_that_scans_alone(tmp_path: Path) -> None:
+    file = await filled(tmp_path)
+    for number, (table, column) in enumerate((("scans", "scan_id"), ("slots", "scan_id"), ("scans", "principal"))):
+        with closing(sqlite3.connect(file)) as connection, connection:
+            query = f"UPDATE {table} SET {column} = CAST(x'ff61' AS TEXT) WHERE scan_id = ?"  # noqa: S608  # above
+            connection.execute(query, (FINISHED[number],))
+    async with open_store(tmp_path) as store, consuming(store):
+        listed = await store.newest(ANYONE, 100)
+        assert len(set(SCANS) & set(listed)) == len(SCANS) - 2
+        for scan_id in listed:
+            assert (await store.history(scan_id) if scan_id in SCANS else None) != []
+        assert await store.register(registration("scan_new", f"slot of {FINISHED[1]}"), None) not in SCANS
+
+
 async def test_damage_that_comes_while_the_server_runs_fails_alone(tmp_path: Path) -> None:
     """Whoever is in the same transaction is not told that the store cannot write."""
     file = await filled(tmp_path)

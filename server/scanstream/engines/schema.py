@@ -9,6 +9,7 @@ ones when somebody asks. So damage costs the scans it has hit, and no others.
 """
 
 import os
+import re
 import secrets
 import sqlite3
 import threading
@@ -21,6 +22,8 @@ DATABASE = "scanstream.db"
 
 STEPS_BETWEEN_LOOKS = 10_000
 """Of SQLite's machine, while opening: so often it looks whether to go on."""
+KEY_BYTES = 32
+_IDENTITY = re.compile(rb"[0-9a-f]{1,64}")
 _LAST_PLACE = "scan_~"
 """Behind the ids of all scans, which grow with time: there new entries go."""
 
@@ -64,6 +67,7 @@ def connect(file: Path | None, stop: threading.Event | None = None) -> sqlite3.C
         if file:  # it holds the key of the scan ids; what SQLite puts beside it has the same mode
             os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
         connection = sqlite3.connect(file or ":memory:", isolation_level=None, check_same_thread=False)
+        connection.text_factory = _readable
         try:
             if stop is not None:
                 connection.set_progress_handler(stop.is_set, STEPS_BETWEEN_LOOKS)
@@ -85,6 +89,11 @@ def connect(file: Path | None, stop: threading.Event | None = None) -> sqlite3.C
 def meta_of(connection: sqlite3.Connection) -> dict[str, bytes]:
     """What a database says of itself: its `identity`, and the `key` of its scan ids."""
     return dict(connection.execute("SELECT name, value FROM meta").fetchall())
+
+
+def _readable(stored: bytes) -> str:
+    """A text of the database, also one that is none any more: then no scan has that name."""
+    return stored.decode(errors="replace")
 
 
 def _prepare(connection: sqlite3.Connection) -> None:
@@ -130,7 +139,7 @@ def _transact(connection: sqlite3.Connection, script: str) -> None:
     try:
         connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {SCHEMA_VERSION};")
         if not meta_of(connection):
-            meta = {"identity": secrets.token_hex(8).encode(), "key": secrets.token_bytes(32)}
+            meta = {"identity": secrets.token_hex(8).encode(), "key": secrets.token_bytes(KEY_BYTES)}
             connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
         connection.execute("COMMIT")
     except sqlite3.Error:
@@ -140,4 +149,6 @@ def _transact(connection: sqlite3.Connection, script: str) -> None:
 
 
 def _is_ours(connection: sqlite3.Connection) -> bool:
-    return {"identity", "key"} <= meta_of(connection).keys()
+    meta = meta_of(connection)
+    identity, key = meta.get("identity", b""), meta.get("key", b"")
+    return _IDENTITY.fullmatch(identity) is not None and len(key) == KEY_BYTES

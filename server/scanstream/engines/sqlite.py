@@ -46,6 +46,8 @@ PURGE_SECONDS = 0.02
 
 DECODED_AT_ONCE_BYTES = 64 * 1024
 """A longer log is decoded in a thread: the loop does not wait for it."""
+MOST_TOLD = 1000
+"""Damaged scans that the log names; of more than that there is no need to know which."""
 SAID_EACH_SECONDS = 5.0
 """How far the reading at the start is, is said so often."""
 
@@ -74,6 +76,8 @@ class SqliteStore:
         self._file = file
         self._heads: dict[ScanId, int] = {}
         """The writer thread's own: the last seq of the logs that it appends to."""
+        self._told: set[ScanId] = set()
+        """Damaged scans that the log has named."""
         self._feeding = False
         self._committed: deque[tuple[Operation[Any], list[Fed]]] = deque()
         """Durable and not yet taken by the feed's consumer; bounded, as their callers wait."""
@@ -189,10 +193,16 @@ class SqliteStore:
                 return decoded(scan_id, rows)
             return await to_thread.run_sync(decoded, scan_id, rows)
         except (Malformed, UnreadableError) as error:
-            logger.error("%s: %s is damaged: %s", self._file, scan_id, error)  # noqa: TRY400  # said in full
+            self._say_damaged(scan_id, error)
             raise Damaged(
                 "The record of this scan is damaged and cannot be read. Please initiate a new scan.", scan_id=scan_id
             ) from error
+
+    def _say_damaged(self, scan_id: ScanId, error: Exception) -> None:
+        """Once, though somebody may ask for the scan again and again."""
+        if scan_id not in self._told and len(self._told) < MOST_TOLD:
+            self._told.add(scan_id)
+            logger.error("%s: %s is damaged: %s", self._file, scan_id, error)
 
     async def newest(
         self, principal: Principal, limit: int, before: ScanId | None = None, *, at: Milliseconds = 0
@@ -260,7 +270,8 @@ class SqliteStore:
     async def recall(self, name: str) -> bytes | None:
         """See `Store.recall`."""
         query = "SELECT value FROM meta WHERE name = ?"
-        row = await self._commits.run(lambda connection: connection.execute(query, (NOTE + name,)).fetchone())
+        parameters = (NOTE + name,)
+        row = await self._commits.run(lambda connection: connection.execute(query, parameters).fetchone(), reads=True)
         return None if row is None else bytes(row[0])
 
     async def barrier(self) -> None:

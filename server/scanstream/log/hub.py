@@ -83,6 +83,10 @@ class Hub:
         """How many scans have not ended."""
         return len(self._live)
 
+    def finished_bytes(self) -> int:
+        """What the finished scans that are held weigh."""
+        return self._finished.weight
+
     def live(self) -> list[ScanLog]:
         """The unfinished scans in the order of their registration, which is the order of the feed."""
         return list(self._live.values())

@@ -68,7 +68,9 @@ class Sweeper:
             await self._hub.freeze(scan_id)
 
     async def _expire(self) -> None:
-        while gone := await self._store.expired(now()):
+        before: list[ScanId] = []
+        while (gone := await self._store.expired(now())) and gone != before:  # the same again: it cannot be deleted
             await self._store.purge(gone)
             for scan_id in gone:
                 self._hub.forget(scan_id)
+            before = gone
