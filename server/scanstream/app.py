@@ -101,10 +101,7 @@ class Core:
                 "scans_queued": ("Scans that wait for a free place", self.planner.waiting),
                 "shards_waiting": ("Shards that wait for their turn", lambda: computing.depth() + waiting.depth()),
                 "shards_running": ("Shards that run", self.runner.running if self.runner else lambda: 0),
-                "shortages": (
-                    "What the machine or the store lacks just now",
-                    lambda: len(self.machine.current()) + len(writing.current()),
-                ),
+                "shortages": ("What the machine or the store lacks just now", partial(_lacking, self.machine, writing)),
                 "readers": ("Scans followed, over all connections", self.fanout.readers),
                 "connections": ("WebSockets, event streams and long polls", lambda: len(self.drain)),
             },
@@ -152,6 +149,10 @@ class Core:
                     yield
                 finally:
                     tasks.cancel_scope.cancel()
+
+
+def _lacking(*shortages: Shortages) -> int:
+    return sum(len(one.current()) for one in shortages)
 
 
 @asynccontextmanager
