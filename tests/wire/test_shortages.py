@@ -17,6 +17,13 @@ from support.wire import Socket, discover, request, websocket
 
 pytestmark = pytest.mark.anyio
 
+HASTE = """
+from scanstream.scans import inquiry, runner, shortages
+inquiry.LONGEST_PAUSE_SECONDS = runner.LONGEST_PAUSE_SECONDS = 0.01
+shortages.LONGEST_PAUSE_SECONDS = 0.5
+"""
+"""Short pauses."""
+
 
 async def answer(socket: Socket, kind: str, **message: Any) -> dict[str, Any]:
     """Send a message, and take what is answered to it."""
@@ -27,7 +34,13 @@ async def answer(socket: Socket, kind: str, **message: Any) -> dict[str, Any]:
 
 
 async def test_out_of_descriptors_running_scans_wait_new_ones_are_refused_and_all_go_on(tmp_path: Path) -> None:
-    async with serving(tmp_path) as server, websocket(server.url) as socket:
+    async with serving(tmp_path, before=HASTE) as server:
+        server.until_serving()
+        await _out_of_descriptors(server)
+
+
+async def _out_of_descriptors(server: ServerProcess) -> None:
+    async with websocket(server.url) as socket:
         ack = await answer(socket, "discover", request=wanted(shards=20, seconds=0.1))
         scan_id = ack["scan_id"]
         await until_running(server, scan_id)
@@ -106,11 +119,15 @@ def test_the_soft_limit_of_open_files_is_raised_to_the_hard_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("does", "told"), [("open too much", "Too many open files"), ("run out of memory", "MemoryError")]
+    ("does", "told"),
+    [
+        ("open too much", "Too many open files"),
+        ("run out of memory", "MemoryError"),
+        ("run out of memory in units", "MemoryError"),
+    ],
 )
 async def test_a_strategy_that_takes_all_there_is_fails_with_the_true_words_in_the_end(does: str, told: str) -> None:
-    patience = "from scanstream.scans import runner\nrunner.LONGEST_PAUSE_SECONDS = 0.01"
-    async with serving(":memory:", before=patience) as server:
+    async with serving(":memory:", before=HASTE) as server:
         server.until_serving()
         scan_id = await begin(server, does=does)
         state = await until_phase(server, scan_id, "done")

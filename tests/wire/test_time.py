@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 async def test_budgets_do_not_count_the_wait_for_a_worker() -> None:
     async with serving(":memory:", "--workers", "1") as server:
-        scans = [await begin(server, "hasty", shards=4, seconds=0.25) for _ in range(5)]  # 5 s of work, budgets of 3
+        scans = [await begin(server, "hasty", shards=3, seconds=0.2) for _ in range(5)]  # 3 s of work, budgets of 2
         states = [await until_phase(server, scan_id, "done") for scan_id in scans]
         assert [state["status"] for state in states] == ["complete"] * 5
 
@@ -30,7 +30,7 @@ async def test_a_strategy_that_is_over_its_time_is_ended_with_all_its_shards() -
         state = await until_phase(server, scan_id, "done")
         assert (state["status"], state["strategies"]["hasty"]["status"]) == ("failed", "timed_out")
         assert state["progress"]["shards_completed"] == 300
-        assert "budget of 3 s" in state["error"]["detail"]
+        assert "budget of 2 s" in state["error"]["detail"]
         assert (await until_phase(server, await begin(server), "done"))["status"] == "complete"
 
 
@@ -57,12 +57,12 @@ async def test_a_clock_that_is_set_changes_nothing(serve: Serve, hours: int, mon
 
 async def test_a_server_that_stood_still_has_used_nothing_of_anybodys_time(tmp_path: Path) -> None:
     async with serving(tmp_path) as server:
-        scan_id = await begin(server, "hasty", shards=4, seconds=0.3)
+        scan_id = await begin(server, "hasty", shards=3, seconds=0.3)
         await until_running(server, scan_id, "hasty")
         everybody = [server.pid, *server.workers()]
         for pid in everybody:
             os.kill(pid, signal.SIGSTOP)
-        await anyio.sleep(3.5)  # longer than the budget
+        await anyio.sleep(2.5)  # longer than the budget
         for pid in everybody:
             os.kill(pid, signal.SIGCONT)
         assert (await until_phase(server, scan_id, "done"))["status"] == "complete"

@@ -20,6 +20,10 @@ SECONDS_ALONE = 10.0
 """… in this time, or in its own budget where that is less."""
 MOST_ATTEMPTS = 3
 """How often a strategy is asked before its worker's death counts as its answer."""
+MOST_SHORT_ATTEMPTS = 6
+"""How often a strategy is asked again that itself finds that the machine lacks something; then that is its answer …"""
+LONGEST_PAUSE_SECONDS = 5.0
+"""… and the longest time between two of them."""
 
 logger = logging.getLogger("scanstream")
 
@@ -72,6 +76,15 @@ class Inquiry:
         async def ask() -> Parts:
             time = Countdown(self._clock, seconds)
             answer = await self._processes.run(planning.plan, encoded, left=time.left, at_work=time)
-            return msgspec.msgpack.decode(answer, type=Parts)
+            parts = msgspec.msgpack.decode(answer, type=Parts)
+            if parts.lacking:
+                self._processes.renew()
+            return parts
 
-        return await self._tries.until_possible(ask, scan.digest)
+        parts = await self._tries.until_possible(ask, scan.digest)
+        for attempt in range(MOST_SHORT_ATTEMPTS):
+            if not parts.lacking:
+                break
+            await anyio.sleep(min(0.5 * 2**attempt, LONGEST_PAUSE_SECONDS))
+            parts = await self._tries.until_possible(ask, scan.digest)
+        return parts

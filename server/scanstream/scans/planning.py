@@ -14,6 +14,7 @@ from scanstream.errors import MarketError, Shortage
 from scanstream.model import DiscoverRequest, Problem, ScanId
 from scanstream.panel import Panel
 from scanstream.scans.shard import prepare, universe
+from scanstream.shortage import shortage
 from scanstream.strategies import gate
 from scanstream.strategies.installed import GONE, Installed, registry
 from scanstream.strategies.strategy import NothingToScan
@@ -40,6 +41,8 @@ class Part(Struct, frozen=True, kw_only=True, omit_defaults=True):
     note: str | UnsetType = UNSET
     """Why there is nothing to do."""
     problem: Problem | UnsetType = UNSET
+    lacking: str = ""
+    """What the machine lacked when the strategy was asked; empty if nothing."""
 
 
 class Parts(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -64,7 +67,9 @@ def plan(encoded: bytes, panels: str, parent: int, idle: bool = True) -> bytes:
         return msgspec.msgpack.encode(Parts(lacking=error.lacking, begun=False))
     except MarketError as error:
         return msgspec.msgpack.encode(Parts(problem=Problem(error.code, error.detail), unmapped=True))
-    return msgspec.msgpack.encode(Parts(of=parts(job.request, job.strategy_ids, panel, registry())))
+    of = parts(job.request, job.strategy_ids, panel, registry())
+    lacking = next((part.lacking for part in of.values() if part.lacking), "")
+    return msgspec.msgpack.encode(Parts(of=of, lacking=lacking))
 
 
 def parts(
@@ -88,4 +93,5 @@ def _part(name: str, panel: Panel, request: DiscoverRequest, strategies: Mapping
     except MarketError as error:
         return Part(problem=Problem(error.code, gate.told(error.detail)))
     except BaseException as error:  # whatever a plug-in raises is its own outcome, and no end of the worker
-        return Part(problem=Problem("strategy_error", f"cannot be planned: {gate.reason(error, most=3900)}"))
+        problem = Problem("strategy_error", f"cannot be planned: {gate.reason(error, most=3900)}")
+        return Part(problem=problem, lacking=shortage(error))

@@ -31,6 +31,8 @@ MOST_HAND_OVERS = 3
 """Processes that a call is offered to."""
 LOOK_SECONDS = 0.5
 """From one look at the processes to the next."""
+IDLE_LOOKS = 600
+"""Looks in a row that find a process without work, until it is let go: five minutes."""
 STOPPED_LOOKS = 4
 """Looks in a row that find a process stopped, until it is replaced."""
 
@@ -104,6 +106,7 @@ class Processes:
             except BaseException:
                 await self._discard(worker)
                 raise
+            worker.seen_idle = 0
             self._idle.append(worker)
         return _value(answer)
 
@@ -170,6 +173,10 @@ class Processes:
                 worker.seen_stopped = worker.seen_stopped + 1 if is_stopped(worker.pid) else 0
                 if worker.seen_stopped == STOPPED_LOOKS:
                     logger.warning("worker process %d was stopped; it is replaced", worker.pid)
+                    worker.kill()
+            for worker in self._idle:
+                worker.seen_idle += 1
+                if worker.seen_idle == IDLE_LOOKS:
                     worker.kill()
             gone = [worker for worker in self._idle if not worker.alive]
             self._idle = [worker for worker in self._idle if worker.alive]

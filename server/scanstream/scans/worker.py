@@ -35,6 +35,8 @@ class Worker:
         os.set_blocking(self._answers, False)
         self.seen_stopped = 0
         """Looks in a row that found it stopped."""
+        self.seen_idle = 0
+        """Looks in a row that found it without work."""
 
     @classmethod
     def start(cls) -> "Worker":

@@ -44,6 +44,8 @@ class Stubborn(strategy.Strategy):
         if parameters.does == "hang in units":
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             threading.Event().wait()
+        if parameters.does == "run out of memory in units":
+            raise MemoryError
         return parameters.shards
 
     def scan(self, panel: Panel, units: range, parameters: Parameters) -> Iterator[Signal]:
@@ -69,7 +71,7 @@ class Hasty(Stubborn):
     id = "hasty"
     name = "Hasty"
     description = "Has little time."
-    budget_seconds = 3.0
+    budget_seconds = 2.0
 
 
 class StubbornLoop(strategy.AsyncStrategy):
