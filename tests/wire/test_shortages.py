@@ -40,7 +40,7 @@ async def test_out_of_descriptors_running_scans_wait_new_ones_are_refused_and_al
 
 
 async def _out_of_descriptors(server: ServerProcess) -> None:
-    async with websocket(server.url) as socket:
+    async with websocket(server.url, close_timeout=0.2) as socket:
         ack = await answer(socket, "discover", request=wanted(shards=20, seconds=0.1))
         scan_id = ack["scan_id"]
         await until_running(server, scan_id)
