@@ -61,6 +61,8 @@ class IdempotencyKey(NamedTuple):
 MOST_NAMES = 10_000
 """Names in one list of a request: no market has more symbols."""
 LONGEST_NAME = 100
+MOST_CAPITAL_USD = 1e15
+"""More than there is; whatever is multiplied by it stays finite."""
 
 Name: TypeAlias = Annotated[str, Meta(max_length=LONGEST_NAME)]
 Names: TypeAlias = Annotated[list[Name], Meta(max_length=MOST_NAMES)] | str
@@ -82,7 +84,7 @@ class DiscoverRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, for
     """The highest level accepted: one of `RISK_LEVELS`."""
     preferred_timeframes: Names | None = None
     """`<n>s`, `<n>m`, `<n>h` or `<n>d`; what takes longer than the longest of them is left out."""
-    capital_usd: Annotated[float, Meta(gt=0)] | None = None
+    capital_usd: Annotated[float, Meta(gt=0, le=MOST_CAPITAL_USD)] | None = None
     force_refresh: bool | None = None
     parameters: dict[Name, dict[Name, Any]] | None = None
     """Strategy id → parameter → value."""

@@ -55,7 +55,7 @@ WRONG: list[Any] = [
     *each("symbols", 5, 1.5, True, {}, [5], [None], [["A"]], [True], [{}], ["x" * 101], ["x"] * 10_001),
     *each("preferred_timeframes", ["x" * 101]),
     *each("filter_by_risk_level", 5, True, [], {}, ["low"]),
-    *each("capital_usd", "5", True, [], {}, 0, -1),
+    *each("capital_usd", "5", True, [], {}, 0, -1, 2e15, 1e308),
     *each("force_refresh", 1, 0, "yes", [], 1.0),
     *each("parameters", 5, [], "x", {"tsmom": 5}, {"tsmom": []}, {"tsmom": None}),
     *each("parameters", {"x" * 101: {}}, {"tsmom": {"y" * 101: 1}}),
@@ -162,9 +162,6 @@ def test_what_messagepack_alone_has_is_no_request(payload: bytes) -> None:
 @pytest.mark.parametrize("text", ["1e999", "-1e999", "1" * 30, "-" + "1" * 30, "1" * 5000, "NaN", "Infinity"])
 @pytest.mark.parametrize("where", ['{"capital_usd":%s}', '{"parameters":{"tsmom":{"x":%s}}}'])
 def test_a_number_that_messagepack_has_not_is_refused(where: str, text: str) -> None:
-    if text == "1" * 30 and "capital" in where:
-        assert JSON.decode_request(Raw((where % text).encode())).capital_usd == float(text)
-        return
     assert refusal(JSON, (where % text).encode()).code in ("invalid_request", "invalid_json")
 
 
