@@ -63,5 +63,6 @@ class Leaving:
     def _last_resort(self) -> None:
         status = self._begun.get()
         threading.Event().wait(LAST_RESORT_SECONDS)
-        os.write(2, LATE)
+        with suppress(OSError):  # closed, or a pipe that nobody reads
+            os.write(2, LATE)
         os._exit(status)

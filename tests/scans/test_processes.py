@@ -42,6 +42,14 @@ def stand_still() -> None:
     time.sleep(0.01)
 
 
+def leave_a_child_and_die() -> None:
+    """The child has the pipes of its parent, so that they do not end with it."""
+    if os.fork() == 0:
+        threading.Event().wait(10)
+        os._exit(0)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def chatter() -> str:
     """Print where the answers go."""
     print("all over the pipe", flush=True)
@@ -127,6 +135,23 @@ async def test_a_process_that_dies_breaks_its_call_only(workers: Workers) -> Non
     with pytest.raises(WorkerDied):
         await workers.do(die)
     assert await workers.do(os.getpid) != pid
+
+
+async def test_a_process_that_dies_and_leaves_its_pipes_to_a_child_is_not_waited_for(workers: Workers) -> None:
+    with anyio.fail_after(8), pytest.raises(WorkerDied):
+        await workers.do(leave_a_child_and_die)
+    assert await workers.do(max, 1, 2) == 2
+
+
+async def test_a_process_without_work_is_let_go(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(pool, "IDLE_LOOKS", 5)
+    pid = await workers.do(os.getpid)
+    with anyio.fail_after(20):
+        while workers.pids():  # noqa: ASYNC110  # the kernel tells nobody
+            await anyio.sleep(0.01)
+    assert gone(pid)
+    assert await workers.do(max, 1, 2) == 2
 
 
 async def test_a_call_that_is_cancelled_ends_its_process(workers: Workers) -> None:

@@ -18,7 +18,8 @@ from support.wire import Socket, discover, request, websocket
 pytestmark = pytest.mark.anyio
 
 HASTE = """
-from scanstream.scans import inquiry, runner, shortages
+from scanstream.scans import inquiry, processes, runner, shortages
+processes.LOOK_SECONDS = 0.1
 inquiry.LONGEST_PAUSE_SECONDS = runner.LONGEST_PAUSE_SECONDS = 0.01
 shortages.LONGEST_PAUSE_SECONDS = 0.5
 """
@@ -106,6 +107,20 @@ async def test_watchers_cannot_starve_scans_of_descriptors() -> None:
         assert (await until_phase(server, scan_id, "done"))["status"] == "complete"
         for stream in streams[:45]:
             await stream.aclose()
+
+
+async def test_workers_that_stand_still_are_replaced_idle_or_at_work(tmp_path: Path) -> None:
+    async with serving(":memory:", before=HASTE) as server:
+        server.until_serving()
+        await until_phase(server, await begin(server, shards=4), "done")
+        for pid in server.workers():
+            os.kill(pid, signal.SIGSTOP)
+        idle = await until_phase(server, await begin(server, shards=4), "done")
+        assert idle["status"] == "complete"
+        busy = await until_phase(
+            server, await begin(server, does="stop once", once=str(tmp_path / "stopped"), shards=2), "done"
+        )
+        assert busy["status"] == "complete"
 
 
 def test_the_soft_limit_of_open_files_is_raised_to_the_hard_one() -> None:

@@ -33,6 +33,8 @@ LOOK_SECONDS = 0.5
 """From one look at the processes to the next."""
 IDLE_LOOKS = 600
 """Looks in a row that find a process without work, until it is let go: five minutes."""
+DEAD_LOOKS = 2
+"""Looks in a row that find a process ended, until nobody waits for its answer any more."""
 STOPPED_LOOKS = 4
 """Looks in a row that find a process stopped, until it is replaced."""
 
@@ -166,7 +168,7 @@ class Processes:
                 await self._discard(worker)
 
     async def _look(self) -> None:
-        """End processes that somebody has stopped (SIGSTOP): they would never answer."""
+        """End processes that never would answer, as somebody has stopped them (SIGSTOP), and those that are idle."""
         while True:
             await anyio.sleep(LOOK_SECONDS)
             for worker in tuple(self._all):
@@ -174,6 +176,9 @@ class Processes:
                 if worker.seen_stopped == STOPPED_LOOKS:
                     logger.warning("worker process %d was stopped; it is replaced", worker.pid)
                     worker.kill()
+                worker.seen_dead = 0 if worker.alive else worker.seen_dead + 1
+                if worker.seen_dead == DEAD_LOOKS:
+                    worker.hang_up()
             for worker in self._idle:
                 worker.seen_idle += 1
                 if worker.seen_idle == IDLE_LOOKS:

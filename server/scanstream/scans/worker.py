@@ -35,6 +35,8 @@ class Worker:
         os.set_blocking(self._answers, False)
         self.seen_stopped = 0
         """Looks in a row that found it stopped."""
+        self.seen_dead = 0
+        """Looks in a row that found that it has ended."""
         self.seen_idle = 0
         """Looks in a row that found it without work."""
 
@@ -92,6 +94,10 @@ class Worker:
     def kill(self) -> None:
         """End it; a stopped one, too."""
         self._process.kill()
+
+    def hang_up(self) -> None:
+        """Whoever waits for an answer gets none: it has ended, and left its pipe to a child of its own."""
+        anyio.notify_closing(self._answers)
 
     async def bury(self) -> None:
         """End it, and let go of its pipes."""

@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated
 
 import anyio
@@ -23,6 +24,8 @@ class Parameters(strategy.Parameters, frozen=True, kw_only=True):
     """What it does instead of its work."""
 
     does: str = "nothing"
+    once: str = ""
+    """A file that is there once it has done it."""
     shards: Annotated[int, Meta(ge=1)] = 1
     seconds: Annotated[float, Meta(ge=0)] = 0.0
 
@@ -56,6 +59,10 @@ class Stubborn(strategy.Strategy):
                 threading.Event().wait()
             case "stop":
                 os.kill(os.getpid(), signal.SIGSTOP)
+            case "stop once":
+                with suppress(FileExistsError):
+                    Path(parameters.once).touch(exist_ok=False)
+                    os.kill(os.getpid(), signal.SIGSTOP)
             case "open too much":
                 resource.setrlimit(resource.RLIMIT_NOFILE, (3, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
                 os.close(os.open(os.devnull, os.O_RDONLY))
