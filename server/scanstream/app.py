@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -81,6 +81,7 @@ class Core:
             lambda: panels.current,
             registry(),
             self.planner.rank,
+            inquiry.judged,
             self.forecast.seconds,
             DeskLimits(
                 budget=settings.budget,
@@ -94,12 +95,15 @@ class Core:
         self.sweeper = Sweeper(store, self.hub, self.desk.release)
         self.fanout = Fanout(self.hub)
         self.readiness = Readiness(store, self.machine, lambda: self.drain.begun)
-        self.metrics = Metrics(
+        self.metrics = self._metrics(lambda: computing.depth() + waiting.depth(), writing)
+
+    def _metrics(self, shards_waiting: Callable[[], float], writing: Shortages) -> Metrics:
+        return Metrics(
             {
                 "scans_unfinished": ("Scans that have not ended", self.hub.unfinished),
                 "finished_scans_bytes": ("Finished scans in memory, in bytes", self.hub.finished_bytes),
                 "scans_queued": ("Scans that wait for a free place", self.planner.waiting),
-                "shards_waiting": ("Shards that wait for their turn", lambda: computing.depth() + waiting.depth()),
+                "shards_waiting": ("Shards that wait for their turn", shards_waiting),
                 "shards_running": ("Shards that run", self.runner.running if self.runner else lambda: 0),
                 "shortages": ("What the machine or the store lacks just now", partial(_lacking, self.machine, writing)),
                 "readers": ("Scans followed, over all connections", self.fanout.readers),

@@ -108,6 +108,66 @@ async def test_what_units_gives_is_its_own_strategys_outcome_and_a_restart_survi
         assert len(strategy.get("error", {"detail": ""})["detail"].encode()) <= 4096
 
 
+JUDGING = """
+import os, threading
+from scanstream.strategies.strategy import Parameters, Strategy
+
+class Asked(Parameters, frozen=True, kw_only=True):
+    mode: str = ""
+    low: float = 0.0
+    high: float = 1.0
+
+    def __post_init__(self):
+        if self.mode == "hang":
+            threading.Event().wait()
+        if self.mode == "exit":
+            raise SystemExit(3)
+        if self.mode == "die":
+            os._exit(1)
+        if self.low > self.high:
+            raise ValueError("low must not be above high")
+
+class Judging(Strategy):
+    id, name, opportunity_type, description, source = "judging", "Judging", "odd", "Looks at parameters.", "a test"
+    parameters = Asked
+
+    def scan(self, panel, units, parameters):
+        return []
+"""
+
+
+async def test_a_plug_in_that_looks_at_parameters_holds_up_nobody_but_that_request(tmp_path: Path) -> None:
+    target = plug_in(tmp_path / "installed", "judging_own", JUDGING, "Judging")
+
+    def wanted(**values: object) -> dict[str, object]:
+        return {"strategy_ids": ["judging"], "parameters": {"judging": values}}
+
+    async with serving_with(target) as server:
+        refused = {
+            "exit": "SystemExit: 3",
+            "die": "ended its process",
+            "hang": "did not say within 5 s whether they are valid",
+        }
+        async with anyio.create_task_group() as asking:
+
+            async def ask(mode: str, words: str) -> None:
+                answer = await discover(server.url, wanted(mode=mode))
+                assert answer.status == 422, answer
+                [error] = answer.json()["errors"]
+                assert error["field"].startswith("parameters.judging")
+                assert words in error["reason"]
+
+            for mode, words in refused.items():
+                asking.start_soon(ask, mode, words)
+            assert (await discover(server.url)).status == 202
+        answer = await discover(server.url, wanted(low=2.0, high=1.5))
+        assert "low must not be above high" in answer.json()["errors"][0]["reason"]
+        ids = [(await discover(server.url, wanted(low=low, high=3.0))).json()["scan_id"] for low in (2, 2.0)]
+        assert ids[0] == ids[1], "2 and 2.0 are one request"
+        state = await until_terminal(server.url, ids[0])
+        assert (state["status"], state["filters"]["parameters"]["judging"]) == ("complete", {"high": 3.0, "low": 2.0})
+
+
 async def test_a_scan_of_a_version_that_took_anything_is_survived(tmp_path: Path) -> None:
     """A budget without end is null in its log, and its plan has shards below nothing."""
     async with serving_with(tmp_path, "--workers", "0", data=tmp_path / "data") as server:

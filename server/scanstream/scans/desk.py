@@ -4,8 +4,8 @@
 then does a task of the desk append `Queued`, the permission to start (releases.py).
 """
 
-from collections.abc import Callable, Mapping
-from typing import Literal, NamedTuple
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Literal, NamedTuple
 
 import anyio
 from msgspec import UNSET, UnsetType
@@ -54,6 +54,7 @@ class ScanDesk:
         panel: Callable[[], Panel],
         strategies: Mapping[str, Installed],
         rank: Callable[[ScanId], int | None],
+        judge: Callable[[Installed, dict[str, Any]], Awaitable[Installed]],
         estimate: Callable[[ScanLog], float | None],
         limits: Limits,
         releases: Releases,
@@ -64,6 +65,7 @@ class ScanDesk:
         self._panel = panel
         self._strategies = strategies
         self.rank = rank
+        self._judge = judge
         self._estimate = estimate
         self._archive = Archive(store, hub)
         self.find = self._archive.find
@@ -94,7 +96,7 @@ class ScanDesk:
         :raises Shortage: for new work, while the machine lacks what a scan needs
         :raises StoreUnavailable: if it could not be made durable; then nothing happened
         """
-        scan = self._registration(principal, request, key, prefix)
+        scan = await self._registration(principal, request, key, prefix)
         async with self._admission.asked() as granted:
             if granted and not self._machine.current():
                 with anyio.CancelScope(shield=True):
@@ -115,8 +117,15 @@ class ScanDesk:
 
         :raises InvalidRequest: as `register` does
         """
-        log = await self._existing(self._registration(principal, request, key), key)
+        log = await self._existing(await self._registration(principal, request, key), key)
         return None if log is None else self._joined(log, key)
+
+    async def _judged(self, request: DiscoverRequest) -> Mapping[str, Installed]:
+        """The strategies; those whose own code looks at parameters have looked at the request's already."""
+        given = {name.strip().casefold(): values for name, values in (request.parameters or {}).items()}
+        own = [one for one in self._strategies.values() if one.own_parse and given.get(one.id.casefold())]
+        answers = {one.id: await self._judge(one, given[one.id.casefold()]) for one in own}
+        return {**self._strategies, **answers} if answers else self._strategies
 
     def _joined(self, log: ScanLog, key: IdempotencyKey | None) -> AckBody:
         """The ack of a scan that was there before."""
@@ -126,11 +135,12 @@ class ScanDesk:
             return self.acknowledge(log, START, "A fresh scan answers this", reused="fresh")
         return self.acknowledge(log, START, "The same scan is under way", reused="running")
 
-    def _registration(
+    async def _registration(
         self, principal: Principal, request: DiscoverRequest, key: IdempotencyKey | None, prefix: str = ""
     ) -> Registered:
+        strategies = await self._judged(request)
         panel, at = self._panel(), now()
-        request = selection.canonical(request, panel, self._strategies)
+        request = selection.canonical(request, panel, strategies)
         slot = selection.key_slot(principal, key.value) if key else selection.slot_of(principal, panel, request)
         return Registered(
             at=at,

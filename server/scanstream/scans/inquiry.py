@@ -1,18 +1,21 @@
 """How a scan's strategies are asked how much there is to do: in worker processes, so that none holds up the others."""
 
 import logging
+from typing import Any
 
 import anyio
 import msgspec
 from msgspec import UNSET
 
+from scanstream.errors import FieldError
 from scanstream.log.entry import Registered
 from scanstream.model import Problem
 from scanstream.scans import planning
 from scanstream.scans.budget import Clock, Countdown
-from scanstream.scans.planning import Part, Parts, PlanJob
+from scanstream.scans.planning import JudgeJob, Judgement, Part, Parts, PlanJob
 from scanstream.scans.processes import Processes, WorkerDied
 from scanstream.scans.tries import Tries
+from scanstream.strategies.installed import Answered, Installed, answered
 
 SECONDS_TOGETHER = 3.0
 """In which all strategies of a scan say how much there is to do; else each is asked alone, to find who hangs …"""
@@ -26,6 +29,10 @@ LONGEST_PAUSE_SECONDS = 5.0
 """… and the longest time between two of them."""
 
 logger = logging.getLogger("scanstream")
+
+
+JUDGING_SECONDS = 5.0
+"""In which a plug-in's own code says whether a request's parameters are valid."""
 
 
 class Inquiry:
@@ -88,3 +95,22 @@ class Inquiry:
             await anyio.sleep(min(0.5 * 2**attempt, LONGEST_PAUSE_SECONDS))
             parts = await self._tries.until_possible(ask, scan.digest)
         return parts
+
+    async def judged(self, strategy: Installed, given: dict[str, Any]) -> Answered:
+        """The strategy, and what its own code says of a request's parameters, or that it does not say so in time.
+
+        :raises Shortage: if the machine lacks what it takes to ask it
+        """
+        job = msgspec.msgpack.encode(JudgeJob(strategy_id=strategy.id, given=given))
+        time = Countdown(self._clock, JUDGING_SECONDS)
+        try:
+            answer = await self._processes.run(planning.judge, job, left=time.left, at_work=time)
+        except TimeoutError:
+            reason = f"the strategy did not say within {JUDGING_SECONDS:g} s whether they are valid"
+        except WorkerDied:
+            reason = "the strategy ended its process when it was asked whether they are valid"
+        else:
+            judgement = msgspec.msgpack.decode(answer, type=Judgement)
+            return answered(strategy, judgement.errors, judgement.values)
+        logger.warning("%s: parameters: %s", strategy.id, reason)
+        return answered(strategy, [FieldError(f"parameters.{strategy.id}", reason)], {})

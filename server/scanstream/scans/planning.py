@@ -6,17 +6,19 @@ exits ends nobody but its worker.
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from scanstream.errors import MarketError, Shortage
+from scanstream.errors import FieldError, MarketError, Shortage
 from scanstream.model import DiscoverRequest, Problem, ScanId
 from scanstream.panel import Panel
 from scanstream.scans.shard import prepare, universe
 from scanstream.shortage import shortage
 from scanstream.strategies import gate
-from scanstream.strategies.installed import GONE, Installed, registry
+from scanstream.strategies.gate import Refused
+from scanstream.strategies.installed import GONE, Installed, parameter_errors, registry
 from scanstream.strategies.strategy import NothingToScan
 
 MOST_UNITS = 2**53 - 1
@@ -55,6 +57,36 @@ class Parts(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the machine lacked (see `tries.Answer`)."""
     begun: bool = True
     unmapped: bool = False
+
+
+class JudgeJob(Struct, frozen=True, kw_only=True):
+    """Parameters of a request for one strategy."""
+
+    strategy_id: str
+    given: dict[str, Any]
+
+
+class Judgement(Struct, frozen=True, kw_only=True):
+    """What is wrong with them; else how the strategy has them."""
+
+    errors: list[FieldError] = []
+    values: dict[str, Any] = {}
+
+
+def judge(encoded: bytes, _: str, parent: int, idle: bool = True) -> bytes:
+    """Have a plug-in's own code look at the parameters of an encoded `JudgeJob`; an encoded `Judgement`."""
+    prepare(parent, idle)
+    job = msgspec.msgpack.decode(encoded, type=JudgeJob)
+    field = f"parameters.{job.strategy_id}"
+    strategy = registry().get(job.strategy_id)
+    if strategy is None:
+        return msgspec.msgpack.encode(Judgement(errors=[FieldError(field, GONE)]))
+    if errors := parameter_errors(strategy, job.given):
+        return msgspec.msgpack.encode(Judgement(errors=errors))
+    try:
+        return msgspec.msgpack.encode(Judgement(values=strategy.canonical(job.given)))
+    except Refused as error:  # it has changed its mind
+        return msgspec.msgpack.encode(Judgement(errors=[FieldError(field, str(error))]))
 
 
 def plan(encoded: bytes, panels: str, parent: int, idle: bool = True) -> bytes:

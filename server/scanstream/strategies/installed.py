@@ -59,6 +59,8 @@ class Installed(Struct, frozen=True, kw_only=True, eq=False):
     """The names of its parameters …"""
     schema: dict[str, Any]
     """… and all of them as JSON Schema."""
+    own_parse: bool
+    """Whether code of the plug-in looks at parameters: then not in the loop, which it might hold up."""
     strategy: Strategy
 
     def parse(self, given: Mapping[str, Any]) -> Parameters:
@@ -86,6 +88,23 @@ class Installed(Struct, frozen=True, kw_only=True, eq=False):
             raise Refused(gate.reason(error, most=LONGEST_REASON)) from None
         most = {"most_bytes": MOST_PARAMETER_BYTES, "most_depth": MOST_PARAMETER_DEPTH}
         return gate.document(named, f"what is given for {self.id}", **most)
+
+
+class Answered(Installed, frozen=True, kw_only=True, eq=False):
+    """A strategy that has looked at the parameters of one request already."""
+
+    errors: list[FieldError] = []
+    values: dict[str, Any] = {}
+
+    def canonical(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What it said."""
+        return self.values
+
+
+def answered(strategy: Installed, errors: list[FieldError], values: dict[str, Any]) -> Answered:
+    """The strategy, with what it said of a request's parameters."""
+    fields = {name: getattr(strategy, name) for name in strategy.__struct_fields__}
+    return Answered(**fields, errors=errors, values=values)
 
 
 class Found(NamedTuple):
@@ -185,6 +204,8 @@ def admit(strategy: object) -> Installed:
         budget_seconds=gate.number(strategy.budget_seconds, "budget_seconds", least=0.001, most=LONGEST_BUDGET_SECONDS),
         chunk=gate.whole(strategy.chunk, "chunk", least=1, most=MOST_CHUNK),
         waits=isinstance(strategy, AsyncStrategy),
+        own_parse=getattr(strategy.parse, "__func__", None) is not Strategy.parse
+        or hasattr(parameters, "__post_init__"),
         fields=tuple(parameters.__struct_fields__),
         schema=schema,
         strategy=strategy,
@@ -268,6 +289,8 @@ def _undecorated(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def parameter_errors(strategy: Installed, given: Mapping[str, Any]) -> list[FieldError]:
     """What is wrong with a request's parameters of one strategy: all of it at once."""
+    if isinstance(strategy, Answered):
+        return strategy.errors
     try:
         strategy.canonical(given)
     except Refused as refused:
