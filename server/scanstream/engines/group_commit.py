@@ -61,11 +61,14 @@ class Operation(Generic[T]):
         self.error: Exception | None = None
         self.tried = False
         """Whether the disk has had its say; then only the feed's consumer is waited for."""
-        self.answered = anyio.Event()
+        self.unanswered: StoreUnavailable | None = None
+        """What its caller is told where the disk has not had its say in time."""
+        self.answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def answer(self) -> None:
-        """Let the caller go on."""
-        self.answered.set()
+        """Let the caller go on; one that was cancelled has gone already."""
+        if not self.answered.done():
+            self.answered.set_result(None)
 
 
 class GroupCommit:
@@ -113,20 +116,27 @@ class GroupCommit:
                     raise StoreUnavailable("The store is closed", retry_after=5)
                 self._queue.append(operation)
                 self._work.notify()
-            with anyio.move_on_after(None if urgent else ANSWER_SECONDS):
-                await operation.answered.wait()
-            if not operation.answered.is_set() and not operation.tried:
-                raise self._unanswered(operation)
-            await operation.answered.wait()
+            # a timer and no cancel scope: those cost more than all else that is done for an operation
+            late = None if urgent else self._loop.call_later(ANSWER_SECONDS, self._late, operation)
+            try:
+                await operation.answered
+            finally:
+                if late is not None:
+                    late.cancel()
+        if operation.unanswered is not None:
+            raise operation.unanswered
         if operation.error is not None:
             raise operation.error
         return operation.result  # type: ignore[return-value]  # set by the thread unless there was an error
 
-    def _unanswered(self, operation: Operation[Any]) -> StoreUnavailable:
-        """What is said of a disk that hangs. Only what is being written just now may still come to be."""
+    def _late(self, operation: Operation[Any]) -> None:
+        """The disk hangs: say so, unless only the consumer is late. What is being written may still come to be."""
+        if operation.tried:
+            return
         with self._work, suppress(ValueError):
             self._queue.remove(operation)
-        return StoreUnavailable(f"The store has not answered for {ANSWER_SECONDS:g} s", retry_after=5)
+        operation.unanswered = StoreUnavailable(f"The store has not answered for {ANSWER_SECONDS:g} s", retry_after=5)
+        operation.answer()
 
     async def close(self) -> bool:
         """Write what was accepted, and end the thread; whether it has ended, and needs the connection no more."""

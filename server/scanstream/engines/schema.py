@@ -29,7 +29,7 @@ _LAST_PLACE = "scan_~"
 
 _SCANS = """
 CREATE TABLE scans (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, scan_id TEXT NOT NULL UNIQUE, slot TEXT NOT NULL,
+    number INTEGER PRIMARY KEY, scan_id TEXT NOT NULL UNIQUE, slot TEXT NOT NULL,
     principal TEXT NOT NULL, registered_at INTEGER NOT NULL, expires_at INTEGER
 ) STRICT;
 CREATE INDEX scans_by_end ON scans (expires_at);
