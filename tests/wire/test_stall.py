@@ -1,15 +1,24 @@
-"""A reader that takes no byte: its frames grow sparser, and past `--stall` it is closed; the others do not notice."""
+"""A reader that takes no byte: its frames grow sparser, and past `--stall` it is closed; the others do not notice.
 
+One that takes few bytes is no such reader: it gets on, however long a message takes.
+"""
+
+import json
 import re
+import socket
+import time
 
 import anyio
 import pytest
+from anyio import to_thread
 from websockets.exceptions import ConnectionClosed
 
 from conftest import Serve
+from scanstream import server as server_module
 from scanstream.client.mirror import Mirror
+from support.raw import HOST, TEXT, UPGRADE, connected, frame, get, seconds_until_cut
 from support.script import scripting
-from support.wire import Socket, deaf, request, status, websocket
+from support.wire import Socket, deaf, discover, request, status, until_terminal, websocket
 
 pytestmark = pytest.mark.anyio
 
@@ -57,3 +66,71 @@ async def _until_closed(url: str, slow: Socket, mirror: Mirror) -> None:
         await slow.until_end(mirror, str(mirror.state["scan_id"]))
     assert closed.value.rcvd is None or closed.value.rcvd.code == 1013
     assert not mirror.ended
+
+
+def streams(scan_id: str) -> dict[str, bytes]:
+    """Every answer that has much to say of a scan."""
+    follow = json.dumps({"follow": [{"scan_id": scan_id}]}).encode()
+    post = b"POST /opportunities/follow HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n" % len(follow)
+    return {
+        "events": get(f"/opportunities/events/{scan_id}"),
+        "results": get(f"/opportunities/results/{scan_id}"),
+        "status": get(f"/opportunities/status/{scan_id}?since=none") * 4,
+        "follow": post + b"Accept: application/json\r\n\r\n" + follow,
+        "follow as events": post + b"Accept: text/event-stream\r\n\r\n" + follow,
+        "socket": UPGRADE + b"\r\n" + frame(TEXT, json.dumps({"type": "subscribe", "scan_id": scan_id}).encode()),
+    }
+
+
+async def test_who_takes_nothing_is_cut_off_on_every_door_and_not_before_its_time(serve: Serve) -> None:
+    stall = 1.0
+    async with serve(stall=stall, workers=1) as url, scripting() as script:
+        scan_id = (await discover(url, script.request(shards=1))).json()["scan_id"]
+        await (await script.started()).tell("find 2000", "end")
+        await until_terminal(url, scan_id)
+
+        async def starve(what: str, first: bytes) -> None:
+            with connected(url, first, receive_buffer=4096) as connection:
+                seconds = await to_thread.run_sync(seconds_until_cut, connection, 30)
+                assert seconds is not None, f"{what} is still there"
+                assert seconds >= stall, f"{what} was cut off too early"
+
+        async with anyio.create_task_group() as tasks:
+            for what, first in streams(scan_id).items():
+                tasks.start_soon(starve, what, first)
+
+
+async def test_who_takes_little_at_a_time_gets_all_over_one_connection(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One message takes longer than the stall, and all of them longer than the patience with a pong, which never
+    comes; the rate leaves room for a machine that is busy with other tests."""
+    monkeypatch.setattr(server_module, "PING_INTERVAL_SECONDS", 0.5)
+    async with serve(stall=2, workers=1) as url, scripting() as script:
+        scan_id = (await discover(url, script.request(shards=1))).json()["scan_id"]
+        await (await script.started()).tell("find 600", "end")
+        await until_terminal(url, scan_id)
+        wanted = streams(scan_id)
+
+        async def sip(what: str, last: bytes) -> None:
+            with connected(url, wanted[what], receive_buffer=4096) as connection:
+                received, seconds = await to_thread.run_sync(_sipped, connection, last)
+                assert last in received, f"{what} ended after {len(received)} bytes"
+                assert seconds > 2
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(sip, "events", b"event: end")
+            tasks.start_soon(sip, "results", b'"cursor":')
+            tasks.start_soon(sip, "socket", b'"type":"end"')
+
+
+def _sipped(connection: socket.socket, last: bytes) -> tuple[bytes, float]:
+    """Read some 80 kB/s until this came."""
+    received, begun = b"", time.monotonic()
+    while last not in received[-8192:]:
+        chunk = connection.recv(4096)
+        if not chunk:
+            break
+        received += chunk
+        time.sleep(len(chunk) / 80_000)  # a slow reader: time is the matter of this test
+    return received, time.monotonic() - begun
