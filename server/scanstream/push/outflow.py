@@ -16,7 +16,7 @@ import sys
 import termios
 from collections.abc import Iterator
 
-LENIENCE_SECONDS = 1.5
+LENIENCE_SECONDS = 1.0
 """Added to the stall: an acknowledgement is late where a reader takes little at a time."""
 SLOW_BYTES_A_SECOND = 20_000
 """A reader's system may hold bytes that the reader has not come to. It gets the time to read them this fast …"""
