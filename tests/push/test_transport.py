@@ -65,6 +65,35 @@ def test_fragments_and_messages_are_handed_on_by_the_names_that_are_overridden()
     assert "self._start_asgi_task(" in inspect.getsource(HttpToolsProtocol.on_response_complete)
 
 
+async def test_a_defect_in_watching_a_connection_ends_that_one_only(caplog: pytest.LogCaptureFixture) -> None:
+    class Sound:
+        looks = 0
+
+        def look(self, _now: float) -> None:
+            self.looks += 1
+
+    class Broken(Sound):
+        def __init__(self) -> None:
+            self.transport = self
+
+        def look(self, _now: float) -> None:
+            raise RuntimeError("the handler is closed")
+
+        def abort(self) -> None:
+            connections.discard(self)
+
+    sound, connections = Sound(), set[Sound]()
+    connections |= {sound, Broken()}
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(keep_watch, connections, 0.001)
+        with anyio.fail_after(10):
+            while sound.looks < 3:  # noqa: ASYNC110  # time is what it waits for
+                await anyio.sleep(0.001)
+        tasks.cancel_scope.cancel()
+    assert connections == {sound}
+    assert "it is cut off" in caplog.text
+
+
 async def test_a_sweep_looks_at_every_connection_that_is_there() -> None:
     class Watched:
         looks = 0

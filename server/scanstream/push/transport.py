@@ -1,11 +1,14 @@
 """The listener, and the one sweep that looks at all of its connections."""
 
 import asyncio
+import logging
 import socket
 from typing import Any
 
 import anyio
 import anyio.lowlevel
+
+logger = logging.getLogger("scanstream")
 
 SEND_BUFFER_BYTES = 64 * 1024
 """SO_SNDBUF: the kernel's buffer is the hidden queue; at 64 KiB a slow client catches up in a tenth of the time."""
@@ -25,9 +28,18 @@ async def keep_watch(connections: set[Any], seconds: float) -> None:
         await anyio.sleep(seconds)
         for number, connection in enumerate(tuple(connections), start=1):
             if connection in connections:
-                connection.look(loop.time())
+                _look(connection, loop.time())
             if number % LOOKS_AT_ONCE == 0:
                 await anyio.lowlevel.checkpoint()
+
+
+def _look(connection: Any, now: float) -> None:
+    """A defect that one connection brings to light is its end, not that of the sweep and of the server."""
+    try:
+        connection.look(now)
+    except Exception:
+        logger.exception("a defect in watching a connection; it is cut off")
+        connection.transport.abort()
 
 
 def listen(host: str, port: int) -> socket.socket:
