@@ -266,6 +266,14 @@ async def test_odd_queries_are_named(serve: Serve) -> None:
             assert len(answer.body) < 1000
 
 
+async def test_a_body_over_the_limit_is_answered_although_the_connection_closes(serve: Serve) -> None:
+    """It is larger than what the kernel keeps, so the answer would be lost in a reset."""
+    async with serve(workers=0, max_message=1_000_000) as url:
+        for _ in range(5):
+            answer = await request(url, "POST", "/opportunities/discover", b" " * 1_900_000)
+            assert (answer.status, answer.json()["code"]) == (413, "too_large")
+
+
 async def test_a_key_is_given_once(serve: Serve) -> None:
     async with serve(workers=0) as url:
         keys = [("idempotency-key", "a"), ("idempotency-key", "b")]

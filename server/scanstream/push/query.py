@@ -18,6 +18,8 @@ from scanstream.model import IdempotencyKey
 
 LONGEST_KEY = 255
 """Characters of an idempotency key."""
+MOST_TIMES_DISCARDED = 2
+"""Times the limit: a larger body is not read to its end, nor does the transport take it (push/http_transport.py)."""
 LONGEST_NUMBER = 18
 """Digits of a number in a query; what has more is out of every bound."""
 
@@ -132,7 +134,10 @@ def idempotency_key(field: str, key: str | None) -> IdempotencyKey | None:
 async def read_body(request: Request, most_bytes: int) -> bytes:
     """The request's body.
 
-    :raises TooLarge: as soon as it is over the limit
+    One over the limit is read to its end, unless its caller asks first (`Expect`), or it is far over: a connection that
+    is closed while the other side still writes takes the answer with it (RFC 9112, section 9.6).
+
+    :raises TooLarge: if it is over the limit
     :raises UnsupportedMedia: if it is compressed
     """
     coding = _joined(request, "content-encoding") or "identity"
@@ -140,11 +145,16 @@ async def read_body(request: Request, most_bytes: int) -> bytes:
         raise UnsupportedMedia(f"The body is in the content coding {coding}; send it as it is")
     too_large = TooLarge(f"The body is over {most_bytes} bytes; the server's limit is --max-message")
     announced = request.headers.get("content-length", "")
-    if announced.isdigit() and (len(announced) > LONGEST_NUMBER or int(announced) > most_bytes):
+    most_announced = most_bytes if "expect" in request.headers else most_bytes * MOST_TIMES_DISCARDED
+    if announced.isdigit() and (len(announced) > LONGEST_NUMBER or int(announced) > most_announced):
         raise too_large
-    body = bytearray()
+    body, size = bytearray(), 0
     async for chunk in request.stream():
-        body += chunk
-        if len(body) > most_bytes:
-            raise too_large
+        size += len(chunk)
+        if size <= most_bytes:
+            body += chunk
+        else:
+            body.clear()
+    if size > most_bytes:
+        raise too_large
     return bytes(body)
