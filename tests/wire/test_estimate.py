@@ -1,11 +1,17 @@
 """What an ack says of the time that a scan takes: nothing before its strategies were measured, and then that."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
+from anyio import to_thread
 
 from conftest import Serve
+from scanstream.engines.schema import DATABASE
+from support.process import server_process
 from support.script import scripting
 from support.wire import discover, until_terminal, websocket
 
@@ -62,3 +68,15 @@ async def test_the_queue_ahead_is_in_the_estimate(serve: Serve) -> None:
         assert estimates[9] > 2 * estimates[0] > 0
         await shard.tell("end")
         await until_terminal(url, held)
+
+
+async def test_what_was_measured_survives_a_crash(tmp_path: Path) -> None:
+    with server_process(tmp_path, "--workers", "1") as server:
+        await until_terminal(server.url, (await discover(server.url, wanted("scripted"))).json()["scan_id"])
+        with anyio.fail_after(20), closing(sqlite3.connect(tmp_path / DATABASE)) as connection:
+            query = "SELECT 1 FROM meta WHERE name LIKE '%pace%'"
+            while connection.execute(query).fetchone() is None:  # noqa: ASYNC110  # SQLite tells nobody
+                await anyio.sleep(0.02)
+        await to_thread.run_sync(server.kill)
+    with server_process(tmp_path, "--workers", "1") as server:
+        assert NAME in (await discover(server.url, wanted("scripted"))).json()

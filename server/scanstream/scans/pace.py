@@ -21,8 +21,8 @@ from scanstream.scans.selection import TIERS
 
 NAME = "pace"
 """Under which the store remembers it."""
-SAVE_SECONDS = 5.0
-"""No oftener than this it is written."""
+SAVE_SECONDS = 2.0
+"""No oftener than this it is written: what a crash may lose."""
 CLOSE_SECONDS = 2.0
 """How long the last writing may take."""
 MEMORY = 50
@@ -109,18 +109,20 @@ class Pace:
         """A scan was cut into so many shards of this strategy."""
         for measured in self._of(kind):
             measured.shards.take(shards / kind.symbols)
+        if not shards:  # else it is worth a word once they have run
+            self._changed.set()
 
     def ran(self, kind: Kind, shards: int, milliseconds: Milliseconds) -> None:
         """So many shards ran to their end, and took so long together."""
         for measured in self._of(kind):
             measured.milliseconds.take(milliseconds / shards, shards)
+        self._changed.set()
 
     def _of(self, kind: Kind) -> tuple[Measured, Measured]:
         """Where it is measured; the kind is the youngest now."""
         of_kind = self._kinds[kind.key] = self._kinds.pop(kind.key, Measured())
         if len(self._kinds) > MOST_KINDS:
             self._kinds.pop(next(iter(self._kinds)))
-        self._changed.set()
         return of_kind, self._strategies.setdefault(kind.strategy_id, Measured())
 
     def expects(self, kind: Kind, shards: int | None = None) -> Work | None:
