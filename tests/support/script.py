@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from anyio.abc import SocketStream
+from anyio.abc import SocketAttribute, SocketStream
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from anyio.streams.text import TextStream
 
@@ -71,6 +71,8 @@ async def _greet(stream: SocketStream, arrivals: MemoryObjectSendStream[RunningS
         number, pid = (await text.receive()).split()
         shard = RunningShard(int(number), int(pid), text)
         arrivals.send_nowait(shard)
+        # cancelled in its own wait, anyio's stream may have its future set once more, which is an error in uvloop
+        await anyio.wait_readable(stream.extra(SocketAttribute.raw_socket))  # noqa: S610  # not Django
         try:
             await text.receive()
         except (anyio.EndOfStream, anyio.BrokenResourceError):
