@@ -58,13 +58,14 @@ def _kind(file: Path, polars: Any) -> tuple[dict[str, Any], Any]:
     """The file's schema, and what loads some of its columns; told by its first bytes, not by its name."""
     with file.open("rb") as stream:
         start = stream.read(len(ARROW))
+    source: Any = file.read_bytes() if set("*?[").intersection(str(file)) else file  # polars takes these for patterns
     if start == ARROW:
-        return polars.read_ipc_schema(file), lambda columns: polars.read_ipc(file, columns=columns, memory_map=False)
+        return polars.read_ipc_schema(source), lambda columns: polars.read_ipc(source, columns=columns)
     if start[:4] == b"\xff\xff\xff\xff":  # a stream, without a footer
-        whole = polars.read_ipc_stream(file)
+        whole = polars.read_ipc_stream(source)
         return whole.schema, whole.select
-    return polars.read_parquet_schema(file), lambda columns: polars.read_parquet(
-        file, columns=columns, hive_partitioning=False
+    return polars.read_parquet_schema(source), lambda columns: polars.read_parquet(
+        source, columns=columns, hive_partitioning=False
     )
 
 

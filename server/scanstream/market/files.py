@@ -23,6 +23,8 @@ from scanstream.panel import Panel, timeframe_name
 
 SHORTEST: Milliseconds = 1000
 """Bars are at least so long, and whole seconds: there is no name for others."""
+LONGEST_SYMBOL = 64
+"""Characters."""
 _DAY: Milliseconds = 86_400_000
 _LOOKED_AT = 2000
 """Bars of a series that are looked at for when they open."""
@@ -40,7 +42,7 @@ class FilesMarket:
     @property
     def name(self) -> str:
         """`files:` and the path's last name: the state is no place for paths of the server."""
-        return f"files:{self._path.resolve().name}"
+        return f"files:{self._path.resolve().name}".encode(errors="replace").decode()
 
     @property
     def path(self) -> Path:
@@ -88,7 +90,16 @@ class Gathered:
         self._lengths = Lengths()
 
     def add(self, series: Series) -> None:
-        """What one file has of one symbol."""
+        """What one file has of one symbol.
+
+        :raises MarketError: if the symbol is nothing that a request could name
+        """
+        name = series.symbol
+        if not (0 < len(name) <= LONGEST_SYMBOL and name.isprintable() and "," not in name):
+            raise MarketError(
+                f"{series.file}: {name[:LONGEST_SYMBOL]!r} is no symbol: 1 to {LONGEST_SYMBOL} printable characters "
+                "without a comma; rename the file, or what its column says"
+            )
         if series.bars:
             self._lengths.add(series)
             self._pieces.setdefault(series.symbol, []).append(series)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import PurePath
+from urllib.parse import unquote
 
 
 def listed(words: str) -> list[str]:
@@ -46,7 +47,7 @@ def symbol_of(file: PurePath, below: PurePath) -> str:
     for directory in reversed(inside):
         key, equals, value = directory.partition("=")
         if equals and key.lower() in SYMBOL_KEYS:
-            return pair(value)
+            return pair(unquote(value))
     stem = _stem(file.name)
     above = [part for part in inside if "=" not in part]
     if above and (_PART.fullmatch(stem) or not _trimmed(_tokens(stem), whole=True)):
