@@ -67,21 +67,25 @@ async def _serve(make: Callable[[], Any], announce: Callable[[str], None], leavi
 
     from scanstream.server import serving  # noqa: PLC0415
 
+    told, starts = anyio.Event(), True
+
+    async def listen() -> None:
+        await leaving.until_told()
+        told.set()
+        if starts:
+            tasks.cancel_scope.cancel()
+
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_until_told, leaving, tasks.cancel_scope)
+        tasks.start_soon(listen)
         async with serving(make()) as url:
+            starts = False  # from here on a cancel would end what requests under way still need
             announce(url)
             try:
-                await anyio.sleep_forever()
+                await told.wait()
             finally:
                 leaving.begin(EXIT_FAILED)
+        tasks.cancel_scope.cancel()
     return 0
-
-
-async def _until_told(leaving: Any, serving: Any) -> None:
-    """End the server when a signal says so, also while it starts."""
-    await leaving.until_told()
-    serving.cancel()
 
 
 @main.command()

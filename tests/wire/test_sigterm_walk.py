@@ -19,7 +19,7 @@ from scanstream.engines.schema import DATABASE
 from scanstream.scans.worker import is_stopped
 from support.process import ServerProcess, exists
 from support.stubborn_server import begin, serving, until, until_phase, until_running, wanted
-from support.wire import deaf, discover, request, status, websocket
+from support.wire import Answer, deaf, discover, request, status, websocket
 
 pytestmark = pytest.mark.anyio
 
@@ -214,3 +214,27 @@ async def test_a_core_that_fails_ends_the_server_in_one_line(seconds: int, tmp_p
         assert server.process.returncode == 1
         assert len(errors.splitlines()) == 1, errors
         assert "LookupError: the sweeper has lost its broom" in errors
+
+
+async def test_what_was_registered_before_the_signal_is_acknowledged_after_it(tmp_path: Path) -> None:
+    async with serving(tmp_path) as server:
+        await begin(server, does="hang")
+        answers: list[Answer] = []
+
+        async def ask() -> None:
+            while True:
+                try:
+                    answers.append(await discover(server.url, wanted()))
+                except (OSError, ValueError, IndexError, anyio.BrokenResourceError):  # nobody listens any more
+                    return
+
+        async with anyio.create_task_group() as clients:
+            for _ in range(8):
+                clients.start_soon(ask)
+            while len(answers) < 50:  # noqa: ASYNC110  # until they are well under way
+                await anyio.sleep(0.01)
+            await require_its_end(server)
+        assert all(answer.status == 202 for answer in answers[:50])
+        refused = [answer for answer in answers if answer.status != 202]
+        assert all(answer.json()["code"] == "restarting" for answer in refused)
+        assert not any(b"the scan is kept" in answer.body for answer in refused)  # it was there, and went too early
