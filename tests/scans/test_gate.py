@@ -161,7 +161,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "defaults that are not parsed": ({"parse": lambda *_: 1 / 0}, "ZeroDivisionError"),
     "a scan that only answers": ({"scan": _answers}, "async def that yields nothing"),
     "one behind a decorator": ({"scan": _wrapped}, "async def that yields nothing"),
-    "one behind a partial": ({"scan": functools.partial(_answers)}, "async def that yields nothing"),
+    "one behind a partial": ({"scan": staticmethod(functools.partial(_answers))}, "async def that yields nothing"),
     "one that is an object": ({"scan": Called()}, "async def that yields nothing"),
     "one that yields, of the wrong kind": ({"scan": _yields}, "make it a subclass of AsyncStrategy"),
     "units that wait": ({"units": _answers}, "its units is an async def"),

@@ -55,8 +55,8 @@ logger = logging.getLogger("scanstream")
 
 _REGISTER = "INSERT INTO scans (scan_id, slot, principal, registered_at) VALUES (?, ?, ?, ?)"
 _NEWEST = (
-    "SELECT scan_id FROM scans WHERE principal = ?1 AND number < ifnull(?2, 9223372036854775807) "
-    "AND (expires_at IS NULL OR expires_at > ?3) ORDER BY number DESC LIMIT ?4"
+    "SELECT scan_id FROM scans WHERE principal = ? AND number < ifnull(?, 9223372036854775807) "
+    "AND (expires_at IS NULL OR expires_at > ?) ORDER BY number DESC LIMIT ?"
 )
 
 NOTE = "note "
@@ -248,8 +248,8 @@ class SqliteStore:
         until = time.monotonic() + PURGE_SECONDS
         for count, scan_id in enumerate(scan_ids, start=1):
             connection.execute(
-                "DELETE FROM slots WHERE scan_id = ?1 AND slot = (SELECT slot FROM scans WHERE scan_id = ?1)",
-                (scan_id,),
+                "DELETE FROM slots WHERE scan_id = ? AND slot = (SELECT slot FROM scans WHERE scan_id = ?)",
+                (scan_id, scan_id),
             )
             if entries:
                 connection.execute("DELETE FROM entries WHERE scan_id = ?", (scan_id,))
