@@ -37,19 +37,24 @@ def read(file: Path) -> tuple[dict[str, Any], list[NDArray[Any]]]:
     if columns is None:
         raise ValueError(f"its columns are {', '.join(names[:20]) or 'none'}; there must be {WANTED}")
     needed = columns.needed()
-    words = [index for index in (columns.symbol, columns.finished) if index != ABSENT]
-    frame = load([names[index] for index in dict.fromkeys((*columns.time, *needed, *words))])
-    if frame.is_empty():
-        raise ValueError("it has no rows")
+
+    def column(index: int) -> Any:
+        """One at a time: the whole frame beside the arrays would be as much memory again."""
+        return load([names[index]])[names[index]]
+
     moments = Moments()
-    times, told = moments.settle(_times([frame[names[index]] for index in columns.time], moments))
-    arrays: list[NDArray[Any]] = [times, *(_numbers(frame[names[index]]) for index in needed)]
+    opened = [column(index) for index in columns.time]
+    if not len(opened[0]):
+        raise ValueError("it has no rows")
+    times, told = moments.settle(_times(opened, moments))
+    opened.clear()
+    arrays: list[NDArray[Any]] = [times, *(_numbers(column(index)) for index in needed)]
     answer: dict[str, Any] = {"rows": len(times), "columns": columns, "words": told}
     if columns.symbol != ABSENT:
-        answer["names"], codes = _coded(frame[names[columns.symbol]])
+        answer["names"], codes = _coded(column(columns.symbol))
         arrays.append(codes)
     if columns.finished != ABSENT:
-        finished = frame[names[columns.finished]].cast(str).str.to_lowercase()
+        finished = column(columns.finished).cast(str).str.to_lowercase()
         arrays.append(~finished.is_in(UNFINISHED).fill_null(False).to_numpy())
     return answer, arrays
 
