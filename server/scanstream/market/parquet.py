@@ -23,6 +23,8 @@ ENDINGS = (".parquet", ".pq", ".feather", ".arrow", ".ipc")
 _LOOK_SECONDS = 0.2
 """How often it is looked whether the reading is still wanted."""
 _MOST_READ = 1 << 20
+_ROWS = 65_536
+"""Rows that are taken at once."""
 _LONGEST_LINE = 1 << 24
 _LEAVING_SECONDS = 5.0
 
@@ -67,11 +69,20 @@ class ColumnarReader:
         time, groups, *rest = answer["columns"]
         columns = Columns(tuple(time), tuple((name, tuple(places)) for name, places in groups), *rest)
         table = Table(file, "row", columns, columns.words or "a column a field", symbol)
-        times = arrays.pop(0)
-        numbers = np.array([arrays.pop(0) for _ in columns.needed()])
-        symbols = (answer["names"], arrays.pop(0)) if columns.symbol != ABSENT else None
-        over = arrays.pop(0) if columns.finished != ABSENT else None
-        table.add(times, numbers, np.arange(1, len(times) + 1, dtype=np.int32), symbols=symbols, over=over)
+        times, *rest = arrays
+        arrays.clear()
+        numbers = [rest.pop(0) for _ in columns.needed()]
+        codes = rest.pop(0) if columns.symbol != ABSENT else None
+        over = rest.pop(0) if columns.finished != ABSENT else None
+        for start in range(0, len(times), _ROWS):  # in parts: no copy of all is made on the way
+            part = slice(start, start + _ROWS)
+            table.add(
+                times[part],
+                np.array([column[part] for column in numbers]),
+                np.arange(start + 1, start + 1 + len(times[part]), dtype=np.int32),
+                symbols=None if codes is None else (answer["names"], codes[part]),
+                over=None if over is None else over[part],
+            )
         moments = Moments()
         moments.words = answer["words"]
         table.settle(moments)

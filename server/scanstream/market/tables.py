@@ -93,9 +93,9 @@ class Table:
         return np.array(rows)
 
     def _coded(self, names: list[str], codes: NDArray[np.int32], lines: Lines) -> NDArray[np.int32]:
-        if "" in names:
-            line = lines[int((codes == names.index("")).argmax())]
-            raise MarketError(f"{self.file}, {self._place} {line}: it names no symbol")
+        unnamed = codes == names.index("") if "" in names else np.zeros(1, dtype=bool)
+        if unnamed.any():
+            raise MarketError(f"{self.file}, {self._place} {lines[int(unnamed.argmax())]}: it names no symbol")
         known = [self._names.setdefault(pair(name), len(self._names)) for name in names]
         return np.array(known, dtype=np.int32)[codes]
 
