@@ -1,5 +1,6 @@
 """What HTTP requests say in queries and headers. Headers are read by werkzeug's parsers, numbers of a query here."""
 
+import re
 from typing import NamedTuple
 
 from starlette.requests import Request
@@ -22,6 +23,8 @@ MOST_TIMES_DISCARDED = 2
 """Times the limit: a larger body is not read to its end, nor does the transport take it (push/http_transport.py)."""
 LONGEST_NUMBER = 18
 """Digits of a number in a query; what has more is out of every bound."""
+
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?")
 
 JSON_TYPE = "application/json"
 LINES_TYPE = "application/x-ndjson"
@@ -49,19 +52,19 @@ def accepted(request: Request, *offered: str) -> str:
 def wait_of(request: Request) -> Wait:
     """How long the caller waits: `?wait=N`, else `Prefer: wait=N` (RFC 7240, section 4.3), else 0.
 
-    A preference that cannot be honoured (no whole number from 0 to 60) is passed over, as RFC 7240 demands in section
-    2, and then `Preference-Applied` is absent.
+    Both have the same bounds. A preference that is no number at all (`wait`, `wait=soon`) is passed over, as RFC 7240
+    demands in section 2, and then `Preference-Applied` is absent.
 
-    :raises InvalidRequest: if the query's is not within 0 to 60
+    :raises InvalidRequest: if it is not within 0 to 60
     """
     headers = {"vary": "Prefer"}
     text = single(request, "wait")
     if text is not None:
         return Wait(_within("wait", text, 0, LONGEST_WAIT_SECONDS), headers)
     preferred = _preferred_wait(request)
-    seconds = None if preferred is None else _whole(preferred, 0, LONGEST_WAIT_SECONDS)
-    if seconds is None:
+    if preferred is None or not _NUMBER.fullmatch(preferred):
         return Wait(0, headers)
+    seconds = _within("wait", preferred, 0, LONGEST_WAIT_SECONDS)
     return Wait(seconds, {**headers, "preference-applied": f"wait={seconds}"})
 
 
