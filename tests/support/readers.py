@@ -85,6 +85,8 @@ class SocketReader(Reader):
         assert self.socket.subprotocol == self.subprotocol
         await self.send({"type": "subscribe", "id": "s", "scan_id": self.scan_id, "since": self.mirror.cursor})
         ack = await self.receive()
+        if ack.get("code") == "restarting":  # it came in while the server was on its way out
+            raise Dropped
         assert (ack["type"], ack["id"], ack["scan_id"]) == ("ack", "s", self.scan_id), ack
 
     async def send(self, message: dict[str, Any]) -> None:
