@@ -104,3 +104,9 @@ def section(page: str, heading: str) -> str:
     found = [part.partition("\n")[2] for part in parts if part.startswith(heading)]
     assert len(found) == 1, f"{page} has {len(found)} sections ## {heading}"
     return found[0]
+
+
+def served(text: str) -> str:
+    """A page's text without the sections whose headings bear the mark."""
+    parts = re.split(r"^(?=## )", text, flags=re.M)
+    return "".join(part for part in parts if MARK not in part.partition("\n")[0])

@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount, Route, WebSocketRoute
 
 from conftest import ROOT, Serve
-from docs.pages import DOCS, MARK, Row, agree, blocks, claimed, code, section, table
+from docs.pages import DOCS, MARK, Row, agree, blocks, claimed, code, section, served, table
 from scanstream.app import open_core
 from scanstream.cli import main
 from scanstream.errors import TABLE
@@ -134,7 +134,7 @@ def test_every_client_message_may_carry_an_id() -> None:
 
 def read_in_push() -> Iterator[tuple[str, str]]:
     """(`query_params` or `headers`, the name that the server asks for there)."""
-    for path in (ROOT / "server" / "scanstream" / "push").glob("*.py"):
+    for path in (ROOT / "server" / "scanstream" / "push").rglob("*.py"):
         for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
             match call:
                 case ast.Call(func=ast.Name("whole_number" | "single"), args=[_, ast.Constant(str(name)), *_]):
@@ -152,7 +152,7 @@ def read_in_push() -> Iterator[tuple[str, str]]:
 
 def test_every_query_parameter_is_in_the_protocol() -> None:
     read = {name for where, name in read_in_push() if where == "query_params"}
-    told = {name for piece in code(PAGE.read_text()) for name in re.findall(r"[?&](\w+)=", piece)}
+    told = {name for piece in code(served(PAGE.read_text())) for name in re.findall(r"[?&](\w+)=", piece)}
 
     assert read, "they are read in another way now"
     assert told == read
