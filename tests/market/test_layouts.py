@@ -219,7 +219,7 @@ LAYOUTS: dict[str, tuple[str, str, str]] = {
     ),
     "MetaTrader without a header: a date and a time": (
         "EURUSD1440.csv",
-        "EURUSD1440",
+        "EURUSD",
         lines(lambda row: f"{row[0]:%Y.%m.%d},{row[0]:%H:%M},{','.join(map(str, row[1:]))}"),
     ),
     "a date and a time of day in two columns": (
@@ -260,6 +260,63 @@ LAYOUTS: dict[str, tuple[str, str, str]] = {
         "AAPL",
         "ticker,volume,open,close,high,low,window_start,transactions\n"
         + lines(lambda row: f"AAPL,{row[5]},{row[1]},{row[4]},{row[2]},{row[3]},{seconds(row[0])}000000000,7"),
+    ),
+    "Alpha Vantage: what it was asked for in the name": (
+        "daily_AAA.csv",
+        "AAA",
+        HEADER + usual(day, ROWS[::-1]),
+    ),
+    "TradingView: a comma in the name": ("BINANCE_BTCUSDT, 1D.csv", "BTCUSDT", HEADER + usual(seconds)),
+    "TradingView: a chart's own name": ("NASDAQ_AAA, 1D_4f0c2.csv", "AAA", HEADER + usual(seconds)),
+    "Nasdaq: a number that is no currency": (
+        "HistoricalData_1700000000.csv",
+        "HistoricalData_1700000000",
+        HEADER + usual(day),
+    ),
+    "HistData for MetaTrader": (
+        "DAT_MT_EURUSD_M1_2023.csv",
+        "EURUSD",
+        lines(lambda row: f"{row[0]:%Y.%m.%d},{row[0]:%H:%M}," + ",".join(map(str, row[1:]))),
+    ),
+    "Dukascopy": (
+        "EURUSD_Candlestick_1_Day_BID_15.11.2023-19.11.2023.csv",
+        "EURUSD",
+        "Gmt time,Open,High,Low,Close,Volume\n" + usual(lambda at: f"{at:%d.%m.%Y %H:%M:%S}.000"),
+    ),
+    "CoinAPI: the time of the first trade is none of a bar": (
+        "AAA.csv",
+        "AAA",
+        "time_period_start;time_period_end;time_open;time_close;price_open;price_high;price_low;price_close;"
+        "volume_traded;trades_count\n"
+        + lines(
+            lambda row: ";".join(
+                [
+                    f"{day(row[0])}T00:00:00.0000000Z",
+                    f"{day(row[0])}T23:59:59.0000000Z",
+                    f"{day(row[0])}T00:0{row[0].day % 7}:11.0000000Z",
+                    f"{day(row[0])}T23:59:58.0000000Z",
+                    *map(str, row[1:]),
+                    "9",
+                ]
+            )
+        ),
+    ),
+    "a German spreadsheet: the close before the open": (
+        "AAA.csv",
+        "AAA",
+        "Datum;Zuletzt;Eröffn.;Hoch;Tief;Vol.\n"
+        + lines(lambda row: f"{row[0]:%d.%m.%Y};" + ";".join(str(row[at]).replace(".", ",") for at in (4, 1, 2, 3, 5))),
+    ),
+    "Stooq: the header in Polish": (
+        "AAA.csv",
+        "AAA",
+        "Data,Otwarcie,Najwyzszy,Najnizszy,Zamkniecie,Wolumen\n" + usual(day),
+    ),
+    "text where there is nothing else": (
+        "aaa.us.txt",
+        "AAA.US",
+        "<TICKER>,<PER>,<DATE>,<TIME>,<OPEN>,<HIGH>,<LOW>,<CLOSE>,<VOL>,<OPENINT>\n"
+        + lines(lambda row: f"AAA.US,D,{row[0]:%Y%m%d},000000,{','.join(map(str, row[1:]))},0"),
     ),
     "blank lines, comments, empty columns, Windows line ends": (
         "AAA.csv",
@@ -317,6 +374,8 @@ def test_a_file_may_be_packed_or_in_utf_16(tmp_path: Path) -> None:
         "AAA.csv.gz": gzip.compress(PLAIN.encode()),
         "AAA.CSV": PLAIN.encode("utf-16"),
         "AAA.tsv": PLAIN.replace(",", "\t").encode(),
+        "AAA_1d.csv": gzip.compress(PLAIN.encode()),  # packed, and not called so
+        "AAA-1d.csv.gz": PLAIN.encode(),  # called so, and unpacked by a browser
     }
     for number, (name, content) in enumerate(packed.items()):
         directory = tmp_path / str(number)
@@ -458,6 +517,15 @@ REFUSED: dict[str, tuple[str, str]] = {
     "closing prices only": (
         "date,BTC,ETH,LTC\n" + lines(lambda row: f"{day(row[0])},1,2,3"),
         "line 1: no header was found",
+    ),
+    "words for the columns that are not known": (
+        "date,ouv,clot,haut,bas,vol\n"
+        + lines(lambda row: f"{day(row[0])},{row[1]},{row[4]},{row[2]},{row[3]},{row[5]}"),
+        "line 1: the header date,ouv,clot,haut,bas,vol does not name open, high, low and close",
+    ),
+    "closing prices that could pass for one bar": (
+        "date,AAA,BBB,CCC,DDD\n" + lines(lambda row: ",".join([day(row[0]), *map(str, row[1:5])])),
+        "line 1: the header date,AAA,BBB,CCC,DDD does not name open",
     ),
     "a line that ends early": (HEADER + usual(day)[:-20], "line 6: 3 fields where the header has 6"),
     "no prices at all": (HEADER + lines(lambda row: f"{day(row[0])},,,,,"), "has no bars with prices"),

@@ -204,6 +204,7 @@ def test_whatever_is_wrong_with_a_file_of_columns_is_one_line(
         if part.problem:
             assert str(tmp_path / part.file) in part.problem
             assert "\n" not in part.problem
+            assert "write it anew" in part.problem
         else:
             assert part.bars == 300
     assert capfd.readouterr().err == ""
@@ -241,6 +242,9 @@ def test_feather_wide_and_partitioned_files_are_read(tmp_path: Path) -> None:
     FRAME.write_ipc(market("feather") / "AAA.feather", compression="zstd")
     FRAME.write_ipc_stream(market("stream") / "AAA.arrow")
     FRAME.drop("symbol").write_parquet(market("own name") / "A_XXX[1].parquet")
+    unnamed = FRAME.select(*FIELDS, polars.col("timestamp").alias("__index_level_0__"))  # as pandas puts it
+    unnamed.write_parquet(market("pandas") / "A_XXX.parquet")
+    unnamed.write_parquet(market("called text") / "A_XXX.csv")
     wide = {"Date": FRAME["timestamp"], **{f"('{field.title()}', 'A/X')": FRAME[field] for field in FIELDS}}
     polars.DataFrame(wide).write_parquet(market("wide") / "all.parquet")
     (market("partitioned") / "symbol=A%2FX").mkdir()
@@ -249,6 +253,7 @@ def test_feather_wide_and_partitioned_files_are_read(tmp_path: Path) -> None:
     assert report.problems == []
     assert {part.file.partition("/")[0]: (part.symbol, part.bars) for part in report.files} == {
         **dict.fromkeys(("feather", "stream", "wide", "partitioned"), ("A/X", 300)),
+        **dict.fromkeys(("pandas", "called text"), ("A/XXX", 300)),
         "own name": ("A_XXX[1]", 300),
     }
     panel = FilesMarket(tmp_path / "wide").load()
@@ -264,6 +269,9 @@ def test_bars_of_two_lengths_are_refused_naming_both(tmp_path: Path) -> None:
         FilesMarket(tmp_path).load()
     for words in ("bars of 1m", "AAA.csv", "of 5m", "BBB.csv", "a directory of its own"):
         assert words in caught.value.detail
+    (tmp_path / "BBB.csv").rename(tmp_path / "AAA_5m.csv")  # of one symbol: that bars differ then is no surprise
+    with pytest.raises(MarketError, match=r"bars of 1m .* and of 5m .*put each length"):
+        FilesMarket(tmp_path).load()
 
 
 def test_bars_that_never_open_together_are_refused_naming_both(tmp_path: Path) -> None:

@@ -20,6 +20,10 @@ from scanstream.market.numbers import BadCell, Numbers
 from scanstream.market.times import Moments, combined
 
 ARROW = b"ARROW1"
+_LONGEST_WORDS = 300
+"""Of what the library says about a file."""
+_PLAIN = (ValueError, FileNotFoundError, PermissionError)
+"""What says by itself what to do."""
 _SLICE = 65_536
 """Texts that are converted at once."""
 
@@ -134,7 +138,9 @@ def answers(paths: Iterator[str]) -> Iterator[tuple[dict[str, Any], list[NDArray
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             kind = type(error).__name__
             words = lines[0] if lines else kind
-            yield {"error": words if isinstance(error, ValueError | OSError) else f"{kind}: {words}"}, []
+            if not isinstance(error, _PLAIN):
+                words = f"it cannot be read as Parquet or Feather, write it anew ({kind}: {words[:_LONGEST_WORDS]})"
+            yield {"error": words}, []
 
 
 def main() -> None:

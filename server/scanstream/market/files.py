@@ -13,7 +13,7 @@ import numpy as np
 from scanstream.errors import MarketError
 from scanstream.market.alignment import aligned
 from scanstream.market.csvfiles import read_text
-from scanstream.market.parquet import ColumnarReader
+from scanstream.market.parquet import ColumnarReader, is_columnar
 from scanstream.market.progress import Progress
 from scanstream.market.series import Series, joined, step
 from scanstream.market.sources import Source, found_in
@@ -73,7 +73,7 @@ def read(source: Source, columnar: ColumnarReader, progress: Progress) -> Table:
 
     :raises MarketError: naming the file that cannot be read, and where
     """
-    if source.is_text:
+    if source.is_text and not is_columnar(source.file):
         table = read_text(source.file, source.symbol, progress.took)
     else:
         table = columnar.read(source.file, source.symbol)
@@ -109,6 +109,8 @@ class Gathered:
 
         :raises MarketError: if the files cannot be one market
         """
+        if self._lengths.differ:  # before bars of one time are compared: those of other lengths differ, too
+            self._lengths.agreed(self._name)
         symbols = sorted(self._pieces)
         whole: list[Series] = []
         notes: list[str] = []
@@ -152,6 +154,11 @@ class Lengths:
         """A symbol's bars of all files: where each file has one bar, only they tell."""
         if not self._counts:
             self.add(series)
+
+    @property
+    def differ(self) -> bool:
+        """Whether two files are evidently not of one length."""
+        return len(self._evident) > 1
 
     def agreed(self, name: str) -> Milliseconds:
         """The length of all bars.

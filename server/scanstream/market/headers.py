@@ -12,21 +12,24 @@ ABSENT = -1
 WANTED = ",".join(("timestamp", *FIELDS))
 
 _TIME = listed(
-    "opentime timeopen opentimestamp opendatetime openat starttime startat timeperiodstart periodstart windowstart"
+    "timeperiodstart periodstart opentime timeopen opentimestamp opendatetime openat starttime startat windowstart"
     " candlebegintime begintime begin unix unixtimestamp unixtime epoch timestampms timestamp timestamputc ts datetime"
-    " datetimeutc dateutc gmttime time date localtime dtyyyymmdd day t"
+    " datetimeutc dateutc gmttime time date localtime dtyyyymmdd day t datum data"
 )
 """The most telling first: `open_time` before `unix`, this before `date`."""
 _INDEX = ("", "index", "indexlevel0", "unnamed:0")
 """An index without a name, as pandas writes it."""
+_LEVEL = ("indexlevel0",)
 _NAMES = {
-    "open": listed("open o openprice priceopen openingprice"),
-    "high": listed("high h max highprice pricehigh highest"),
-    "low": listed("low l min lowprice pricelow lowest"),
-    "close": listed("close c last closelast closeprice priceclose closingprice price"),
+    "open": listed("open o openprice priceopen openingprice otwarcie eröffnung eröffn eroeffnung"),
+    "high": listed("high h max highprice pricehigh highest najwyzszy hoch"),
+    "low": listed("low l min lowprice pricelow lowest najnizszy tief"),
+    "close": listed(
+        "close c last closelast closeprice priceclose closingprice price zamkniecie schluss schlusskurs zuletzt"
+    ),
     "volume": listed(
         "volume vol v basevolume volumebase basevol volumefrom tickvolume tickvol volumetraded basevolumetraded"
-        " baseassetvolume amount"
+        " baseassetvolume amount wolumen volumen"
     ),
 }
 _SYMBOL = listed(
@@ -117,8 +120,8 @@ def _time(names: Sequence[str]) -> tuple[int, ...]:
     if best != ABSENT and names[best] == "time":
         dates = [index for name in ("date", "dtyyyymmdd", "day") if (index := _first(names, [name])) != ABSENT]
         return (*dates[:1], best)
-    if best == ABSENT and names[0] in _INDEX:
-        best = 0
+    if best == ABSENT:  # pandas writes an index without a name first in text, last in Parquet
+        best = 0 if names[0] in _INDEX else _first(names, _LEVEL)
     return () if best == ABSENT else (best,)
 
 

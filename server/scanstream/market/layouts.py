@@ -71,6 +71,7 @@ def layout_of(lines: Sequence[str], symbol: str = "") -> Layout:
     for delimiter, rows in split.items():
         found = next((index for index, (_, cells) in enumerate(rows[:MOST_TITLE_LINES]) if _is_bar(cells)), None)
         if found is not None:
+            _require_no_header(rows[:found], rows[found][1], delimiter)
             return _without_header(rows[found:], delimiter)
     raise BadLayout(1, f"no header was found, and no bars without one; there must be {WANTED}")
 
@@ -154,6 +155,20 @@ def _is_time(cell: str) -> bool:
     except ValueError:  # UnicodeEncodeError is one
         return False
     return True
+
+
+def _require_no_header(above: Sequence[Row], bar: Sequence[str], delimiter: str) -> None:
+    """See that the line above the first bar does not name its columns: to guess their order then could be wrong.
+
+    :raises BadLayout: naming the words that are not known
+    """
+    if not above:
+        return
+    line, cells = above[-1]
+    names = _trimmed(cells)
+    if abs(len(names) - len(_trimmed(bar))) <= 1 and not any(cell[:1].isdigit() for cell in names):
+        words = delimiter.join(names)[:200]
+        raise BadLayout(line, f"the header {words} does not name open, high, low and close; call its columns {WANTED}")
 
 
 def _without_header(rows: Sequence[Row], delimiter: str) -> Layout:

@@ -11,6 +11,8 @@ from typing import IO
 
 from scanstream.errors import MarketError
 
+_GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"
+"""How packed files begin, whatever they are called: browsers unpack, and people rename."""
 _MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 """How a file in UTF-16 begins; any other is UTF-8, with or without its own mark."""
 
@@ -55,10 +57,12 @@ def opened(file: Path) -> Iterator[Lines]:
 
 @contextmanager
 def _bytes(file: Path) -> Iterator[IO[bytes]]:
-    if file.suffix.lower() == ".gz":
+    with file.open("rb") as stream:
+        start = stream.read(len(_ZIP))
+    if start.startswith(_GZIP):
         with gzip.open(file, "rb") as stream:
             yield stream  # type: ignore[misc]  # a GzipFile is used as one
-    elif file.suffix.lower() == ".zip":
+    elif start == _ZIP or file.suffix.lower() == ".zip":
         with zipfile.ZipFile(file) as archive:
             names = [name for name in archive.namelist() if not name.endswith("/") and "__MACOSX" not in name]
             if len(names) != 1:

@@ -18,7 +18,7 @@ _VENUES = frozenset(
     listed(
         "binance binanceus binancefutures kraken coinbase coinbasepro gdax bitstamp bitfinex gemini bybit okx okex gate"
         " gateio kucoin huobi htx mexc bitget bittrex poloniex cexio exmo hitbtc ftx deribit bitmex upbit bithumb dat"
-        " ascii cryptodatadownload yahoo yfinance stooq"
+        " ascii mt cryptodatadownload yahoo yfinance stooq nasdaq nyse amex"
     )
 )
 """What exchanges and collectors write before the symbol: `Binance_BTCUSDT_d.csv`."""
@@ -26,16 +26,23 @@ _MONEY = frozenset(listed("usd usdt usdc busd fdusd tusd dai eur gbp jpy aud cad
 _LENGTH = re.compile(
     r"\d+(s|sec|m|min|mins|minute|minutes|h|hr|hour|hours|d|day|days|w|wk|week|mo|month)|[mh]\d+|d1|w1|mn1?", re.I
 )
-_LENGTH_WORDS = frozenset(listed("d h daily hourly min minute hour day week weekly month monthly"))
+_LENGTH_WORDS = frozenset(listed("d h daily hourly intraday min minute hour day week weekly month monthly"))
 _MINUTES = frozenset(listed("1 2 3 5 10 15 30 60 120 240 360 480 720 1440 10080"))
 """Kraken and others write the length of a bar as a number of minutes: `XBTUSD_60.csv`."""
-_DATE = re.compile(r"(19|20)\d\d|(19|20)\d{4}|(19|20)\d{6}|(19|20)\d{10}|(19|20)\d{12}")
+_DATE = re.compile(r"(19|20)\d\d|(19|20)\d{4}|(19|20)\d{6}|(19|20)\d{10}|(19|20)\d{12}|\d\d\.\d\d\.(19|20)\d\d")
 _PART_OF_DATE = re.compile(r"\d{1,2}")
 _WORDS = frozenset(
-    listed("ohlcv ohlcvt ohlc candles candlesticks klines kline spot futures history historical data prices")
+    listed(
+        "ohlcv ohlcvt ohlc candles candlesticks klines kline spot futures history historical data prices"
+        " candlestick bid ask"
+    )
 )
 _PART = re.compile(r"(part|data|chunk|ohlcv|candles|klines?|prices|\d+)([-_.].*)?|[0-9a-f-]{32,}(-\d+)?", re.I)
-_PAIR = re.compile(r"([A-Za-z0-9]{1,20})[-_/]([A-Za-z0-9]{3,10})")
+_PAIR = re.compile(r"([A-Za-z0-9]{1,20})[-_/](?=[0-9]*[A-Za-z])([A-Za-z0-9]{3,10})")
+_CHART = re.compile(r",\s+(\d+[A-Za-z]?|[SDWM])([_ ][0-9a-f]{4,8})?(\s\(\d+\))?$")
+"""What TradingView writes behind the symbol: `BINANCE_BTCUSDT, 60`, `NASDAQ_AAPL, 1D_a1b2c`."""
+_METATRADER = re.compile(r"([A-Z]{6,12})(1|5|15|30|60|240|1440|10080|43200)")
+"""A symbol and its minutes, as MetaTrader 4 writes them: `EURUSD60`."""
 
 
 def symbol_of(file: PurePath, below: PurePath) -> str:
@@ -67,9 +74,10 @@ def from_stem(stem: str) -> str:
 
     Letters that stand together stay together: where a currency ends in `BTCUSDT` is a guess.
     """
-    tokens = _trimmed(_tokens(stem), whole=False)
+    tokens = _trimmed(_tokens(_CHART.sub("", stem)), whole=False)
     if len(tokens) == 1:
-        return tokens[0][0]
+        alone = _METATRADER.fullmatch(tokens[0][0])
+        return alone[1] if alone else tokens[0][0]
     words = [word for word, _ in tokens]
     if len(words) == 3 and words[1].lower() == words[2].lower() in _MONEY:
         return f"{words[0]}/{words[1]}:{words[2]}"  # a perpetual contract, as freqtrade names it: BTC_USDT_USDT
@@ -94,6 +102,8 @@ def _trimmed(tokens: Sequence[tuple[str, str]], *, whole: bool) -> list[tuple[st
         words.pop()
     while len(words) > 1 and words[0][0].lower() in _VENUES and not (len(words) == 2 and words[1][0].lower() in _MONEY):
         words.pop(0)
+    while len(words) > 1 and len(words[0][0]) > 1 and words[0][0].lower() in _LENGTH_WORDS:
+        words.pop(0)  # `daily_IBM`, as Alpha Vantage names it
     return words
 
 

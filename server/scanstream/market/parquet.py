@@ -20,6 +20,7 @@ from scanstream.market.tables import Table
 from scanstream.market.times import Moments
 
 ENDINGS = (".parquet", ".pq", ".feather", ".arrow", ".ipc")
+_STARTS = (b"PAR1", b"ARROW1")
 _LOOK_SECONDS = 0.2
 """How often it is looked whether the reading is still wanted."""
 _MOST_READ = 1 << 20
@@ -27,6 +28,18 @@ _ROWS = 65_536
 """Rows that are taken at once."""
 _LONGEST_LINE = 1 << 24
 _LEAVING_SECONDS = 5.0
+
+
+def is_columnar(file: Path) -> bool:
+    """Whether a file is one, whatever its name is.
+
+    :raises MarketError: if it cannot be opened
+    """
+    try:
+        with file.open("rb") as stream:
+            return stream.read(max(map(len, _STARTS))).startswith(_STARTS)
+    except OSError as error:
+        raise MarketError(f"{file} cannot be read: {error.strerror or error}") from error
 
 
 class ColumnarReader:

@@ -9,6 +9,10 @@ from scanstream.market import parquet
 from scanstream.market.names import symbol_of
 
 TEXT = (".csv", ".tsv")
+PLAIN = ".txt"
+"""Read where there is nothing else, as some collectors write their candles so; beside others it is a note of people."""
+HIDDEN = (".", "_", "~$")
+"""How the names of what tools keep for themselves begin: systems, editors, spreadsheets."""
 PACKED = (".gz", ".zip")
 MOST_DEEP = 8
 """Directories within directories that are looked into: a link may lead back to where it stands."""
@@ -26,8 +30,9 @@ class Source(NamedTuple):
 def found_in(path: Path) -> tuple[list[Source], list[Path]]:
     """The sources of a market, in order; and what lies beside them and is none.
 
-    Names that begin with `.` or `_` belong to tools, and are not looked at. Of a directory with files of candles the
-    directories in it are left alone, but for those that partition it (`symbol=BTC`); of one without, all are looked at.
+    Names that begin with one of `HIDDEN` belong to tools, and are not looked at. Of a directory with files of candles
+    the directories in it are left alone, but for those that partition it (`symbol=BTC`); of one without, all are looked
+    at.
 
     :raises MarketError: if there are none
     """
@@ -40,7 +45,10 @@ def found_in(path: Path) -> tuple[list[Source], list[Path]]:
     sources = [
         Source(file, symbol_of(file, path), bool(kind)) for file in files if (kind := _is_text(file)) is not None
     ]
-    passed = [file for file in files if _is_text(file) is None]
+    if not sources:
+        sources = [Source(file, symbol_of(file, path), True) for file in files if file.suffix.lower() == PLAIN]
+    taken = {source.file for source in sources}
+    passed = [file for file in files if file not in taken]
     if not sources:
         beside = f"; it holds {', '.join(map(str, sorted(path.iterdir())[:5]))}" if path.is_dir() else ""
         raise MarketError(
@@ -54,7 +62,7 @@ def _files(directory: Path, deep: int = 0) -> Iterator[Path]:
     """The files of a directory, and of those in it where that is wanted."""
     if deep > MOST_DEEP:
         return
-    entries = sorted(entry for entry in directory.iterdir() if not entry.name.startswith((".", "_")))
+    entries = sorted(entry for entry in directory.iterdir() if not entry.name.startswith(HIDDEN))
     files = [entry for entry in entries if entry.is_file()]
     flat = any(_is_text(file) is not None for file in files)
     yield from files
