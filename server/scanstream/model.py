@@ -68,6 +68,9 @@ Name: TypeAlias = Annotated[str, Meta(max_length=LONGEST_NAME)]
 Names: TypeAlias = Annotated[list[Name], Meta(max_length=MOST_NAMES)] | str
 """A list, or its names with commas between; in any case of letters where that is unambiguous."""
 
+Parameters: TypeAlias = dict[Name, dict[Name, Any] | None]
+"""Strategy id → parameter → value; a null is the same as absent."""
+
 
 class DiscoverRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """What to scan for; every field optional. Lists are trimmed and without repetitions once canonical."""
@@ -86,7 +89,7 @@ class DiscoverRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, for
     """`<n>s`, `<n>m`, `<n>h` or `<n>d`; what takes longer than the longest of them is left out."""
     capital_usd: Annotated[float, Meta(gt=0, le=MOST_CAPITAL_USD)] | None = None
     force_refresh: bool | None = None
-    parameters: dict[Name, dict[Name, Any]] | None = None
+    parameters: Parameters | None = None
     """Strategy id → parameter → value."""
 
 

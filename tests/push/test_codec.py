@@ -57,7 +57,7 @@ WRONG: list[Any] = [
     *each("filter_by_risk_level", 5, True, [], {}, ["low"]),
     *each("capital_usd", "5", True, [], {}, 0, -1, 2e15, 1e308),
     *each("force_refresh", 1, 0, "yes", [], 1.0),
-    *each("parameters", 5, [], "x", {"tsmom": 5}, {"tsmom": []}, {"tsmom": None}),
+    *each("parameters", 5, [], "x", {"tsmom": 5}, {"tsmom": []}),
     *each("parameters", {"x" * 101: {}}, {"tsmom": {"y" * 101: 1}}),
     *each("colour", "red"),
 ]
@@ -74,6 +74,7 @@ RIGHT: list[dict[str, Any]] = [
     {},
     {"symbols": "A,B", "strategy_ids": ["x", "y"], "capital_usd": 5, "min_profit_potential": -2},
     {"filter_by_risk_level": "Low", "force_refresh": False, "symbols": None},
+    {"parameters": {"tsmom": None, "pairs": {"a": None, "b": 1}}},
     {"parameters": {"tsmom": {"a": [1, 2.5, "x", None, {"deep": [True]}], "b": 2**64 - 1, "c": -(2**63)}}},
 ]
 

@@ -10,6 +10,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from conftest import Serve
 from scanstream.client.mirror import Mirror
+from scanstream.model import DiscoverRequest
 from support.wire import ONE_QUICK_SCAN, Socket, discover, request, websocket
 
 pytestmark = pytest.mark.anyio
@@ -39,6 +40,10 @@ BAD_REQUESTS: list[tuple[dict[str, Any], str, str]] = [
     ({"parameters": {"tsmom": {"lookback": 1}}}, "parameters.tsmom.lookback", ">= 2"),
     ({"parameters": {"tsmom": {"magic": 1}}}, "parameters.tsmom.magic", "no such parameter"),
     ({"parameters": {"astrology": {}}}, "parameters.astrology", "no strategy"),
+    ({"parameters": {"pairs": {}, "tsmom": 5}}, "parameters.tsmom", "Expected `object"),
+    ({"parameters": {"tsmom": ["lookback"]}}, "parameters.tsmom", "Expected `object"),
+    ({"parameters": {"pairs": None, "tsmom": {"x" * 101: 1}}}, "parameters.tsmom", "length <= 100"),
+    ({"parameters": {"x" * 101: {}}}, "parameters", "length <= 100"),
 ]
 
 
@@ -157,6 +162,7 @@ async def test_what_cannot_be_understood_at_all_closes_with_its_code(serve: Serv
                     await socket.receive()
                 assert closed.value.rcvd is not None
                 assert closed.value.rcvd.code == code
+                assert " " in closed.value.rcvd.reason
 
 
 async def _until_closed(socket: Socket) -> AsyncIterator[dict[str, Any]]:
@@ -229,3 +235,19 @@ async def test_paths_and_methods_that_do_not_exist_are_problems_too(serve: Serve
 async def _still_works(socket: Socket) -> None:
     await socket.send(type="ping", id="after")
     assert msgspec.json.encode(await socket.receive()) == b'{"type":"pong","id":"after"}'
+
+
+async def test_a_null_is_as_good_as_absent_wherever_it_is(serve: Serve) -> None:
+    fields = DiscoverRequest.__struct_fields__
+    nulls: list[dict[str, Any]] = [
+        dict.fromkeys(fields),
+        {"parameters": {"tsmom": None, "astrology": None}},
+        {"parameters": {"tsmom": {"lookback": None, "walk_forward": None}}},
+    ]
+    async with serve(workers=0) as url:
+        bare = (await discover(url, {})).json()
+        for wanted in nulls:
+            again = (await discover(url, wanted)).json()
+            assert (again["scan_id"], again["reused"], again["filters"]) == (bare["scan_id"], "running", {})
+        kept = (await discover(url, {"parameters": {"tsmom": {"lookback": 99, "z_min": None}}})).json()
+        assert kept["filters"]["parameters"] == {"tsmom": {"lookback": 99}}

@@ -255,6 +255,7 @@ ODD_QUERIES = [
     ("results/{}?limit=" + "1" * 5000, "limit"),
     ("scans?limit=101", "limit"),
     ("scans?before=a&before=b", "before"),
+    ("events/{}?since=a&since=b", "since"),
 ]
 
 

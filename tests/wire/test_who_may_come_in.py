@@ -187,6 +187,9 @@ async def test_other_pages_may_start_cancel_and_follow_nothing(
         answer = await request(url, "POST", f"/opportunities/{path}", body, {**headers, "accept": accept})
         assert (answer.status, answer.json()["code"]) == (403, "forbidden"), path
         assert not [name for name in answer.headers if name.startswith("access-control")]
+    for method in ("GET", "HEAD"):
+        events = await request(url, method, "/opportunities/events/latest", headers=headers)
+        assert events.status == 403
     with pytest.raises(InvalidStatus) as refused:
         async with websocket(url, origin=origin):
             pass
@@ -224,9 +227,10 @@ async def test_preflights_for_more_than_that_are_refused(url: str) -> None:
     foreign = await request(url, "OPTIONS", "/opportunities/discover", headers={"origin": EVIL, **asked})
     assert (foreign.status, foreign.json()["code"]) == (403, "forbidden")
     assert "access-control-allow-origin" not in foreign.headers
+    assert foreign.headers["vary"] == "Origin"
     for more in ({"access-control-request-method": "PUT"}, {**asked, "access-control-request-headers": "X-Other"}):
         answer = await request(url, "OPTIONS", "/opportunities/discover", headers={"origin": FRIEND, **more})
-        assert (answer.status, answer.json()["code"]) == (403, "forbidden")
+        assert (answer.status, answer.json()["code"], answer.headers["vary"]) == (403, "forbidden", "Origin")
     rebound = {"origin": FRIEND, "host": "evil.example", **asked}
     assert (await request(url, "OPTIONS", "/opportunities/discover", headers=rebound)).status == 403
 

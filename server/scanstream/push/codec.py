@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
 from scanstream.errors import InvalidJson, InvalidMessage, InvalidRequest, ScanstreamError
 from scanstream.log.scanlog import Frame, ScanLog
@@ -20,7 +21,7 @@ from scanstream.message import (
     Snapshot,
     Update,
 )
-from scanstream.model import DiscoverRequest
+from scanstream.model import LONGEST_NAME, DiscoverRequest, Parameters
 from scanstream.push.plain import not_plain
 
 Payload = str | bytes
@@ -31,6 +32,10 @@ MOST_PARAMETER_BYTES = 16 * 1024
 _PATH = re.compile(r" - at (?:`key` in )?`\$(.*)`$", re.DOTALL)
 _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING_FIELD = re.compile(r"Object missing required field `(.*?)`")
+
+
+_SOME_PARAMETERS = "parameters[...]"
+"""As msgspec calls those of one strategy, whichever."""
 
 
 class _Weighed(msgspec.Struct):
@@ -96,12 +101,14 @@ class Codec:
         weighed: _Weighed = self._valid(self._weighed, request)
         if (weight := len(memoryview(weighed.parameters or b""))) > MOST_PARAMETER_BYTES:
             raise InvalidRequest.of("parameters", f"take {weight} bytes; at most {MOST_PARAMETER_BYTES} are taken")
-        decoded: DiscoverRequest = self._valid(self._requests, request)
-        for strategy_id, given in (decoded.parameters or {}).items():
-            for name, value in given.items():
-                if foreign := not_plain(value, f"parameters.{strategy_id}.{name}"):
-                    raise InvalidRequest.of(*foreign)
-        return decoded
+        try:
+            decoded: DiscoverRequest = self._decode(self._requests, request)
+        except msgspec.ValidationError as error:
+            field, reason = _located(error)
+            if field == _SOME_PARAMETERS and weighed.parameters:
+                field = _misshapen(self._format.decode(weighed.parameters))
+            raise InvalidRequest.of(field, reason) from error
+        return replace(decoded, parameters=_given(decoded.parameters))
 
     def decode_follow(self, body: bytes) -> FollowRequest:
         """What a `follow` asks for; an absent body is an empty object.
@@ -153,6 +160,36 @@ class Codec:
 JSON = Codec("JSON", "scanstream.v1.json", msgspec.json, text=True)
 MESSAGEPACK = Codec("MessagePack", "scanstream.v1.msgpack", msgspec.msgpack, text=False)
 CODECS = (JSON, MESSAGEPACK)
+
+
+def _given(parameters: Parameters | None) -> Parameters | None:
+    """The parameters without nulls, which are as good as absent.
+
+    :raises InvalidRequest: naming a value that is not plain
+    """
+    if parameters is None:
+        return None
+    for strategy_id, values in parameters.items():
+        for name, value in (values or {}).items():
+            if foreign := not_plain(value, f"parameters.{strategy_id}.{name}"):
+                raise InvalidRequest.of(*foreign)
+    return {
+        strategy_id: {name: value for name, value in values.items() if value is not None}
+        for strategy_id, values in parameters.items()
+        if values is not None
+    }
+
+
+def _misshapen(parameters: dict[str, Any]) -> str:
+    """Where in the parameters of a request something is no object, or no name."""
+    for strategy_id, values in parameters.items():
+        if values is not None and not (isinstance(values, dict) and all(map(_is_name, values))):
+            return f"parameters.{strategy_id}"
+    return "parameters"
+
+
+def _is_name(key: object) -> bool:
+    return isinstance(key, str) and len(key) <= LONGEST_NAME
 
 
 def _unmarked(payload: Payload) -> Payload:

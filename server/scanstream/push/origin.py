@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from scanstream.errors import Forbidden, InvalidAddress, ScanstreamError
+from scanstream.model import EVENTS_PATH
 from scanstream.push.forwarded import route_path
 from scanstream.push.host import Host, Names, host_of, in_ascii
 from scanstream.push.problem import problem, refuse
@@ -27,6 +28,8 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 HEALTH = ("/healthz", "/readyz")
 """These have no secrets, and balancers ask for them without a `Host`, or with the name of a group of servers."""
 READS = ("GET", "HEAD")
+"""What these ask for is answered to any page, though it cannot read it; but following is not for strangers."""
+VARIES = {"vary": "Origin"}
 LONGEST_TOLD = 100
 """Characters of a wrong header that its refusal repeats."""
 
@@ -66,7 +69,7 @@ class OriginCheck:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or pass on."""
         if scope["type"] == "http" and scope["method"] == "OPTIONS" and (refusal := self._refusal(scope)):
-            await refuse(refusal, scope, receive, send)  # before CORS answers a preflight
+            await problem(refusal, VARIES)(scope, receive, send)  # before CORS answers a preflight
         elif scope["type"] in ("http", "websocket"):
             await self._cors(scope, receive, send)
         else:
@@ -92,7 +95,9 @@ class OriginCheck:
                 f" its operator allows it with --allow-host {host.name}"
             )
         origins = headers.getlist("origin")
-        reads_only = scope["type"] == "http" and scope["method"] in READS
+        reads_only = (
+            scope["type"] == "http" and scope["method"] in READS and not route_path(scope).startswith(EVENTS_PATH)
+        )
         if not origins or reads_only or all(self._welcome(origin, host) for origin in origins):
             return None
         origin = ", ".join(origins)
@@ -153,7 +158,7 @@ class _Cors(CORSMiddleware):
         if response.status_code != 200:
             said = bytes(response.body).decode()
             allowed = f"allowed are {', '.join(METHODS)} with {', '.join(REQUEST_HEADERS)}"
-            return problem(Forbidden(f"{said}; {allowed}"))
+            return problem(Forbidden(f"{said}; {allowed}"), VARIES)
         response.headers["cache-control"] = "no-store"
         return response
 

@@ -15,7 +15,7 @@ from scanstream.push.desk import Desk
 from scanstream.push.drain import Drain
 from scanstream.push.fanout import Encoded, Fanout
 from scanstream.push.presence import while_there
-from scanstream.push.query import EVENTS_TYPE
+from scanstream.push.query import EVENTS_TYPE, single
 
 HEARTBEAT_SECONDS = 5.0
 """A comment this often keeps proxies from taking the silence for the end, and lets a reader notice a dead line."""
@@ -35,7 +35,7 @@ class EventsDoor:
     async def events(self, request: Request) -> Response:
         """Frames as events; 204 where nothing is left of a terminal scan, which makes an EventSource stop."""
         log = await self._desk.find(ANYONE, request.path_params["scan_id"])
-        since = request.headers.get("last-event-id") or request.query_params.get("since")
+        since = request.headers.get("last-event-id") or single(request, "since")
         position = await self._desk.place(log, parse(since) if since else None)
         if log.ended and not log.news(position):
             return Response(status_code=204)

@@ -117,7 +117,7 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
         try:
             self.queue.put_nowait({"type": "websocket.receive", "text": data.decode()})
         except UnicodeDecodeError:
-            self.conn.send_close(1007)
+            self.conn.send_close(1007, "a text frame that is not UTF-8")
             self.handle_parser_exception()
 
     async def receive(self) -> ASGIReceiveEvent:

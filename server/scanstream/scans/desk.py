@@ -122,7 +122,7 @@ class ScanDesk:
 
     async def _judged(self, request: DiscoverRequest) -> Mapping[str, Installed]:
         """The strategies; those whose own code looks at parameters have looked at the request's already."""
-        given = {name.strip().casefold(): values for name, values in (request.parameters or {}).items()}
+        given = {name.strip().casefold(): values or {} for name, values in (request.parameters or {}).items()}
         own = [one for one in self._strategies.values() if one.own_parse and given.get(one.id.casefold())]
         answers = {one.id: await self._judge(one, given[one.id.casefold()]) for one in own}
         return {**self._strategies, **answers} if answers else self._strategies

@@ -101,7 +101,7 @@ class Pace:
         """What a canonical request wants of a strategy. Its tiers are thirds of the symbols, about."""
         every = self._symbols() if request.symbols is None else len(request.symbols)
         symbols = max(1.0, every * len(request.asset_tiers or TIERS) / len(TIERS))
-        parameters = (request.parameters or {}).get(strategy_id, {})
+        parameters = (request.parameters or {}).get(strategy_id) or {}
         wanted = msgspec.json.encode([strategy_id, parameters, symbols], order="sorted")
         return Kind(strategy_id, hashlib.blake2s(wanted, digest_size=8).hexdigest(), symbols)
 

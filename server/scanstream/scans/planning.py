@@ -117,7 +117,7 @@ def _part(name: str, panel: Panel, request: DiscoverRequest, strategies: Mapping
         return Part(problem=Problem("strategy_error", GONE))
     try:
         installed.strategy.require(panel)
-        parameters = installed.parse((request.parameters or {}).get(name, {}))
+        parameters = installed.parse((request.parameters or {}).get(name) or {})
         units = gate.whole(installed.strategy.units(panel, parameters), "units()", least=0, most=MOST_UNITS)
         return Part(units=units, chunk=installed.chunk)
     except NothingToScan as reason:

@@ -99,7 +99,7 @@ class _Reading:
             for strategy_id in found:
                 if strategy_id in parameters:
                     yield FieldError(field, f"the parameters of {strategy_id} are given twice")
-                parameters[strategy_id] = given
+                parameters[strategy_id] = given or {}
 
 
 def _timeframe_errors(field: str, names: Collection[str], found: set[str]) -> Iterator[FieldError]:

@@ -113,7 +113,7 @@ class Search:
         self.strategy = strategy
         self.panel = universe(panels / shard.digest, shard.request)
         self.units = range(shard.start, shard.stop)
-        self.parameters = self.strategy.parse((shard.request.parameters or {}).get(self.strategy.id, {}))
+        self.parameters = self.strategy.parse((shard.request.parameters or {}).get(self.strategy.id) or {})
         self._request = shard.request
         self._ids: set[str] = set()
         self._bytes = 0
