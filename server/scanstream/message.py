@@ -7,10 +7,16 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from scanstream.errors import TABLE
 from scanstream.model import Document, Only, Opportunity, Progress, ScanId
 
 MessageId: TypeAlias = Annotated[str, Meta(max_length=64)]
 """Chosen by the client; the reply repeats it."""
+
+LONGEST_KEY = 255
+"""Characters of an idempotency key."""
+KEY_BOUNDS = {"minLength": 1, "maxLength": LONGEST_KEY}
+CODES = [code for code, row in TABLE.items() if row.fault != "operator"]
 
 
 class Discover(Struct, frozen=True, kw_only=True, tag="discover"):
@@ -19,7 +25,7 @@ class Discover(Struct, frozen=True, kw_only=True, tag="discover"):
     id: MessageId | UnsetType = UNSET
     request: Raw | UnsetType = UNSET
     """Decoded apart, so that an error names the field inside the request."""
-    idempotency_key: str | None = None
+    idempotency_key: Annotated[str, Meta(extra_json_schema=KEY_BOUNDS)] | None = None
     """The same key is the same scan, as with the header `Idempotency-Key`."""
 
 
@@ -158,7 +164,7 @@ class Error(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="error"):
 
     id: str | UnsetType = UNSET
     scan_id: str | UnsetType = UNSET
-    code: str
+    code: Annotated[str, Meta(description=f"One of {', '.join(CODES)}; more may come")]
     detail: str
     errors: list[FieldProblem] | UnsetType = UNSET
     retry_after: float | UnsetType = UNSET

@@ -36,6 +36,7 @@ FRAMES = (Snapshot, Update, End, Error)
 """What is told of a scan that is followed."""
 _INFO = {"title": "scanstream", "version": __version__}
 _STATE: Plain = {"allOf": [ref(ScanState), ref(Envelope)]}
+STREAMED = ("X-Accel-Buffering",)
 _OBJECT: Plain = {"type": "object"}
 
 
@@ -61,7 +62,7 @@ def openapi() -> Plain:
 def _scan_paths() -> Plain:
     """What is about one scan, or several that are named."""
     scan = "/{scan_id}"
-    waited = ("Vary", "Preference-Applied")
+    waited = ("Preference-Applied",)
     return {
         "/opportunities/discover": {"post": _discover()},
         f"/opportunities/status{scan}": {
@@ -96,7 +97,7 @@ def _scan_paths() -> Plain:
             "get": operation(
                 "The scan as server-sent events, until its end",
                 {
-                    200: Answer("The events `snapshot`, `update`, `end`", {EVENTS_TYPE: TEXT}),
+                    200: Answer("The events `snapshot`, `update`, `end`", {EVENTS_TYPE: TEXT}, STREAMED),
                     204: Answer("The scan is terminal, and nothing of it is new"),
                     **absent(),
                     **refused(422, 503),
@@ -133,7 +134,7 @@ def _follow() -> Plain:
     bodies = {JSON_TYPE: polled, EVENTS_TYPE: TEXT}
     return operation(
         "Many scans: as events until all have ended, or a long poll",
-        {200: Answer("What is new of them", bodies, ("Vary",)), **refused(400, 413, 415, 422, 503)},
+        {200: Answer("What is new of them", bodies, STREAMED), **refused(400, 413, 415, 422, 503)},
         body=FollowRequest,
         required=True,
     )
@@ -167,7 +168,10 @@ def _list_paths() -> Plain:
 
 def _server_paths() -> Plain:
     """What is about the server."""
-    upgrade = refused(426, headers=("Upgrade",))
+    upgrade = {
+        **refused(400, headers=("Sec-WebSocket-Version",)),
+        **refused(426, headers=("Upgrade", "Sec-WebSocket-Version")),
+    }
     return {
         "/healthz": {"get": operation("Whether the process is alive", {200: in_json("It is", ref(Condition))})},
         "/readyz": {
@@ -182,6 +186,24 @@ def _server_paths() -> Plain:
     }
 
 
+_ENDS = (
+    "A handshake is refused as a plain request is (see /ws in /openapi.json). Close codes: 1000 normal, 1003 wrong kind"
+    " of frame, 1007 no UTF-8, 1008 policy, 1009 message too big, 1012 restart, 1013 try again later, 4401 and 4403 who"
+    " is asking; reasons are words"
+)
+_HANDSHAKE: Plain = {
+    "method": "GET",
+    "headers": {
+        "type": "object",
+        "properties": {
+            "Origin": {**TEXT, "description": "Of a web page: this server's, or one of --allow-origin"},
+            "Sec-WebSocket-Protocol": {"enum": [codec.subprotocol for codec in CODECS]},
+        },
+    },
+    "bindingVersion": "0.1.0",
+}
+
+
 @cache
 def asyncapi() -> Plain:
     """The AsyncAPI document of the WebSocket."""
@@ -191,10 +213,12 @@ def asyncapi() -> Plain:
     return {
         "asyncapi": "3.0.0",
         "info": _INFO,
+        "defaultContentType": JSON_TYPE,
         "channels": {
             "scans": {
                 "address": "/ws",
-                "description": "Subprotocols: " + ", ".join(codec.subprotocol for codec in CODECS),
+                "description": "Subprotocols: " + ", ".join(codec.subprotocol for codec in CODECS) + f". {_ENDS}",
+                "bindings": {"ws": _HANDSHAKE},
                 "messages": {kind.__name__: {"name": kind.__name__, "payload": ref(kind)} for kind in kinds},
             }
         },

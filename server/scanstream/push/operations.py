@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from scanstream.errors import TABLE
-from scanstream.message import LONGEST_WAIT_SECONDS
+from scanstream.message import KEY_BOUNDS, LONGEST_WAIT_SECONDS
 from scanstream.push.bodies import AbsentScan, ProblemDetails
 from scanstream.push.problem import PROBLEM_MEDIA_TYPE
-from scanstream.push.query import JSON_TYPE, LONGEST_KEY
+from scanstream.push.query import JSON_TYPE
 from scanstream.push.schemas import ref
 
 Plain: TypeAlias = dict[str, Any]
@@ -16,15 +16,21 @@ TEXT: Plain = {"type": "string"}
 _SECONDS: Plain = {"type": "integer", "minimum": 0}
 
 HEADERS: dict[str, tuple[str, Plain]] = {
+    "Access-Control-Allow-Origin": ("To a page of an allowed origin: that origin", TEXT),
+    "Access-Control-Expose-Headers": ("To a page of an allowed origin: the headers that it may read", TEXT),
     "Allow": ("The methods that the path takes", TEXT),
     "Cache-Control": ("`no-cache` what changes, `no-store` what is absent or refused", TEXT),
     "ETag": ("Stands for all that the answer says", TEXT),
     "Location": ("Where the scan's status is", TEXT),
     "Preference-Applied": ("The preference that was followed: `wait=N`", TEXT),
     "Retry-After": ("Seconds after which to ask again", _SECONDS),
+    "Sec-WebSocket-Version": ("The version that is spoken, where a handshake is refused", TEXT),
     "Upgrade": ("What the path speaks", TEXT),
     "Vary": ("The request's headers that the answer depends on", TEXT),
+    "X-Accel-Buffering": ("`no`: proxies are to pass the stream on as it comes", TEXT),
 }
+EVERY = ("Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Cache-Control", "Vary")
+"""Any answer may have these."""
 ALWAYS = {"Cache-Control", "Location", "Upgrade"}
 """These are there whenever an answer may have them."""
 
@@ -41,13 +47,14 @@ PARAMETERS: dict[str, tuple[str, str, Plain]] = {
     "Idempotency-Key": (
         "header",
         "The same key is the same scan",
-        {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY},
+        {**TEXT, **KEY_BOUNDS},
     ),
     "Last-Event-ID": ("header", "The id of the last event: wins over `since`", TEXT),
 }
 
-ANY = (400, 403, 500)
-"""What every path may refuse with, its own reasons apart: no host, a foreign page, a defect."""
+ANY = (400, 403, 408, 431, 500, 503)
+"""What every path may refuse with, its own reasons apart: no host, a foreign page, a head that is too long or does not
+go on, a defect, more clients than there is room for."""
 
 
 class Answer(NamedTuple):
@@ -107,7 +114,7 @@ def operation(
 
 
 def _answer(answer: Answer) -> Plain:
-    names = sorted({"Cache-Control", *answer.headers})
+    names = sorted({*EVERY, *answer.headers})
     made: Plain = {
         "description": answer.description,
         "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in names},

@@ -14,11 +14,9 @@ from werkzeug.http import (
 )
 
 from scanstream.errors import InvalidRequest, TooLarge, UnsupportedMedia
-from scanstream.message import LONGEST_WAIT_SECONDS
+from scanstream.message import LONGEST_KEY, LONGEST_WAIT_SECONDS
 from scanstream.model import IdempotencyKey
 
-LONGEST_KEY = 255
-"""Characters of an idempotency key."""
 MOST_TIMES_DISCARDED = 2
 """Times the limit: a larger body is not read to its end, nor does the transport take it (push/http_transport.py)."""
 LONGEST_NUMBER = 18
