@@ -1,12 +1,13 @@
 """The words of scanstream: what a scan is asked, what it finds, and the state that every reader sees.
 
-Plain data, no behaviour. One Struct is at once the schema, the validation and the codec. A field without a value yet is
+Plain data, and the clock that stamps it. One Struct is at once the schema, the validation and the codec. A field without a value yet is
 absent (`UNSET`), never null; see docs/protocol.md, section 2.
 """
 
 import math
+import time
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal, NamedTuple, NewType, TypeAlias
+from typing import Annotated, Any, Literal, NamedTuple, NewType, TypeAlias, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -31,7 +32,10 @@ Tier: TypeAlias = Literal["large", "mid", "small"]
 Only: TypeAlias = Literal["state"]
 """What a reader may confine itself to: with `state` its frames bring no opportunities."""
 
-RISK_LEVELS: tuple[RiskLevel, ...] = ("low", "medium", "high", "very_high")
+RISK_LEVELS: tuple[RiskLevel, ...] = get_args(RiskLevel)
+"""The least first."""
+TIERS: tuple[Tier, ...] = get_args(Tier)
+"""The largest first."""
 
 Document: TypeAlias = dict[str, Any]
 """A state, or a patch on one, as plain JSON-like data."""
@@ -42,6 +46,11 @@ RESULTS_PATH = "/opportunities/results/"
 EVENTS_PATH = "/opportunities/events/"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def now() -> Milliseconds:
+    """The wall clock: the time that entries and findings carry. It may be set; nothing is measured by it."""
+    return time.time_ns() // 1_000_000
 
 
 def timestamp(at: Milliseconds) -> str:
@@ -61,6 +70,8 @@ class IdempotencyKey(NamedTuple):
 MOST_NAMES = 10_000
 """Names in one list of a request: no market has more symbols."""
 LONGEST_NAME = 100
+LONGEST_SYMBOL = 64
+"""Characters of a symbol that a market has, or a finding names."""
 MOST_CAPITAL_USD = 1e15
 """More than there is; whatever is multiplied by it stays finite."""
 

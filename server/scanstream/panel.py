@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanstream.errors import MarketError, Shortage
-from scanstream.model import Milliseconds, Tier, timestamp
+from scanstream.model import TIERS, Milliseconds, Tier, timestamp
 from scanstream.quotes import Funding, Quotes, Sheet, currencies
 from scanstream.shortage import shortage
 
@@ -126,8 +126,7 @@ class Panel:
             return {}
         turnover = [float(np.median(values)) if values.size else 0.0 for values in known]
         ranked = sorted(range(len(turnover)), key=lambda index: (-turnover[index], self.symbols[index]))
-        names: tuple[Tier, ...] = ("large", "mid", "small")
-        return {self.symbols[index]: names[3 * rank // len(ranked)] for rank, index in enumerate(ranked)}
+        return {self.symbols[index]: TIERS[len(TIERS) * rank // len(ranked)] for rank, index in enumerate(ranked)}
 
     def gaps(self) -> dict[str, list[dict[str, Any]]]:
         """Symbol → its runs of absent bars, between the first and the last bar of the panel; `*`: absent from all.

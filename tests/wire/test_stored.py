@@ -40,7 +40,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     """The clock that entries are stamped with and expiry is judged by."""
     clock = Clock()
-    monkeypatch.setattr("scanstream.scans.appending.time", clock)
+    monkeypatch.setattr("scanstream.model.time", clock)
     return clock
 
 

@@ -6,13 +6,12 @@ that SQLite cannot read, is shelved: it answers `damaged`, until it expires as i
 """
 
 import sqlite3
-import time
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
 from scanstream.engines.group_commit import is_damage
 from scanstream.log.entry import AnyEntry, Registered, ScanFailed, decode, encode
-from scanstream.model import Milliseconds, ScanId
+from scanstream.model import Milliseconds, ScanId, now
 
 SLICE_BYTES = 4 * 1024 * 1024
 """Read in one go: whoever writes meanwhile waits no longer than that."""
@@ -130,7 +129,7 @@ def mended(log: StoredLog) -> tuple[list[Row], list[AnyEntry]]:
 
 def _end_at(seq: int) -> ScanFailed:
     detail = f"Entry {seq} of this scan's record is damaged, so what came after it is lost; start a new scan"
-    return ScanFailed(at=time.time_ns() // 1_000_000, code="damaged", detail=detail)
+    return ScanFailed(at=now(), code="damaged", detail=detail)
 
 
 def write_instead(connection: sqlite3.Connection, scan_id: ScanId, rows: Sequence[Row]) -> None:
@@ -141,5 +140,5 @@ def write_instead(connection: sqlite3.Connection, scan_id: ScanId, rows: Sequenc
 
 def shelve(connection: sqlite3.Connection, scan_id: ScanId) -> None:
     """Let the scan count as ended now."""
-    expires_at = time.time_ns() // 1_000_000 + SHELVED
+    expires_at = now() + SHELVED
     connection.execute("UPDATE scans SET expires_at = ? WHERE scan_id = ?", (expires_at, scan_id))

@@ -18,13 +18,11 @@ from scanstream.market.progress import Progress
 from scanstream.market.series import Series, joined, step
 from scanstream.market.sources import Source, found_in
 from scanstream.market.tables import Table
-from scanstream.model import Milliseconds, timestamp
+from scanstream.model import LONGEST_SYMBOL, Milliseconds, timestamp
 from scanstream.panel import Panel, timeframe_name
 
 SHORTEST: Milliseconds = 1000
 """Bars are at least so long, and whole seconds: there is no name for others."""
-LONGEST_SYMBOL = 64
-"""Characters."""
 _DAY: Milliseconds = 86_400_000
 _LOOKED_AT = 2000
 """Bars of a series that are looked at for when they open."""

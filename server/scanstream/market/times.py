@@ -5,7 +5,6 @@ dates written as one number (20230101) have no value in common. What is none of 
 """
 
 import re
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from scanstream.market.numbers import BadCell
 from scanstream.market.series import Times
-from scanstream.model import Milliseconds
+from scanstream.model import Milliseconds, now
 
 EARLIEST: Milliseconds = 631_152_000_000
 """1990: no bar is older."""
@@ -53,7 +52,7 @@ _CALENDAR = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 
 def latest() -> Milliseconds:
     """No bar is newer: a year from now."""
-    return max(time.time_ns() // 1_000_000, _RELEASED) + _YEAR
+    return max(now(), _RELEASED) + _YEAR
 
 
 class Parts(NamedTuple):

@@ -5,8 +5,7 @@ import time
 from collections.abc import Callable
 
 from scanstream.log.scanlog import ScanLog
-from scanstream.model import ScanId
-from scanstream.scans.appending import now
+from scanstream.model import ScanId, now
 from scanstream.scans.budget import Seconds
 
 

@@ -1,20 +1,13 @@
 """Appending to the log from the inside of a scan, where there is nobody to tell that the disk is full."""
 
-import time
-
 from scanstream.errors import NotFound, StoreUnavailable
 from scanstream.log.entry import AnyEntry
 from scanstream.log.store import Store
-from scanstream.model import Milliseconds, ScanId
+from scanstream.model import ScanId
 from scanstream.scans.shortages import Pause, Shortages
 
 LACKING = "room to write"
 """What a store lacks that is away, in the words of the log."""
-
-
-def now() -> Milliseconds:
-    """The writer's clock: the time that entries carry. It may be set; nothing is measured by it."""
-    return time.time_ns() // 1_000_000
 
 
 class Appender:

@@ -11,8 +11,7 @@ from scanstream.log.cursor import Cursor, Position
 from scanstream.log.hub import Hub
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
-from scanstream.model import Principal, ScanId
-from scanstream.scans.appending import now
+from scanstream.model import Principal, ScanId, now
 from scanstream.scans.identity import is_genuine
 
 LATEST = "latest"

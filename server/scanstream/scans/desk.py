@@ -18,12 +18,11 @@ from scanstream.log.hub import Hub
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
 from scanstream.message import AckBody
-from scanstream.model import EVENTS_PATH, DiscoverRequest, IdempotencyKey, Principal, ScanId
+from scanstream.model import EVENTS_PATH, DiscoverRequest, IdempotencyKey, Principal, ScanId, now
 from scanstream.panel import Panel
 from scanstream.scans import selection
 from scanstream.scans.admission import Admission
 from scanstream.scans.ages import Ages
-from scanstream.scans.appending import now
 from scanstream.scans.archive import Archive
 from scanstream.scans.identity import new_scan_id
 from scanstream.scans.releases import Releases

@@ -1,18 +1,19 @@
 """A signal as the opportunity that clients see, through the gate; and whether a request's filters let it pass."""
 
-import time
 from typing import get_args
 
 from msgspec import UNSET, UnsetType
 
 from scanstream.model import (
     DEFAULT_CAPITAL_USD,
+    LONGEST_SYMBOL,
     RISK_LEVELS,
     DiscoverRequest,
     Milliseconds,
     Opportunity,
     RiskLevel,
     Side,
+    now,
     timestamp,
 )
 from scanstream.panel import Panel, timeframe_length, timeframe_name
@@ -23,7 +24,7 @@ from scanstream.strategies.installed import Installed, opportunity_type
 from scanstream.strategies.strategy import Signal
 
 MOST_SYMBOLS = 64
-LONGEST_SYMBOL, LONGEST_KEY, LONGEST_EXCHANGE = 64, 256, 64
+LONGEST_KEY, LONGEST_EXCHANGE = 256, 64
 LONGEST_ID = 1024
 """Characters of an opportunity's id: strategy, symbols, key and time."""
 LAST_TIME: Milliseconds = 253_402_300_799_999
@@ -85,7 +86,7 @@ def _opportunity(
         risk_level=risk_level(signal),
         estimated_timeframe=timeframe_name(_lasts(panel, signal)),
         metadata=gate.document(signal.metadata, "metadata"),
-        discovered_at=timestamp(time.time_ns() // 1_000_000),
+        discovered_at=timestamp(now()),
     )
 
 

@@ -16,8 +16,7 @@ from msgspec import Meta, Struct
 
 from scanstream.errors import StoreUnavailable
 from scanstream.log.store import Store
-from scanstream.model import DiscoverRequest, Milliseconds
-from scanstream.scans.selection import TIERS
+from scanstream.model import TIERS, DiscoverRequest, Milliseconds
 
 NAME = "pace"
 """Under which the store remembers it."""

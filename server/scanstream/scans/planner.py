@@ -13,8 +13,8 @@ from scanstream.log.entry import AnyEntry, Cancelled, Cut, Planned, Registered, 
 from scanstream.log.fold import Folded
 from scanstream.log.hub import Hub
 from scanstream.log.scanlog import ScanLog
-from scanstream.model import Problem, ScanId
-from scanstream.scans.appending import Appender, now
+from scanstream.model import Problem, ScanId, now
+from scanstream.scans.appending import Appender
 from scanstream.scans.budget import Budgets, ScanBudget, limited
 from scanstream.scans.inquiry import Inquiry
 from scanstream.scans.planning import Part

@@ -4,8 +4,8 @@ import anyio
 
 from scanstream.log.entry import Queued
 from scanstream.log.hub import Hub
-from scanstream.model import ScanId
-from scanstream.scans.appending import Appender, now
+from scanstream.model import ScanId, now
+from scanstream.scans.appending import Appender
 
 MOST_AT_ONCE = 256
 """Permissions that are written together, and wait together while the disk is full."""

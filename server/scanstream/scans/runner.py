@@ -14,9 +14,9 @@ from scanstream.jobs import Lease, Shard
 from scanstream.log.entry import AnyEntry, ShardDone, ShardFailed, ShardStarted, parts
 from scanstream.log.hub import Hub
 from scanstream.log.scanlog import ScanLog
-from scanstream.model import Opportunity, Problem, ScanId
+from scanstream.model import Opportunity, Problem, ScanId, now
 from scanstream.scans import shard as worker
-from scanstream.scans.appending import Appender, now
+from scanstream.scans.appending import Appender
 from scanstream.scans.budget import Budgets, ScanBudget, Seconds, limited
 from scanstream.scans.processes import Processes, WorkerDied
 from scanstream.scans.steps import Blocks

@@ -10,14 +10,13 @@ import msgspec
 from msgspec.structs import replace
 
 from scanstream.errors import FieldError, InvalidRequest
-from scanstream.model import RISK_LEVELS, DiscoverRequest, Principal, Tier
+from scanstream.model import RISK_LEVELS, TIERS, DiscoverRequest, Principal
 from scanstream.panel import Panel, timeframe_length
 from scanstream.scans.names import Names, listed
 from scanstream.strategies.installed import Installed, parameter_errors
 
 _LISTS = ("symbols", "strategy_ids", "asset_tiers", "opportunity_type", "preferred_timeframes")
 _NUMBERS = ("min_profit_potential", "max_required_capital", "capital_usd")
-TIERS: tuple[Tier, ...] = ("large", "mid", "small")
 MOST_TIMEFRAMES = 32
 LONGEST_TIMEFRAME = 10
 """Characters: what is kept of a scan is bounded by what there can be."""

@@ -9,8 +9,7 @@ from scanstream.errors import StoreUnavailable
 from scanstream.log.hub import Hub
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
-from scanstream.model import Milliseconds, ScanId
-from scanstream.scans.appending import now
+from scanstream.model import Milliseconds, ScanId, now
 
 INTERVAL_SECONDS = 1.0
 UNRELEASED_AFTER_SECONDS = 5.0
