@@ -22,6 +22,8 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import ClassVar, Literal, NamedTuple
 
+PROBLEM_TYPE = "urn:scanstream:error:"
+"""What the `type` of a problem document begins with; its code follows."""
 MOST_ERRORS = 20
 """Fields that one error names."""
 LONGEST_DETAIL = 700
@@ -300,11 +302,11 @@ class Damaged(ServerError):
 class SetupError(ScanstreamError):
     """The server cannot start like this. Its operator is told all of it."""
 
+    code = "invalid_setting"
+
     def told(self, detail: str) -> str:
         """The detail as it is."""
         return detail
-
-    code = "invalid_setting"
 
 
 class SettingError(SetupError):

@@ -70,7 +70,7 @@ class Follow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 MOST_FOLLOWED = 256
-"""Scans over one answer of `follow`, as over one WebSocket."""
+"""Scans over one answer of `follow`, and over one WebSocket."""
 LONGEST_WAIT_SECONDS = 60
 WAIT_SECONDS = 25
 """How long a `follow` waits unless it says."""
@@ -86,6 +86,10 @@ class FollowRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def seconds(self) -> int:
         """How long the long poll waits for news."""
         return WAIT_SECONDS if self.wait is None else self.wait
+
+
+POLLING_INTERVAL_SECONDS = 1
+"""How often to ask about a scan that runs: said in the ack, and as `Retry-After`."""
 
 
 class AckBody(Struct, frozen=True, kw_only=True, omit_defaults=True):

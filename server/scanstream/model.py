@@ -1,7 +1,7 @@
 """The words of scanstream: what a scan is asked, what it finds, and the state that every reader sees.
 
-Plain data, and the clock that stamps it. One Struct is at once the schema, the validation and the codec. A field without a value yet is
-absent (`UNSET`), never null; see docs/protocol.md, section 2.
+Plain data, and the clock that stamps it. One Struct is at once the schema, the validation and the codec. A field
+without a value yet is absent (`UNSET`), never null; see docs/protocol.md, section 2.
 """
 
 import math

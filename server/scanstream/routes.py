@@ -27,7 +27,7 @@ from scanstream.push.poll import PollDoor
 from scanstream.push.problem import json_response
 from scanstream.push.refusals import ANY_PATH, REFUSALS, CacheRule, ShortageRule, no_such_socket, upgrade_required
 from scanstream.push.sse import EventsDoor
-from scanstream.push.websocket import Connection, Limits
+from scanstream.push.websocket import Connection
 from scanstream.settings import Settings
 from scanstream.strategies.installed import registry
 
@@ -35,7 +35,6 @@ from scanstream.strategies.installed import registry
 def application(settings: Settings, core: Core) -> ASGIApp:
     """The ASGI application over a running core."""
     fanout = core.fanout
-    limits = Limits()
     poll = PollDoor(core.desk, fanout, core.drain)
     events = EventsDoor(core.desk, fanout, core.drain)
     follow = FollowDoor(core.desk, fanout, core.drain, most_bytes=settings.max_message)
@@ -43,7 +42,7 @@ def application(settings: Settings, core: Core) -> ASGIApp:
     static = static_files()
 
     async def websocket(connection: WebSocket) -> None:
-        await Connection(connection, ANYONE, core.desk, fanout, core.drain, limits).serve()
+        await Connection(connection, ANYONE, core.desk, fanout, core.drain).serve()
 
     async def page(_: Request) -> Response:
         return FileResponse(static / "index.html")

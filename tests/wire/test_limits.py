@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from conftest import Serve
-from scanstream.push.websocket import MOST_SUBSCRIPTIONS
+from scanstream.message import MOST_FOLLOWED
 from support.script import scripting
 from support.wire import Answer, Socket, discover, request, websocket
 
@@ -108,7 +108,7 @@ async def test_a_fresh_scan_answers_at_the_limit(serve: Serve) -> None:
 
 async def test_a_full_connection_still_takes_discovers_of_what_it_follows(serve: Serve) -> None:
     async with serve(workers=0) as url, websocket(url) as socket:
-        followed = [(await ask(socket, request=wanted(number)))["scan_id"] for number in range(MOST_SUBSCRIPTIONS)]
+        followed = [(await ask(socket, request=wanted(number)))["scan_id"] for number in range(MOST_FOLLOWED)]
         again = await ask(socket, request=wanted(7))
         assert (again["type"], again["scan_id"], again["reused"]) == ("ack", followed[7], "running")
         before = await newest(url)

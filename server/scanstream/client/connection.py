@@ -14,7 +14,7 @@ from websockets.typing import Subprotocol
 
 from scanstream.client.flags import shown
 from scanstream.client.proxies import UnusableProxy, proxy_of
-from scanstream.errors import TABLE
+from scanstream.errors import PROBLEM_TYPE, TABLE
 
 SUBPROTOCOL = Subprotocol("scanstream.v1.json")
 LARGEST_FRAME = 64 * 1024 * 1024
@@ -27,8 +27,6 @@ OPEN_SECONDS = 5.0
 CLOSE_SECONDS = 1.0
 GATEWAY = (502, 503, 504, 520, 521, 522, 523, 524, 530)
 """What proxies say while the server behind them is away; from 520 on Cloudflare's."""
-PROBLEM_TYPE = "urn:scanstream:error:"
-"""What the `type` of a server's problem begins with."""
 
 
 class Unreachable(Exception):

@@ -13,7 +13,7 @@ from scanstream.errors import InvalidRequest
 from scanstream.log.cursor import Position
 from scanstream.log.entry import PART_OPPORTUNITIES
 from scanstream.log.scanlog import ScanLog
-from scanstream.message import AckBody
+from scanstream.message import POLLING_INTERVAL_SECONDS, AckBody
 from scanstream.model import ANYONE, IdempotencyKey, Opportunity, confidence_order, timestamp
 from scanstream.panel import INPUTS, Panel, timeframe_name
 from scanstream.push.bodies import Results
@@ -36,7 +36,6 @@ from scanstream.push.query import (
 MOST_RESULTS = 1_000_000_000
 MOST_SCANS = 100
 """Scans in one answer of the list."""
-POLLING_INTERVAL_SECONDS = 1
 
 
 class AckResponse(Response):

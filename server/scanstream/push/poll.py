@@ -10,6 +10,7 @@ from starlette.responses import Response
 from scanstream.log.cursor import Position, parse
 from scanstream.log.entry import PART_OPPORTUNITIES
 from scanstream.log.scanlog import ScanLog
+from scanstream.message import POLLING_INTERVAL_SECONDS
 from scanstream.model import ANYONE, confidence_order
 from scanstream.push.desk import Desk
 from scanstream.push.drain import Drain
@@ -104,4 +105,4 @@ class PollDoor:
 
 
 def _headers(log: ScanLog) -> dict[str, str]:
-    return {} if log.ended else {"retry-after": "1"}
+    return {} if log.ended else {"retry-after": str(POLLING_INTERVAL_SECONDS)}

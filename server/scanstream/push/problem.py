@@ -8,13 +8,11 @@ from msgspec import UNSET
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from scanstream.errors import Expired, NotFound, ScanstreamError
+from scanstream.errors import PROBLEM_TYPE, Expired, NotFound, ScanstreamError
 from scanstream.message import FieldProblem
 from scanstream.push.bodies import AbsentScan, ProblemDetails
 from scanstream.push.query import JSON_TYPE
 
-PROBLEM_TYPE = "urn:scanstream:error:"
-"""What the `type` of a problem begins with; docs/errors.md says what each is."""
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 DENIAL_EXTENSION = "websocket.http.response"
 """ASGI extension: answer a WebSocket's handshake with a response of one's own."""

@@ -7,7 +7,7 @@ client has not taken yet is conflated into its next frame.
 import logging
 from contextlib import suppress
 from functools import partial
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 import anyio
 import msgspec
@@ -25,6 +25,7 @@ from scanstream.errors import (
 )
 from scanstream.log.cursor import START, parse
 from scanstream.message import (
+    MOST_FOLLOWED,
     Ack,
     AckBody,
     Cancel,
@@ -47,32 +48,22 @@ from scanstream.push.outlet import GONE, Outlet, OutletClosed, PlainOutlet
 from scanstream.push.query import idempotency_key
 from scanstream.push.subscription import Subscription
 
-MOST_SUBSCRIPTIONS = 256
 MOST_MALFORMED = 10
 """Messages in a row that are none: then the other side does not speak this protocol."""
 
 logger = logging.getLogger("scanstream")
 
 
-class Limits(NamedTuple):
-    """What one connection may."""
-
-    subscriptions: int = MOST_SUBSCRIPTIONS
-
-
 class Connection:
     """One WebSocket from its accept to its end."""
 
-    def __init__(
-        self, websocket: WebSocket, principal: Principal, desk: Desk, fanout: Fanout, drain: Drain, limits: Limits
-    ) -> None:
+    def __init__(self, websocket: WebSocket, principal: Principal, desk: Desk, fanout: Fanout, drain: Drain) -> None:
         self._websocket = websocket
         self._principal = principal
         self._prefix = prefix_here(websocket.scope)
         self._desk = desk
         self._fanout = fanout
         self._drain = drain
-        self._limits = limits
         offered = websocket.scope["subprotocols"]
         self._chosen = next((codec for codec in CODECS if codec.subprotocol in offered), None)
         self._codec = self._chosen or JSON
@@ -155,7 +146,7 @@ class Connection:
 
     async def _ack_of(self, request: DiscoverRequest, key: IdempotencyKey | None) -> AckBody:
         """Of a connection that is full only for a scan that it follows already: nothing is registered before that."""
-        if len(self._subscriptions) < self._limits.subscriptions:
+        if len(self._subscriptions) < MOST_FOLLOWED:
             return await self._desk.register(self._principal, request, key, prefix=self._prefix)
         ack = await self._desk.answered(self._principal, request, key)
         if ack is None or ack.scan_id not in self._subscriptions:
@@ -174,7 +165,7 @@ class Connection:
     async def _subscribe(self, message: Subscribe) -> None:
         log = await self._desk.find(self._principal, message.scan_id)
         position = await self._desk.place(log, parse(message.since) if message.since is not None else None)
-        if log.scan_id not in self._subscriptions and len(self._subscriptions) >= self._limits.subscriptions:
+        if log.scan_id not in self._subscriptions and len(self._subscriptions) >= MOST_FOLLOWED:
             self._refuse_too_many()
         subscription = Subscription(log, position, message.only)
         await self._start(subscription, self._ack(self._desk.acknowledge(log, position), message.id))
@@ -187,7 +178,7 @@ class Connection:
             await self._outlet.send(self._codec.encode(Done(id=message.id, scan_id=log.scan_id)))
 
     def _refuse_too_many(self) -> NoReturn:
-        raise TooManySubscriptions(f"This connection follows {self._limits.subscriptions} scans; open another")
+        raise TooManySubscriptions(f"This connection follows {MOST_FOLLOWED} scans; open another")
 
     async def _start(self, subscription: Subscription, ack: Ack) -> None:
         """Follow from now on, in place of an older subscription to the same scan."""

@@ -17,7 +17,7 @@ from scanstream.log.entry import CancelRequested, Registered
 from scanstream.log.hub import Hub
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
-from scanstream.message import AckBody
+from scanstream.message import POLLING_INTERVAL_SECONDS, AckBody
 from scanstream.model import EVENTS_PATH, DiscoverRequest, IdempotencyKey, Principal, ScanId, now
 from scanstream.panel import Panel
 from scanstream.scans import selection
@@ -29,7 +29,6 @@ from scanstream.scans.releases import Releases
 from scanstream.scans.shortages import Shortages
 from scanstream.strategies.installed import Installed
 
-POLLING_INTERVAL_SECONDS = 1
 LEFT_OF_REUSED_SECONDS = 60.0
 """A finished scan answers an identical request only if it answers for so long yet; of a short retention half of it."""
 
