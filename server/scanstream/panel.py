@@ -121,6 +121,10 @@ class Panel:
 
     def tiers(self) -> dict[str, Tier]:
         """Symbol → which third of the universe it is in, by median close × volume; no tiers without volumes."""
+        return self._tiers
+
+    @cached_property
+    def _tiers(self) -> dict[str, Tier]:
         known = [column[np.isfinite(column)] for column in (self.close * self.volume).T]
         if not any(values.size for values in known):
             return {}
@@ -177,9 +181,18 @@ class Panel:
 
     def behind(self) -> dict[str, int]:
         """Symbol → how many bars before the last one it ends; those that have that one are not named."""
+        return self._behind
+
+    @cached_property
+    def _behind(self) -> dict[str, int]:
         there = np.isfinite(self.close[::-1])
         ends = np.where(there.any(axis=0), there.argmax(axis=0), self.bars)
         return {self.symbols[column]: int(ends[column]) for column in np.flatnonzero(ends)}
+
+    def prepared(self) -> "Panel":
+        """The same, with all computed that requests ask of it: of a large panel that takes longer than the loop has."""
+        self.digest, self._runs, self._behind, self._tiers  # noqa: B018  # kept from now on
+        return self
 
     def save(self, directory: Path) -> "Panel":
         """Write the panel below `directory` unless it is there, whole, already; the mapped one."""

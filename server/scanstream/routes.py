@@ -1,9 +1,8 @@
 """The ASGI application over a running core: which door answers which path, and what a refusal looks like."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from msgspec import UNSET
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
@@ -16,6 +15,7 @@ from scanstream.app import Core
 from scanstream.errors import SettingError
 from scanstream.metrics import MEDIA_TYPE
 from scanstream.model import ANYONE
+from scanstream.push.bodies import CatalogueEntry
 from scanstream.push.contract import asyncapi, openapi
 from scanstream.push.drain import DrainRule
 from scanstream.push.follow import FollowDoor
@@ -94,18 +94,18 @@ async def asyncapi_here(request: Request) -> Response:
     return json_response({**asyncapi(), **({"servers": {"here": here}} if prefix else {})})
 
 
-def catalogue() -> list[Mapping[str, Any]]:
+def catalogue() -> list[CatalogueEntry]:
     """The installed strategies, as `/opportunities/strategies` lists them."""
     return [
-        {
-            "id": strategy.id,
-            "name": strategy.name,
-            "opportunity_type": strategy.opportunity_type,
-            **({"opportunity_types": strategy.types} if len(strategy.types) > 1 else {}),
-            "description": strategy.description,
-            "source": strategy.source,
-            "parameters": strategy.schema,
-        }
+        CatalogueEntry(
+            id=strategy.id,
+            name=strategy.name,
+            opportunity_type=strategy.opportunity_type,
+            opportunity_types=list(strategy.types) if len(strategy.types) > 1 else UNSET,
+            description=strategy.description,
+            source=strategy.source,
+            parameters=strategy.schema,
+        )
         for strategy in registry().values()
     ]
 

@@ -164,7 +164,8 @@ def _check(document: dict[str, Any], asked: Asked, answer: Answer) -> None:
 
 
 def _require_valid(schema: dict[str, Any], components: dict[str, Any], value: Any) -> None:
-    whole = {**schema, "components": components}
+    """Valid, and with no field that the schema does not tell."""
+    whole = {"allOf": [schema], "unevaluatedProperties": False, "components": components}
     assert [error.message for error in Draft202012Validator(whole).iter_errors(value)] == []
 
 

@@ -18,7 +18,7 @@ from anyio import to_thread
 from scanstream.errors import DataUnusable, MarketError, ScanstreamError
 from scanstream.market.market import Market
 from scanstream.model import timestamp
-from scanstream.panel import INPUTS, Panel, load, mapped
+from scanstream.panel import INPUTS, Panel, load
 
 _OURS = re.compile(r"[0-9a-f]{32}|writing-.*")
 """What a panel is saved as; the directory may be somebody's, who keeps other things in it."""
@@ -42,13 +42,6 @@ class Panels:
     def current(self) -> Panel:
         """What a scan that is registered now is made on."""
         return self._current
-
-    def of(self, digest: str) -> Panel:
-        """The panel of an older scan.
-
-        :raises MarketError: if it is gone
-        """
-        return mapped(self._directory / digest)
 
     async def restore(self, digest: str) -> bool:
         """Save the current panel anew, if this is the one that is missing or damaged; whether it is whole again."""
@@ -97,8 +90,7 @@ class Panels:
             panel = self._given()
             for name, reason in panel.failed.items():
                 logger.warning("%s could not give its %s: %s", panel.market, name, reason)
-            saved = panel.settled().save(self._directory)
-            saved.digest, saved.gaps()  # computed here: it takes the loop too long
+            saved = panel.settled().save(self._directory).prepared()
         except Exception:  # a full disk: it costs this reading, not the server
             logger.exception("%s: what it gives cannot be kept; the data of before is used", self._market.name)
             return self._current
@@ -146,13 +138,11 @@ def _first(market: Market, directory: Path) -> Panel:
     for words in uneven(panel):
         logger.warning("%s: %s", panel.market, words)
     try:
-        saved = panel.save(directory)
+        return panel.save(directory).prepared()
     except OSError as error:
         raise DataUnusable(
             f"The market data cannot be written below {directory} ({error.strerror}); name another with --data"
         ) from error
-    saved.digest, saved.gaps()  # computed here, as above
-    return saved
 
 
 def uneven(panel: Panel) -> Iterator[str]:

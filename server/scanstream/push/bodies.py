@@ -1,12 +1,13 @@
 """What the plain HTTP answers hold beside the messages: Structs, so that the contract is made from what is sent."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from scanstream.errors import MOST_ERRORS
 from scanstream.message import FieldProblem
 from scanstream.model import Document, Milliseconds, Opportunity, ScanId, StrategyState
+from scanstream.panel import Input
 
 
 class ProblemDetails(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -60,6 +61,14 @@ class Results(Struct, frozen=True, kw_only=True):
     cursor: str
 
 
+class Gap(Struct, frozen=True):
+    """A run of absent bars."""
+
+    first: str
+    last: str
+    bars: int
+
+
 class MarketBody(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is scanned."""
 
@@ -69,8 +78,17 @@ class MarketBody(Struct, frozen=True, kw_only=True, omit_defaults=True):
     bars: int
     first: str
     last: str
-    has: dict[Literal["candles", "quotes", "funding"], bool]
-    gaps: Any
+    has: dict[Input, bool]
+    scanned: str
+    """The last bar that most symbols have."""
+    ahead: dict[str, int]
+    """Symbol → how many later bars of it are left out."""
+    behind: dict[str, int]
+    """Symbol → how many bars before that one it ends."""
+    gaps: dict[str, list[Gap]]
+    """By symbol; `*` are the bars that no symbol has."""
+    older_gaps: dict[str, int] | UnsetType = UNSET
+    """Symbol → how many more gaps there are."""
     venues: list[str] | UnsetType = UNSET
     quoted: list[str] | UnsetType = UNSET
     failed: dict[str, str] | UnsetType = UNSET

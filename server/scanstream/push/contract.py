@@ -37,7 +37,7 @@ FRAMES = (Snapshot, Update, End, Error)
 _INFO = {"title": "scanstream", "version": __version__}
 _STATE: Plain = {"allOf": [ref(ScanState), ref(Envelope)]}
 STREAMED = ("X-Accel-Buffering",)
-_OBJECT: Plain = {"type": "object"}
+_OBJECT: Plain = {"type": "object", "additionalProperties": True}
 
 
 @cache

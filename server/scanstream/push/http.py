@@ -1,9 +1,9 @@
 """The plain HTTP door: discover, results, cancel, the list of scans, and what can be scanned."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Callable
 
 import msgspec
+from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
@@ -16,7 +16,7 @@ from scanstream.log.scanlog import ScanLog
 from scanstream.message import POLLING_INTERVAL_SECONDS, AckBody
 from scanstream.model import ANYONE, IdempotencyKey, Opportunity, confidence_order, timestamp
 from scanstream.panel import INPUTS, Panel, timeframe_name
-from scanstream.push.bodies import Results
+from scanstream.push.bodies import CatalogueEntry, Gap, MarketBody, Results
 from scanstream.push.codec import JSON
 from scanstream.push.desk import Desk, released
 from scanstream.push.forwarded import below, prefix_here
@@ -72,7 +72,7 @@ class HttpDoor:
         desk: Desk,
         poll: PollDoor,
         panel: Callable[[], Panel],
-        catalogue: Callable[[], list[Mapping[str, Any]]],
+        catalogue: Callable[[], list[CatalogueEntry]],
         *,
         most_bytes: int,
     ) -> None:
@@ -138,22 +138,23 @@ class HttpDoor:
         panel = self._panel()
         first, last = timestamp(int(panel.times[0])), timestamp(int(panel.times[-1]))
         return json_response(
-            {
-                "market": panel.market,
-                "symbols": panel.symbols,
-                "timeframe": timeframe_name(panel.timeframe),
-                "bars": panel.bars,
-                "first": first,
-                "last": last,
-                "has": {name: panel.has(name) for name in INPUTS},
-                "scanned": last,
-                "ahead": panel.ahead,
-                "behind": panel.behind(),
-                "gaps": panel.gaps(),
-                **({"older_gaps": panel.older_gaps()} if panel.older_gaps() else {}),
-                **({"venues": panel.quotes.venues, "quoted": panel.quotes.symbols} if panel.quotes else {}),
-                **({"failed": panel.failed} if panel.failed else {}),
-            }
+            MarketBody(
+                market=panel.market,
+                symbols=list(panel.symbols),
+                timeframe=timeframe_name(panel.timeframe),
+                bars=panel.bars,
+                first=first,
+                last=last,
+                has={name: panel.has(name) for name in INPUTS},
+                scanned=last,
+                ahead=panel.ahead,
+                behind=panel.behind(),
+                gaps={symbol: [Gap(**run) for run in runs] for symbol, runs in panel.gaps().items()},
+                older_gaps=panel.older_gaps() or UNSET,
+                venues=list(panel.quotes.venues) if panel.quotes else UNSET,
+                quoted=list(panel.quotes.symbols) if panel.quotes else UNSET,
+                failed=panel.failed or UNSET,
+            )
         )
 
     async def strategies(self, _: Request) -> Response:
