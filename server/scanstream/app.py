@@ -67,11 +67,20 @@ class Core:
         self.planning = Processes(directory, most=PLANNING_PROCESSES, idle=idle)
         self.workers = Processes(directory, most=max(1, settings.workers), idle=idle)
         inquiry = Inquiry(self.planning, self.clock, tries)
-        self.planner = Planner(appender, self.hub, jobs, inquiry, budgets, max_running=settings.max_running)
+        waits = {strategy.id for strategy in registry().values() if strategy.waits}
+        in_loop_of_one = min(settings.max_in_loop, settings.max_in_loop_per_scan)
+        self.planner = Planner(
+            appender,
+            self.hub,
+            jobs,
+            inquiry,
+            budgets,
+            lambda strategy_id: in_loop_of_one if strategy_id in waits else self.workers.most,
+            max_running=settings.max_running,
+        )
         runner = partial(Runner, appender, self.hub, jobs, self.workers, budgets, tries)
         self.runner = runner(most_in_loop=settings.max_in_loop) if settings.workers else None
         self.pace = Pace(panels.current.market, lambda: len(panels.current.symbols))
-        waits = {strategy.id for strategy in registry().values() if strategy.waits}
         in_loop = min(settings.max_in_loop, settings.max_in_loop_per_scan * settings.max_running)
         capacity = Capacity(settings.workers, in_loop, settings.max_running)
         self.forecast = Forecast(self.pace, self.planner.rank, waits, capacity)

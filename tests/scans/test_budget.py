@@ -1,5 +1,8 @@
 """Budgets count the time at work: no waiting, no sleep of the machine, no clock that is set."""
 
+from collections.abc import Callable
+from contextlib import ExitStack
+
 import anyio
 import pytest
 from msgspec.structs import replace
@@ -27,10 +30,17 @@ class Hands:
         return self.at
 
 
-def budget(hands: Hands, whole: float = 100.0, **each: float) -> tuple[Clock, ScanBudget]:
+def one(_: str) -> int:
+    """One shard of each strategy could be at work."""
+    return 1
+
+
+def budget(
+    hands: Hands, whole: float = 100.0, could: Callable[[str], int] = one, **each: float
+) -> tuple[Clock, ScanBudget]:
     """A scan that is let in now."""
     clock = Clock(hands)
-    return clock, ScanBudget(replace(registered(*each), budget=whole, budgets=each), clock, Stopwatch())
+    return clock, ScanBudget(replace(registered(*each), budget=whole, budgets=each), clock, Stopwatch(), could)
 
 
 def passed(clock: Clock, hands: Hands, seconds: float) -> None:
@@ -82,6 +92,33 @@ def test_a_strategy_spends_only_while_a_shard_of_it_runs() -> None:
     assert left.left_of_scan() == 100 - 21
 
 
+@pytest.mark.parametrize(
+    ("at_work", "spent"), [(1, 2.5), (2, 5), (4, 10)], ids=["a fourth of the places", "half of them", "all of them"]
+)
+def test_a_strategy_that_shares_the_places_spends_what_it_would_take_alone(at_work: int, spent: float) -> None:
+    hands, could = Hands(), 4
+    clock, left = budget(hands, could=lambda _: could, a=100)
+    for _ in range(10):  # ten shards after each other, or as many more
+        with ExitStack() as shards:
+            for _ in range(at_work):
+                shards.enter_context(left.running("a"))
+            passed(clock, hands, 1)
+    assert left.left("a") == 100 - spent
+    could = 1  # the last one: it would take as long alone
+    with left.running("a"):
+        passed(clock, hands, 5)
+    assert left.left("a") == 95 - spent
+
+
+def test_no_shard_is_done_sooner_than_it_runs() -> None:
+    hands = Hands()
+    clock, left = budget(hands, could=lambda _: 4, a=100)
+    with left.running("a"):
+        passed(clock, hands, 60)
+        assert left.left("a") == 40
+    assert left.left("a") == 40
+
+
 def test_patience_ends_before_any_budget_can() -> None:
     hands = Hands()
     clock, left = budget(hands, whole=12, a=10, b=4)
@@ -99,7 +136,10 @@ def test_time_in_which_the_machine_hinders_anybody_is_no_scans_and_that_of_shard
     budgets = Budgets(Clock(hands))
     with budgets.hindered():
         passed(budgets.clock, hands, 5)
-    with budgets.letting_in(replace(registered("a"), budget=100.0, budgets={"a": 10.0})) as left, left.running("a"):
+    with (
+        budgets.letting_in(replace(registered("a"), budget=100.0, budgets={"a": 10.0}), one) as left,
+        left.running("a"),
+    ):
         passed(budgets.clock, hands, 1)
         with budgets.hindered():
             passed(budgets.clock, hands, 50)
@@ -141,6 +181,6 @@ def test_only_scans_that_were_let_in_have_a_budget() -> None:
     budgets = Budgets(Clock(Hands()))
     scan = registered("a")
     assert budgets.of(scan.scan_id) is None
-    with budgets.letting_in(scan) as left:
+    with budgets.letting_in(scan, one) as left:
         assert budgets.of(scan.scan_id) is left
     assert budgets.of(scan.scan_id) is None

@@ -1,7 +1,9 @@
 """Worker processes that die, stand still, never come up or cannot be had: no call waits for them for ever."""
 
+import ctypes
 import errno
 import os
+import pickle
 import resource
 import signal
 import subprocess
@@ -9,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +45,29 @@ def stand_still() -> None:
 
 
 def leave_a_child_and_die() -> None:
-    """The child has the pipes of its parent, so that they do not end with it."""
-    if os.fork() == 0:
+    """The child has the pipes of its parent, so that they do not end with it: it is forked behind Python's back."""
+    if ctypes.CDLL(None).fork() == 0:
         threading.Event().wait(10)
         os._exit(0)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fork() -> bool:
+    """The child comes back from here, too."""
+    os.fork()
+    return True
+
+
+def read_input() -> bytes:
+    """As a program does that is started without an input of its own."""
+    return os.read(0, 1)
+
+
+def write_to_every_pipe(payload: bytes) -> None:
+    """Between the answers; to the server, if it knew which of them leads there."""
+    for descriptor in range(3, 32):
+        with suppress(OSError):
+            os.write(descriptor, payload)
 
 
 def chatter() -> str:
@@ -141,6 +161,36 @@ async def test_a_process_that_dies_and_leaves_its_pipes_to_a_child_is_not_waited
     with anyio.fail_after(8), pytest.raises(WorkerDied):
         await workers.do(leave_a_child_and_die)
     assert await workers.do(max, 1, 2) == 2
+
+
+async def test_a_call_that_forks_is_answered_once(workers: Workers) -> None:
+    for number in range(10):
+        assert await workers.do(fork)
+        assert await workers.do(max, number, 0) == number
+
+
+async def test_there_is_no_call_to_read_for_who_reads_standard_input(workers: Workers) -> None:
+    with anyio.fail_after(8):
+        assert await workers.do(read_input) == b""
+    assert await workers.do(max, 1, 2) == 2
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        errands.framed(b""),
+        errands.framed(b"no pickle"),
+        errands.framed(pickle.dumps("no pair")),
+        errands.framed(pickle.dumps((True, "forged"))) * 3,
+        b"\xff" * errands.LENGTH_BYTES,
+    ],
+    ids=["empty", "no pickle", "no answer", "answers of its own", "endless"],
+)
+async def test_what_a_call_writes_between_the_answers_costs_no_other_call(payload: bytes, workers: Workers) -> None:
+    with suppress(WorkerDied):
+        await workers.do(write_to_every_pipe, payload)
+    for number in range(3):
+        assert await workers.do(max, number, 0) == number
 
 
 async def test_a_process_without_work_is_let_go(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:

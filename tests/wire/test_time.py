@@ -24,6 +24,15 @@ async def test_budgets_do_not_count_the_wait_for_a_worker() -> None:
         assert [state["status"] for state in states] == ["complete"] * 5
 
 
+async def test_budgets_hold_whatever_else_takes_the_workers() -> None:
+    async with serving(":memory:") as server:  # two workers: alone 1.2 s of 2
+        over = await begin(server, "hasty", does="hang", shards=2)
+        scans = [await begin(server, "hasty", shards=8, seconds=0.3) for _ in range(4)]
+        states = [await until_phase(server, scan_id, "done") for scan_id in scans]
+        assert [state["status"] for state in states] == ["complete"] * 4
+        assert (await until_phase(server, over, "done"))["strategies"]["hasty"]["status"] == "timed_out"
+
+
 async def test_a_strategy_that_is_over_its_time_is_ended_with_all_its_shards() -> None:
     async with serving(":memory:") as server:
         scan_id = await begin(server, "hasty", does="hang", shards=300)

@@ -1,14 +1,16 @@
 """Budgets: the seconds that a scan may take, and each of its strategies.
 
-A strategy's seconds are those in which at least one of its shards runs; to wait for a worker costs nothing. A scan's
-count from its being let in, but for those in which the machine hinders it (shortages.py). Both are of a clock that
-nobody sets, and that stands while this process does: a machine that slept, a process that was stopped, have used
-nothing of anybody's budget. Neither has a restart, nor the time before it.
+A strategy's seconds are those that its shards would take if it had all places for itself, whatever else runs: to wait
+for a worker costs nothing, nor does it to have fewer of them at once because others have their turns. A scan's count
+from its being let in, but for those in which the machine hinders it (shortages.py). Both are of a clock that nobody
+sets, and that stands while this process does: a machine that slept, a process that was stopped, have used nothing of
+anybody's budget. Neither has a restart, nor the time before it.
 """
 
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeAlias, TypeVar
 
 import anyio
@@ -87,25 +89,63 @@ class Stopwatch:
         if not self._at_work:
             self._spent += at - self._since
 
-    def runs(self) -> bool:
-        """Whether any of them is at work."""
-        return self._at_work > 0
-
     def spent(self, at: Seconds) -> Seconds:
         """The time so far."""
         return self._spent + (at - self._since if self._at_work else 0.0)
 
 
+class Spending:
+    """What the shards of one strategy have spent: the time that they would have taken with all places for themselves.
+
+    One that is at work where three could be spends a third. But no shard is done sooner than it runs.
+    """
+
+    def __init__(self, could: Callable[[], int]) -> None:
+        """`could`: how many of its shards could be at work just now, had nobody else any."""
+        self._could = could
+        self._began: list[Seconds] = []
+        """When those began that are at work, the oldest first."""
+        self._seen = 0.0
+        self._shared = 0.0
+        self._longest = 0.0
+
+    def start(self, at: Seconds) -> None:
+        """One more is at work."""
+        self._count(at)
+        self._began.append(at)
+
+    def stop(self, at: Seconds, began: Seconds) -> None:
+        """The one that began then is no more."""
+        self._count(at)
+        self._began.remove(began)
+
+    def runs(self) -> bool:
+        """Whether any is at work."""
+        return bool(self._began)
+
+    def spent(self, at: Seconds) -> Seconds:
+        """The time so far."""
+        self._count(at)
+        return max(self._shared, self._longest)
+
+    def _count(self, at: Seconds) -> None:
+        if self._began:
+            at_work = len(self._began)
+            self._shared += (at - self._seen) * at_work / max(at_work, self._could())
+            self._longest = max(self._longest, at - self._began[0])
+        self._seen = at
+
+
 class ScanBudget:
     """What is left to one scan that was let in, and to its strategies."""
 
-    def __init__(self, scan: Registered, clock: Clock, hindered: Stopwatch) -> None:
-        """`hindered`: how long anybody has waited for the machine."""
+    def __init__(self, scan: Registered, clock: Clock, hindered: Stopwatch, could: Callable[[str], int]) -> None:
+        """`hindered`: how long anybody has waited for the machine; `could`: see `Spending`, of a strategy."""
         self._whole = scan.budget
         self._each = scan.budgets
         self._clock = clock
         self._hindered = hindered
-        self._watches = {strategy_id: Stopwatch() for strategy_id in scan.budgets}
+        self._spending = {strategy_id: Spending(partial(could, strategy_id)) for strategy_id in scan.budgets}
         self._let_in = self._unhindered()
 
     def _unhindered(self) -> Seconds:
@@ -115,20 +155,20 @@ class ScanBudget:
     @contextmanager
     def running(self, strategy_id: str) -> Iterator[None]:
         """A shard of the strategy runs in here."""
-        watch = self._watches[strategy_id]
-        watch.start(self._clock.now())
+        spending, began = self._spending[strategy_id], self._clock.now()
+        spending.start(began)
         try:
             yield
         finally:
-            watch.stop(self._clock.now())
+            spending.stop(self._clock.now(), began)
 
     def at_work(self, *strategies: str) -> bool:
         """Whether a shard of these strategies runs here just now; unless any is given, of any."""
-        return any(self._watches[strategy_id].runs() for strategy_id in strategies or self._watches)
+        return any(self._spending[strategy_id].runs() for strategy_id in strategies or self._spending)
 
     def left(self, strategy_id: str) -> Seconds:
         """What a strategy has left; 0 or less: nothing."""
-        return self._each[strategy_id] - self._watches[strategy_id].spent(self._clock.now())
+        return self._each[strategy_id] - self._spending[strategy_id].spent(self._clock.now())
 
     def left_of_scan(self) -> Seconds:
         """What the whole scan has left."""
@@ -148,9 +188,9 @@ class Budgets:
         self._scans: dict[ScanId, ScanBudget] = {}
 
     @contextmanager
-    def letting_in(self, scan: Registered) -> Iterator[ScanBudget]:
-        """The scan is conducted in here."""
-        budget = self._scans[scan.scan_id] = ScanBudget(scan, self.clock, self._hindered)
+    def letting_in(self, scan: Registered, could: Callable[[str], int]) -> Iterator[ScanBudget]:
+        """The scan is conducted in here; `could`: see `Spending`, of a strategy."""
+        budget = self._scans[scan.scan_id] = ScanBudget(scan, self.clock, self._hindered, could)
         try:
             yield budget
         finally:

@@ -1,12 +1,15 @@
 """The inside of a worker process: takes one call after the other from its standard input, and answers on its output.
 
 Each answer is a length and so many bytes. Of a call there are two: an empty one when it is taken up, and how it came
-out, pickled. What the calls print goes nowhere, so that it does not get between.
+out, pickled. What the calls print goes nowhere, so that it does not get between; nor do processes that they fork: the
+pipes are this one's alone.
 """
 
 import os
 import pickle
 import sys
+from contextlib import suppress
+from functools import partial
 from typing import Any, BinaryIO
 
 LENGTH_BYTES = 8
@@ -26,6 +29,7 @@ def framed(payload: bytes) -> bytes:
 
 def run() -> None:
     """Take calls until the server is gone."""
+    me = os.getpid()
     calls, answers = _pipes()
     _answer(answers, TAKEN)
     while True:
@@ -36,7 +40,10 @@ def run() -> None:
         except Exception as error:  # a function that cannot be found here
             call = (_fail, (error,))
         _answer(answers, TAKEN)
-        _answer(answers, _outcome(*call))
+        outcome = _outcome(*call)
+        if os.getpid() != me:  # a call has forked, and this is the child that came back from it, too
+            os._exit(0)
+        _answer(answers, outcome)
 
 
 def _fail(error: Exception) -> None:
@@ -45,12 +52,21 @@ def _fail(error: Exception) -> None:
 
 def _pipes() -> tuple[BinaryIO, BinaryIO]:
     """The two pipes to the server; the standard streams lead nowhere from here on."""
-    calls, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    calls, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, 0)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)  # until here it was the server's, so that its log says why a worker does not come up
     sys.stdin = os.fdopen(nowhere)
+    os.register_at_fork(after_in_child=partial(_let_go, calls.fileno(), answers.fileno()))
     return calls, answers
+
+
+def _let_go(*pipes: int) -> None:
+    """In a child of this process: it would take calls that are not for it, and keep the pipes open for ever."""
+    for pipe in pipes:
+        with suppress(OSError):  # closed already
+            os.close(pipe)
 
 
 def _outcome(function: Any, arguments: tuple[Any, ...]) -> bytes:

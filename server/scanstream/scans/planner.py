@@ -1,8 +1,9 @@
 """From queued to ended: lets scans in, at most so many at once, cuts them into shards, and waits for their end."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
+from typing import TypeAlias
 
 import anyio
 from anyio.abc import TaskGroup
@@ -28,18 +29,30 @@ MOST_OVERDUE_AT_ONCE = 256
 
 logger = logging.getLogger("scanstream")
 
+Places: TypeAlias = Callable[[str], int]
+"""How many shards of a strategy, by its id, are run at once where nothing else is."""
+
 
 class Planner:
     """The queue of scans, and the conduct of those that run."""
 
     def __init__(
-        self, appender: Appender, hub: Hub, jobs: Jobs, inquiry: Inquiry, budgets: Budgets, *, max_running: int
+        self,
+        appender: Appender,
+        hub: Hub,
+        jobs: Jobs,
+        inquiry: Inquiry,
+        budgets: Budgets,
+        places: Places,
+        *,
+        max_running: int,
     ) -> None:
         self._append = appender.append
         self._hub = hub
         self._jobs = jobs
         self._inquiry = inquiry
         self._budgets = budgets
+        self._most_at_once = places
         self._places = anyio.Semaphore(max_running)
         self._queue: dict[ScanId, None] = {}
         self._ranks: dict[ScanId, int] | None = None
@@ -104,7 +117,8 @@ class Planner:
             log = self._hub.get(scan_id)
             if log is None or log.ended:
                 return
-            with self._budgets.letting_in(log.folded.registered) as budget:
+            could = partial(_could, log, self._most_at_once)
+            with self._budgets.letting_in(log.folded.registered, could) as budget:
                 if log.folded.tallies is None and not await self._plan(log, budget):
                     return
                 await self._jobs.put(missing(log.folded))
@@ -187,6 +201,13 @@ def _unplanned(strategy_id: str, problem: Problem) -> ShardFailed:
 
 def _changed_since(seq: int, log: ScanLog) -> bool:
     return log.changed > seq
+
+
+def _could(log: ScanLog, places: Places, strategy_id: str) -> int:
+    """How many shards of a strategy could be at work just now: no more than are left."""
+    tally = (log.folded.tallies or {}).get(strategy_id)
+    left = tally.total - tally.completed if tally else 1
+    return max(1, min(left, places(strategy_id)))
 
 
 def unfinished(folded: Folded) -> list[str]:

@@ -20,7 +20,7 @@ import anyio
 from scanstream.errors import Shortage
 from scanstream.scans.budget import Seconds, limited
 from scanstream.scans.shard import prepare
-from scanstream.scans.worker import GONE, Worker, is_stopped
+from scanstream.scans.worker import GONE, OutOfStep, Worker, is_stopped
 from scanstream.shortage import shortage
 
 START_SECONDS = 60.0
@@ -101,7 +101,7 @@ class Processes:
             worker = await self._taken(message)
             try:
                 with at_work:
-                    answer = await limited(left, worker.answer)
+                    returned, value = _opened(await limited(left, worker.answer))
             except GONE as error:
                 await self._discard(worker)
                 raise WorkerDied(f"process {worker.pid}") from error
@@ -110,7 +110,9 @@ class Processes:
                 raise
             worker.seen_idle = 0
             self._idle.append(worker)
-        return _value(answer)
+        if not returned:
+            raise value
+        return value
 
     def pids(self) -> set[int]:
         """The process ids of all of them."""
@@ -146,7 +148,9 @@ class Processes:
             with anyio.fail_after(START_SECONDS):
                 await worker.tell(pickle.dumps(sys.path))
                 await worker.tell(pickle.dumps((prepare, (os.getpid(), self._idle_class))))
-                _value(await worker.answer())
+                returned, value = _opened(await worker.answer())
+                if not returned:
+                    raise value
         except (TimeoutError, MemoryError, OSError, *GONE) as error:
             await self._discard(worker)
             lacking = shortage(error) or "processes"
@@ -189,8 +193,13 @@ class Processes:
                 await self._discard(worker)
 
 
-def _value(answer: bytes) -> Any:
-    returned, value = pickle.loads(answer)  # noqa: S301  # from a process that this one has started
-    if not returned:
-        raise value
-    return value
+def _opened(answer: bytes) -> tuple[bool, Any]:
+    """(whether the call returned, what it returned or raised).
+
+    :raises OutOfStep: if it says neither
+    """
+    try:
+        returned, value = pickle.loads(answer)  # noqa: S301  # from a process that this one has started
+    except Exception as error:
+        raise OutOfStep from error
+    return bool(returned), value

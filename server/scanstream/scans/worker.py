@@ -15,8 +15,14 @@ from scanstream.shortage import shortage
 
 MOST_READ = 1024 * 1024
 """Bytes of an answer taken at once."""
+MOST_ANSWERED = 256 * MOST_READ
+"""Bytes of one answer: more than any shard may find (shard.py)."""
 FAREWELL_SECONDS = 2.0
 """In which a process that was killed is gone, unless the kernel itself hangs."""
+
+
+class OutOfStep(Exception):
+    """What came through the pipe is no answer: somebody else has written there. Nothing after it can be trusted."""
 
 
 class Worker:
@@ -65,20 +71,29 @@ class Worker:
         return self._process.poll() is None
 
     async def tell(self, message: bytes) -> None:
-        """Send what it is to do, and wait until it is at it."""
+        """Send what it is to do, and wait until it is at it.
+
+        :raises EOFError: if the process ends before
+        :raises OutOfStep: if it says something else
+        """
         left = memoryview(message)
         while left:
             await anyio.wait_writable(self._calls)
             with suppress(BlockingIOError):
                 left = left[os.write(self._calls, left) :]
-        await self.answer()
+        if await self.answer() != errands.TAKEN:
+            raise OutOfStep
 
     async def answer(self) -> bytes:
         """The next answer.
 
         :raises EOFError: if the process ends before
+        :raises OutOfStep: if it is none
         """
-        return await self._read(int.from_bytes(await self._read(errands.LENGTH_BYTES), "big"))
+        length = int.from_bytes(await self._read(errands.LENGTH_BYTES), "big")
+        if length > MOST_ANSWERED:
+            raise OutOfStep
+        return await self._read(length)
 
     async def _read(self, size: int) -> bytes:
         received = bytearray()
@@ -112,8 +127,8 @@ class Worker:
                 await anyio.sleep(0.001)
 
 
-GONE = (EOFError, BrokenPipeError, ConnectionResetError, anyio.ClosedResourceError)
-"""What a pipe to a process raises that has ended."""
+GONE = (EOFError, BrokenPipeError, ConnectionResetError, anyio.ClosedResourceError, OutOfStep)
+"""What a pipe to a process raises that has ended, or is as good as that."""
 
 
 def is_stopped(pid: int) -> bool:
