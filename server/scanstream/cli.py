@@ -1,4 +1,4 @@
-"""The command line. Imports what a command needs when it runs: worker processes import this module, too."""
+"""The command line. Imports what a command needs when it runs, so that help and the shell's completion are quick."""
 
 import sys
 from collections.abc import Callable

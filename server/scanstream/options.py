@@ -1,4 +1,4 @@
-"""The flags that several commands have. Imports what a flag needs when read: worker processes import this, too."""
+"""The flags that several commands have. Imports what a flag needs when it is read, so that help is quick."""
 
 import os
 import re

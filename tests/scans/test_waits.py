@@ -143,7 +143,10 @@ async def test_what_is_wrong_is_not_tried_again_and_a_strategys_own_lack_is_an_a
 
 
 @pytest.mark.parametrize("again", [True, False])
-async def test_market_data_that_is_not_whole_is_written_anew_once(again: bool) -> None:
+async def test_market_data_that_is_not_whole_is_written_anew_once(
+    again: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And the log says what became of it, once for all shards that find out."""
     asked: list[str] = []
     attempts: list[int] = []
 
@@ -155,8 +158,11 @@ async def test_market_data_that_is_not_whole_is_written_anew_once(again: bool) -
         attempts.append(1)
         return Outcome(unmapped=True)
 
-    assert (await Tries(waiting(), restore).until_possible(attempt, "digest")).unmapped
+    tries = Tries(waiting(), restore)
+    assert (await tries.until_possible(attempt, "digest")).unmapped
     assert (asked, len(attempts)) == (["digest"], 2 if again else 1)
+    await tries.until_possible(attempt, "digest")
+    assert ["its scans fail" in message for message in caplog.messages] == ([False, False] if again else [True])
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])

@@ -1,6 +1,6 @@
 """What people write in flags, read.
 
-Here and not in the command line's module, which worker processes import, too.
+Here and not in the command line's module, which imports httpx only where a command needs it.
 """
 
 import os

@@ -172,7 +172,7 @@ class GroupCommit:
         try:
             self._attempt(operation)
         except (sqlite3.Error, MemoryError) as error:
-            operation.error = StoreUnavailable(f"The store could not read: {error!r}", retry_after=5)
+            operation.error = StoreUnavailable(f"The store could not read: {_words(error)}", retry_after=5)
 
     def _written(self, batch: list[Operation[Any]]) -> None:
         """Nothing may end this thread: everybody would wait for it, and for ever."""
@@ -180,7 +180,7 @@ class GroupCommit:
             self._transact(batch)
         except Exception as error:  # not even the way back was possible
             for operation in batch:
-                operation.error = StoreUnavailable(f"The store could not write: {error}", retry_after=5)
+                operation.error = StoreUnavailable(f"The store could not write: {_words(error)}", retry_after=5)
 
     def _transact(self, batch: list[Operation[Any]]) -> None:
         if self._try(batch):
@@ -248,6 +248,10 @@ class GroupCommit:
 
     def _undo(self, batch: list[Operation[Any]], cause: sqlite3.Error | MemoryError) -> None:
         self._roll_back()
-        why = "out of memory" if isinstance(cause, MemoryError) else cause
         for operation in batch:
-            operation.error = StoreUnavailable(f"The store could not write: {why}", retry_after=5)
+            operation.error = StoreUnavailable(f"The store could not write: {_words(cause)}", retry_after=5)
+
+
+def _words(error: Exception) -> str:
+    """What SQLite says; a MemoryError says nothing."""
+    return "out of memory" if isinstance(error, MemoryError) else str(error)

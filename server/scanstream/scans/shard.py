@@ -1,13 +1,12 @@
 """What a worker process runs: one shard of one strategy on the mapped panel.
 
-Imports the panel, the market and the strategies only; the result is made plain here, at the worker's edge. What makes
-findings plain is the same for strategies that run in the server's loop (waiting.py).
+Imports the panel, the strategies and what they stand on. The result is made plain here, at the worker's edge; the same
+is done to what strategies find that run in the server's loop (waiting.py).
 """
 
 import ctypes
 import gc
 import inspect
-import logging
 import os
 import signal
 import sys
@@ -42,8 +41,6 @@ LEAST_NOTE = 100
 """Bytes that must be left for one more note to be told, if it is cut off."""
 MORE = 40
 """Bytes kept free behind a shard's notes for how many there are beyond."""
-
-logger = logging.getLogger("scanstream")
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -215,8 +212,7 @@ def universe(path: Path, request: DiscoverRequest) -> Panel:
     try:
         panel = mapped(path)
         return _shared(panel.select(symbols_of(request, panel)), path)
-    except MarketError as error:  # its text has paths of the server, which are for the log
-        logger.error("%s", error.detail)  # noqa: TRY400  # said in full, and no place for a trace
+    except MarketError as error:  # its text has paths of the server, which are not for clients
         gone = isinstance(error.__cause__, FileNotFoundError)
         what = "is gone from the server's disk" if gone else "is damaged on the server's disk"
         raise Unmapped(f"Its market data {what} (saved as {path.name}); start a new scan") from error

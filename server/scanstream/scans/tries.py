@@ -40,6 +40,8 @@ class Tries:
         """`restore` saves the market data of this digest anew, if it is still at hand."""
         self._machine = machine
         self._restore = restore
+        self._lost = ""
+        """The market data that was said to be lost last: each of its shards finds that out."""
 
     async def until_possible(self, attempt: Callable[[], Awaitable[A]], digest: str) -> A:
         """What the attempt gives, as soon as the machine does not lack what it needs.
@@ -56,6 +58,7 @@ class Tries:
                     if await self._restore(digest):
                         logger.warning("the saved market data %s was not whole; it is written anew", digest)
                         continue
+                    self._say_lost(digest)
                 lacking, detail = "" if answer.begun else answer.lacking, "in a worker process"
             except Shortage as error:
                 lacking, detail = error.lacking, error.detail
@@ -70,3 +73,11 @@ class Tries:
         if pause is not None:
             self._machine.over()
         return answer
+
+    def _say_lost(self, digest: str) -> None:
+        """Here, as what a worker process writes goes nowhere."""
+        if digest != self._lost:
+            self._lost = digest
+            logger.error(
+                "the saved market data %s is gone or damaged, and is not the current one: its scans fail", digest
+            )
