@@ -31,7 +31,7 @@ async def get(url: str, path: str, *headers: tuple[str, str], version: str = "1.
     """A request with header lines as they are, several of one name too."""
     address = urlsplit(url)
     lines = [f"{method} {path} HTTP/{version}", f"host: {address.netloc}", *(f"{n}: {value}" for n, value in headers)]
-    if version == "1.1":
+    if version == "1.1" and "connection" not in dict(headers):
         lines.append("connection: close")
     assert address.hostname is not None
     assert address.port is not None
@@ -210,6 +210,23 @@ async def test_the_path_of_the_websocket_and_others(serve: Serve) -> None:
             response = refused.value.response
             assert (response.status_code, response.headers["content-type"]) == (404, "application/problem+json")
             assert msgspec.json.decode(response.body or b"")["code"] == "no_such_route"
+
+
+async def test_handshakes_that_are_none(serve: Serve) -> None:
+    asked = [("upgrade", "websocket"), ("connection", "Upgrade"), ("sec-websocket-version", "13")]
+    key = ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+    async with serve(workers=0) as url:
+        for headers, how, status, code in (
+            ([*asked, key], {"method": "POST"}, 405, "method_not_allowed"),
+            ([*asked, key], {"version": "1.0"}, 426, "upgrade_required"),
+            (asked, {}, 400, "malformed_request"),
+            ([*asked[:2], ("sec-websocket-version", "8"), key], {}, 400, "malformed_request"),
+        ):
+            answer = await get(url, "/ws", *headers, **how)
+            problem = answer.json()
+            assert (answer.status, problem["status"], problem["code"]) == (status, status, code)
+            assert answer.headers["cache-control"] == "no-store"
+        assert "GET" in (await get(url, "/ws", *asked, key, method="POST")).headers["allow"]
 
 
 async def test_a_range_is_passed_over(serve: Serve) -> None:

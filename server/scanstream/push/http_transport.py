@@ -232,6 +232,10 @@ class HttpTransport(HttpToolsProtocol):
             self._enter(Phase.QUIET)
         self._feed()
 
+    def _should_upgrade(self) -> bool:
+        """HTTP/1.0 cannot be left for another protocol (RFC 9110, section 7.8)."""
+        return super()._should_upgrade() and self.parser.get_http_version() != "1.0"
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answered = cycle
         super()._start_asgi_task(cycle, close_delimited(cycle, app) if cycle.scope["http_version"] == "1.0" else app)

@@ -15,7 +15,7 @@ from websockets.frames import Frame
 from websockets.http11 import Response
 from websockets.server import ServerProtocol
 
-from scanstream.errors import Forbidden, Internal, MalformedRequest, UpgradeRequired
+from scanstream.errors import Forbidden, Internal, MalformedRequest, MethodNotAllowed, UpgradeRequired
 from scanstream.push.bounds import HIGH_WATER_BYTES, SLICE_BYTES, patience_of
 from scanstream.push.outflow import MOST_HELD_BYTES, Outflow
 from scanstream.push.problem import problem
@@ -30,7 +30,7 @@ class Handshake(ServerProtocol):
     def reject(self, status: Any, text: str) -> Response:
         """See `ServerProtocol.reject`."""
         response = super().reject(status, text)
-        kind = {403: Forbidden, 426: UpgradeRequired}.get(
+        kind = {403: Forbidden, 405: MethodNotAllowed, 426: UpgradeRequired}.get(
             response.status_code, Internal if response.status_code >= 500 else MalformedRequest
         )
         told = problem(kind(text.strip() or response.reason_phrase))
