@@ -1,8 +1,9 @@
 """Binds the rooms into a core: settings → store → hub → desk. Only here their concrete names are known."""
 
 import logging
+import math
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -150,18 +151,31 @@ class Core:
         async with self.planning.open(), self.workers.open(), anyio.create_task_group() as tasks:
             with self._watching():
                 await self.pace.recall(self.store)
-                tasks.start_soon(self.hub.run)
+                tasks.start_soon(_for_ever, self.hub.run)
                 await self._caught_up()
                 self.panels.forget(self._needed())
                 tasks.start_soon(self.pace.keep, self.store)
                 tasks.start_soon(self.panels.keep_fresh, self._refresh, self._needed)
                 for part in (self.clock, self.desk, self.planner, self.sweeper, self.runner):
                     if part is not None:
-                        tasks.start_soon(part.run)
+                        tasks.start_soon(_for_ever, part.run)
                 try:
                     yield
                 finally:
                     tasks.cancel_scope.cancel()
+
+
+async def _for_ever(run: Callable[[], Awaitable[object]]) -> None:
+    """A part of the core: without it the others would answer, and nothing would get on.
+
+    :raises RuntimeError: if it ends, and be it that somebody has cancelled its task; that ends the server
+    """
+    try:
+        await run()
+    except anyio.get_cancelled_exc_class():
+        if anyio.current_effective_deadline() == -math.inf:
+            raise
+    raise RuntimeError(f"{getattr(run, '__qualname__', run)} has ended, and was to go on as long as the server")
 
 
 def _lacking(*shortages: Shortages) -> int:

@@ -198,22 +198,46 @@ async def test_a_signal_while_the_server_starts_ends_it_at_once(before: str, num
 
 
 FAILING = """
-import anyio
+import anyio, asyncio
 from scanstream.scans.sweeper import Sweeper
 async def run(self):
     await anyio.sleep({seconds})
-    raise LookupError("the sweeper has lost its broom")
+    {what}
 Sweeper.run = run
 """
+LOST = 'raise LookupError("the sweeper has lost its broom")'
 
 
-@pytest.mark.parametrize("seconds", [0, 1], ids=["while it starts", "later"])
-async def test_a_core_that_fails_ends_the_server_in_one_line(seconds: int, tmp_path: Path) -> None:
-    async with serving(tmp_path, before=FAILING.format(seconds=seconds)) as server:
+@pytest.mark.parametrize(
+    ("seconds", "what", "told"),
+    [
+        (0, LOST, "LookupError: the sweeper has lost its broom"),
+        (1, LOST, "LookupError: the sweeper has lost its broom"),
+        (1, "return", "has ended, and was to go on as long as the server"),
+        (
+            1,
+            "asyncio.current_task().cancel(); await anyio.sleep(9)",
+            "has ended, and was to go on as long as the server",
+        ),
+    ],
+    ids=["fails while it starts", "fails later", "ends", "is cancelled"],
+)
+async def test_a_core_that_fails_ends_the_server_in_one_line(
+    seconds: int, what: str, told: str, tmp_path: Path
+) -> None:
+    async with serving(tmp_path, before=FAILING.format(seconds=seconds, what=what)) as server:
         _, errors = await to_thread.run_sync(lambda: server.process.communicate(timeout=30))
         assert server.process.returncode == 1
         assert len(errors.splitlines()) == 1, errors
-        assert "LookupError: the sweeper has lost its broom" in errors
+        assert told in errors
+
+
+async def test_a_strategy_that_cancels_its_own_task_ends_nobody_elses() -> None:
+    async with serving(":memory:") as server:
+        state = await until_phase(server, await begin(server, "stubborn_loop", does="cancel its task"), "done")
+        assert state["strategies"]["stubborn_loop"]["status"] == "failed"
+        for strategy in ("stubborn", "stubborn_loop"):
+            assert (await until_phase(server, await begin(server, strategy), "done"))["status"] == "complete"
 
 
 async def test_what_was_registered_before_the_signal_is_acknowledged_after_it(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ class Wait:
         try:
             async with anyio.create_task_group() as keeping:
                 keeping.start_soon(self._stream.run)
-                outcome = await self._outcome()
+                outcome = await self._apart()
                 self._stream.end()
         except BaseException:
             await self._stream.save()
@@ -81,6 +81,19 @@ class Wait:
         """What there is to say of it until now."""
         own = self._search.note() if self._search else UNSET
         return "; ".join(words for words in (self._steps.note, own) if words) or UNSET
+
+    async def _apart(self) -> Outcome:
+        """Its outcome, from a task of its own: one that cancels the task that it runs in cancels nobody else's."""
+        outcomes: list[Outcome] = []
+
+        async def run() -> None:
+            outcomes.append(await self._outcome())
+
+        async with anyio.create_task_group() as own:
+            own.start_soon(run)
+        if not outcomes:
+            return failure(RuntimeError("it cancelled its own task"), self._shard.strategy_id)
+        return outcomes[0]
 
     async def _outcome(self) -> Outcome:
         try:

@@ -3,6 +3,7 @@
 Installed for the tests that put this directory on the path.
 """
 
+import asyncio
 import os
 import resource
 import signal
@@ -98,12 +99,16 @@ class StubbornLoop(strategy.AsyncStrategy):
         return parameters.shards
 
     async def scan(self, panel: Panel, units: range, parameters: Parameters) -> AsyncIterator[Signal]:
-        """Swallow every cancellation, or never let anybody else run."""
+        """Swallow every cancellation, cancel its own task, or never let anybody else run."""
         while parameters.does == "block the loop":
             pass
         while parameters.does == "swallow":
             with suppress(BaseException):
                 await anyio.sleep(60)
+        if parameters.does == "cancel its task":
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
         await anyio.sleep(parameters.seconds)
         if parameters.does == "find":
             yield Signal(
