@@ -115,6 +115,24 @@ def test_what_has_no_end_is_refused_with_a_problem(
     assert problem["type"].endswith(problem["code"])
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [
+        pytest.param(UPGRADE + b"Content-Length: 5\r\n\r\nhello", id="handshake-and-length"),
+        pytest.param(UPGRADE + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", id="handshake-and-chunks"),
+        pytest.param(UPGRADE.replace(b"GET", b"POST") + b"Content-Length: 1\r\n\r\nx", id="posted-handshake"),
+        pytest.param(POST.replace(b"chunked", b"gzip, chunked") + b"2\r\n{}\r\n0\r\n\r\n", id="a-coding"),
+        pytest.param(POST.replace(b"chunked", b"chunked, identity") + b"2\r\n{}\r\n0\r\n\r\n", id="not-the-last"),
+        pytest.param(POST[:-2] + b"Content-Length: 9\r\n\r\n2\r\n{}\r\n0\r\n\r\n", id="two-lengths"),
+    ],
+)
+def test_a_body_that_would_be_lost_or_misread_is_refused_at_once(server: ServerProcess, request_: bytes) -> None:
+    with connected(server.url, request_) as connection:
+        head, _, body = everything(connection).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert json.loads(body)["code"] == "malformed_request"
+
+
 @pytest.mark.parametrize("length", [b"Content-Length: 99999999999\r\n", b"Transfer-Encoding: chunked\r\n"])
 def test_a_body_that_nobody_reads_is_not_kept_and_not_taken_for_ever(server: ServerProcess, length: bytes) -> None:
     with connected(server.url, b"GET /healthz HTTP/1.1\r\n" + HOST + length + b"\r\n") as connection:

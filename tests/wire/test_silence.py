@@ -123,6 +123,17 @@ async def test_between_two_requests_and_on_a_socket_silence_is_no_fault(serve: S
             assert b"pong" in await heard(watcher)
 
 
+@pytest.mark.usefixtures("_hasty")
+async def test_a_socket_whose_client_answers_no_ping_is_closed(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its system takes the pings, as it does of a program that is stopped: that is no sign of life."""
+    monkeypatch.setattr(server_module, "PING_INTERVAL_SECONDS", 0.3)
+    async with serve(workers=0, stall=0.3) as url:
+        with connected(url, UPGRADE + b"\r\n") as watcher:
+            assert (await heard(watcher)).startswith(b"HTTP/1.1 101 ")
+            assert await to_thread.run_sync(seconds_until_cut, watcher, 20) is not None
+            assert b"ping" in await to_thread.run_sync(everything, watcher)
+
+
 async def test_an_idle_connection_is_kept_as_long_as_the_operator_says(serve: Serve) -> None:
     async with serve(workers=0, keep_alive=0.3) as url:
         with connected(url, get("/healthz")) as idle:

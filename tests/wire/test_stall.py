@@ -124,6 +124,31 @@ async def test_who_takes_little_at_a_time_gets_all_over_one_connection(
             tasks.start_soon(sip, "socket", b'"type":"end"')
 
 
+async def test_who_takes_a_byte_now_and_then_is_never_closed(serve: Serve) -> None:
+    """The reader's system has taken 100 KB at once and long takes nothing more; the reader itself does."""
+    stall = 0.5
+    async with serve(stall=stall, workers=1) as url, scripting() as script:
+        scan_id = (await discover(url, script.request(shards=1))).json()["scan_id"]
+        await (await script.started()).tell("find 2000", "end")
+        await until_terminal(url, scan_id)
+
+        def nibble(connection: socket.socket) -> float | None:
+            end = time.monotonic() + 6 * stall
+            while time.monotonic() < end:
+                assert len(connection.recv(1)) == 1
+                time.sleep(stall / 5)  # a slow reader: time is the matter of this test
+            return seconds_until_cut(connection, 30)
+
+        async def starve_late(what: str, first: bytes) -> None:
+            with connected(url, first) as connection:
+                seconds = await to_thread.run_sync(nibble, connection)
+                assert seconds is not None, f"{what} is still there, although it takes nothing any more"
+
+        async with anyio.create_task_group() as tasks:
+            for what, first in streams(scan_id).items():
+                tasks.start_soon(starve_late, what, first)
+
+
 def _sipped(connection: socket.socket, last: bytes) -> tuple[bytes, float]:
     """Read some 80 kB/s until this came."""
     received, begun = b"", time.monotonic()

@@ -202,6 +202,7 @@ class HttpTransport(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The request can be answered from here on."""
+        self._intake.framing(self.headers, upgrades=self.parser.should_upgrade() and self._should_upgrade())
         self.url = origin_form(self.url, self.headers)
         super().on_headers_complete()
         self._intake.begin()

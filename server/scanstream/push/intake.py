@@ -1,6 +1,6 @@
 """What has been taken in of one request, against what one may send."""
 
-from scanstream.errors import HeadersTooLarge, ScanstreamError, TooLarge
+from scanstream.errors import HeadersTooLarge, MalformedRequest, ScanstreamError, TooLarge
 from scanstream.push.bounds import MOST_HEAD_BYTES, MOST_HEADERS
 
 LINE_BYTES = 4
@@ -52,6 +52,19 @@ class Intake:
         if self._fields > MOST_HEADERS:
             self._refuse(too_large_a_head())
         self.add(len(name) + len(value) + LINE_BYTES)
+
+    def framing(self, headers: list[tuple[bytes, bytes]], *, upgrades: bool) -> None:
+        """The head is over: a body in a coding that we do not read would be taken for what it is not (RFC 9112,
+        section 6.1), and behind a handshake it would be lost, and the client waited for.
+
+        :param headers: names in lower case
+        """
+        codings = [value.strip().lower() for name, value in headers if name == b"transfer-encoding"]
+        if codings not in ([], [b"chunked"]):
+            self._refuse(MalformedRequest("The only Transfer-Encoding that this server reads is chunked"))
+        lengths = [value.strip(b" \t0") for name, value in headers if name == b"content-length"]
+        if upgrades and (codings or any(lengths)):
+            self._refuse(MalformedRequest("The handshake of a WebSocket has no body"))
 
     def body(self, size: int) -> None:
         """A piece of the body."""

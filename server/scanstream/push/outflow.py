@@ -2,8 +2,8 @@
 
 A reader is judged by the bytes that it takes, not by messages: one that takes any is alive, however slow it is. The
 transport's buffer and the kernel's queue (`SIOCOUTQ`, tcp(7)) say what is outstanding, the kernel's count of
-acknowledged bytes (`tcpi_bytes_acked`, linux/tcp.h) what was taken. Where the system has neither, the transport's
-buffer alone is looked at.
+acknowledged bytes (`tcpi_bytes_acked`, linux/tcp.h) what was taken, and where the reader is on this machine, its own
+queue (push/neighbour.py). Where the system has none of them, the transport's buffer alone is looked at.
 """
 
 import asyncio
@@ -16,10 +16,12 @@ import sys
 import termios
 from collections.abc import Iterator
 
+from scanstream.push.neighbour import NEIGHBOURS
+
 LENIENCE_SECONDS = 1.0
 """Added to the stall: an acknowledgement is late where a reader takes little at a time."""
 SLOW_BYTES_A_SECOND = 20_000
-"""A reader's system may hold bytes that the reader has not come to. It gets the time to read them this fast …"""
+"""The system of a reader elsewhere may hold bytes that it has not come to. It gets the time to read them this fast …"""
 MOST_HELD_BYTES = 136 * 1024
 """… up to so many, which is what Linux holds for a reader that has set nothing, …"""
 MOST_EXTRA_SECONDS = 4.0
@@ -41,9 +43,16 @@ class Outflow:
         connection: socket.socket | None = transport.get_extra_info("socket")
         self._descriptor = -1 if connection is None else connection.fileno()
         self._family = socket.AF_INET if connection is None else connection.family
+        self._ends = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+        self._elsewhere = NEIGHBOURS is None or not all(self._ends)
+        """It is known that nothing is to be known of the reader's own queue."""
+        self.exact = False
+        """Whether it is known what the reader itself has taken, and not only what its system has."""
         self._queued = 0
         self.taken = 0
-        """Bytes that the reader's side has acknowledged; only differences mean anything."""
+        """Bytes that the reader, or at least its system, has taken; only differences mean anything."""
+        self.read_at = now
+        """When that was seen to have grown."""
         self.taken_at = now
         """When the reader last took a byte, or had none to take."""
 
@@ -53,10 +62,18 @@ class Outflow:
         if not buffered and not self._in_kernel():
             self._queued, self.taken_at = 0, now
             return
-        taken = self.acknowledged()
-        if taken != self.taken or (taken == 0 and buffered < self._queued):
+        if self.see(now) or (not self.exact and self.taken == 0 and buffered < self._queued):
             self.taken_at = now
-        self.taken, self._queued = taken, buffered
+        self._queued = buffered
+
+    def see(self, now: float) -> bool:
+        """Whether the reader has taken something since this was asked before."""
+        taken = self.acknowledged()  # before its queue: what comes between the two may look unread, never read
+        taken -= self._unread()
+        if taken <= self.taken:
+            return False
+        self.taken, self.read_at = taken, now
+        return True
 
     def idle_seconds(self, now: float) -> float:
         """For how long the reader has taken nothing of what is there."""
@@ -67,6 +84,8 @@ class Outflow:
 
         :param flooding: it sends without end and reads nothing; nobody slow does that
         """
+        if self.exact:
+            return stall + LENIENCE_SECONDS
         held = min(self.taken, MOST_HELD_BYTES) / SLOW_BYTES_A_SECOND
         longest = stall if flooding or held > stall + MOST_EXTRA_SECONDS else max(stall, held)
         return longest + (LENIENCE_SECONDS if longest == stall else LATE_SECONDS)
@@ -89,6 +108,15 @@ class Outflow:
         poll = select.poll()
         poll.register(self._descriptor, select.POLLRDHUP)
         return bool(poll.poll(0))
+
+    def _unread(self) -> int:
+        """Bytes that wait on this machine to be read; 0 where the reader is elsewhere."""
+        if NEIGHBOURS is None or self._elsewhere:
+            return 0
+        unread = NEIGHBOURS.unread(self._family, *self._ends)
+        self.exact = unread is not None
+        self._elsewhere = unread is None
+        return unread or 0
 
     def _in_kernel(self) -> int:
         if not _LINUX or self._descriptor < 0:

@@ -148,10 +148,13 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
 
     def keepalive_timeout(self) -> None:
         """No pong in time: a reader who still has bytes to take, or may have them in its system, has longer."""
+        now = self.loop.time()
+        self.outflow.see(now)
         behind = min(max(self.outflow.acknowledged() - self._heard, 0), MOST_HELD_BYTES)
-        waited = self.loop.time() - max(self.ping_sent_at, self.outflow.taken_at)
-        allowed = (self.ping_timeout or 0) + behind / SLOWEST_BYTES_A_SECOND
-        if not self.outflow.empty() or waited < allowed:
+        allowed = self.ping_timeout or 0
+        if not self.outflow.exact:
+            allowed += behind / SLOWEST_BYTES_A_SECOND
+        if not self.outflow.empty() or now - max(self.ping_sent_at, self.outflow.read_at) < allowed:
             self.pong_timer = self.loop.call_later(self._patience.sweep, self.keepalive_timeout)
         else:
             super().keepalive_timeout()
