@@ -119,7 +119,11 @@ async def test_of_a_reader_on_this_machine_each_byte_is_seen_and_none_that_only_
 
 async def test_of_an_address_that_nobody_here_has_nothing_is_known() -> None:
     assert NEIGHBOURS is not None
-    for family, nobody in ((socket.AF_INET, ("127.0.0.1", 1)), (socket.AF_INET6, ("::1", 1)), (socket.AF_INET, ("", 1))):
+    for family, nobody in (
+        (socket.AF_INET, ("127.0.0.1", 1)),
+        (socket.AF_INET6, ("::1", 1)),
+        (socket.AF_INET, ("", 1)),
+    ):
         assert NEIGHBOURS.unread(family, nobody, nobody) is None
 
 
