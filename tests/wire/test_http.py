@@ -229,6 +229,19 @@ async def test_handshakes_that_are_none(serve: Serve) -> None:
         assert "GET" in (await get(url, "/ws", *asked, key, method="POST")).headers["allow"]
 
 
+async def test_blanks_around_a_value_are_no_part_of_it(serve: Serve) -> None:
+    async with serve(workers=0, allow_origin=("http://localhost:5173",)) as url:
+        scan_id = (await discover(url)).json()["scan_id"]
+        path = f"/opportunities/status/{scan_id}"
+        for blanks in (" ", "\t", " \t  "):
+            told = [("origin", "http://localhost:5173"), ("if-none-match", "*"), ("prefer", "wait=0")]
+            padded = [(name, f"{blanks}{value}{blanks}") for name, value in told]
+            answer = await get(url, path, *padded)
+            assert (answer.status, answer.headers["preference-applied"]) == (304, "wait=0")
+            assert answer.headers["access-control-allow-origin"] == "http://localhost:5173"
+            assert (await request(url, "GET", path, headers={"host": f"localhost{blanks}"})).status == 200
+
+
 async def test_a_range_is_passed_over(serve: Serve) -> None:
     async with serve(workers=0) as url:
         whole = await get(url, "/static/page.js")

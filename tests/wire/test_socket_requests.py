@@ -60,17 +60,18 @@ async def test_nothing_but_the_state_can_be_asked_for_alone(serve: Serve, only: 
         assert (answer["type"], answer["id"], answer["errors"][0]["field"]) == ("error", "1", "only")
 
 
-async def test_a_key_is_one_scan_whichever_door_it_comes_by(serve: Serve) -> None:
+@pytest.mark.parametrize("key", ["order-66", "Bestellung für 66 €", "a, b"])
+async def test_a_key_is_one_scan_whichever_door_it_comes_by(serve: Serve, key: str) -> None:
     async with serve(workers=0) as url, websocket(url) as socket:
         wanted = {"symbols": "BTC/USDT"}
         ids = []
         for _ in range(2):
-            await socket.send(type="discover", request=wanted, idempotency_key="order-66")
+            await socket.send(type="discover", request=wanted, idempotency_key=key)
             while (message := await socket.receive())["type"] != "ack":
                 pass
             ids.append(message["scan_id"])
         over_http = await request(
-            url, "POST", "/opportunities/discover", b'{"symbols": "BTC/USDT"}', {"idempotency-key": "order-66"}
+            url, "POST", "/opportunities/discover", b'{"symbols": "BTC/USDT"}', {"idempotency-key": key}
         )
         assert {*ids, over_http.json()["scan_id"]} == {ids[0]}
         plain = (await discover(url, wanted)).json()

@@ -61,7 +61,15 @@ def _key(request: Request) -> IdempotencyKey | None:
     keys = request.headers.getlist("idempotency-key")
     if len(keys) > 1:
         raise InvalidRequest.of("Idempotency-Key", f"is given {len(keys)} times; give it once")
-    return idempotency_key("Idempotency-Key", keys[0] if keys else None)
+    return idempotency_key("Idempotency-Key", _text(keys[0]) if keys else None)
+
+
+def _text(value: str) -> str:
+    """A header's value, which came as Latin-1; of what is UTF-8 the text, so that the key is a WebSocket's, too."""
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return value
 
 
 class HttpDoor:

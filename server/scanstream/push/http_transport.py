@@ -194,11 +194,11 @@ class HttpTransport(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header; a trailer is counted and dropped."""
+        """A header, without the blanks around its value (RFC 9110, section 5.5); a trailer is counted and dropped."""
         self._intake.field(name, value)
         if self._phase is Phase.BODY:
             return
-        super().on_header(name, value)
+        super().on_header(name, value.strip(b" \t"))
 
     def on_headers_complete(self) -> None:
         """The request can be answered from here on."""
