@@ -7,6 +7,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import click
@@ -21,15 +22,16 @@ from support.process import ServerProcess, server_process
 
 
 def run(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """A command of the real program."""
-    return subprocess.run(
-        [sys.executable, "-m", "scanstream", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, **(environment or {})},
-    )
+    """A command of the real program, where no server of another test has left anything that it would remove."""
+    with tempfile.TemporaryDirectory() as place:
+        return subprocess.run(
+            [sys.executable, "-m", "scanstream", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env={**os.environ, "TMPDIR": place, **(environment or {})},
+        )
 
 
 def write_candles(directory: Path, rows: list[str], name: str = "A_B.csv") -> Path:

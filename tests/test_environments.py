@@ -72,6 +72,8 @@ def test_what_a_container_platform_sets_for_a_service_is_passed_over_and_said(tm
         ({"PORT": "99999"}, "PORT=99999: it must be at most 65535", "SCANSTREAM_PORT"),
         ({"SCANSTREAM_PORT": "-1", "PORT": "8123"}, "(SCANSTREAM_PORT)", " PORT"),
         ({"SCANSTREAM_WORKERS": "two"}, "Invalid value for SCANSTREAM_WORKERS in the environment", "--workers'"),
+        ({"SCANSTREAM_KEEP_ALIVE": " "}, "Invalid value for SCANSTREAM_KEEP_ALIVE in the environment", "--keep-alive'"),
+        ({"SCANSTREAM_LIVE_TIMEFRAME": "hourly"}, "(SCANSTREAM_LIVE_TIMEFRAME)", "Traceback"),
         ({"SCANSTREAM_ENGINE": "paper"}, "SCANSTREAM_ENGINE=paper: ", "--engine"),
         ({"SCANSTREAM_HOST": "a b"}, "(SCANSTREAM_HOST)", "Traceback"),
         ({"SCANSTREAM_ALLOW_ORIGIN": "https://a.example,*"}, "(SCANSTREAM_ALLOW_ORIGIN)", "a.example"),
@@ -85,7 +87,8 @@ def test_a_setting_is_blamed_by_the_name_that_it_was_given_by(
 ) -> None:
     shown = run("serve", **{"SCANSTREAM_DATA": ":memory:", **environment})
     assert shown.returncode == 2
-    assert says in shown.stderr
+    [line] = shown.stderr.splitlines()
+    assert says in line
     assert says_not not in shown.stderr
 
 
@@ -169,6 +172,24 @@ def test_what_is_for_programs_is_utf_8_everywhere(url: str) -> None:
             for environment in ({}, ASCII)
         ]
         assert texts[0] == texts[1] != b""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize("words", ["--help", "results --help", "--version", "strategies", "market check ."])
+def test_a_full_disk_behind_standard_output_is_one_line(url: str, words: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        shown = subprocess.run(
+            [*PROGRAM, *words.split()],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+            env={**os.environ, "SCANSTREAM_URL": url},
+        )
+    assert shown.returncode == 1
+    [line] = shown.stderr.splitlines()
+    assert line == "scanstream: what is told could not be written: No space left on device"
 
 
 @pytest.mark.parametrize("words", ["results latest", "results latest --csv", "strategies", "watch latest --json"])

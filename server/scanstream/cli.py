@@ -21,7 +21,12 @@ class Interruptible(click.Group):
     def main(self, *args: Any, **extra: Any) -> Any:
         """See `click.Group.main`."""
         streams.attach()
-        return super().main(*args, **extra)
+        try:
+            return super().main(*args, **extra)
+        except OSError as error:  # of a reader that has left click knows
+            streams.drop_output()
+            click.echo(f"scanstream: what is told could not be written: {error.strerror or error}", err=True)
+            sys.exit(EXIT_FAILED)
 
     def invoke(self, ctx: click.Context) -> Any:
         """See `click.Group.invoke`."""
@@ -265,10 +270,10 @@ def check(path: str, as_json: bool) -> None:
     _log()
     report = checking.check(Path(path.removeprefix("files:")).expanduser())
     if as_json:
-        click.echo(msgspec.json.encode(checking.plain(report)).decode())
+        click.echo(msgspec.json.encode(checking.plain(report)))  # bytes: UTF-8 whatever the terminal is
     else:
         for line in checking.lines(report):
-            click.echo(line.encode(sys.stdout.encoding or "utf-8", "replace").decode(sys.stdout.encoding or "utf-8"))
+            click.echo(line)
     sys.exit(0 if report.would_be_served else 1)
 
 

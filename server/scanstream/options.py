@@ -12,6 +12,16 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 _LINK = re.compile(r"(tcp|udp|sctp)://")
 
 
+class Unusable(click.ClickException):
+    """A setting that cannot be read: one line, as a log takes it, and exit code 2."""
+
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        """See `click.ClickException.show`."""
+        click.echo(f"scanstream: {self.message}", file=file, err=file is None)
+
+
 class Setting(click.Option):
     """A flag that tells from which variable of the environment its value came, if from one."""
 
@@ -28,6 +38,13 @@ class Setting(click.Option):
                 _given(ctx)[self.opts[0]] = (variable, value)
                 return value
         return None
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        """See `click.Parameter.process_value`; what cannot be a value is told as every other that cannot work."""
+        try:
+            return super().process_value(ctx, value)
+        except click.BadParameter as error:
+            raise Unusable(error.format_message()) from None
 
     def get_error_hint(self, ctx: click.Context | None) -> str:
         """See `click.Option.get_error_hint`."""

@@ -10,6 +10,7 @@ from scanstream.market.exchange import ExchangeMarket
 from scanstream.market.files import FilesMarket
 from scanstream.market.market import Market
 from scanstream.market.synthetic import SyntheticMarket
+from scanstream.panel import timeframe_length
 from scanstream.push.forwarded import Network, network_of, prefix_of
 from scanstream.push.host import Names, host_of
 from scanstream.push.origin import Origin, origin_of
@@ -88,6 +89,8 @@ class Settings:
         self._require(host_of(f"[{self.host}]" if ":" in self.host else self.host) is not None, "host", NO_HOST)
         self._require("*" not in self.host, "host", NO_HOST)
         self.origins, self.names, self.prefix, self.proxies  # noqa: B018  # each refuses what it cannot read
+        with self._naming("live_timeframe", self.live_timeframe):
+            timeframe_length(self.live_timeframe)
         self._require(self.port <= 65_535, "port", "must be at most 65535")
         self._require(0 <= self.fresh_seconds <= self.retention, "fresh", "must be between 0 and --retention")
         self._require(self.worker_priority in ("idle", "low"), "worker_priority", "must be idle or low")

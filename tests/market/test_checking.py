@@ -70,6 +70,14 @@ def test_all_that_is_wrong_is_said_at_once_with_exit_code_one(tmp_path: Path) ->
     assert [bool(part.get("problem")) for part in found["files"]] == [False, True, True, True, True]
 
 
+def test_a_name_that_is_no_text_is_told_as_json_all_the_same(tmp_path: Path) -> None:
+    write(tmp_path, "AAA.csv", 20)
+    (tmp_path / b"b\xff.csv".decode(errors="surrogateescape")).write_text("nothing")
+    found = report(tmp_path)
+    assert [part["file"] for part in found["files"]] == ["AAA.csv", "b?.csv"]
+    assert "line 1: no header was found" in found["files"][1]["problem"]
+
+
 def test_what_is_wrong_between_files_is_said_too(tmp_path: Path) -> None:
     write(tmp_path, "AAA.csv", 20)
     (tmp_path / "BBB.csv").write_text(HEADER + "".join(f"2023-11-01 {hour:02}:00,1,2,1,2,3\n" for hour in range(20)))

@@ -126,8 +126,17 @@ def _below(file: Path, path: Path) -> str:
 
 def plain(report: Report) -> dict[str, Any]:
     """The report as JSON-like data."""
-    data: dict[str, Any] = msgspec.to_builtins(report)
+    data: dict[str, Any] = _told(msgspec.to_builtins(report))
     return {"market": report.market, "would_be_served": report.would_be_served, **data}
+
+
+def _told(value: Any) -> Any:
+    """The same, where names of files are bytes that are no text: JSON could not say them."""
+    if isinstance(value, dict):
+        return {_told(key): _told(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_told(item) for item in value]
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
 def lines(report: Report) -> Iterator[str]:
