@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from scanstream.message import DiscoverRequest
 from scanstream.model import (
-    DiscoverRequest,
     Progress,
     ScanId,
     ScanState,

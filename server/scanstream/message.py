@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from scanstream import model
 from scanstream.errors import TABLE
 from scanstream.model import Document, Only, Opportunity, Progress, ScanId
 
@@ -17,6 +18,35 @@ LONGEST_KEY = 255
 """Characters of an idempotency key."""
 KEY_BOUNDS = {"minLength": 1, "maxLength": LONGEST_KEY}
 CODES = [code for code, row in TABLE.items() if row.fault != "operator"]
+
+MOST_NAMES = 10_000
+"""Names in one list of a request: no market has more symbols."""
+LONGEST_NAME = 100
+MOST_CAPITAL_USD = 1e15
+"""More than there is; whatever is multiplied by it stays finite."""
+
+Name: TypeAlias = Annotated[str, Meta(max_length=LONGEST_NAME)]
+Names: TypeAlias = Annotated[list[Name], Meta(max_length=MOST_NAMES)] | str
+
+
+class DiscoverRequest(model.DiscoverRequest, frozen=True, kw_only=True, omit_defaults=True):
+    """What to scan for, as a caller may ask: every field optional, and bounded.
+
+    Bounded here and not where it is read back: a scan that was acknowledged before there were bounds stays one.
+    """
+
+    symbols: Names | None = None
+    strategy_ids: Names | None = None
+    asset_tiers: Names | None = None
+    opportunity_type: Names | None = None
+    filter_by_risk_level: Name | None = None
+    preferred_timeframes: Names | None = None
+    capital_usd: Annotated[float, Meta(gt=0, le=MOST_CAPITAL_USD)] | None = None
+    parameters: dict[Name, dict[Name, Any] | None] | None = None
+
+    def plain(self) -> model.DiscoverRequest:
+        """As the scan has it."""
+        return model.DiscoverRequest(**{name: getattr(self, name) for name in self.__struct_fields__})
 
 
 class Discover(Struct, frozen=True, kw_only=True, tag="discover"):

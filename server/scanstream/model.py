@@ -7,10 +7,10 @@ without a value yet is absent (`UNSET`), never null; see docs/protocol.md, secti
 import math
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal, NamedTuple, NewType, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, NewType, TypeAlias, get_args
 
 import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType
 
 ScanId = NewType("ScanId", str)
 """`scan_` + UUIDv7 in hex + 10 characters of a MAC: opaque to clients."""
@@ -67,24 +67,21 @@ class IdempotencyKey(NamedTuple):
     """Where it came in, so that an error names it as its caller does."""
 
 
-MOST_NAMES = 10_000
-"""Names in one list of a request: no market has more symbols."""
-LONGEST_NAME = 100
 LONGEST_SYMBOL = 64
 """Characters of a symbol that a market has, or a finding names."""
-MOST_CAPITAL_USD = 1e15
-"""More than there is; whatever is multiplied by it stays finite."""
 
-Name: TypeAlias = Annotated[str, Meta(max_length=LONGEST_NAME)]
-Names: TypeAlias = Annotated[list[Name], Meta(max_length=MOST_NAMES)] | str
+Names: TypeAlias = list[str] | str
 """A list, or its names with commas between; in any case of letters where that is unambiguous."""
 
-Parameters: TypeAlias = dict[Name, dict[Name, Any] | None]
+Parameters: TypeAlias = dict[str, dict[str, Any] | None]
 """Strategy id → parameter → value; a null is the same as absent."""
 
 
 class DiscoverRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What to scan for; every field optional. Lists are trimmed and without repetitions once canonical."""
+    """What to scan for; every field optional. Lists are trimmed and without repetitions once canonical.
+
+    Without bounds: what a scan was once registered with stays its request. Those of new ones are in message.py.
+    """
 
     symbols: Names | None = None
     strategy_ids: Names | None = None
@@ -94,11 +91,11 @@ class DiscoverRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, for
     """US dollars on `capital_usd`; what promises less is left out."""
     max_required_capital: float | None = None
     """US dollars; what needs more is left out."""
-    filter_by_risk_level: Name | None = None
+    filter_by_risk_level: str | None = None
     """The highest level accepted: one of `RISK_LEVELS`."""
     preferred_timeframes: Names | None = None
     """`<n>s`, `<n>m`, `<n>h` or `<n>d`; what takes longer than the longest of them is left out."""
-    capital_usd: Annotated[float, Meta(gt=0, le=MOST_CAPITAL_USD)] | None = None
+    capital_usd: float | None = None
     force_refresh: bool | None = None
     parameters: Parameters | None = None
     """Strategy id → parameter → value."""

@@ -294,12 +294,22 @@ def timeframe_name(length: Milliseconds) -> str:
     return next(f"{seconds // _UNITS[unit]}{unit}" for unit in "dhms" if seconds % _UNITS[unit] == 0)
 
 
+LONGEST_NUMBER = 4000
+"""Digits of a timeframe: Python reads no longer ones."""
+
+
 def timeframe_length(name: str) -> Milliseconds:
     """The inverse of `timeframe_name`.
 
     :raises ValueError: if it is none
     """
     number, unit = name[:-1], name[-1:]
-    if unit not in _UNITS or not number.isascii() or not number.isdigit() or len(number) > 18 or int(number) == 0:
+    if (
+        unit not in _UNITS
+        or not number.isascii()
+        or not number.isdigit()
+        or len(number) > LONGEST_NUMBER
+        or int(number) == 0
+    ):
         raise ValueError(f"{name!r} is no timeframe: write <n>s, <n>m, <n>h or <n>d")
     return int(number) * _UNITS[unit]

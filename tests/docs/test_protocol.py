@@ -16,8 +16,8 @@ from docs.pages import DOCS, MARK, Row, agree, blocks, claimed, code, section, s
 from scanstream.app import open_core
 from scanstream.cli import main
 from scanstream.errors import TABLE
-from scanstream.message import Ack, AckBody, ClientMessage, ServerMessage
-from scanstream.model import DiscoverRequest, Opportunity, Progress, ScanState, StrategyState
+from scanstream.message import Ack, AckBody, ClientMessage, DiscoverRequest, ServerMessage
+from scanstream.model import Opportunity, Progress, ScanState, StrategyState
 from scanstream.push.refusals import ANY_PATH
 from scanstream.routes import application
 from scanstream.settings import Settings

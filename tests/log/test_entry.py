@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from scanstream import message
+from scanstream.jobs import Shard
 from scanstream.log import entry as entry_module
 from scanstream.log.entry import (
     PART_BYTES,
@@ -29,6 +31,8 @@ from scanstream.log.entry import (
     parts,
 )
 from scanstream.model import ANYONE, LONGEST_BUDGET_SECONDS, RISK_LEVELS, DiscoverRequest, Opportunity, ScanId
+from scanstream.scans.finding import accepts
+from scanstream.scans.planning import PlanJob
 from support.histories import NOON, done, found, opportunity, registered
 
 TEXT = st.text()
@@ -191,6 +195,46 @@ def test_no_part_is_larger_than_engines_take(weights: list[int]) -> None:
 
 def test_a_part_is_an_entry_like_those_of_a_store() -> None:
     assert parts("a", 0, [opportunity("a:1")], NOON) == [found("a", "a:1")]
+
+
+WIDE: dict[str, dict[str, Any]] = {
+    "a list of any length": {"preferred_timeframes": [f"{hours}h" for hours in range(1, 95_001)]},
+    "a name of any length": {"preferred_timeframes": ["0" * 150 + "3d"], "symbols": ["X" * 5000]},
+    "a capital of any size": {"capital_usd": 1e30},
+    "parameters of any name": {"parameters": {"a": {"p" * 500: 1}}},
+}
+"""Requests that versions before took and acknowledged, and no door takes any more."""
+
+
+@pytest.mark.parametrize("kind", WIDE)
+def test_a_registration_of_before_there_were_bounds_is_read_and_run(kind: str) -> None:
+    entry = replace(registered("a"), request=DiscoverRequest(**WIDE[kind]), filters=WIDE[kind])
+    assert decode(encode(entry)) == entry
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(WIDE[kind], message.DiscoverRequest)
+    plan = PlanJob(scan_id=entry.scan_id, digest="", request=entry.request, strategy_ids=["a"])
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(plan), type=PlanJob) == plan
+    shard = Shard(
+        scan_id=entry.scan_id,
+        strategy_id="a",
+        number=0,
+        start=0,
+        stop=1,
+        digest="",
+        request=entry.request,
+        budget_seconds=1.0,
+    )
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(shard), type=Shard) == shard
+    if entry.request.preferred_timeframes is not None:
+        assert not accepts(entry.request, replace(opportunity("a:1"), estimated_timeframe="999999d"))
+
+
+def test_a_registration_with_an_endless_retention_is_read() -> None:
+    stored = encode(registered("a")).replace(b'"retention":', b'"retention":99999999')
+    entry = decode(stored)
+    assert isinstance(entry, Registered)
+    assert entry.retention == entry_module.LONGEST
+    assert decode(encode(entry)) == entry
 
 
 @pytest.mark.parametrize("budget", ["null", "-5.0", "0", "1e300"])

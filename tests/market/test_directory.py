@@ -47,6 +47,8 @@ def holder() -> Iterator[tuple[subprocess.Popen[str], Path]]:
 def test_a_data_directory_has_its_own(tmp_path: Path) -> None:
     with panel_directory(tmp_path / "data") as directory:
         assert directory == tmp_path / "data" / "market"
+    with panel_directory(Path("data")) as relative:
+        assert relative.is_absolute()  # wherever a plug-in goes in a worker process
     assert not directory.exists()  # and nobody makes it before there is something to write
 
 

@@ -405,6 +405,26 @@ def endless() -> dict[str, Any]:
     return value
 
 
+def bush(levels: int) -> list[Any]:
+    """A hundred lists, each the same hundred lists, … and nothing in any of them."""
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value] * 100
+    return value
+
+
+class Liar(int):
+    """A whole number that is below and above whatever it is compared to."""
+
+    def __le__(self, _: object) -> bool:
+        return True
+
+    __ge__ = __le__
+
+    def __int__(self) -> int:
+        return 10**30
+
+
 ODD: dict[str, tuple[dict[str, Any], str]] = {
     "no symbols": ({"symbols": ()}, "symbols must be a tuple of 1 to 64"),
     "a symbol alone": ({"symbols": "A/X"}, "symbols must be a tuple"),
@@ -449,6 +469,11 @@ ODD: dict[str, tuple[dict[str, Any], str]] = {
     "metadata of many keys": ({"metadata": {str(n): n for n in range(10_000)}}, "metadata has more than"),
     "metadata without a ground": ({"metadata": deep(17)}, "metadata is nested deeper than 16 levels"),
     "metadata in itself": ({"metadata": endless()}, "metadata is nested deeper than 16 levels"),
+    "metadata of nothing in nothing": ({"metadata": {"a": bush(12)}}, "metadata has more than 16,384 bytes"),
+    "metadata of much of nothing": ({"metadata": {"a": [{}] * 1_000_000}}, "metadata has more than 16,384 bytes"),
+    "a bar that lies": ({"bar": Liar(99)}, "bar must be from -10 to 9, and is 99"),
+    "hits that lie": ({"hits": (Liar(3), 2)}, "hits[0] must be from 0 to 2, and is 3"),
+    "an integer that lies": ({"metadata": {"n": Liar(2**70)}}, "metadata.n must be from"),
     "a nan in metadata": ({"metadata": {"deep": [{"er": (1.0, math.nan)}]}}, "metadata.deep.er must be finite"),
     "an object in metadata": ({"metadata": {"o": object()}}, "metadata.o is a object, nothing that can be sent"),
     "an array in metadata": ({"metadata": {"z": np.zeros(3)}}, "metadata.z is a ndarray, nothing that can be sent"),
@@ -491,14 +516,21 @@ def test_what_is_nearly_plain_is_made_plain(run: Run) -> None:
             hits=[np.int64(1), np.uint8(2)],
             risk_level=Kind.HIGH,
             exchange=Text("venue"),
-            metadata={Text("t"): Text("u"), "e": Kind.NEW, 7: np.bool_(True), "d": Decimal("1.5"), "s": {1}, "b": b"a"},
+            metadata={
+                Text("t"): Text("u"),
+                "e": Kind.NEW,
+                7000: np.bool_(True),
+                "d": Decimal("1.5"),
+                "s": {1},
+                "b": b"a",
+            },
         )
     ).opportunities
     assert found.id == "planted:A/X+B/X@k:1970-01-01T09:00:00.000Z"
     assert (found.symbols, found.side, found.exchange) == (["A/X", "B/X"], "long", "venue")
     assert (found.entry_price, found.expected_return, found.confidence_score) == (100.0, 1.0, 50.0)
     assert (found.hit_rate, found.hit_rate_n, found.risk_level, found.estimated_timeframe) == (0.5, 2, "high", "3h")
-    assert found.metadata == {"t": "u", "e": "new", "7": True, "d": "1.5", "s": [1], "b": "YQ=="}
+    assert found.metadata == {"t": "u", "e": "new", "7000": True, "d": "1.5", "s": [1]}
     assert found == msgspec.json.decode(msgspec.json.encode(found), type=Opportunity)
 
 

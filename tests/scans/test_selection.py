@@ -7,8 +7,10 @@ import msgspec
 import pytest
 
 from scans.planted import Planted, panel
+from scanstream import message
 from scanstream.errors import LONGEST_DETAIL, MOST_ERRORS, InvalidRequest
-from scanstream.model import ANYONE, MOST_NAMES, DiscoverRequest, Principal
+from scanstream.message import MOST_NAMES
+from scanstream.model import ANYONE, DiscoverRequest, Principal
 from scanstream.scans.selection import MOST_TIMEFRAMES, canonical, given, slot_of, strategies_of, symbols_of
 from scanstream.strategies.installed import Installed, admit
 from scanstream.strategies.tsmom import TimeSeriesMomentum
@@ -19,7 +21,7 @@ STRATEGIES: dict[str, Installed] = {"planted": admit(Planted(lambda *_: ())), "t
 
 def request(**fields: Any) -> DiscoverRequest:
     """A request as it is decoded from JSON."""
-    return msgspec.json.decode(msgspec.json.encode(fields), type=DiscoverRequest)
+    return msgspec.json.decode(msgspec.json.encode(fields), type=message.DiscoverRequest).plain()
 
 
 def selected(**fields: Any) -> DiscoverRequest:

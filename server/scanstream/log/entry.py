@@ -180,12 +180,13 @@ def decode(stored: bytes) -> AnyEntry:
 
 
 def _of_before(stored: bytes) -> AnyEntry:
-    """A registration of a version that took a strategy's endless budget: JSON has null for what is not finite."""
+    """A registration of a version that took endless times: of budgets JSON has null for what is not finite."""
     plain = msgspec.json.decode(stored, type=dict[str, Any])
     if not isinstance(budgets := plain.get("budgets"), dict):
         return msgspec.convert(plain, Registered)
     finite = {name: LONGEST_BUDGET_SECONDS if one is None else one for name, one in budgets.items()}
-    return msgspec.convert({**plain, "budgets": finite}, Registered)
+    retention = min(kept, LONGEST) if isinstance(kept := plain.get("retention"), int) else kept
+    return msgspec.convert({**plain, "budgets": finite, "retention": retention}, Registered)
 
 
 def parts(strategy_id: str, shard: int, found: list[Opportunity], at: Milliseconds) -> list[ShardFound]:

@@ -29,7 +29,7 @@ def panel_directory(data: Path | None) -> Iterator[Path]:
     :raises SettingError: if there is no temporary directory that can be written
     """
     if data is not None:
-        yield data / "market"
+        yield (data / "market").absolute()  # a plug-in may have its worker work somewhere else
         return
     with _temporary() as scratch:
         yield scratch / "market"

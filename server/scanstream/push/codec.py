@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from scanstream.errors import InvalidJson, InvalidMessage, InvalidRequest, ScanstreamError
 from scanstream.log.scanlog import Frame, ScanLog
 from scanstream.message import (
+    LONGEST_NAME,
     ClientMessage,
     Error,
     FieldProblem,
@@ -21,7 +22,8 @@ from scanstream.message import (
     Snapshot,
     Update,
 )
-from scanstream.model import LONGEST_NAME, DiscoverRequest, Parameters
+from scanstream.message import DiscoverRequest as Asked
+from scanstream.model import DiscoverRequest, Parameters
 from scanstream.push.plain import not_plain
 
 Payload = str | bytes
@@ -60,7 +62,7 @@ class Codec:
         """Whether its messages are text frames."""
         self._format = format
         self._messages = format.Decoder(ClientMessage)
-        self._requests = format.Decoder(DiscoverRequest)
+        self._requests = format.Decoder(Asked)
         self._follows = format.Decoder(FollowRequest)
         self._weighed = format.Decoder(_Weighed)
         self._addressed = format.Decoder(_Addressed)
@@ -102,13 +104,13 @@ class Codec:
         if (weight := len(memoryview(weighed.parameters or b""))) > MOST_PARAMETER_BYTES:
             raise InvalidRequest.of("parameters", f"take {weight} bytes; at most {MOST_PARAMETER_BYTES} are taken")
         try:
-            decoded: DiscoverRequest = self._decode(self._requests, request)
+            decoded: Asked = self._decode(self._requests, request)
         except msgspec.ValidationError as error:
             field, reason = _located(error)
             if field == _SOME_PARAMETERS and weighed.parameters:
                 field = _misshapen(self._format.decode(weighed.parameters))
             raise InvalidRequest.of(field, reason) from error
-        return replace(decoded, parameters=_given(decoded.parameters))
+        return replace(decoded.plain(), parameters=_given(decoded.parameters))
 
     def decode_follow(self, body: bytes) -> FollowRequest:
         """What a `follow` asks for; an absent body is an empty object.

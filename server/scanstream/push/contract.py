@@ -7,8 +7,18 @@ from functools import cache
 from typing import get_args
 
 from scanstream import __version__
-from scanstream.message import AckBody, ClientMessage, End, Error, FollowRequest, ServerMessage, Snapshot, Update
-from scanstream.model import DiscoverRequest, Opportunity, ScanState
+from scanstream.message import (
+    AckBody,
+    ClientMessage,
+    DiscoverRequest,
+    End,
+    Error,
+    FollowRequest,
+    ServerMessage,
+    Snapshot,
+    Update,
+)
+from scanstream.model import Opportunity, ScanState
 from scanstream.push.bodies import (
     AbsentScan,
     CatalogueEntry,

@@ -5,7 +5,8 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from scanstream.model import DiscoverRequest, ScanState
+from scanstream.message import DiscoverRequest
+from scanstream.model import ScanState
 
 Plain: TypeAlias = dict[str, Any]
 

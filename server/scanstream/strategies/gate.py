@@ -71,10 +71,10 @@ def whole(value: object, what: str, *, least: int, most: int) -> int:
     """
     if isinstance(value, bool | np.bool_) or not hasattr(type(value), "__index__"):
         raise Refused(f"{what} must be a whole number, and is {_kind(value)}")
-    plain = operator.index(value)  # type: ignore[arg-type]  # it has __index__
+    plain = int.__int__(operator.index(value))  # type: ignore[arg-type]  # it has __index__, which may give a subclass
     if not least <= plain <= most:
         raise Refused(f"{what} must be from {least:,} to {most:,}, and is {_figure(plain)}")
-    return int(plain)
+    return plain
 
 
 def number(value: object, what: str, *, least: float = -math.inf, most: float = math.inf) -> float:
@@ -148,6 +148,7 @@ class _Plainer:
         return self._holder(value, where, depth)
 
     def _holder(self, value: object, where: str, depth: int) -> Any:
+        self._spend(2)  # an empty one, too: lists of lists of nothing would be walked through for ever
         if isinstance(value, Mapping):
             return {
                 self._key(key, where): self.plain(inner, f"{where}.{told(key, most=40)}", depth + 1)
@@ -161,7 +162,7 @@ class _Plainer:
         if isinstance(key, np.generic):
             key = key.item()
         if isinstance(key, int) and not isinstance(key, bool):
-            key = _figure(operator.index(key))
+            key = str(whole(key, f"a key in {where}", least=LEAST_INTEGER, most=MOST_INTEGER))
         return self._text(key, f"a key in {where}")
 
     def _text(self, value: object, where: str) -> str:
