@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from scanstream import model
 from scanstream.errors import TABLE
-from scanstream.model import Document, Only, Opportunity, Progress, ScanId
+from scanstream.model import MOST_NAMES, Document, Only, Opportunity, Progress, ScanId
 
 MessageId: TypeAlias = Annotated[str, Meta(max_length=64)]
 """Chosen by the client; the reply repeats it."""
@@ -19,8 +19,6 @@ LONGEST_KEY = 255
 KEY_BOUNDS = {"minLength": 1, "maxLength": LONGEST_KEY}
 CODES = [code for code, row in TABLE.items() if row.fault != "operator"]
 
-MOST_NAMES = 10_000
-"""Names in one list of a request: no market has more symbols."""
 LONGEST_NAME = 100
 MOST_CAPITAL_USD = 1e15
 """More than there is; whatever is multiplied by it stays finite."""

@@ -67,6 +67,8 @@ class IdempotencyKey(NamedTuple):
     """Where it came in, so that an error names it as its caller does."""
 
 
+MOST_NAMES = 10_000
+"""Names in one list of a request: no market has more symbols."""
 LONGEST_SYMBOL = 64
 """Characters of a symbol that a market has, or a finding names."""
 

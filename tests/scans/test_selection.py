@@ -9,8 +9,7 @@ import pytest
 from scans.planted import Planted, panel
 from scanstream import message
 from scanstream.errors import LONGEST_DETAIL, MOST_ERRORS, InvalidRequest
-from scanstream.message import MOST_NAMES
-from scanstream.model import ANYONE, DiscoverRequest, Principal
+from scanstream.model import ANYONE, MOST_NAMES, DiscoverRequest, Principal
 from scanstream.scans.selection import MOST_TIMEFRAMES, canonical, given, slot_of, strategies_of, symbols_of
 from scanstream.strategies.installed import Installed, admit
 from scanstream.strategies.tsmom import TimeSeriesMomentum

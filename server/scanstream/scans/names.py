@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 
 from scanstream.errors import FieldError
-from scanstream.message import MOST_NAMES
+from scanstream.model import MOST_NAMES
 
 
 class Names:
