@@ -7,7 +7,6 @@ import anyio
 from scanstream.client.connection import Lost, Unreachable
 from scanstream.client.flags import shown
 
-PATIENCE_SECONDS = 30.0
 SHORTEST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 3.0
 LEAST_SECONDS = 1.0

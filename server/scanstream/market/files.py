@@ -42,11 +42,6 @@ class FilesMarket:
         """`files:` and the path's last name: the state is no place for paths of the server."""
         return f"files:{self._path.resolve().name}".encode(errors="replace").decode()
 
-    @property
-    def path(self) -> Path:
-        """Where its files are."""
-        return self._path
-
     def load(self) -> Panel:
         """See `Market.load`. Ends at once where the task that waits for this thread is cancelled."""
         sources, _ = found_in(self._path)

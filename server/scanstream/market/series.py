@@ -38,10 +38,6 @@ class Series(NamedTuple):
         """How many there are."""
         return len(self.times)
 
-    def where(self, index: int) -> str:
-        """The file and the line of one bar."""
-        return f"{self.file}, {self.place} {self.lines[index]}"
-
     def only(self, bars: Places | slice) -> "Series":
         """Some of its bars, in this order."""
         values = [column[bars] for column in self.values]

@@ -5,7 +5,6 @@ dates written as one number (20230101) have no value in common. What is none of 
 """
 
 import re
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -323,8 +322,3 @@ def combined(dates: NDArray[np.bytes_], clocks: NDArray[np.bytes_]) -> NDArray[n
     if np.char.isdigit(clocks).all():
         clocks = np.char.zfill(clocks, 4 if np.char.str_len(clocks).max() <= 4 else 6)
     return np.char.add(np.char.add(np.char.strip(dates), b" "), clocks)
-
-
-def names(forms: Sequence[str]) -> str:
-    """Forms in words, each once."""
-    return ", ".join(dict.fromkeys(form for form in forms if form))

@@ -28,7 +28,8 @@ class Desk(Protocol):
         """Durable and folded when it returns; not started before `release`. The same key is the same scan.
 
         :param prefix: the path that the server stands below for the caller; the scan's addresses begin with it
-        :raises ScanstreamError: InvalidRequest, StoreUnavailable; for new work TooManyScans
+        :raises ScanstreamError: InvalidRequest, StoreUnavailable, Restarting; for new work TooManyScans, Shortage;
+            Damaged, if the record of the key's scan is
         """
         ...
 
@@ -37,7 +38,7 @@ class Desk(Protocol):
     ) -> AckBody | None:
         """What `register` would say if an existing scan answers the request; None where it would be new work.
 
-        :raises ScanstreamError: InvalidRequest, StoreUnavailable
+        :raises ScanstreamError: InvalidRequest, StoreUnavailable; Damaged, if the record of the key's scan is
         """
         ...
 
@@ -52,18 +53,23 @@ class Desk(Protocol):
     async def find(self, principal: Principal, scan_id: str) -> ScanLog:
         """The log of the caller's scan; of their newest one for `latest`.
 
-        :raises ScanstreamError: NotFound, Expired
+        :raises ScanstreamError: NotFound, Expired, Damaged, StoreUnavailable
         """
         ...
 
     async def newest(self, principal: Principal, limit: int, before: str | None = None) -> list[ScanLog]:
-        """The caller's scans, newest first; those older than `before` where it is given."""
+        """The caller's scans, newest first; those older than `before` where it is given.
+
+        One whose record is damaged is left out.
+
+        :raises ScanstreamError: for `before` as `find` does; StoreUnavailable
+        """
         ...
 
     async def cancel(self, principal: Principal, scan_id: str) -> ScanLog:
         """Ask for the scan's end; its log, which says what became of that.
 
-        :raises ScanstreamError: NotFound, Expired, StoreUnavailable
+        :raises ScanstreamError: NotFound, Expired, Damaged, StoreUnavailable, Restarting
         """
         ...
 
