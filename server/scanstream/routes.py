@@ -76,7 +76,7 @@ def application(settings: Settings, core: Core) -> ASGIApp:
         exception_handlers=REFUSALS,
     )
     app.router.redirect_slashes = False  # its Location is absolute, and would lead out of a proxy's path
-    checked = OriginCheck(ShortageRule(app), origins=settings.origins, names=settings.names)
+    checked = OriginCheck(ShortageRule(app), origins=settings.origins, names=settings.host_names)
     placed = Forwarded(checked, prefix=settings.prefix, trusted=settings.proxies)
     return DrainRule(HeadRule(CacheRule(placed)), core.drain)
 

@@ -12,7 +12,7 @@ from scanstream.market.market import Market
 from scanstream.market.synthetic import SyntheticMarket
 from scanstream.panel import timeframe_length
 from scanstream.push.forwarded import Network, network_of, prefix_of
-from scanstream.push.host import Names, host_of
+from scanstream.push.host import HostNames, host_of
 from scanstream.push.origin import Origin, origin_of
 
 MEMORY = ":memory:"
@@ -88,7 +88,7 @@ class Settings:
         self._require(self.data != "", "data", "must name a directory, or be :memory:")
         self._require(host_of(f"[{self.host}]" if ":" in self.host else self.host) is not None, "host", NO_HOST)
         self._require("*" not in self.host, "host", NO_HOST)
-        self.origins, self.names, self.prefix, self.proxies  # noqa: B018  # each refuses what it cannot read
+        self.origins, self.host_names, self.prefix, self.proxies  # noqa: B018  # each refuses what it cannot read
         with self._naming("live_timeframe", self.live_timeframe):
             timeframe_length(self.live_timeframe)
         self._require(self.port <= 65_535, "port", "must be at most 65535")
@@ -128,12 +128,12 @@ class Settings:
         return frozenset(origin for origin in found.values() if origin is not None)
 
     @property
-    def names(self) -> Names:
+    def host_names(self) -> HostNames:
         """The names that requests may be for: those allowed, and the one that is listened on."""
         for text in _several(self.allow_host):
             with self._naming("allow_host", text, "write a name, *.NAME or *"):
-                Names([text])
-        return Names([*_several(self.allow_host), *([] if ":" in self.host else [self.host])])
+                HostNames([text])
+        return HostNames([*_several(self.allow_host), *([] if ":" in self.host else [self.host])])
 
     @property
     def prefix(self) -> str:

@@ -18,7 +18,7 @@ from scanstream.market.headers import ABSENT, UNFINISHED
 from scanstream.market.layouts import HEAD_LINES, BadLayout, Layout, layout_of
 from scanstream.market.lines import Lines, opened
 from scanstream.market.numbers import BadCell, Numbers
-from scanstream.market.series import Lines as Places
+from scanstream.market.series import LineNumbers
 from scanstream.market.tables import Table
 from scanstream.market.times import Moments, combined
 from scanstream.panel import Array
@@ -38,7 +38,7 @@ class Block(NamedTuple):
     """Names, and which of them each row has."""
     over: NDArray[np.bool_] | None
     """Whether the bar of each row is over."""
-    lines: Places
+    lines: LineNumbers
 
 
 def read_text(file: Path, symbol: str, took: Callable[[int], None]) -> Table:

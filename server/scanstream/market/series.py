@@ -12,7 +12,7 @@ from scanstream.model import Milliseconds, timestamp
 from scanstream.panel import FIELDS, Array
 
 Times = NDArray[np.int64]
-Lines = NDArray[np.int32]
+LineNumbers = NDArray[np.int32]
 Places = NDArray[np.intp]
 _HIGH, _LOW = FIELDS.index("high"), FIELDS.index("low")
 PRICES = len(FIELDS) - 1
@@ -28,7 +28,7 @@ class Series(NamedTuple):
     """What its parts are called: `line`, or `row`."""
     times: Times
     """Opening times, milliseconds."""
-    lines: Lines
+    lines: LineNumbers
     """Where each bar stands in the file."""
     values: list[Array]
     """The fields."""

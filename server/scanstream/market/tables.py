@@ -11,7 +11,7 @@ from scanstream.errors import MarketError
 from scanstream.market.headers import ABSENT, Columns
 from scanstream.market.names import pair
 from scanstream.market.numbers import BadCell
-from scanstream.market.series import Lines, Series, Times, Wrong, in_order, present
+from scanstream.market.series import LineNumbers, Series, Times, Wrong, in_order, present
 from scanstream.market.times import Moments
 from scanstream.panel import Array
 
@@ -43,7 +43,7 @@ class Table:
         self,
         when: Times,
         numbers: Array,
-        lines: Lines,
+        lines: LineNumbers,
         *,
         symbols: tuple[list[str], NDArray[np.int32]] | None = None,
         over: NDArray[np.bool_] | None = None,
@@ -72,7 +72,7 @@ class Table:
         for column, values in zip(self._values, numbers, strict=True):
             column.add(values[some])
 
-    def _checked(self, numbers: Array, lines: Lines) -> NDArray[np.bool_]:
+    def _checked(self, numbers: Array, lines: LineNumbers) -> NDArray[np.bool_]:
         """Which rows have a bar of any symbol."""
         any_there = np.zeros(numbers.shape[1], dtype=bool)
         for _, places in self._columns.groups:
@@ -92,7 +92,7 @@ class Table:
         ]
         return np.array(rows)
 
-    def _coded(self, names: list[str], codes: NDArray[np.int32], lines: Lines) -> NDArray[np.int32]:
+    def _coded(self, names: list[str], codes: NDArray[np.int32], lines: LineNumbers) -> NDArray[np.int32]:
         unnamed = codes == names.index("") if "" in names else np.zeros(1, dtype=bool)
         if unnamed.any():
             raise MarketError(f"{self.file}, {self._place} {lines[int(unnamed.argmax())]}: it names no symbol")
@@ -139,7 +139,7 @@ class Table:
             np.broadcast_to(np.nan, bars) if place == ABSENT else columns[self._needed.index(place)] for place in places
         ]
 
-    def _split(self, times: Times, lines: Lines, columns: list[Array]) -> Iterator[Series]:
+    def _split(self, times: Times, lines: LineNumbers, columns: list[Array]) -> Iterator[Series]:
         """By symbol, where a column names it: sorted once, column by column, then cut."""
         codes = self._codes.take(np.dtype(np.int32))
         order = np.argsort(codes, kind="stable")

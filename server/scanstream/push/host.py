@@ -53,7 +53,7 @@ def is_loopback(name: str) -> bool:
     return name == "localhost" or name.endswith(".localhost")
 
 
-class Names:
+class HostNames:
     """The names that this server answers to, beside loopback's: `scans.example.org`, `*.example.org`, `*`.
 
     :raises ValueError: for what is none of these

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from scanstream.errors import Forbidden, InvalidAddress, ScanstreamError
 from scanstream.model import EVENTS_PATH
 from scanstream.push.forwarded import route_path
-from scanstream.push.host import Host, Names, host_of, in_ascii
+from scanstream.push.host import Host, HostNames, host_of, in_ascii
 from scanstream.push.problem import problem, refuse
 
 METHODS = ("GET", "HEAD", "POST")
@@ -60,7 +60,7 @@ def origin_of(text: str) -> Origin | None:
 class OriginCheck:
     """ASGI middleware: refuses foreign hosts and origins before anything else happens, and speaks CORS."""
 
-    def __init__(self, app: ASGIApp, *, origins: Collection[Origin], names: Names) -> None:
+    def __init__(self, app: ASGIApp, *, origins: Collection[Origin], names: HostNames) -> None:
         self.inner = app
         self._origins = frozenset(origins)
         self._names = names

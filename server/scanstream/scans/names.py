@@ -6,7 +6,7 @@ from scanstream.errors import FieldError
 from scanstream.model import MOST_NAMES
 
 
-class Names:
+class KnownNames:
     """The names of one kind that there are."""
 
     def __init__(self, known: Collection[str], unknown: str) -> None:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from scanstream.errors import FieldError, InvalidRequest
 from scanstream.model import RISK_LEVELS, TIERS, DiscoverRequest, Principal
 from scanstream.panel import Panel, timeframe_length
-from scanstream.scans.names import Names, listed
+from scanstream.scans.names import KnownNames, listed
 from scanstream.strategies.installed import Installed, parameter_errors
 
 _LISTS = ("symbols", "strategy_ids", "asset_tiers", "opportunity_type", "preferred_timeframes")
@@ -46,13 +46,13 @@ class _Reading:
     def __init__(self, request: DiscoverRequest, panel: Panel, strategies: Mapping[str, Installed]) -> None:
         self._request = request
         self._strategies = strategies
-        self._ids = Names(strategies, "there is no strategy")
+        self._ids = KnownNames(strategies, "there is no strategy")
         types = {kind for strategy in strategies.values() for kind in strategy.types}
         self._known = {
-            "symbols": Names(panel.symbols, f"the market {panel.market} has no"),
+            "symbols": KnownNames(panel.symbols, f"the market {panel.market} has no"),
             "strategy_ids": self._ids,
-            "asset_tiers": Names(TIERS, "there is no tier"),
-            "opportunity_type": Names(types, "no strategy looks for"),
+            "asset_tiers": KnownNames(TIERS, "there is no tier"),
+            "opportunity_type": KnownNames(types, "no strategy looks for"),
         }
         self.meant: dict[str, Any] = {}
         """The fields as they are to be, once `errors` has come to its end."""
@@ -85,7 +85,7 @@ class _Reading:
         field = "filter_by_risk_level"
         if (level := self._request.filter_by_risk_level) is not None:
             found: set[str] = set()
-            yield from Names(RISK_LEVELS, "there is no level").resolve(field, [level.strip()], found)
+            yield from KnownNames(RISK_LEVELS, "there is no level").resolve(field, [level.strip()], found)
             self.meant[field] = next(iter(found), None)
 
     def _strategy_errors(self) -> Iterator[FieldError]:
