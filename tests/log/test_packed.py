@@ -1,12 +1,13 @@
 """Packed opportunities are the list that they were, and weigh what their bytes weigh."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scanstream.log import packed as packed_module
 from scanstream.log.packed import Packed
-from scanstream.model import Opportunity
+from scanstream.model import Opportunity, confidence_order
 from support.histories import opportunity
 
 FOUND = [opportunity(f"a:{number}") for number in range(23)]
@@ -37,6 +38,9 @@ def test_any_part_of_it_is_that_part_of_the_list(
         assert list(whole) == plain == whole
         assert whole[start:stop:step] == plain[start:stop:step]
         assert [whole[index] for index in range(-length, length)] == [*plain, *plain]
+        as_they_are = [msgspec.json.decode(whole.encoded(index), type=Opportunity) for index in range(length)]
+        assert as_they_are == plain
+        assert [plain[index] for index in whole.by_confidence()] == sorted(plain, key=confidence_order)
 
 
 def test_beyond_its_end_there_is_nothing() -> None:

@@ -4,6 +4,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import httpx
 import pytest
@@ -224,6 +225,20 @@ def test_a_follower_that_is_stuck_and_subscribes_from_everywhere_do_not_fill_the
             while not received.endswith(b'"status":"complete"}') or b'"type":"end"' not in received:
                 received += connection.recv(MEGABYTE)
         assert resident(server) - before < MOST_GROWTH
+
+
+@pytest.mark.parametrize("accept", [b"application/json", b"application/x-ndjson"])
+def test_readers_who_take_none_of_the_results_hold_none_of_them(
+    server: ServerProcess, ended: str, accept: bytes
+) -> None:
+    asking = get(f"/opportunities/results/{ended}")[:-2] + b"Accept: " + accept + b"\r\n\r\n"
+    before, most = resident(server), 0
+    with ExitStack() as stack:
+        for _ in range(60):
+            stack.enter_context(connected(server.url, asking, receive_buffer=4096))
+            ask(server, "GET", "/healthz")
+            most = max(most, resident(server) - before)
+    assert most < MOST_GROWTH
 
 
 async def test_the_server_is_none_the_worse(server: ServerProcess) -> None:

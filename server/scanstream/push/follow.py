@@ -72,7 +72,7 @@ class FollowDoor:
                 scans.add(log, await self._desk.place(log, cursor), follow.only)
         return scans
 
-    async def _events(self, scans: Round) -> AsyncGenerator[str, None]:
+    async def _events(self, scans: Round) -> AsyncGenerator[bytes, None]:
         yield RETRY
         with suppress(StoreUnavailable), scans.opened(), self._drain.attending(scans.wake):
             beat = anyio.current_time() + HEARTBEAT_SECONDS

@@ -1,25 +1,25 @@
 """The plain HTTP door: discover, results, cancel, the list of scans, and what can be scanned."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import msgspec
 from msgspec import UNSET
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from scanstream.errors import InvalidRequest
 from scanstream.log.cursor import Position
-from scanstream.log.entry import PART_OPPORTUNITIES
 from scanstream.log.scanlog import ScanLog
 from scanstream.message import POLLING_INTERVAL_SECONDS, AckBody
-from scanstream.model import ANYONE, IdempotencyKey, Opportunity, confidence_order, timestamp
+from scanstream.model import ANYONE, IdempotencyKey, timestamp
 from scanstream.panel import INPUTS, Panel, timeframe_name
 from scanstream.push.bodies import CatalogueEntry, Gap, MarketBody, Results
 from scanstream.push.codec import JSON
 from scanstream.push.desk import Desk, released
 from scanstream.push.forwarded import below, prefix_here
+from scanstream.push.found import Found
 from scanstream.push.poll import PollDoor
 from scanstream.push.problem import json_response
 from scanstream.push.query import (
@@ -32,6 +32,7 @@ from scanstream.push.query import (
     wait_of,
     whole_number,
 )
+from scanstream.push.streaming import PiecewiseResponse
 
 MOST_RESULTS = 1_000_000_000
 MOST_SCANS = 100
@@ -123,10 +124,12 @@ class HttpDoor:
             body = {**log.document, "cursor": str(log.cursor(Position(log.seq, 0)))}
             headers["retry-after"] = str(POLLING_INTERVAL_SECONDS)
             return json_response(body, status=202, headers=headers)
-        ordered = sorted(log.opportunities, key=confidence_order)[offset : offset + limit]
+        found = Found(log.opportunities, offset, limit)
         if media_type == LINES_TYPE:
-            return StreamingResponse(_lines(ordered), headers=headers, media_type=media_type)
-        return json_response(_results(log, ordered), headers=headers)
+            return PiecewiseResponse(found.lines(), headers, media_type)
+        before, _, after = msgspec.json.encode(_results(log)).partition(b"[]")
+        headers["content-length"] = str(len(before) + found.size + len(after))
+        return PiecewiseResponse(found.document(before, after), headers, media_type)
 
     async def cancel(self, request: Request) -> Response:
         """Ask for the scan's end; the state says what became of that."""
@@ -170,22 +173,17 @@ class HttpDoor:
         return json_response(self._catalogue())
 
 
-def _results(log: ScanLog, opportunities: list[Opportunity]) -> Results:
+def _results(log: ScanLog) -> Results:
+    """What is said beside the opportunities."""
     folded = log.folded
     assert folded.state.status != "scanning"
     return Results(
         scan_id=log.scan_id,
         status=folded.state.status,
-        opportunities=opportunities,
+        opportunities=[],
         total_opportunities=len(log.opportunities),
         strategy_performance=folded.state.strategies,
         execution_time_ms=folded.at - (folded.started_at or folded.at),
         last_updated=timestamp(folded.at),
         cursor=str(log.cursor(log.head)),
     )
-
-
-async def _lines(opportunities: list[Opportunity]) -> AsyncIterator[bytes]:
-    """One opportunity a line, some hundreds at a time, so that the first ones leave at once."""
-    for start in range(0, len(opportunities), PART_OPPORTUNITIES):
-        yield msgspec.json.Encoder().encode_lines(opportunities[start : start + PART_OPPORTUNITIES])

@@ -9,6 +9,7 @@ import contextlib
 import socket
 import struct
 import sys
+import weakref
 from typing import Any
 
 _ADDRESS_BYTES = 16
@@ -50,6 +51,7 @@ class Neighbours:
         if self._kernel is None:
             self._kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG)
             self._kernel.setblocking(False)
+            weakref.finalize(self, self._kernel.close)
         with contextlib.suppress(BlockingIOError):
             while self._kernel.recv(4096):
                 pass  # the answer to a question that was broken off

@@ -1,0 +1,34 @@
+"""An answer that is made piece by piece, as its reader takes it: it ends when that leaves."""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, suppress
+
+import anyio.lowlevel
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from scanstream.push.presence import while_there
+
+
+class PiecewiseResponse(Response):
+    """What its generator yields. Whether the reader takes any is for the transport to judge."""
+
+    def __init__(self, pieces: AsyncGenerator[bytes, None], headers: Mapping[str, str], media_type: str) -> None:
+        super().__init__(None, 200, headers, media_type)
+        if "content-length" not in headers:
+            del self.headers["content-length"]
+        self._pieces = pieces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send all pieces, while listening for the reader's leaving."""
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        with suppress(ClientDisconnect):
+            async with aclosing(self._pieces), while_there(receive):
+                await self._send_all(send)
+
+    async def _send_all(self, send: Send) -> None:
+        async for piece in self._pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await anyio.lowlevel.checkpoint()  # one that has left takes all at once, and others wait meanwhile
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
