@@ -3,9 +3,13 @@
 import errno
 import os
 import sqlite3
+from pathlib import Path
 
 import pytest
 
+from scanstream import panel
+from scanstream.errors import Shortage
+from scanstream.panel import Panel
 from scanstream.shortage import shortage
 
 
@@ -39,6 +43,21 @@ def test_a_state_of_the_machine_is_known_in_whatever_it_comes(error: BaseExcepti
     assert shortage(error) == lacking
     assert shortage(_behind(error)) == lacking
     assert shortage(BaseExceptionGroup("several", [ValueError("else"), error])) == lacking
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ESTALE, errno.ENOTCONN, errno.EMFILE])
+def test_files_of_ours_that_cannot_be_reached_are_a_lack_and_not_damage(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: Path) -> Panel:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(panel, "_load", refused)
+    with pytest.raises(Shortage) as raised:
+        panel.load(tmp_path)
+    assert raised.value.lacking == (shortage(OSError(number, "")) or "access to the data directory")
+    if number != errno.EMFILE:
+        assert shortage(OSError(number, "")) == ""  # of a strategy's own files that is its own affair
 
 
 def test_no_error_is_no_shortage_and_a_circle_of_causes_ends() -> None:

@@ -3,8 +3,12 @@
 import resource
 from contextlib import suppress
 
+from scanstream.errors import SettingError
+
 MOST_DESCRIPTORS = 1_048_576
 """Where the hard limit is higher, or there is none."""
+LEAST_DESCRIPTORS = 64
+"""With fewer a server would start, and serve nobody."""
 RESERVE, RESERVE_A_WORKER = 160, 8
 """Kept for what is no client: the store and its journal, maps of market data (a dozen each), logs, strategies that
 wait for input, a live market; and for each worker process its pipes and what it takes to start one."""
@@ -13,12 +17,19 @@ LEAST_SHARE = 4
 
 
 def raise_limit() -> None:
-    """Take as many descriptors as this process may have: the soft limit is for programs that use `select`."""
+    """Take as many descriptors as this process may have: the soft limit is for programs that use `select`.
+
+    :raises SettingError: if that is too few for a server
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
     with suppress(OSError, ValueError):  # macOS grants less than it says
         if limit() < wanted:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    if limit() < LEAST_DESCRIPTORS:
+        raise SettingError(
+            f"A server needs {LEAST_DESCRIPTORS} open files, and this process may have {limit()}; raise that with ulimit -n"
+        )
 
 
 def limit() -> int:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scanstream.errors import MarketError, Shortage
 from scanstream.model import TIERS, Milliseconds, Tier, timestamp
 from scanstream.quotes import Funding, Quotes, Sheet, currencies
-from scanstream.shortage import shortage
+from scanstream.shortage import of_ours
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -229,7 +229,7 @@ def load(path: Path) -> Panel:
         with _mapping:
             return _load(path)
     except Exception as error:  # whatever these bytes make of NumPy's and of our own reading
-        if lacking := shortage(error):
+        if lacking := of_ours(error):
             raise Shortage(f"The saved market data cannot be mapped: {error}", lacking=lacking) from error
         raise MarketError(f"The saved market data in {path} cannot be read: {error}") from error
 

@@ -18,6 +18,17 @@ LACKING = {
 }
 """errno → what the machine has no more of. EAGAIN is not here: only where a process is made it means that."""
 
+UNREACHABLE = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EBUSY,
+    errno.ESTALE,
+    errno.ENOTCONN,
+    errno.ETIMEDOUT,
+}
+"""errno → a directory of ours is there, and not for us just now: somebody mends rights, or a mount."""
+
 MOST_CAUSES = 32
 """Errors behind an error that are looked at: an exception may be its own cause."""
 
@@ -34,6 +45,15 @@ def shortage(error: BaseException | None) -> str:
         if isinstance(cause, sqlite3.OperationalError) and "unable to open database file" in str(cause):
             return "file descriptors"
     return ""
+
+
+def of_ours(error: BaseException | None) -> str:
+    """As `shortage`, for files that are the server's own: those that cannot be reached count, too."""
+    lacking = shortage(error)
+    for cause in _causes(error):
+        if not lacking and isinstance(cause, OSError) and cause.errno in UNREACHABLE:
+            lacking = "access to the data directory"
+    return lacking
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

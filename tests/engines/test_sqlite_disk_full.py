@@ -20,6 +20,19 @@ from support.stores import consuming, fact, registration
 pytestmark = pytest.mark.anyio
 
 A, B = ScanId("scan_a"), ScanId("scan_b")
+
+
+@asynccontextmanager
+async def no_file(store: SqliteStore, data: Path) -> AsyncIterator[None]:
+    """Somebody has moved the database away: what is written now would go where nobody looks for it."""
+    (data / DATABASE).rename(data / "elsewhere")
+    (data / DATABASE).touch()
+    try:
+        yield
+    finally:
+        (data / "elsewhere").rename(data / DATABASE)
+
+
 UNLIMITED_PAGES = 1_073_741_823
 
 Full = Callable[[SqliteStore, Path], AbstractAsyncContextManager[None]]
@@ -52,7 +65,7 @@ async def no_more_bytes(store: SqliteStore, data: Path) -> AsyncIterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.fixture(params=[no_more_pages, no_more_bytes])
+@pytest.fixture(params=[no_more_pages, no_more_bytes, no_file])
 def full(request: pytest.FixtureRequest) -> Full:
     fill: Full = request.param
     return fill

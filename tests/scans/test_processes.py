@@ -152,8 +152,12 @@ async def test_what_a_call_raises_comes_back(workers: Workers) -> None:
 
 async def test_a_process_that_dies_breaks_its_call_only(workers: Workers) -> None:
     pid = await workers.do(os.getpid)
-    with pytest.raises(WorkerDied):
+    with pytest.raises(WorkerDied) as died:
         await workers.do(die)
+    assert died.value.killed
+    with pytest.raises(WorkerDied) as died:
+        await workers.do(os._exit, 1)
+    assert not died.value.killed
     assert await workers.do(os.getpid) != pid
 
 

@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import shutil
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,12 +18,15 @@ from scanstream.errors import NotFound, Shortage, StoreUnavailable
 from scanstream.log.entry import AnyEntry, CancelRequested, Queued
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
+from scanstream.market.panels import open_panels
+from scanstream.market.synthetic import SyntheticMarket
 from scanstream.model import ANYONE, DiscoverRequest, ScanId
 from scanstream.panel import Panel
 from scanstream.scans import ages, shard, shortages, sweeper
 from scanstream.scans.ages import Ages
 from scanstream.scans.appending import Appender
 from scanstream.scans.budget import Budgets, Clock
+from scanstream.scans.processes import WorkerDied, pause_after
 from scanstream.scans.readiness import Readiness
 from scanstream.scans.shard import Outcome
 from scanstream.scans.shortages import Pause, Shortages
@@ -163,6 +167,51 @@ async def test_market_data_that_is_not_whole_is_written_anew_once(
     assert (asked, len(attempts)) == (["digest"], 2 if again else 1)
     await tries.until_possible(attempt, "digest")
     assert ["its scans fail" in message for message in caplog.messages] == ([False, False] if again else [True])
+
+
+async def test_market_data_that_cannot_be_written_anew_is_waited_for() -> None:
+    answers: list[Shortage | bool] = [
+        Shortage("The disk is full", lacking="room on the disk"),
+        Shortage("still", lacking="room"),
+        True,
+    ]
+    outcomes = [Outcome(unmapped=True), Outcome(unmapped=True), Outcome(unmapped=True), Outcome(elapsed_ms=1)]
+
+    async def restore(_: str) -> bool:
+        answer = answers.pop(0)
+        if isinstance(answer, Shortage):
+            raise answer
+        return answer
+
+    async def attempt() -> Outcome:
+        return outcomes.pop(0)
+
+    assert (await Tries(waiting(), restore).until_possible(attempt, "digest")).elapsed_ms == 1
+    assert not answers
+
+
+async def test_saved_market_data_that_the_machine_does_not_let_be_written_is_a_shortage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panels = await open_panels(SyntheticMarket(), tmp_path)
+    digest = panels.current.digest
+    shutil.rmtree(tmp_path / digest)
+    with monkeypatch.context() as full:
+        full.setattr(Panel, "_write", _full)
+        with pytest.raises(Shortage):
+            await panels.restore(digest)
+    assert await panels.restore(digest)
+    assert not await panels.restore("another")  # of that one nobody has the data any more
+
+
+def _full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_the_pauses_between_deaths_leave_the_machine_time_to_get_memory_back() -> None:
+    own, killed = (WorkerDied(1, killed=killed) for killed in (False, True))
+    assert sum(pause_after(killed, attempt) for attempt in (1, 2)) >= 5
+    assert sum(pause_after(own, attempt) for attempt in (1, 2)) <= 1
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])

@@ -133,6 +133,14 @@ def test_the_soft_limit_of_open_files_is_raised_to_the_hard_one() -> None:
         server.kill()
 
 
+def test_a_server_that_could_serve_nobody_is_refused_in_words() -> None:
+    server = ServerProcess(":memory:", before="import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))")
+    _, errors = server.process.communicate(timeout=30)
+    assert server.process.returncode == 2
+    assert "may have 40" in errors
+    assert len(errors.splitlines()) == 1, errors
+
+
 @pytest.mark.parametrize(
     ("does", "told"),
     [

@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import anyio
@@ -48,6 +49,15 @@ def is_damage(error: sqlite3.Error) -> bool:
     return code is not None and (code & _PRIMARY in _DAMAGE or code in _UNREADABLE)
 
 
+def _identity(file: Path) -> tuple[int, int] | None:
+    """Which file is there; None if there is none, or nobody can say."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 class Operation(Generic[T]):
     """Something to do inside the next transaction, and how it came out. `_commit` may do it twice."""
 
@@ -81,7 +91,10 @@ class GroupCommit:
         on_commit: Callable[[list[Operation[Any]]], None],
         on_rollback: Callable[[], None],
         most_at_once: int = MOST_AT_ONCE,
+        file: Path | None = None,
     ) -> None:
+        """`file`: where the database is; what is written while it is not there is not kept."""
+        self._file = None if file is None else (file, _identity(file))
         self._connection = connection
         self._on_commit = on_commit
         self._on_rollback = on_rollback
@@ -205,6 +218,8 @@ class GroupCommit:
         That is rare, so savepoints, which cost more than the operations between them, are left for the second try:
         `apart`, an operation that fails is undone alone.
         """
+        if self._file is not None and _identity(self._file[0]) != self._file[1]:  # moved away, deleted, or another one
+            raise sqlite3.OperationalError("its file is no longer in the data directory")
         self._connection.execute("BEGIN IMMEDIATE")
         for operation in batch:
             if apart:

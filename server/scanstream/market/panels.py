@@ -15,10 +15,11 @@ from pathlib import Path
 import anyio
 from anyio import to_thread
 
-from scanstream.errors import DataUnusable, MarketError, ScanstreamError
+from scanstream.errors import DataUnusable, MarketError, ScanstreamError, Shortage
 from scanstream.market.market import Market
 from scanstream.model import timestamp
 from scanstream.panel import INPUTS, Panel, load
+from scanstream.shortage import of_ours
 
 _OURS = re.compile(r"[0-9a-f]{32}|writing-.*")
 """What a panel is saved as; the directory may be somebody's, who keeps other things in it."""
@@ -44,7 +45,10 @@ class Panels:
         return self._current
 
     async def restore(self, digest: str) -> bool:
-        """Save the current panel anew, if this is the one that is missing or damaged; whether it is whole again."""
+        """Save the current panel anew, if this is the one that is missing or damaged; whether it is whole again.
+
+        :raises Shortage: if the machine lacks what it takes
+        """
         return digest == self._current.digest and await to_thread.run_sync(self._saved_anew)
 
     def _saved_anew(self) -> bool:
@@ -54,6 +58,8 @@ class Panels:
             panel = self._current if missing else self._market.load()
             return panel.digest == self._current.digest and panel.save(self._directory).path is not None
         except (OSError, ScanstreamError) as error:
+            if lacking := of_ours(error):
+                raise Shortage(f"The market data cannot be written anew: {error}", lacking=lacking) from error
             logger.warning("the current market data cannot be written anew: %s", error)
             return False
 

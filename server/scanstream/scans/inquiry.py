@@ -13,7 +13,7 @@ from scanstream.model import Problem
 from scanstream.scans import planning
 from scanstream.scans.budget import Clock, Countdown
 from scanstream.scans.planning import JudgeJob, Judgement, Part, Parts, PlanJob
-from scanstream.scans.processes import Processes, WorkerDied
+from scanstream.scans.processes import Processes, WorkerDied, pause_after
 from scanstream.scans.tries import Tries
 from scanstream.strategies.installed import Answered, Installed, answered
 
@@ -63,14 +63,15 @@ class Inquiry:
     async def _alone(self, scan: Registered, name: str, answers: dict[str, Parts]) -> None:
         seconds = min(SECONDS_ALONE, scan.budgets[name])
         problem = Problem("worker_died", f"its worker process died {MOST_ATTEMPTS} times as it was planned")
-        for _ in range(MOST_ATTEMPTS):
+        for attempt in range(1, MOST_ATTEMPTS + 1):
             try:
                 answers[name] = await self._asked(scan, [name], seconds)
             except TimeoutError:
                 problem = Problem("timed_out", f"units() took longer than {seconds:g} s")
                 break
-            except WorkerDied:
-                continue
+            except WorkerDied as death:
+                if attempt < MOST_ATTEMPTS:
+                    await anyio.sleep(pause_after(death, attempt))
             else:
                 return
         logger.warning("%s: %s cannot be planned: %s", scan.scan_id, name, problem.detail)
@@ -103,14 +104,18 @@ class Inquiry:
         """
         job = msgspec.msgpack.encode(JudgeJob(strategy_id=strategy.id, given=given))
         time = Countdown(self._clock, JUDGING_SECONDS)
-        try:
-            answer = await self._processes.run(planning.judge, job, left=time.left, at_work=time)
-        except TimeoutError:
-            reason = f"the strategy did not say within {JUDGING_SECONDS:g} s whether they are valid"
-        except WorkerDied:
-            reason = "the strategy ended its process when it was asked whether they are valid"
-        else:
-            judgement = msgspec.msgpack.decode(answer, type=Judgement)
-            return answered(strategy, judgement.errors, judgement.values)
+        reason = "the strategy ended its process when it was asked whether they are valid"
+        for _ in range(MOST_ATTEMPTS):
+            try:
+                answer = await self._processes.run(planning.judge, job, left=time.left, at_work=time)
+            except TimeoutError:
+                reason = f"the strategy did not say within {JUDGING_SECONDS:g} s whether they are valid"
+                break
+            except WorkerDied as death:
+                if not death.killed:
+                    break
+            else:
+                judgement = msgspec.msgpack.decode(answer, type=Judgement)
+                return answered(strategy, judgement.errors, judgement.values)
         logger.warning("%s: parameters: %s", strategy.id, reason)
         return answered(strategy, [FieldError(f"parameters.{strategy.id}", reason)], {})

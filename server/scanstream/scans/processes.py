@@ -35,6 +35,10 @@ IDLE_LOOKS = 600
 """Looks in a row that find a process without work, until it is let go: five minutes."""
 DEAD_LOOKS = 2
 """Looks in a row that find a process ended, until nobody waits for its answer any more."""
+DEATH_PAUSE_SECONDS = 0.3
+"""From one that died in the middle of a call to the next attempt, times those so far …"""
+KILLED_PAUSE_SECONDS = 2.0
+"""… and where somebody else has killed it (SIGKILL)."""
 STOPPED_LOOKS = 4
 """Looks in a row that find a process stopped, until it is replaced."""
 
@@ -46,6 +50,16 @@ Work: TypeAlias = Callable[[bytes, str, int, bool], bytes]
 
 class WorkerDied(Exception):
     """The process ended in the middle of a call."""
+
+    def __init__(self, pid: int, *, killed: bool) -> None:
+        """`killed`: somebody else has ended it, and not what it did."""
+        super().__init__(f"process {pid}")
+        self.killed = killed
+
+
+def pause_after(death: WorkerDied, attempt: int) -> Seconds:
+    """How long to wait after so many deaths: it may be the kernel that ends them, until others give memory back."""
+    return attempt * (KILLED_PAUSE_SECONDS if death.killed else DEATH_PAUSE_SECONDS)
 
 
 class Processes:
@@ -103,8 +117,9 @@ class Processes:
                 with at_work:
                     returned, value = _opened(await limited(left, worker.answer))
             except GONE as error:
+                killed = await worker.was_killed()
                 await self._discard(worker)
-                raise WorkerDied(f"process {worker.pid}") from error
+                raise WorkerDied(worker.pid, killed=killed) from error
             except BaseException:
                 await self._discard(worker)
                 raise

@@ -18,7 +18,7 @@ from scanstream.model import Opportunity, Problem, ScanId, now
 from scanstream.scans import shard as worker
 from scanstream.scans.appending import Appender
 from scanstream.scans.budget import Budgets, ScanBudget, Seconds, limited
-from scanstream.scans.processes import Processes, WorkerDied
+from scanstream.scans.processes import Processes, WorkerDied, pause_after
 from scanstream.scans.steps import Blocks
 from scanstream.scans.tries import Tries
 from scanstream.scans.turns import Turn
@@ -28,9 +28,6 @@ from scanstream.strategies.installed import registry
 
 MOST_ATTEMPTS = 3
 """How often a shard is begun before its worker's death counts as its outcome."""
-
-DEATH_PAUSE_SECONDS = 0.3
-"""Until the next attempt, times those so far: it may be the kernel that ends processes, for lack of memory."""
 MOST_SHORT_ATTEMPTS = 8
 """How often a shard is begun whose strategy itself finds that the machine lacks something; then that is its outcome, as
 it may be the strategy that takes it all."""
@@ -148,10 +145,10 @@ class Runner:
             return _entries(shard, outcome)
         except TimeoutError:
             return [_failed(shard, "timed_out", TOO_LONG.format(shard.budget_seconds))]
-        except WorkerDied:
+        except WorkerDied as death:
             logger.warning("%s: a worker died on %s/%d", shard.scan_id, shard.strategy_id, shard.number)
             if lease.attempt < MOST_ATTEMPTS:
-                return DEATH_PAUSE_SECONDS * lease.attempt
+                return pause_after(death, lease.attempt)
             return [_failed(shard, "worker_died", f"its worker process died {lease.attempt} times")]
         except Exception:  # a defect costs this shard, not the server with all the others
             logger.exception("%s: %s/%d cannot be run", shard.scan_id, shard.strategy_id, shard.number)

@@ -54,8 +54,9 @@ class Tries:
             try:
                 answer = await attempt()
                 if answer.unmapped and not restored:
+                    whole = await self._restore(digest)
                     restored = True
-                    if await self._restore(digest):
+                    if whole:
                         logger.warning("the saved market data %s was not whole; it is written anew", digest)
                         continue
                     self._say_lost(digest)

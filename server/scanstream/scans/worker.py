@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 from contextlib import suppress
@@ -17,6 +18,8 @@ MOST_READ = 1024 * 1024
 """Bytes of an answer taken at once."""
 MOST_ANSWERED = 256 * MOST_READ
 """Bytes of one answer: more than any shard may find (shard.py)."""
+END_SECONDS = 0.5
+"""From the end of its pipe to that of the process, where it is one."""
 FAREWELL_SECONDS = 2.0
 """In which a process that was killed is gone, unless the kernel itself hangs."""
 
@@ -69,6 +72,13 @@ class Worker:
     def alive(self) -> bool:
         """Whether it has not ended."""
         return self._process.poll() is None
+
+    async def was_killed(self) -> bool:
+        """Whether somebody has ended it with SIGKILL; for when its pipe has ended, which comes a moment before."""
+        with anyio.move_on_after(END_SECONDS):
+            while self.alive:  # noqa: ASYNC110  # as in `bury`
+                await anyio.sleep(0.001)
+        return self._process.returncode == -signal.SIGKILL
 
     async def tell(self, message: bytes) -> None:
         """Send what it is to do, and wait until it is at it.
