@@ -28,7 +28,7 @@ def raise_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     if limit() < LEAST_DESCRIPTORS:
         raise SettingError(
-            f"A server needs {LEAST_DESCRIPTORS} open files, and this process may have {limit()}; raise that with ulimit -n"
+            f"A server needs {LEAST_DESCRIPTORS} open files, and this process may have {limit()} (see ulimit -n)"
         )
 
 
