@@ -250,6 +250,27 @@ async def test_a_log_that_does_not_take_parts_holds_up_the_strategy_and_not_the_
     assert yielded <= PART_OPPORTUNITIES + 1
 
 
+async def test_a_log_that_takes_nothing_costs_a_strategy_that_is_done_none_of_its_time(
+    give: Give, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk what it has found waits with its outcome, outside of its budget."""
+    monkeypatch.setattr(waiting, "LAST_SECONDS", 0.05)
+    asked = anyio.Event()
+
+    async def keep(found: list[Opportunity]) -> None:
+        asked.set()
+        await anyio.sleep_forever()
+
+    async def plant(*_: object) -> AsyncIterator[Signal | Note]:
+        yield signal()
+        await asked.wait()
+
+    with anyio.fail_after(20):
+        outcome = await Wait(give(plant), tmp_path, keep, Blocks()).run()
+    assert outcome.error is UNSET
+    assert len(outcome.opportunities) == 1
+
+
 @pytest.mark.parametrize("way", ["raises", "yields rubbish", "yields it twice"])
 async def test_what_it_found_before_it_failed_is_kept_and_its_notes(give: Give, tmp_path: Path, way: str) -> None:
     async def plant(*_: object) -> AsyncIterator[Signal | Note]:

@@ -11,7 +11,7 @@ from scanstream.model import Opportunity
 PAUSE_SECONDS = 0.25
 """From one part to the next; a part that is full goes at once."""
 LAST_SECONDS = 2.0
-"""In which the last part of a shard that is stopped is appended, or is lost."""
+"""In which the last part of a shard is appended: else it goes with the outcome, and of one that is stopped is lost."""
 
 Keep: TypeAlias = Callable[[list[Opportunity]], Awaitable[None]]
 """Appends a part of what was found."""

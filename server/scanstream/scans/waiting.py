@@ -17,7 +17,7 @@ from scanstream.jobs import Jobs, Lease, Shard
 from scanstream.model import ScanId
 from scanstream.scans.shard import Outcome, Search, failure, timed
 from scanstream.scans.steps import Blocks, Steps
-from scanstream.scans.stream import Keep, Stream
+from scanstream.scans.stream import LAST_SECONDS, Keep, Stream
 from scanstream.scans.turns import Turn, Turns
 from scanstream.shortage import shortage
 from scanstream.strategies.installed import registry
@@ -72,6 +72,7 @@ class Wait:
                 keeping.start_soon(self._stream.run)
                 outcome = await self._apart()
                 self._stream.end()
+                keeping.cancel_scope.deadline = anyio.current_time() + LAST_SECONDS  # the rest goes with the outcome
         except BaseException:
             await self._stream.save()
             raise
