@@ -5,6 +5,7 @@ import importlib
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,8 +21,8 @@ from scanstream.jobs import Shard
 from scanstream.log.entry import PART_OPPORTUNITIES
 from scanstream.model import DiscoverRequest, Opportunity, Problem
 from scanstream.panel import Panel
+from scanstream.scans import offspring, steps, waiting
 from scanstream.scans import shard as worker
-from scanstream.scans import waiting
 from scanstream.scans.local import LocalJobs
 from scanstream.scans.shard import MOST_FOUND, Outcome
 from scanstream.scans.steps import Blocks
@@ -203,6 +204,61 @@ async def test_one_that_hides_its_cancellation_is_cancelled_nevertheless(give: G
         await run(give(plant), tmp_path)
 
     assert budget.cancelled_caught
+
+
+async def test_one_that_goes_on_whatever_it_is_told_is_left(
+    give: Give, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(steps, "OVERDUE_SECONDS", 0.1)
+
+    async def plant(*_: object) -> AsyncIterator[Signal | Note]:
+        yield signal()
+        while True:
+            with suppress(BaseException):
+                await anyio.sleep_forever()
+
+    kept: list[Opportunity] = []
+    with anyio.fail_after(30), anyio.move_on_after(0.2) as budget:
+        await run(give(plant), tmp_path, kept)
+
+    assert budget.cancelled_caught
+    assert len(kept) == 1
+    assert "left where it is" in caplog.text
+
+
+async def test_its_own_limits_are_not_the_servers(give: Give, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "OVERDUE_SECONDS", 0.0)
+
+    async def plant(*_: object) -> AsyncIterator[Signal | Note]:
+        for _time in range(20):
+            with anyio.move_on_after(0.001):
+                await anyio.sleep_forever()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(anyio.sleep_forever(), 0.001)
+        yield signal()
+
+    outcome = await run(give(plant), tmp_path)
+    assert (outcome.error, len(outcome.opportunities)) == (UNSET, 1)
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()], ids=repr)
+async def test_a_task_that_it_starts_does_not_end_the_loop(give: Give, tmp_path: Path, error: BaseException) -> None:
+    async def leave() -> None:
+        raise error
+
+    async def plant(*_: object) -> AsyncIterator[Signal | Note]:
+        task = asyncio.create_task(leave())
+        await anyio.sleep(0.01)
+        yield signal()
+        with suppress(RuntimeError):
+            await task
+        async with anyio.create_task_group() as own:
+            own.start_soon(leave)
+
+    offspring.attend(asyncio.get_running_loop())
+    outcome = await run(give(plant), tmp_path)
+    assert type(error).__name__ in failure(outcome)
+    assert len(outcome.opportunities) == 1
 
 
 async def test_what_it_yields_is_kept_as_it_comes_and_in_parts(give: Give, tmp_path: Path) -> None:

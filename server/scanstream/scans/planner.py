@@ -24,6 +24,8 @@ MOST_SHARDS = 4096
 """Shards in one plan: logs stay short, and are kept whole."""
 STOPPING_SECONDS = 2.0
 """How long the end of a cancelled scan waits for its shards to stop."""
+UNSTOPPED_SECONDS = 5.0
+"""How long a shard that is over its time may take to stop."""
 MOST_OVERDUE_AT_ONCE = 256
 """Outcomes of shards that are over their time, in one append: the loop has others to serve between two."""
 
@@ -226,7 +228,8 @@ async def _stopped(budget: ScanBudget) -> None:
 def overdue(folded: Folded, budget: ScanBudget) -> list[AnyEntry]:
     """The outcome of every missing shard whose strategy, or scan, is over its budget.
 
-    Not of a strategy while shards of it are at work: whoever runs them stops them just now, and knows what they found.
+    Not of a strategy while shards of it are at work: whoever runs them stops them just now, and knows what they found;
+    unless one of them does not stop.
     """
     scan = folded.registered
     at = now()
@@ -235,7 +238,7 @@ def overdue(folded: Folded, budget: ScanBudget) -> list[AnyEntry]:
     for strategy_id, tally in (folded.tallies or {}).items():
         if whole_scan:
             detail = f"The scan is over its budget of {scan.budget:g} s"
-        elif budget.left(strategy_id) <= 0 and not budget.at_work(strategy_id):
+        elif budget.left(strategy_id) <= (-UNSTOPPED_SECONDS if budget.at_work(strategy_id) else 0):
             detail = f"The strategy is over its budget of {scan.budgets[strategy_id]:g} s"
         else:
             continue

@@ -1,5 +1,6 @@
 """Runs leased shards, in worker processes or in the loop (waiting.py), and writes each outcome into the log."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -15,6 +16,7 @@ from scanstream.log.entry import AnyEntry, ShardDone, ShardFailed, ShardStarted,
 from scanstream.log.hub import Hub
 from scanstream.log.scanlog import ScanLog
 from scanstream.model import Opportunity, Problem, ScanId, now
+from scanstream.scans import offspring
 from scanstream.scans import shard as worker
 from scanstream.scans.appending import Appender
 from scanstream.scans.budget import Budgets, ScanBudget, Seconds, limited
@@ -69,6 +71,7 @@ class Runner:
 
     async def run(self) -> None:
         """Run shards as long as there are leases."""
+        offspring.attend(asyncio.get_running_loop())
         with self._hub.watching_all(self._notice):
             async with anyio.create_task_group() as shards:
                 shards.start_soon(self._watch.run)

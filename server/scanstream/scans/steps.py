@@ -12,10 +12,14 @@ from collections import Counter, defaultdict
 from collections.abc import Awaitable, Generator
 from typing import Any, Generic, TypeVar
 
+import anyio
+
 from scanstream.model import ScanId
 
 LONGEST_STEP_SECONDS = 0.1
 """A step that takes longer is told."""
+OVERDUE_SECONDS = 1.0
+"""A strategy that goes on for so long after it was cancelled, whatever it is told, is left where it is."""
 LOG_SECONDS = 60.0
 """From one warning about a strategy to the next."""
 
@@ -32,7 +36,16 @@ class Blocks:
         self.longest: dict[str, float] = {}
         self.seconds: dict[str, float] = defaultdict(float)
         """For how long in all."""
+        self._left: list[object] = []
+        """Coroutines that do not stop; held, as the interpreter would try to close them, and wait for that for ever."""
         self._logged: dict[str, float] = {}
+
+    def leave(self, strategy_id: str, scan_id: ScanId | str, coroutine: object) -> None:
+        """Go on without a strategy that does not stop."""
+        self._left.append(coroutine)
+        logger.warning(
+            "%s: the strategy %s goes on though it was cancelled; it is left where it is", scan_id, strategy_id
+        )
 
     def note(self, strategy_id: str, scan_id: ScanId | str, seconds: float) -> None:
         """One more."""
@@ -61,6 +74,24 @@ class Steps:
         self._scan_id = scan_id
         self.held_up = False
         """Whether any of them took too long."""
+        self._stopped: float | None = None
+        """When the shard was cancelled: by the server, and not by a scope of the strategy's own."""
+        self._left = False
+
+    async def attend(self) -> None:
+        """Notice when the shard is cancelled."""
+        try:
+            await anyio.sleep_forever()
+        finally:
+            self._stopped = time.perf_counter()
+
+    def overdue(self, coroutine: object) -> bool:
+        """Whether the strategy was to have stopped long ago; then it is left."""
+        if self._stopped is None or time.perf_counter() - self._stopped < OVERDUE_SECONDS:
+            return False
+        self._left = True
+        self._blocks.leave(self._strategy_id, self._scan_id, coroutine)
+        return True
 
     def take(self, awaitable: Awaitable[T]) -> Awaitable[T]:
         """The same, measured."""
@@ -76,9 +107,8 @@ class Steps:
     @property
     def note(self) -> str:
         """What the scan is told of it."""
-        if not self.held_up:
-            return ""
-        return f"it held up the server's loop for more than {1000 * LONGEST_STEP_SECONDS:.0f} ms at a time"
+        held_up = f"it held up the server's loop for more than {1000 * LONGEST_STEP_SECONDS:.0f} ms at a time"
+        return "; ".join([held_up] * self.held_up + ["it did not stop when it was cancelled"] * self._left)
 
 
 class Moment:
@@ -135,4 +165,6 @@ class _Driven(Generic[T]):
                 waiting.close()
                 raise
             except BaseException as error:
+                if isinstance(error, anyio.get_cancelled_exc_class()) and self._steps.overdue(waiting):
+                    raise
                 thrown = error

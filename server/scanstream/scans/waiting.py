@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from scanstream.errors import Shortage
 from scanstream.jobs import Jobs, Lease, Shard
 from scanstream.model import ScanId
+from scanstream.scans import offspring
 from scanstream.scans.shard import Outcome, Search, failure, timed
 from scanstream.scans.steps import Blocks, Steps
 from scanstream.scans.stream import LAST_SECONDS, Keep, Stream
@@ -88,9 +89,12 @@ class Wait:
         outcomes: list[Outcome] = []
 
         async def run() -> None:
+            offspring.enter()
             outcomes.append(await self._outcome())
+            own.cancel_scope.cancel()
 
         async with anyio.create_task_group() as own:
+            own.start_soon(self._steps.attend)
             own.start_soon(run)
         if not outcomes:
             return failure(RuntimeError("it cancelled its own task"), self._shard.strategy_id)
