@@ -333,6 +333,7 @@ async def test_bodies_as_people_send_them(serve: Serve) -> None:
             assert "UTF-8" in refused.json()["detail"]
         coded = await request(url, "POST", "/opportunities/discover", body, {"content-encoding": "gzip"})
         assert (coded.status, coded.json()["code"]) == (415, "unsupported_media")
+        assert coded.headers["accept-encoding"] == "identity"
 
 
 async def test_callers_who_leave_are_no_trace_in_the_log(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:

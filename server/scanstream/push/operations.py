@@ -18,6 +18,7 @@ _SECONDS: Plain = {"type": "integer", "minimum": 0}
 HEADERS: dict[str, tuple[str, Plain]] = {
     "Access-Control-Allow-Origin": ("To a page of an allowed origin: that origin", TEXT),
     "Access-Control-Expose-Headers": ("To a page of an allowed origin: the headers that it may read", TEXT),
+    "Accept-Encoding": ("The content codings that a body may be in", TEXT),
     "Allow": ("The methods that the path takes", TEXT),
     "Cache-Control": ("`no-cache` what changes, `no-store` what is absent or refused", TEXT),
     "ETag": ("Stands for all that the answer says", TEXT),
@@ -83,7 +84,8 @@ def refused(*statuses: int, headers: tuple[str, ...] = ()) -> dict[int, Answer]:
 
 def _problem(description: str, status: int, headers: tuple[str, ...]) -> Answer:
     later = ("Retry-After",) if any(row.retry for row in _rows(status).values()) else ()
-    return Answer(description, {PROBLEM_MEDIA_TYPE: ref(ProblemDetails)}, (*later, *headers))
+    codings = ("Accept-Encoding",) if status == 415 else ()
+    return Answer(description, {PROBLEM_MEDIA_TYPE: ref(ProblemDetails)}, (*later, *codings, *headers))
 
 
 def _rows(status: int) -> dict[str, Any]:
