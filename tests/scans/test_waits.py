@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from scans.planted import panel, piece
 from scanstream.app import Core, open_core
-from scanstream.errors import NotFound, Shortage, StoreUnavailable
+from scanstream.errors import NotFound, Overloaded, Shortage, StoreUnavailable
 from scanstream.log.entry import AnyEntry, CancelRequested, Queued
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
@@ -22,16 +22,18 @@ from scanstream.market.panels import open_panels
 from scanstream.market.synthetic import SyntheticMarket
 from scanstream.model import ANYONE, DiscoverRequest, ScanId
 from scanstream.panel import Panel
-from scanstream.scans import ages, shard, shortages, sweeper
+from scanstream.scans import ages, desk, shard, shortages, sweeper
 from scanstream.scans.ages import Ages
 from scanstream.scans.appending import Appender
 from scanstream.scans.budget import Budgets, Clock
+from scanstream.scans.inquiry import Inquiry
 from scanstream.scans.processes import WorkerDied, pause_after
 from scanstream.scans.readiness import Readiness
 from scanstream.scans.shard import Outcome
 from scanstream.scans.shortages import Pause, Shortages
 from scanstream.scans.tries import Tries
 from scanstream.settings import Settings
+from scanstream.strategies.installed import registry
 from support.histories import NOON, SCAN, registered
 
 pytestmark = pytest.mark.anyio
@@ -298,3 +300,17 @@ async def _registered(core: Core) -> Any:
     request = DiscoverRequest(symbols=["BTC/USDT"], strategy_ids=["tsmom"], force_refresh=True)
     request = replace(request, parameters={"tsmom": {"walk_forward": 0}})
     return (await core.desk.register(ANYONE, request)).scan_id
+
+
+async def test_a_request_does_not_wait_for_ever_until_its_parameters_are_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Others' plug-ins may hold the processes in which that is done."""
+    monkeypatch.setattr(desk, "JUDGED_SECONDS", 0.05)
+    monkeypatch.setattr(Inquiry, "judged", lambda *_: anyio.sleep_forever())
+    async with open_core(Settings(port=0, data=":memory:", workers=0)) as core:
+        own = replace(registry()["tsmom"], own_parse=True)
+        monkeypatch.setattr(core.desk, "_strategies", {"tsmom": own})
+        with pytest.raises(Overloaded) as refused, anyio.fail_after(20):
+            await core.desk.register(ANYONE, DiscoverRequest(parameters={"tsmom": {"lookback": 10}}))
+    assert refused.value.retry_after == 5

@@ -5,9 +5,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount, Route
 
 from conftest import Serve
+from scanstream.app import open_core
 from scanstream.client.mirror import Mirror
+from scanstream.push.forwarded import OWN
+from scanstream.routes import application
 from scanstream.server import serving
 from scanstream.settings import Settings
 from support.wire import ONE_QUICK_SCAN, request, websocket
@@ -177,3 +182,14 @@ async def test_the_host_that_a_proxy_forwards_is_checked_as_any_other(trusting: 
     for host, status in (("evil.example", 403), ("a b", 400), ("10.0.0.1", 200)):
         answer = await request(trusting, "GET", "/opportunities/scans", headers={"x-forwarded-host": host})
         assert answer.status == status
+
+
+async def test_no_path_of_the_servers_own_can_be_the_one_that_it_stands_below() -> None:
+    settings = Settings(port=0, data=":memory:", workers=0)
+    async with open_core(settings) as core:
+        app: Any = application(settings, core)
+    while not isinstance(app, Starlette):
+        app = app.inner
+    paths = {route.path for route in app.routes if isinstance(route, Route | Mount)} - {"/"}
+
+    assert {path.split("/")[1] for path in paths} == set(OWN)

@@ -11,7 +11,7 @@ import anyio
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from scanstream.errors import InvalidRequest, TooManyScans
+from scanstream.errors import InvalidRequest, Overloaded, TooManyScans
 from scanstream.log.cursor import START, Position
 from scanstream.log.entry import CancelRequested, Registered
 from scanstream.log.hub import Hub
@@ -31,6 +31,10 @@ from scanstream.strategies.installed import Installed
 
 LEFT_OF_REUSED_SECONDS = 60.0
 """A finished scan answers an identical request only if it answers for so long yet; of a short retention half of it."""
+
+
+JUDGED_SECONDS = 30.0
+"""In which plug-ins have looked at the parameters of a request, their wait for a process among it."""
 
 
 class Limits(NamedTuple):
@@ -90,6 +94,7 @@ class ScanDesk:
         :param key: the caller's idempotency key: the same key is the same scan, and never another one
         :param prefix: the path that the server stands below for the caller
         :raises InvalidRequest: naming the fields, or for a key that was used with another request
+        :raises Overloaded: if strategies that look at parameters themselves do not come to it
         :raises TooManyScans: for new work, if as many are under way as may be
         :raises Shortage: for new work, while the machine lacks what a scan needs
         :raises StoreUnavailable: if it could not be made durable; then nothing happened
@@ -119,10 +124,17 @@ class ScanDesk:
         return None if log is None else self._joined(log, key)
 
     async def _judged(self, request: DiscoverRequest) -> Mapping[str, Installed]:
-        """The strategies; those whose own code looks at parameters have looked at the request's already."""
+        """The strategies; those whose own code looks at parameters have looked at the request's already.
+
+        :raises Overloaded: if they do not come to it in time, as their processes are busy with others
+        """
         given = {name.strip().casefold(): values or {} for name, values in (request.parameters or {}).items()}
         own = [one for one in self._strategies.values() if one.own_parse and given.get(one.id.casefold())]
-        answers = {one.id: await self._judge(one, given[one.id.casefold()]) for one in own}
+        try:
+            with anyio.fail_after(JUDGED_SECONDS):
+                answers = {one.id: await self._judge(one, given[one.id.casefold()]) for one in own}
+        except TimeoutError as error:
+            raise Overloaded("Other requests are looked at just now; try again later", retry_after=5) from error
         return {**self._strategies, **answers} if answers else self._strategies
 
     def _joined(self, log: ScanLog, key: IdempotencyKey | None) -> AckBody:
