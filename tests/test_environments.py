@@ -189,7 +189,7 @@ def test_a_full_disk_behind_standard_output_is_one_line(url: str, words: str) ->
         )
     assert shown.returncode == 1
     [line] = shown.stderr.splitlines()
-    assert line == "scanstream: what is told could not be written: No space left on device"
+    assert line == "scanstream: standard output or a file failed: [Errno 28] No space left on device"
 
 
 @pytest.mark.parametrize("words", ["results latest", "results latest --csv", "strategies", "watch latest --json"])
@@ -248,6 +248,25 @@ def test_no_server_is_told_apart_from_no_scan(url: str) -> None:
     assert (nobody.returncode, "There is no scanstream server at" in nobody.stderr) == (3, True)
     spelled = run("status", "latest", "--url", url.replace("http://", "WS://") + "/", "--json")
     assert msgspec.json.decode(spelled.stdout)["status"] == "complete"
+
+
+def test_a_path_where_our_server_is_not_is_told_apart_from_no_scan(url: str) -> None:
+    for command in ("status", "results", "cancel"):
+        shown = run(command, "latest", "--url", f"{url}/wrong/path")
+        assert (shown.returncode, shown.stdout) == (3, "")
+        [line] = shown.stderr.splitlines()
+        assert "has nothing there" in line
+    assert run("strategies", "--url", f"{url}/ws").returncode == 3
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSLKEYLOGFILE"])
+def test_certificates_that_cannot_be_read_are_told_where_they_are_needed(url: str, variable: str) -> None:
+    bad = {variable: "/nonexistent/file"}
+    assert run("status", "latest", "--url", url, **bad).returncode == 0
+    shown = run("status", "latest", "--url", url.replace("http:", "https:"), **bad)
+    assert shown.returncode == 3
+    [line] = shown.stderr.splitlines()
+    assert variable in line
 
 
 def test_a_server_whose_first_line_nobody_reads_serves_all_the_same(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ class Interruptible(click.Group):
             return super().main(*args, **extra)
         except OSError as error:  # of a reader that has left click knows
             streams.drop_output()
-            click.echo(f"scanstream: what is told could not be written: {error.strerror or error}", err=True)
+            click.echo(f"scanstream: standard output or a file failed: {error}", err=True)
             sys.exit(EXIT_FAILED)
 
     def invoke(self, ctx: click.Context) -> Any:

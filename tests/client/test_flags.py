@@ -58,6 +58,7 @@ def test_an_address(text: str) -> None:
         ("http://bücher.example:1", "http://xn--bcher-kva.example:1"),
         ("https://me:p%40ss@h/x", "https://me:p%40ss@h/x"),
         ("http://h//", "http://h"),
+        ("http://h/?", "http://h"),
         ("http://h/a b", "http://h/a%20b"),
     ],
 )
@@ -72,6 +73,7 @@ def test_an_address_in_other_words(text: str, url: str) -> None:
         *("http://h:port", "http://h:0", "http://h:99999", "http://h:-1", "::1", "http://::1:80", "http://[::1"),
         *("http://h/?a", "http://h/#a", "http://a b", "http://h\nx", "http://☃.example", "http://\udcff", "h\x00"),
         *("http://a..b", "http://.", f"http://{'a' * 64}.b", "http://" + "a." * 200 + "b", "http://a%20b"),
+        "http://xn--.example",
     ],
 )
 def test_no_address(text: str) -> None:

@@ -11,7 +11,7 @@ from anyio.abc import SocketStream
 from conftest import Serve
 from scanstream.client.connection import Lost, Refused, Unreachable
 from scanstream.client.patience import Gone, Patience
-from scanstream.client.questions import Silent, ask, discover, results, status, strategies
+from scanstream.client.questions import Elsewhere, Silent, ask, discover, results, status, strategies
 
 pytestmark = pytest.mark.anyio
 
@@ -87,7 +87,7 @@ async def test_a_discover_is_given_up_after_a_while() -> None:
         (response("401 Unauthorized", b"<html>", b"retry-after: tomorrow\r\n"), Unreachable),
         (b"220 mail.example ready\r\n\r\n", Unreachable),
         (b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\nno", Unreachable),
-        (response("404 Not Found", problem(b"no_such_route")), Refused),
+        (response("404 Not Found", problem(b"no_such_route")), Elsewhere),
         (response("429 Too Many Requests", problem(b"too_many_scans")), Refused),
     ],
 )

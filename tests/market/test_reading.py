@@ -74,6 +74,53 @@ def test_reading_takes_at_most_four_times_the_memory_of_the_arrays(tmp_path: Pat
     assert 0.9 < ratio < 4
 
 
+MEASURE_BOTH = """
+import os, sys, threading
+from pathlib import Path
+from scanstream.market.files import FilesMarket
+def resident(process):
+    try:
+        [line] = [line for line in Path(f"/proc/{process}/status").read_text().splitlines() if line.startswith("VmRSS")]
+    except (OSError, ValueError):
+        return 0
+    return int(line.split()[1]) * 1024
+def measured(path):
+    peak, over = 0, threading.Event()
+    def watch():
+        nonlocal peak
+        while not over.wait(0.003):
+            children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+            peak = max(peak, sum(map(resident, [os.getpid(), *children])))
+    watching = threading.Thread(target=watch)
+    watching.start()
+    panel = FilesMarket(Path(path)).load()
+    over.set()
+    watching.join()
+    return peak, panel.times.nbytes + 5 * panel.close.nbytes
+(small, least), (large, most) = map(measured, sys.argv[1:])
+print((large - small) / (most - least))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is told by /proc")
+def test_columns_take_at_most_four_times_the_memory_of_the_arrays_with_the_process_that_reads_them(
+    tmp_path: Path,
+) -> None:
+    """By how much more a file of four times the bars takes: what polars itself takes is no memory of bars."""
+    files = []
+    for bars in (50_000, 200_000):
+        times = FIRST + MINUTE * np.arange(bars)
+        prices = np.random.default_rng(bars).random(bars) + 100
+        columns = {"open": prices, "high": prices + 1, "low": prices - 1, "close": prices + 0.5, "volume": prices * 3}
+        frames = [polars.DataFrame({"symbol": [f"S{n}/USD"] * bars, "timestamp": times, **columns}) for n in range(6)]
+        files.append(tmp_path / f"{bars}.parquet")
+        polars.concat(frames).write_parquet(files[-1])
+    ratio = float(
+        subprocess.run([sys.executable, "-c", MEASURE_BOTH, *files], capture_output=True, check=True, timeout=60).stdout
+    )
+    assert 0.9 < ratio < 4
+
+
 def test_what_is_read_block_by_block_is_the_same_at_their_borders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

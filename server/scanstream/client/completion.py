@@ -43,5 +43,5 @@ def _asked(url: str | None, path: str) -> Any:
         base = url or address(os.environ.get(URL_VARIABLE, DEFAULT_URL))
         with httpx.Client(transport=httpx.HTTPTransport(proxy=proxy_of(base)), timeout=SECONDS) as client:
             return client.get(f"{base}{path}").raise_for_status().json()
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError):
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError):
         return None

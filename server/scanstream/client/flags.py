@@ -31,7 +31,7 @@ def address(text: str) -> str:
         given = f"http://{given.removeprefix('//')}"
     try:
         url = httpx.URL(given)
-        host = url.raw_host.decode("ascii")
+        host = url.host and url.raw_host.decode("ascii")  # the first fails for xn-- and no letters
     except (httpx.InvalidURL, ValueError):
         raise _no_address(text) from None
     scheme = {"ws": "http", "wss": "https"}.get(url.scheme, url.scheme)
@@ -39,7 +39,7 @@ def address(text: str) -> str:
     port = 1 if url.port is None else url.port
     if scheme not in ("http", "https") or not named or url.query or url.fragment or not 0 < port <= MOST_PORT:
         raise _no_address(text)
-    return str(url.copy_with(scheme=scheme)).rstrip("/")
+    return str(url.copy_with(scheme=scheme, query=None)).rstrip("/")
 
 
 def _no_address(text: str) -> ValueError:

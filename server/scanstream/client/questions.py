@@ -26,6 +26,10 @@ class Silent(Unreachable):
     """The server took the question, and has said nothing in time."""
 
 
+class Elsewhere(Unreachable):
+    """There is a scanstream server, but not at this path."""
+
+
 class Answer(NamedTuple):
     """What the server said."""
 
@@ -60,7 +64,7 @@ async def ask(
             base_url=url,
             timeout=httpx.Timeout(seconds, connect=CONNECT_SECONDS),
             headers=headers,
-            transport=httpx.AsyncHTTPTransport(proxy=proxy_of(url)),
+            transport=_transport(url),
         ) as client:
             response = await client.request(method, path, content=content, params=query)
     except httpx.HTTPError as error:
@@ -68,6 +72,20 @@ async def ask(
     except UnusableProxy as error:
         raise Unreachable(str(error)) from error
     return _read(response, url, needs)
+
+
+def _transport(url: str) -> httpx.AsyncHTTPTransport:
+    """How to get there. Certificates are read only where they are needed: what names them may be wrong.
+
+    :raises Unreachable: if they cannot be read
+    """
+    try:
+        return httpx.AsyncHTTPTransport(proxy=proxy_of(url), verify=url.startswith("https:"))
+    except OSError as error:
+        raise Unreachable(
+            f"What SSL_CERT_FILE, SSL_CERT_DIR or SSLKEYLOGFILE names cannot be used ({error.strerror or error}): "
+            "mend or unset it"
+        ) from error
 
 
 def _no_answer(error: httpx.HTTPError, url: str, seconds: float) -> Lost | Unreachable:
@@ -95,6 +113,11 @@ def _read(response: httpx.Response, url: str, needs: Collection[str]) -> Answer:
     error = _error(body)
     if error is None:
         raise _another(response, url)
+    if error["code"] == "no_such_route":
+        raise Elsewhere(
+            f"The server at {shown(url)} has nothing there ({error['detail']}): give --url the path that it is below, "
+            "or none"
+        )
     if error["code"] == "restarting":
         raise Lost(error["detail"], _retry_after(response))
     raise Refused(error)
@@ -176,14 +199,14 @@ async def ask_about(
     :param path: what the scan's id follows
     :raises Unreachable, Lost, Refused: see `ask`; an id that is none, so that it leads nowhere, is one of no scan
     """
+    written = quote(scan_id.encode(errors="surrogateescape"), safe="")
     try:
-        written = quote(scan_id.encode(errors="surrogateescape"), safe="")
         return await ask(url, method, path + written, query=query, needs=needs)
-    except Refused as refused:
-        if refused.code != "no_such_route":
+    except Elsewhere as elsewhere:
+        if scan_id.replace("_", "").isalnum() and scan_id.isascii():
             raise
         absent = {"code": "not_found", "detail": "No scan found. Please initiate a new scan.", "scan_id": scan_id}
-        raise Refused(absent) from refused
+        raise Refused(absent) from elsewhere
 
 
 async def status(url: str, scan_id: str) -> Answer:

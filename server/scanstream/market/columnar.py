@@ -2,7 +2,7 @@
 
 A library that reads anybody's bytes may panic, crash, or be killed for its memory. Here this costs this process only,
 and what it writes on the standard error is nobody's. For each path that comes in as a line, an answer goes out: a line
-of JSON, and the arrays behind it.
+of JSON, and the arrays behind it, in parts of so many rows that nobody holds all of them a second time.
 """
 
 import json
@@ -24,6 +24,8 @@ _LONGEST_WORDS = 300
 """Of what the library says about a file."""
 _PLAIN = (ValueError, FileNotFoundError, PermissionError)
 """What says by itself what to do."""
+ROWS = 65_536
+"""How many rows each part of an answer has, but for the last."""
 _SLICE = 65_536
 """Texts that are converted at once."""
 
@@ -151,9 +153,11 @@ def main() -> None:
         os.dup2(quiet, descriptor)
     for answer, arrays in answers(iter(sys.stdin)):
         out.write(json.dumps({**answer, "types": [array.dtype.str for array in arrays]}).encode() + b"\n")
-        while arrays:
-            out.write(np.ascontiguousarray(arrays.pop(0)).view(np.uint8).data)
+        for start in range(0, answer.get("rows", 0), ROWS):
+            for array in arrays:
+                out.write(np.ascontiguousarray(array[start : start + ROWS]).view(np.uint8).data)
         out.flush()
+        arrays.clear()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ import os
 import select
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,17 +16,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanstream.errors import MarketError
+from scanstream.market.columnar import ROWS
 from scanstream.market.headers import ABSENT, Columns
 from scanstream.market.tables import Table
 from scanstream.market.times import Moments
 
 ENDINGS = (".parquet", ".pq", ".feather", ".arrow", ".ipc")
 _STARTS = (b"PAR1", b"ARROW1")
+_THRIFT = {
+    "RUST_BACKTRACE": "0",
+    "POLARS_MAX_THREADS": "1",
+    "_RJEM_MALLOC_CONF": "dirty_decay_ms:0,muzzy_decay_ms:0",
+    "MALLOC_MMAP_THRESHOLD_": "65536",
+}
+"""The environment in which the process gives back at once what it has read: polars' memory (jemalloc) and NumPy's."""
 _LOOK_SECONDS = 0.2
 """How often it is looked whether the reading is still wanted."""
 _MOST_READ = 1 << 20
-_ROWS = 65_536
-"""Rows that are taken at once."""
+_MANY_ROWS = 500_000
+"""After a file with so many the process is ended, as it would keep what it took for them."""
 _LONGEST_LINE = 1 << 24
 _LEAVING_SECONDS = 5.0
 
@@ -75,46 +84,58 @@ class ColumnarReader:
         :param symbol: what they are of, where the file does not say
         :raises MarketError: naming the file, the column or the row
         """
-        answer, arrays = self._ask(file)
+        answer = self._ask(file)
         if "error" in answer:
             row = f", row {answer['row']}" if "row" in answer else ""
             raise MarketError(f"{file}{row}: {answer['error']}")
         time, groups, *rest = answer["columns"]
         columns = Columns(tuple(time), tuple((name, tuple(places)) for name, places in groups), *rest)
         table = Table(file, "row", columns, columns.words or "a column a field", symbol)
-        times, *rest = arrays
-        arrays.clear()
-        numbers = [rest.pop(0) for _ in columns.needed()]
-        codes = rest.pop(0) if columns.symbol != ABSENT else None
-        over = rest.pop(0) if columns.finished != ABSENT else None
-        for start in range(0, len(times), _ROWS):  # in parts: no copy of all is made on the way
-            part = slice(start, start + _ROWS)
+        needed = len(columns.needed())
+        for start, (times, *arrays) in self._parts(file, answer):
+            codes = arrays[needed] if columns.symbol != ABSENT else None
             table.add(
-                times[part],
-                np.array([column[part] for column in numbers]),
-                np.arange(start + 1, start + 1 + len(times[part]), dtype=np.int32),
-                symbols=None if codes is None else (answer["names"], codes[part]),
-                over=None if over is None else over[part],
+                times,
+                np.array(arrays[:needed]),
+                np.arange(start + 1, start + 1 + len(times), dtype=np.int32),
+                symbols=None if codes is None else (answer["names"], codes),
+                over=arrays[-1] if columns.finished != ABSENT else None,
             )
+        if answer["rows"] > _MANY_ROWS:
+            self.close()
         moments = Moments()
         moments.words = answer["words"]
         table.settle(moments)
-        self._took(len(times))
         return table
 
-    def _ask(self, file: Path) -> tuple[dict[str, Any], list[NDArray[Any]]]:
-        try:
+    def _ask(self, file: Path) -> dict[str, Any]:
+        with self._naming(file):
             process = self._process = self._process or _start(file)
             assert process.stdin is not None
             process.stdin.write(json.dumps(str(file.absolute())).encode() + b"\n")
             process.stdin.flush()
             answer: dict[str, Any] = json.loads(self._line())
-            arrays = [self._array(np.dtype(kind), answer["rows"]) for kind in answer["types"]]
+        return answer
+
+    def _parts(self, file: Path, answer: dict[str, Any]) -> Iterator[tuple[int, list[NDArray[Any]]]]:
+        """The rows that follow an answer: the first one's number, counted from 0, and the arrays."""
+        kinds = [np.dtype(kind) for kind in answer["types"]]
+        for start in range(0, answer["rows"], ROWS):
+            rows = min(ROWS, answer["rows"] - start)
+            with self._naming(file):
+                arrays = [self._array(kind, rows) for kind in kinds]
+            yield start, arrays
+            self._took(rows)
+
+    @contextmanager
+    def _naming(self, file: Path) -> Iterator[None]:
+        """What goes wrong with the process in here is said of this file."""
+        try:
+            yield
         except (OSError, EOFError, ValueError) as error:
             why = self._end() if isinstance(error, EOFError) or self._died() else str(error)
             self.close()
             raise MarketError(f"{file}: it cannot be read; {why}") from error
-        return answer, arrays
 
     def _died(self) -> bool:
         return self._process is not None and self._process.poll() is not None
@@ -173,7 +194,7 @@ def _start(file: Path) -> "subprocess.Popen[bytes]":
         raise MarketError(
             f"{file}: reading Parquet and Feather needs polars; install it with: pip install 'scanstream[parquet]'"
         )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "RUST_BACKTRACE": "0"}
+    environment = {**os.environ, **_THRIFT, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     return subprocess.Popen(
         [sys.executable, "-m", "scanstream.market.columnar"],
         stdin=subprocess.PIPE,
