@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from heapq import nsmallest
 from typing import Any
 
 from starlette.requests import Request
@@ -75,7 +76,7 @@ class PollDoor:
     def _plain_body(self, log: ScanLog) -> dict[str, Any]:
         body = {**log.document, "cursor": str(log.cursor(Position(log.seq, 0))), **self._rank(log)}
         if not log.ended:
-            body["partial_results"] = sorted(log.opportunities, key=confidence_order)[:PARTIAL_RESULTS]
+            body["partial_results"] = nsmallest(PARTIAL_RESULTS, log.opportunities, key=confidence_order)
         return body
 
     def _body_since(self, log: ScanLog, position: Position) -> dict[str, Any]:
