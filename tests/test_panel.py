@@ -1,5 +1,6 @@
 """The panel: its name is its data, it is written once and whole, and mapped read-only."""
 
+import resource
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from scanstream.market.files import FilesMarket
 from scanstream.market.synthetic import SyntheticMarket
 from scanstream.panel import FIELDS, INPUTS, Panel, load, timeframe_length, timeframe_name
 from scanstream.quotes import Funding, Quotes
+from scanstream.shortage import shortage
 
 ARRAYS = ("times", *FIELDS)
 
@@ -174,6 +176,19 @@ def test_a_saved_panel_is_the_same_and_mapped(tmp_path: Path) -> None:
             assert isinstance(getattr(panel, name), np.memmap)
             with pytest.raises(ValueError, match="read-only"):
                 getattr(panel, name)[0] = 1
+
+
+def test_a_panel_for_which_there_is_no_room_says_so_and_leaves_nothing(tmp_path: Path) -> None:
+    panel = SyntheticMarket(symbols=4, bars=2000).load()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(OSError, match="No space left") as raised:
+            panel.save(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert shortage(raised.value) == "room on the disk"
+    assert not list(tmp_path.iterdir())
 
 
 def contents(directory: Path) -> dict[str, tuple[int, bytes]]:

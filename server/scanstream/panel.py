@@ -3,8 +3,10 @@
 Written once as `<directory>/<digest>/*.npy` and mapped by every worker process: a job carries the digest, not the data.
 """
 
+import errno
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 import threading
@@ -212,7 +214,12 @@ class Panel:
 
     def _write(self, directory: Path) -> None:
         for name, array in self._arrays().items():
-            np.save(directory / f"{name}.npy", array)
+            try:
+                np.save(directory / f"{name}.npy", array)
+            except OSError as error:
+                if error.errno is None:  # NumPy says how many bytes it could write, and not why no more
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+                raise
         (directory / _META).write_text(json.dumps(self._meta()))
 
 
