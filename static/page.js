@@ -64,6 +64,7 @@ function draw() {
     it.confidence_score.toFixed(1), `${(100 * it.expected_return).toFixed(2)} %`, it.estimated_timeframe,
     it.hit_rate_n ? `${(100 * it.hit_rate).toFixed(0)} % of ${it.hit_rate_n}` : "–", it.risk_level, it.strategy_id]));
 }
-onsubmit = () => ask({ type: "discover", request: { symbols: element("symbols").value, force_refresh: shown.over } });
+onsubmit = () => ask({ type: "discover",
+  request: { symbols: element("symbols").value.trim() || null, force_refresh: shown.over } });
 onhashchange = () => location.reload(); // another scan's id was put into the address
 if (location.hash) ask({ type: "subscribe", scan_id: location.hash.slice(1) });
