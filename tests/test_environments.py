@@ -18,6 +18,7 @@ from client.programs import PROGRAM, QUICK, SECONDS, finished, run
 from scanstream.errors import SettingError
 from scanstream.settings import Settings
 from support.process import ServerProcess, server_process
+from support.proxy import free_port
 
 ASCII = {"PYTHONIOENCODING": "ascii"}
 C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -30,13 +31,6 @@ def url() -> Iterator[str]:
     with server_process(":memory:") as server:
         finished(server.url, "--strategy", "tsmom")
         yield server.url
-
-
-def free_port() -> int:
-    """One that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    return port
 
 
 def test_what_a_container_platform_sets_for_a_service_is_passed_over_and_said(tmp_path: Path) -> None:

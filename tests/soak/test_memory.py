@@ -6,7 +6,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from support.process import ServerProcess, server_process
+from support.process import server_process
+from support.raw import resident
 from support.wire import discover, until_terminal
 
 pytestmark = [pytest.mark.anyio, pytest.mark.soak, pytest.mark.timeout(1200)]
@@ -15,11 +16,6 @@ SCANS = 20_000
 LAPS = 8
 AT_ONCE = 16
 MEGABYTE = 1024 * 1024
-
-
-def resident(server: ServerProcess) -> float:
-    """Megabytes of memory that the server process holds."""
-    return int(Path(f"/proc/{server.pid}/statm").read_text().split()[1]) * 4096 / MEGABYTE
 
 
 async def ask(url: str, left: Iterator[int]) -> None:
@@ -40,7 +36,7 @@ async def test_resident_memory_is_flat_after_the_retention(tmp_path: Path, capsy
                 for _ in range(AT_ONCE):
                     clients.start_soon(ask, server.url, left)
             await anyio.sleep(8)  # longer than the retention and a sweep: time is the matter here
-            held.append(resident(server))
+            held.append(resident(server) / MEGABYTE)
     with capsys.disabled():
         print(f"\n{SCANS} scans, resident MB after each {SCANS // LAPS}: " + " ".join(f"{size:.0f}" for size in held))
     assert held[-1] - held[1] < 10

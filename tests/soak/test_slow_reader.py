@@ -8,18 +8,13 @@ import anyio
 import pytest
 
 from scanstream.client.mirror import Mirror
-from support.process import ServerProcess, server_process
+from support.process import server_process
+from support.raw import resident
 from support.wire import Socket, deaf, discover, results, status, until_terminal, websocket
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
 
 MEGABYTE = 1024 * 1024
-
-
-def resident(server: ServerProcess) -> int:
-    """Bytes of memory that the server process holds."""
-    fields = Path(f"/proc/{server.pid}/statm").read_text().split()
-    return int(fields[1]) * 4096
 
 
 def wanted(shards: int) -> dict[str, Any]:
