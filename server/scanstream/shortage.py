@@ -35,6 +35,13 @@ MOST_CAUSES = 32
 
 def shortage(error: BaseException | None) -> str:
     """What the machine lacks, where that is why this error (or one behind it) came; empty where it is not."""
+    try:
+        return _lacking(error)
+    except BaseException:  # a plug-in's exception may raise, whatever it likes, when it is looked at
+        return ""
+
+
+def _lacking(error: BaseException | None) -> str:
     for cause in _causes(error):
         if isinstance(cause, OSError) and cause.errno in LACKING:
             return LACKING[cause.errno]

@@ -530,7 +530,7 @@ def test_what_is_nearly_plain_is_made_plain(run: Run) -> None:
     assert (found.symbols, found.side, found.exchange) == (["A/X", "B/X"], "long", "venue")
     assert (found.entry_price, found.expected_return, found.confidence_score) == (100.0, 1.0, 50.0)
     assert (found.hit_rate, found.hit_rate_n, found.risk_level, found.estimated_timeframe) == (0.5, 2, "high", "3h")
-    assert found.metadata == {"t": "u", "e": "new", "7000": True, "d": "1.5", "s": [1]}
+    assert found.metadata == {"t": "u", "e": "new", "7000": True, "d": "1.5", "s": [1], "b": "YQ=="}
     assert found == msgspec.json.decode(msgspec.json.encode(found), type=Opportunity)
 
 

@@ -78,6 +78,18 @@ def chatter() -> str:
     return "said"
 
 
+class Bomb(Exception):
+    """Goes off where it is unpacked."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return sys.exit, (3,)
+
+
+def leave(how: str) -> None:
+    """Raise what would end whoever raises it again, or unpacks it."""
+    raise SystemExit(3) if how == "raised" else Bomb
+
+
 class Workers(Processes):
     """Processes whose calls may take as long as they like, unless told."""
 
@@ -145,8 +157,6 @@ async def test_what_a_call_prints_does_not_get_between(workers: Workers) -> None
 async def test_what_a_call_raises_comes_back(workers: Workers) -> None:
     with pytest.raises(ZeroDivisionError):
         await workers.do(divmod, 1, 0)
-    with pytest.raises(SystemExit):
-        await workers.do(sys.exit, 3)
     assert await workers.do(max, 1, 2) == 2
 
 
@@ -177,6 +187,13 @@ async def test_there_is_no_call_to_read_for_who_reads_standard_input(workers: Wo
     with anyio.fail_after(8):
         assert await workers.do(read_input) == b""
     assert await workers.do(max, 1, 2) == 2
+
+
+@pytest.mark.parametrize("how", ["raised", "unpacked"])
+async def test_what_a_call_raises_never_ends_the_server(how: str, workers: Workers) -> None:
+    with pytest.raises((RuntimeError, WorkerDied)):
+        await workers.do(leave, how)
+    assert await workers.do(abs, -1) == 1
 
 
 @pytest.mark.parametrize(

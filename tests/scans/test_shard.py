@@ -13,9 +13,11 @@ import pytest
 from msgspec import UNSET
 
 from scans.planted import SYMBOLS, Plant, Planted, panel, piece, signal
+from scanstream.errors import MarketError, Shortage
 from scanstream.model import DiscoverRequest, Opportunity, Problem, RiskLevel
 from scanstream.panel import Panel
 from scanstream.scans import shard as worker
+from scanstream.scans.planning import parts
 from scanstream.scans.shard import Outcome
 from scanstream.strategies.installed import admit
 from scanstream.strategies.strategy import Note, Signal
@@ -241,6 +243,50 @@ def test_a_strategy_that_exits_is_an_error_not_the_end_of_the_server(run: Run) -
         raise SystemExit(3)
 
     assert "SystemExit" in failure(run(leaving))
+
+
+class Leaves(RuntimeError):
+    """Ends whoever looks at its words."""
+
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
+class Circle(BaseExceptionGroup[BaseException]):
+    """Has nothing in it but itself."""
+
+    @property
+    def exceptions(self) -> tuple[BaseException, ...]:
+        """See `BaseExceptionGroup.exceptions`."""
+        return (self,)
+
+
+ODD: list[BaseException] = [
+    Leaves(),
+    Circle("round", [ValueError()]),
+    ExceptionGroup("several", [Leaves()]),
+    MarketError("\ud800" * 10_000),
+    Shortage("Not for us to say", lacking="patience"),
+]
+"""What a plug-in may raise: it is its own outcome, once, in words of at most 4 KB."""
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: type(odd).__name__)
+def test_what_a_strategy_raises_is_its_own_outcome(
+    run: Run, odd: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raising(*_: object) -> Any:
+        raise odd
+
+    outcome = run(raising)
+    assert isinstance(outcome.error, Problem)
+    assert outcome.error.code == ("invalid_market" if isinstance(odd, MarketError) else "strategy_error")
+    assert len(outcome.error.detail.encode()) <= 4096
+    assert (outcome.lacking, outcome.begun, outcome.unmapped) == ("", True, False)
+    monkeypatch.setattr(Planted, "units", raising)
+    part = parts(DiscoverRequest(), ["planted"], panel(), {"planted": admit(Planted(raising))})["planted"]
+    assert isinstance(part.problem, Problem)
+    assert (part.problem.code, part.lacking) == (outcome.error.code, "")
 
 
 def test_what_is_not_plain_is_made_plain(run: Run) -> None:

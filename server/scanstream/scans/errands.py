@@ -74,10 +74,12 @@ def _outcome(function: Any, arguments: tuple[Any, ...]) -> bytes:
     try:
         return pickle.dumps((True, function(*arguments)), pickle.HIGHEST_PROTOCOL)
     except BaseException as error:
-        try:
-            return pickle.dumps((False, error), pickle.HIGHEST_PROTOCOL)
-        except Exception:  # what it raised cannot be sent
-            return pickle.dumps((False, RuntimeError(f"{type(error).__name__} in a worker process")))
+        words = f"{type(error).__name__} in a worker process"
+        try:  # what is no Exception would end the server, which raises it again
+            raised = error if isinstance(error, Exception) else RuntimeError(words)
+            return pickle.dumps((False, raised), pickle.HIGHEST_PROTOCOL)
+        except BaseException:  # what it raised cannot be sent
+            return pickle.dumps((False, RuntimeError(words)))
 
 
 def _answer(answers: BinaryIO, payload: bytes) -> None:

@@ -14,7 +14,7 @@ from msgspec import UNSET, Struct, UnsetType
 from scanstream.errors import FieldError, MarketError, Shortage
 from scanstream.model import DiscoverRequest, Problem, ScanId
 from scanstream.panel import Panel
-from scanstream.scans.shard import prepare, universe
+from scanstream.scans.shard import of_market, prepare, universe
 from scanstream.shortage import shortage
 from scanstream.strategies import gate
 from scanstream.strategies.gate import Refused
@@ -123,7 +123,7 @@ def _part(name: str, panel: Panel, request: DiscoverRequest, strategies: Mapping
     except NothingToScan as reason:
         return Part(note=f"Nothing to scan: {name} {gate.told(reason)}")
     except MarketError as error:
-        return Part(problem=Problem(error.code, gate.told(error.detail)))
+        return Part(problem=of_market(error))
     except BaseException as error:  # whatever a plug-in raises is its own outcome, and no end of the worker
         problem = Problem("strategy_error", f"cannot be planned: {gate.reason(error, most=3900)}")
         return Part(problem=problem, lacking=shortage(error))

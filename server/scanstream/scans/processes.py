@@ -126,7 +126,7 @@ class Processes:
             worker.seen_idle = 0
             self._idle.append(worker)
         if not returned:
-            raise value
+            raise (value if isinstance(value, Exception) else RuntimeError("a worker process did not say why"))
         return value
 
     def pids(self) -> set[int]:
@@ -215,6 +215,6 @@ def _opened(answer: bytes) -> tuple[bool, Any]:
     """
     try:
         returned, value = pickle.loads(answer)  # noqa: S301  # from a process that this one has started
-    except Exception as error:
+    except BaseException as error:  # what a plug-in has raised may do anything as it is unpacked
         raise OutOfStep from error
     return bool(returned), value

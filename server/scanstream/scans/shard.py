@@ -37,6 +37,8 @@ MOST_FOUND = 20_000
 """Findings and notes of one shard: more is a defect of the strategy, and would fill the memory."""
 MOST_BYTES = 16 * 1024 * 1024
 """Of all that one shard found: the loop takes it in at once."""
+MOST_GROUPS = 32
+"""Groups within groups of exceptions that are looked into."""
 LEAST_NOTE = 100
 """Bytes that must be left for one more note to be told, if it is cut off."""
 MORE = 40
@@ -82,6 +84,7 @@ def run(encoded: bytes, panels: str, parent: int, idle: bool = True) -> bytes:
     prepare(parent, idle)
     shard = msgspec.msgpack.decode(encoded, type=Shard)
     started = time.perf_counter()
+    search: Search | None = None
     try:
         search = Search(shard, Path(panels))
         found: object = search.strategy.strategy.scan(search.panel, search.units, search.parameters)
@@ -92,7 +95,7 @@ def run(encoded: bytes, panels: str, parent: int, idle: bool = True) -> bytes:
         taken = [search.take(item) for item in found]
         outcome = Outcome(opportunities=[found for found in taken if found is not None], note=search.note())
     except BaseException as error:  # a plug-in that exits ends its shard, not the worker, and never its server
-        outcome = failure(error, shard.strategy_id)
+        outcome = failure(error, shard.strategy_id, began=search is not None)
     return _encoder.encode(timed(outcome, started))
 
 
@@ -169,21 +172,36 @@ class Unmapped(MarketError):
     """The saved market data of a scan cannot be read."""
 
 
-def failure(error: BaseException, strategy_id: str) -> Outcome:
-    """The outcome of a strategy that raised: the kind, the message, and where in its file (else where at all)."""
-    if isinstance(error, Shortage):  # of ours: it came before the strategy did
+def failure(error: BaseException, strategy_id: str, *, began: bool = True) -> Outcome:
+    """The outcome of a strategy that raised: the kind, the message, and where in its file (else where at all).
+
+    :param began: whether the strategy was at it; what came before is of ours
+    """
+    if isinstance(error, Shortage) and not began:
         return Outcome(error=Problem(error.code, error.detail), lacking=error.lacking, begun=False)
     if isinstance(error, MarketError):
-        return Outcome(error=Problem(error.code, error.detail), unmapped=isinstance(error, Unmapped))
-    inner = error
-    while isinstance(inner, BaseExceptionGroup) and len(inner.exceptions) == 1:
-        inner = inner.exceptions[0]  # a task group wraps what happens in it, and its own words say nothing
+        return Outcome(error=of_market(error), unmapped=not began and isinstance(error, Unmapped))
+    inner = _inside(error)
     where = _where(inner, error, strategy_id)
     problem = Problem("strategy_error", gate.reason(inner, most=gate.MOST_TOLD - len(where)) + where)
+    return Outcome(error=problem, lacking=shortage(inner))
+
+
+def of_market(error: MarketError) -> Problem:
+    """Why a strategy has no market to look at; it may be a plug-in that says so."""
+    return Problem(MarketError.code, gate.told(error))
+
+
+def _inside(error: BaseException) -> BaseException:
+    """What happened in a task group, as its own words say nothing."""
     try:
-        return Outcome(error=problem, lacking=shortage(inner))
-    except BaseException:  # it looks at the words of a plug-in's exception, which may raise
-        return Outcome(error=problem)
+        for _ in range(MOST_GROUPS):
+            if not isinstance(error, BaseExceptionGroup) or len(error.exceptions) != 1:
+                break
+            error = error.exceptions[0]
+    except BaseException:  # a plug-in's exception may raise when it is looked at
+        return error
+    return error
 
 
 def _where(inner: BaseException, outer: BaseException, strategy_id: str) -> str:

@@ -110,7 +110,7 @@ class Wait:
             return failure(error, self._shard.strategy_id)
         except BaseException as error:  # nothing that a plug-in raises may end the task group of all shards
             await checkpoint_if_cancelled()  # what it raises on being cancelled is no failure of its own
-            return failure(error, self._shard.strategy_id)
+            return failure(error, self._shard.strategy_id, began=self._search is not None)
         return Outcome()
 
     async def _scan(self) -> None:
