@@ -13,7 +13,6 @@ const fill = (/** @type {string} */ id, /** @type {string[][]} */ rows) =>
 /** RFC 7396 without nulls. @type {(held: Plain | undefined, patch: Plain) => Plain} */
 const merge = (held, patch) => ({ ...held, ...Object.fromEntries(Object.entries(patch).map(([key, value]) =>
   [key, value.constructor === Object ? merge(held?.[key], value) : value])) });
-
 /** @param {Plain} question what begins each connection: at first the wish, after that where to go on */
 const ask = (question) => connect(asked = { question, failures: 0, over: false, state: {}, best: [] });
 function connect(/** @type {Plain} */ scan) {
