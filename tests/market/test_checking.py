@@ -78,6 +78,14 @@ def test_a_name_that_is_no_text_is_told_as_json_all_the_same(tmp_path: Path) -> 
     assert "line 1: no header was found" in found["files"][1]["problem"]
 
 
+def test_a_bar_that_opens_where_no_other_does_is_noted(tmp_path: Path) -> None:
+    rows = [f"2023-11-{1 + hour // 24:02} {hour % 24:02}:00:00,10,12,9,11,1\n" for hour in range(40)]
+    (tmp_path / "AAA.csv").write_text(HEADER + "".join(rows) + "2023-11-02 16:37:12,10,12,9,11,1\n")
+    assert report(tmp_path)["notes"] == [
+        "1 bars of AAA open off the others' steps of 1h, the last at 2023-11-02T16:37:12.000Z"
+    ]
+
+
 def test_what_is_wrong_between_files_is_said_too(tmp_path: Path) -> None:
     write(tmp_path, "AAA.csv", 20)
     (tmp_path / "BBB.csv").write_text(HEADER + "".join(f"2023-11-01 {hour:02}:00,1,2,1,2,3\n" for hour in range(20)))

@@ -24,6 +24,8 @@ from scanstream.panel import Panel, timeframe_name
 SHORTEST: Milliseconds = 1000
 """Bars are at least so long, and whole seconds: there is no name for others."""
 _DAY: Milliseconds = 86_400_000
+_RARE = 20
+"""Of so many bars one that opens elsewhere is astray."""
 _LOOKED_AT = 2000
 """Bars of a series that are looked at for when they open."""
 logger = logging.getLogger("scanstream.market")
@@ -115,6 +117,7 @@ class Gathered:
                 notes.append(f"{again:,} bars of {symbol} are in more than one file, equal")
         timeframe = self._lengths.agreed(self._name)
         require_one_grid(whole, timeframe)
+        notes += [words for series in whole for words in astray(series, timeframe)]
         times, table = aligned(whole)
         return Panel(self._name, "files", timeframe, tuple(symbols), times, *table), notes
 
@@ -195,6 +198,17 @@ def phases(series: Series, length: Milliseconds) -> set[int]:
     """By how much its bars open after a whole multiple of their length, or of a day."""
     some = series.times[:: max(1, series.bars // _LOOKED_AT)]
     return set(np.unique(some % min(length, _DAY)).tolist())
+
+
+def astray(series: Series, length: Milliseconds) -> Iterator[str]:
+    """A word on the few bars that open where no other does, such as one that yfinance gives of a bar under way."""
+    opened = series.times % length
+    places, counts = np.unique(opened, return_counts=True)
+    rare = places[counts * _RARE < series.bars]
+    if length < _DAY and rare.size:
+        found = np.flatnonzero(np.isin(opened, rare))
+        at = timestamp(int(series.times[found[-1]]))
+        yield f"{len(found):,} bars of {series.symbol} open off the others' steps of {said(length)}, the last at {at}"
 
 
 def said(length: Milliseconds) -> str:
