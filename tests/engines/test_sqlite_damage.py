@@ -170,6 +170,20 @@ async def test_an_unfinished_scan_ends_at_its_unreadable_entry(tmp_path: Path, b
             assert {scan_id for scan_id, _, _ in consumer.taken} == set(SCANS) - set(FINISHED)
 
 
+@pytest.mark.parametrize("number", [2_000_000_000, 2**63 - 1, -5])
+async def test_an_entry_with_a_number_far_beyond_the_others_is_its_scans_damage(tmp_path: Path, number: int) -> None:
+    file = await filled(tmp_path)
+    hit = SCANS[7]
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("UPDATE entries SET seq = ? WHERE scan_id = ? AND seq = 41", (number, hit))
+    async with open_store(tmp_path) as store, consuming(store) as consumer:
+        assert len(consumer.log(hit)) == (0 if number > 0 else 101)
+        assert len({scan_id for scan_id, _, _ in consumer.taken} | {hit}) == len(SCANS) - len(FINISHED)
+        if number > 0:
+            with pytest.raises(Damaged):
+                await store.history(hit)
+
+
 async def test_an_unfinished_scan_without_its_registration_is_shelved(tmp_path: Path) -> None:
     file = await filled(tmp_path)
     hit = SCANS[7]

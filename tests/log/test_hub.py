@@ -230,6 +230,28 @@ async def test_a_finished_scan_is_folded_again_from_its_history() -> None:
     assert store.histories_read == 1
 
 
+async def test_a_scan_of_the_past_whose_record_has_no_end_is_damaged_and_not_gone() -> None:
+    """Say a number in its plan or its outcomes is another than was written."""
+    store = FakeStore()
+    async with folding(store) as hub:
+        await hub.fetch(SCAN)  # the feed goes on from here
+        store.keep(SCAN, registered("a"), planned(a=1), done("a", 7))
+        store.shown = []
+
+        async def barrier() -> None:
+            """The feed has nothing of it."""
+
+        store.barrier = barrier  # type: ignore[method-assign]
+        with pytest.raises(Damaged, match="does not say how the scan ended"):
+            await hub.fetch(SCAN)
+        assert hub.live() == []
+
+        store.logs[SCAN].append(done("a"))
+        log = await hub.fetch(SCAN)
+        assert log is not None
+        assert log.ended
+
+
 async def test_all_changes_are_told_also_of_a_scan_that_was_fetched_before_the_feed_brought_it() -> None:
     store, calls = FakeStore(), Calls()
     async with folding(store) as hub:

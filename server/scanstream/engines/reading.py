@@ -16,6 +16,8 @@ from scanstream.model import Milliseconds, ScanId, now
 SLICE_BYTES = 4 * 1024 * 1024
 """Read in one go: whoever writes meanwhile waits no longer than that."""
 SLICE_SCANS = 256
+MOST_MISSING = 1000
+"""Entries of one log that are replaced; where more are missing a number is damaged, and nothing can be said of it."""
 SHELVED: Milliseconds = 3_600_000
 """How long a scan whose retention cannot be read answers that it is damaged."""
 
@@ -111,9 +113,11 @@ def _decoded(scan_id: ScanId, seq: int, body: bytes) -> AnyEntry:
 def mended(log: StoredLog) -> tuple[list[Row], list[AnyEntry]]:
     """An unfinished log with its damaged entries replaced: the rows to write, and the log that it is then.
 
-    :raises UnreadableError: if its first entry is damaged: without it there is no scan to end
+    :raises UnreadableError: if its first entry is damaged: without it there is no scan to end; or too much is missing
     """
     held = dict(log.rows)
+    if max(held, default=0) > len(held) + MOST_MISSING:
+        raise UnreadableError(max(held), "is beyond all others")
     instead: list[Row] = []
     entries: list[AnyEntry] = []
     for seq in range(1, max(held, default=1) + 1):

@@ -9,7 +9,7 @@ from contextlib import aclosing, contextmanager
 
 import anyio
 
-from scanstream.errors import Restarting
+from scanstream.errors import Damaged, Restarting
 from scanstream.log.cursor import epoch_of
 from scanstream.log.entry import AnyEntry, Registered
 from scanstream.log.fetch import Fetch
@@ -124,7 +124,17 @@ class Hub:
             return there
         if not log.ended:  # registered a moment ago: the feed brings the log that will go on
             await self._store.barrier()
-            return self.get(scan_id)
+            if there := self.get(scan_id):
+                return there
+            if not (history := await self._store.history(scan_id)):  # purged meanwhile
+                return None
+            log = await refolded(history, epoch_of(self._store.identity, scan_id))
+            if not log.ended:
+                raise Damaged(
+                    "The record of this scan is damaged: it does not say how the scan ended. "
+                    "Please initiate a new scan.",
+                    scan_id=scan_id,
+                )
         self._finished.keep(log, asked=True)
         return log
 
