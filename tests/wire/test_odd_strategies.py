@@ -169,7 +169,7 @@ async def test_a_plug_in_that_looks_at_parameters_holds_up_nobody_but_that_reque
 
 
 async def test_a_scan_of_a_version_that_took_anything_is_survived(tmp_path: Path) -> None:
-    """A budget without end is null in its log, and its plan has shards below nothing."""
+    """A budget without end is null in its log, its plan has shards below nothing, its request no bounds."""
     async with serving_with(tmp_path, "--workers", "0", data=tmp_path / "data") as server:
         wanted = {"strategy_ids": ["donchian", "meanrev", "tsmom"]}
         scan_id = (await discover(server.url, wanted)).json()["scan_id"]
@@ -182,6 +182,8 @@ async def test_a_scan_of_a_version_that_took_anything_is_survived(tmp_path: Path
             entry = msgspec.json.decode(body)
             if "budgets" in entry:
                 entry["budgets"] |= {"donchian": None, "tsmom": -5.0}
+                hours = [f"{number}h" for number in range(1, 95_001)]
+                entry["request"] |= {"preferred_timeframes": hours, "capital_usd": 1e30}
             if "cuts" in entry:
                 entry["cuts"]["meanrev"] = {"units": -100, "chunk": 8}
             arguments = (msgspec.json.encode(entry), scan_id, seq)
