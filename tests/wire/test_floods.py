@@ -39,6 +39,7 @@ GET = b"GET / HTTP/1.1\r\n" + HOST
 POST = b"POST /opportunities/discover HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
 TRAILERS = POST + b"2\r\n{}\r\n0\r\n"
 FIELDS = (b"X-a: " + b"y" * 1000 + b"\r\n") * 64
+END = b'"type":"end"'
 SCRIPTED = {"strategy_ids": ["scripted"], "parameters": {"scripted": {"shards": 40, "found": 40}}}
 
 
@@ -239,6 +240,51 @@ def test_readers_who_take_none_of_the_results_hold_none_of_them(
             ask(server, "GET", "/healthz")
             most = max(most, resident(server) - before)
     assert most < MOST_GROWTH
+
+
+@pytest.mark.parametrize(
+    ("count", "found"), [pytest.param(12, 500, id="some"), pytest.param(40, 3000, id="large", marks=pytest.mark.soak)]
+)
+def test_a_socket_on_many_ended_scans_that_reads_little_holds_one_of_them(count: int, found: int) -> None:
+    """With the large ones the server's memory for finished scans is full before; with some what it holds is counted."""
+    with server_process(":memory:", "--workers", "1") as server:
+        scans = [ended_scan(server, number, found) for number in range(count)]
+        questions = [json.dumps({"type": "subscribe", "scan_id": scan_id}).encode() for scan_id in scans]
+        ends, most_readers, before, most = 0, 0, resident(server), 0
+        with connected(server.url, UPGRADE + b"\r\n", receive_buffer=4096) as connection:
+            connection.sendall(b"".join(frame(TEXT, question) for question in questions))
+            while not most_readers:
+                most_readers = readers(server)
+            for _ in range(20):
+                most_readers = max(most_readers, readers(server))
+                most = max(most, resident(server) - before)
+            received = b""
+            while ends < count:
+                received = received[1 - len(END) :] + connection.recv(MEGABYTE)
+                if END in received:
+                    ends += received.count(END)
+                    most_readers = max(most_readers, readers(server))
+                most = max(most, resident(server) - before)
+        assert most_readers == 1
+        assert most < MOST_GROWTH
+        assert server.stop() == 0
+
+
+def ended_scan(server: ServerProcess, number: int, found: int) -> str:
+    """One of several scans, each with twice as many opportunities as that."""
+    parameters = {"scripted": {"shards": 2, "found": found}}
+    body = {"strategy_ids": ["scripted"], "capital_usd": 1000 + number, "parameters": parameters}
+    scan_id = str(ask(server, "POST", "/opportunities/discover", body)["scan_id"])
+    while ask(server, "GET", f"/opportunities/status/{scan_id}?wait=60")["status"] != "complete":
+        pass
+    return scan_id
+
+
+def readers(server: ServerProcess) -> int:
+    """How many readers follow a scan."""
+    metrics = httpx.get(server.url + "/metrics", timeout=90, trust_env=False).raise_for_status().text
+    [line] = [line for line in metrics.splitlines() if line.startswith("scanstream_readers")]
+    return int(float(line.split()[1]))
 
 
 async def test_the_server_is_none_the_worse(server: ServerProcess) -> None:

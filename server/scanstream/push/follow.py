@@ -18,10 +18,11 @@ from scanstream.model import ANYONE
 from scanstream.push.codec import JSON
 from scanstream.push.desk import Desk
 from scanstream.push.drain import Drain
+from scanstream.push.ended import ABSENT
 from scanstream.push.fanout import Fanout
 from scanstream.push.presence import while_there
 from scanstream.push.query import EVENTS_TYPE, JSON_TYPE, accepted, read_body
-from scanstream.push.round import ABSENT, Round
+from scanstream.push.round import Round
 from scanstream.push.sse import HEARTBEAT, HEARTBEAT_SECONDS, RETRY, EventStream, event
 
 MOST_ANSWER_BYTES = 1024 * 1024

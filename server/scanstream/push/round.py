@@ -3,57 +3,40 @@
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import NamedTuple
 
 import anyio
 
-from scanstream.errors import Damaged, Expired, NotFound, ScanstreamError
-from scanstream.log.cursor import START, Position
+from scanstream.errors import ScanstreamError
+from scanstream.log.cursor import Position
 from scanstream.log.scanlog import ScanLog
 from scanstream.model import Only, ScanId
-from scanstream.push.codec import JSON, error_message
+from scanstream.push.codec import JSON
+from scanstream.push.ended import Ended, Place, refused
 from scanstream.push.fanout import Encoded, Fanout
 from scanstream.push.subscription import Subscription
 
-ABSENT = (NotFound, Expired, Damaged)
-"""What is said of one scan, while the others go on."""
-
-
-class Place(NamedTuple):
-    """Where the reader of a scan that has ended is."""
-
-    position: Position
-    only: Only | None
-
 
 class Round:
-    """Each scan has its turn, one message at a time.
-
-    Of scans that have ended the log is held only while it is their turn: 256 of them may be large, and none of them
-    changes. A stream tells one of them to its end before it takes up the next.
-    """
+    """Each scan has its turn, one message at a time; a stream tells one that has ended to its end before the next."""
 
     def __init__(self, find: Callable[[ScanId], Awaitable[ScanLog]], fanout: Fanout) -> None:
-        self._find = find
         self._fanout = fanout
         self._absent: list[Encoded] = []
         self._live: dict[ScanId, Subscription] = {}
         self._ready: dict[ScanId, None] = {}
         """Those of the live ones that may have a message."""
-        self._ended: dict[ScanId, Place] = {}
-        self._held: Subscription | None = None
-        """The one of the ended ones whose turn it is."""
+        self._ended = Ended(find, fanout, JSON)
         self._live_is_next = True
         self._woken = anyio.Event()
 
     def refuse(self, error: ScanstreamError) -> None:
         """One that cannot be followed: that is said of it, once."""
-        self._absent.append(_refusal(error))
+        self._absent.append(refused(error, JSON))
 
     def add(self, log: ScanLog, position: Position, only: Only | None) -> None:
         """One more scan."""
         if log.ended:
-            self._ended[log.scan_id] = Place(position, only)
+            self._ended.park(log.scan_id, Place(position, only))
         else:
             self._live[log.scan_id] = Subscription(log, position, only)
 
@@ -69,7 +52,7 @@ class Round:
         finally:
             for subscription in self._live.values():
                 subscription.close()
-            self._let_go()
+            self._ended.let_go()
 
     @property
     def over(self) -> bool:
@@ -136,41 +119,12 @@ class Round:
         elif subscription.due:
             self._ready[scan_id] = None
         if not message.last and subscription.log.ended:
-            self._ended[scan_id] = Place(message.position, subscription.only)
+            self._ended.park(scan_id, Place(message.position, subscription.only))
         return message
 
     async def _of_ended(self, scan_id: ScanId) -> Encoded | None:
-        place = self._ended[scan_id]
-        try:
-            subscription = await self._hold(scan_id, place)
-        except ABSENT as error:
-            del self._ended[scan_id]
-            return _refusal(error)
-        message = subscription.next(JSON)
-        if message is None or message.last:
-            del self._ended[scan_id]
-            self._let_go()
-        else:
-            self._ended[scan_id] = place._replace(position=message.position)
-            subscription.position = message.position
-        return message
-
-    async def _hold(self, scan_id: ScanId, place: Place) -> Subscription:
-        if self._held is None or self._held.log.scan_id != scan_id:
-            self._let_go()
-            log = await self._find(scan_id)
-            self._held = Subscription(log, place.position, place.only)
-            self._held.open(self._fanout, self.wake)
-        return self._held
-
-    def _let_go(self) -> None:
-        if self._held is not None:
-            self._held.close()
-            self._held = None
-
-
-def _refusal(error: ScanstreamError) -> Encoded:
-    return Encoded("error", JSON.encode(error_message(error)), START)
+        await self._ended.take_up(scan_id)
+        return self._ended.next(scan_id)
 
 
 def _bytes(message: Encoded) -> bytes:

@@ -1,7 +1,8 @@
 """The WebSocket door: one connection follows many scans, each from a position of its own.
 
 Two tasks a connection: one receives and answers, one pushes. A subscription is a position, no queue: whatever the
-client has not taken yet is conflated into its next frame.
+client has not taken yet is conflated into its next frame. Of a scan that has ended it is no more than that: its log is
+held only on its turn.
 """
 
 import logging
@@ -21,6 +22,7 @@ from scanstream.errors import (
     InvalidMessage,
     Restarting,
     ScanstreamError,
+    StoreUnavailable,
     TooManySubscriptions,
 )
 from scanstream.log.cursor import START, parse
@@ -42,6 +44,7 @@ from scanstream.model import DiscoverRequest, IdempotencyKey, Principal, ScanId
 from scanstream.push.codec import CODECS, JSON, Payload, error_message
 from scanstream.push.desk import Desk, released
 from scanstream.push.drain import Drain
+from scanstream.push.ended import Ended, Place
 from scanstream.push.fanout import Fanout
 from scanstream.push.forwarded import below, prefix_here
 from scanstream.push.outlet import GONE, Outlet, OutletClosed, PlainOutlet
@@ -70,6 +73,8 @@ class Connection:
         self._outlet: Outlet = PlainOutlet(websocket.send)
         self._subscriptions: dict[ScanId, Subscription] = {}
         self._ready: dict[ScanId, None] = {}
+        self._ended = Ended(partial(desk.find, principal), fanout, self._codec)
+        self._ended_is_next = False
         self._woken = anyio.Event()
         self._malformed = 0
 
@@ -88,6 +93,7 @@ class Connection:
         finally:
             for subscription in self._subscriptions.values():
                 subscription.close()
+            self._ended.let_go()
 
     async def _receive(self) -> None:
         while True:
@@ -146,17 +152,17 @@ class Connection:
 
     async def _ack_of(self, request: DiscoverRequest, key: IdempotencyKey | None) -> AckBody:
         """Of a connection that is full only for a scan that it follows already: nothing is registered before that."""
-        if len(self._subscriptions) < MOST_FOLLOWED:
+        if not self._full:
             return await self._desk.register(self._principal, request, key, prefix=self._prefix)
         ack = await self._desk.answered(self._principal, request, key)
-        if ack is None or ack.scan_id not in self._subscriptions:
+        if ack is None or not self._follows(ack.scan_id):
             self._refuse_too_many()
         return ack
 
     async def _introduce(self, body: AckBody, message_id: str | UnsetType) -> None:
         """The ack and, unless the scan is followed here already, its first frame: handed over together."""
         ack = self._ack(body, message_id)
-        if body.scan_id in self._subscriptions:
+        if self._follows(body.scan_id):
             await self._say(ack)
             return
         log = await self._desk.find(self._principal, body.scan_id)
@@ -165,7 +171,7 @@ class Connection:
     async def _subscribe(self, message: Subscribe) -> None:
         log = await self._desk.find(self._principal, message.scan_id)
         position = await self._desk.place(log, parse(message.since) if message.since is not None else None)
-        if log.scan_id not in self._subscriptions and len(self._subscriptions) >= MOST_FOLLOWED:
+        if self._full and not self._follows(log.scan_id):
             self._refuse_too_many()
         subscription = Subscription(log, position, message.only)
         await self._start(subscription, self._ack(self._desk.acknowledge(log, position), message.id))
@@ -177,6 +183,13 @@ class Connection:
             self._drop(log.scan_id)
             await self._outlet.send(self._codec.encode(Done(id=message.id, scan_id=log.scan_id)))
 
+    def _follows(self, scan_id: ScanId) -> bool:
+        return scan_id in self._subscriptions or scan_id in self._ended
+
+    @property
+    def _full(self) -> bool:
+        return len(self._subscriptions) + len(self._ended) >= MOST_FOLLOWED
+
     def _refuse_too_many(self) -> NoReturn:
         raise TooManySubscriptions(f"This connection follows {MOST_FOLLOWED} scans; open another")
 
@@ -185,22 +198,45 @@ class Connection:
         scan_id = subscription.log.scan_id
         async with self._outlet.lock:
             self._drop(scan_id)
-            subscription.open(self._fanout, partial(self._wake, scan_id))
+            subscription.open(self._fanout, partial(self._notice_news, scan_id))
             self._subscriptions[scan_id] = subscription
             if subscription.news:
                 await self._advance(subscription, self._codec.encode(ack))
-            else:
-                await self._outlet.send(self._codec.encode(ack))
-        if subscription.due:
-            self._wake(scan_id)
+                return
+            if subscription.log.ended:
+                self._park(subscription)
+            await self._outlet.send(self._codec.encode(ack))
+            self._come_back(subscription)
 
     def _ack(self, body: AckBody, message_id: str | UnsetType) -> Ack:
         return Ack(id=message_id, **msgspec.structs.asdict(below(self._prefix, body)))
 
     def _drop(self, scan_id: ScanId) -> None:
+        self._ended.drop(scan_id)
         old = self._subscriptions.pop(scan_id, None)
         if old is not None:
             old.close()
+
+    def _park(self, subscription: Subscription) -> None:
+        """The scan has ended: what its reader lacks is told on its turn, and its log need not wait for that."""
+        scan_id = subscription.log.scan_id
+        self._drop(scan_id)
+        self._ended.park(scan_id, Place(subscription.position, subscription.only))
+        self._woken.set()
+
+    def _notice_news(self, scan_id: ScanId) -> None:
+        """If it has ended while its reader is being sent something, nobody knows for how long that will take."""
+        subscription = self._subscriptions[scan_id]
+        if subscription.log.ended and self._outlet.lock.locked():
+            self._park(subscription)
+        else:
+            self._wake(scan_id)
+
+    def _come_back(self, subscription: Subscription) -> None:
+        """Once it was told something: there may be more, unless it was parked or dropped over that."""
+        scan_id = subscription.log.scan_id
+        if self._subscriptions.get(scan_id) is subscription and subscription.due:
+            self._wake(scan_id)
 
     def _wake(self, scan_id: ScanId) -> None:
         self._ready[scan_id] = None
@@ -212,35 +248,54 @@ class Connection:
 
     async def _guarded_push(self, tasks: TaskGroup) -> None:
         with suppress(OutletClosed):
-            await self._push()
+            try:
+                await self._push()
+            except StoreUnavailable as error:
+                await self._say(error_message(error))
+                await self._close(1013, "a scan cannot be read now; reconnect with your cursors")
         tasks.cancel_scope.cancel()
 
     async def _push(self) -> None:
         while not self._drain.begun:
-            if not self._ready:
+            if self._ended and (self._ended_is_next or not self._ready):
+                self._ended_is_next = False
+                await self._push_ended(next(iter(self._ended)))
+            elif self._ready:
+                self._ended_is_next = True
+                await self._push_live(next(iter(self._ready)))
+            else:
                 self._woken = anyio.Event()
                 await self._woken.wait()
-                continue
-            scan_id = next(iter(self._ready))
-            del self._ready[scan_id]
-            async with self._outlet.lock:
-                subscription = self._subscriptions.get(scan_id)
-                if subscription is not None:
-                    await self._advance(subscription)
         await self._say(error_message(Restarting("The server restarts; come back", retry_after=1)))
         await self._close(1012, "restart; reconnect with your cursors")
 
+    async def _push_live(self, scan_id: ScanId) -> None:
+        del self._ready[scan_id]
+        async with self._outlet.lock:
+            subscription = self._subscriptions.get(scan_id)
+            if subscription is not None:
+                await self._advance(subscription)
+
+    async def _push_ended(self, scan_id: ScanId) -> None:
+        """Its log is fetched before the outlet is taken: meanwhile it may be dropped, or be read from elsewhere."""
+        await self._ended.take_up(scan_id)
+        async with self._outlet.lock:
+            message = self._ended.next(scan_id)
+            if message is not None:
+                await self._outlet.send(message.payload)
+
     async def _advance(self, subscription: Subscription, *before: Payload) -> None:
-        """Send what comes next, if anything; the position moves only once the transport has it."""
+        """Send what comes next, if anything. What is left of a scan that has ended is parked before that."""
         message = subscription.next(self._codec)
         if message is None:
             return
+        subscription.position = message.position
         if message.last:
             self._drop(subscription.log.scan_id)
+        elif subscription.log.ended:
+            self._park(subscription)
         await self._outlet.send(*before, message.payload)
-        subscription.position = message.position
-        if subscription.due and not message.last:
-            self._wake(subscription.log.scan_id)
+        self._come_back(subscription)
 
     async def _say(self, message: ServerMessage) -> None:
         async with self._outlet.lock:
