@@ -44,6 +44,10 @@ class Setting(click.Option):
         try:
             return super().process_value(ctx, value)
         except click.BadParameter as error:
+            error.ctx, error.param = (
+                error.ctx or ctx,
+                error.param or self,
+            )  # a callback's error does not say whose it is
             raise Unusable(error.format_message()) from None
 
     def get_error_hint(self, ctx: click.Context | None) -> str:
