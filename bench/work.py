@@ -33,7 +33,7 @@ from scanstream.jobs import Shard
 from scanstream.market.synthetic import SyntheticMarket
 from scanstream.model import DiscoverRequest, ScanId
 from scanstream.panel import FIELDS, Panel
-from scanstream.scans import shard as worker
+from scanstream.scans.work import shard as worker
 from scanstream.strategies.installed import registry
 from serving import followed, server
 

@@ -27,10 +27,10 @@ LEVELS: tuple[tuple[set[str], ...], ...] = (
 
 ENCLAVES = {
     "client": {"client", "model", "message", "errors", "log.patch"},
-    "scans.shard": {
-        "scans.shard",
-        "scans.finding",
-        "scans.priority",
+    "scans.work.shard": {
+        "scans.work.shard",
+        "scans.work.finding",
+        "scans.work.priority",
         "scans.names",
         "scans.selection",
         "strategies",
@@ -41,9 +41,9 @@ ENCLAVES = {
         "errors",
         "shortage",
     },
-    "scans.errands": {"scans.errands"},
+    "scans.work.errands": {"scans.work.errands"},
 }
-ENCLAVES["scans.planning"] = {*ENCLAVES["scans.shard"], "scans.planning"}
+ENCLAVES["scans.work.planning"] = {*ENCLAVES["scans.work.shard"], "scans.work.planning"}
 """What runs far from the server (at a client's, in a worker process), and all that it may bring along."""
 
 MOST_LINES = 350
@@ -261,8 +261,8 @@ CROOKED: dict[str, str] = {
     "jobs.py": "import scanstream.log.hub\n",
     "client/__init__.py": "",
     "client/mirror.py": "from scanstream.log.patch import merge\n",
-    "push/utils.py": "class EventHandler: ...\nfrom scanstream.scans import shard\n",
-    "scans/shard.py": "from scanstream.panel import Panel\n",
+    "push/utils.py": "class EventHandler: ...\nfrom scanstream.scans.work import shard\n",
+    "scans/work/shard.py": "from scanstream.panel import Panel\n",
     "panel.py": "from scanstream.message import Ack\n",
     "message.py": "\n" * 360,
     "engines/slow.py": "from time import sleep\nimport asyncio as aio\n"
@@ -284,7 +284,7 @@ BROKEN: dict[str, list[str]] = {
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_a_rule_tells_all_that_breaks_it(rule: Callable[[House], Iterator[str]], tmp_path: Path) -> None:
     for name, text in CROOKED.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
 
     told = [line.removeprefix(f"{tmp_path}/").partition(": ")[0] for line in rule(house(tmp_path))]

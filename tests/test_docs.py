@@ -250,11 +250,12 @@ def test_every_field_of_an_opportunity_is_explained() -> None:
 def test_the_house_in_the_page_is_the_house() -> None:
     [house] = [block.text for block in blocks(DOCS / "architecture.md") if "server/scanstream/" in block.text]
     drawn: set[str] = set()
-    room = ""
+    rooms: list[str] = []
     for line in house.splitlines():
         depth, name = len(line) - len(line.lstrip()), line.split()[0]
-        room = name if depth == 2 and name.endswith("/") else room if depth == 4 else ""
-        drawn |= {room + name} if name.endswith(".py") else set()
+        rooms = rooms[: depth // 2 - 1]
+        drawn |= {"".join(rooms) + name} if name.endswith(".py") else set()
+        rooms += [name] if depth and name.endswith("/") else []
     built = {path.relative_to(SOURCES).as_posix() for path in SOURCES.rglob("*.py") if not path.name.startswith("__")}
 
     assert drawn == built

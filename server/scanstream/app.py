@@ -28,7 +28,6 @@ from scanstream.scans.inquiry import Inquiry
 from scanstream.scans.local import LocalJobs
 from scanstream.scans.pace import Pace
 from scanstream.scans.planner import Planner
-from scanstream.scans.processes import Processes
 from scanstream.scans.readiness import Readiness
 from scanstream.scans.releases import Releases
 from scanstream.scans.runner import Runner
@@ -36,7 +35,8 @@ from scanstream.scans.shortages import Shortages
 from scanstream.scans.sweeper import Sweeper
 from scanstream.scans.tries import Tries
 from scanstream.scans.turns import Turns
-from scanstream.scans.waiting import Lanes
+from scanstream.scans.work.processes import Processes
+from scanstream.scans.work.waiting import Lanes
 from scanstream.settings import Settings
 from scanstream.strategies.installed import registry, require_all
 

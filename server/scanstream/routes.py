@@ -16,7 +16,7 @@ from scanstream.errors import SettingError
 from scanstream.metrics import MEDIA_TYPE
 from scanstream.model import ANYONE
 from scanstream.push.bodies import CatalogueEntry
-from scanstream.push.contract import asyncapi, openapi
+from scanstream.push.contract.documents import asyncapi, openapi
 from scanstream.push.drain import DrainRule
 from scanstream.push.follow import FollowDoor
 from scanstream.push.forwarded import Forwarded

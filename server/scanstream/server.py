@@ -14,10 +14,10 @@ from starlette.types import ASGIApp
 from scanstream.app import Core, open_core
 from scanstream.descriptors import places, raise_limit
 from scanstream.errors import PortInUse, SettingError
-from scanstream.push.bounds import PATIENCE, DoorConfig
-from scanstream.push.http_transport import HttpTransport
-from scanstream.push.transport import keep_watch, listen
-from scanstream.push.websocket_transport import WebSocketTransport
+from scanstream.push.transport.bounds import PATIENCE, DoorConfig
+from scanstream.push.transport.http import HttpTransport
+from scanstream.push.transport.listener import keep_watch, listen
+from scanstream.push.transport.websocket import WebSocketTransport
 from scanstream.routes import application
 from scanstream.settings import Settings
 

@@ -31,8 +31,8 @@ from scanstream.log.entry import (
     parts,
 )
 from scanstream.model import ANYONE, LONGEST_BUDGET_SECONDS, RISK_LEVELS, DiscoverRequest, Opportunity, ScanId
-from scanstream.scans.finding import accepts
-from scanstream.scans.planning import PlanJob
+from scanstream.scans.work.finding import accepts
+from scanstream.scans.work.planning import PlanJob
 from support.histories import NOON, done, found, opportunity, registered
 
 TEXT = st.text()

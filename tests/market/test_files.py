@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from scanstream.errors import MarketError
-from scanstream.market.csvfiles import read_text
 from scanstream.market.files import FilesMarket
+from scanstream.market.reading.csvfiles import read_text
 from scanstream.model import timestamp
 from scanstream.panel import FIELDS
 

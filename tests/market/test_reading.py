@@ -17,9 +17,9 @@ from anyio import to_thread
 
 from conftest import ROOT
 from scanstream.errors import MarketError
-from scanstream.market import csvfiles, progress
 from scanstream.market.checking import check
 from scanstream.market.files import FilesMarket
+from scanstream.market.reading import csvfiles, progress
 from scanstream.panel import FIELDS
 
 MINUTE = 60_000

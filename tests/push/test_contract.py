@@ -13,7 +13,7 @@ from starlette.routing import Route
 from conftest import Serve
 from scanstream.app import open_core
 from scanstream.message import ClientMessage, Done, ServerMessage
-from scanstream.push.contract import asyncapi, openapi
+from scanstream.push.contract.documents import asyncapi, openapi
 from scanstream.routes import application
 from scanstream.settings import Settings
 from support.script import RunningShard, Script, scripting

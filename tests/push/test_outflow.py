@@ -10,10 +10,16 @@ import anyio
 import pytest
 from anyio import to_thread
 
-from scanstream.push import outflow as outflow_module
-from scanstream.push.neighbour import NEIGHBOURS
-from scanstream.push.outflow import LENIENCE_SECONDS, MOST_EXTRA_SECONDS, MOST_HELD_BYTES, SLOW_BYTES_A_SECOND, Outflow
-from scanstream.push.transport import listen
+from scanstream.push.transport import outflow as outflow_module
+from scanstream.push.transport.listener import listen
+from scanstream.push.transport.neighbour import NEIGHBOURS
+from scanstream.push.transport.outflow import (
+    LENIENCE_SECONDS,
+    MOST_EXTRA_SECONDS,
+    MOST_HELD_BYTES,
+    SLOW_BYTES_A_SECOND,
+    Outflow,
+)
 
 pytestmark = pytest.mark.anyio
 

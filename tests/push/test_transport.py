@@ -12,10 +12,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
-from scanstream.push.bounds import DoorConfig
-from scanstream.push.http_transport import Flow, HttpTransport
-from scanstream.push.transport import LOOKS_AT_ONCE, SEND_BUFFER_BYTES, keep_watch, listen
-from scanstream.push.websocket_transport import WebSocketTransport
+from scanstream.push.transport.bounds import DoorConfig
+from scanstream.push.transport.http import Flow, HttpTransport
+from scanstream.push.transport.listener import LOOKS_AT_ONCE, SEND_BUFFER_BYTES, keep_watch, listen
+from scanstream.push.transport.websocket import WebSocketTransport
 
 pytestmark = pytest.mark.anyio
 

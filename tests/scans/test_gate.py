@@ -20,8 +20,8 @@ from msgspec import UNSET
 from scans.planted import Planted, panel, piece, signal
 from scanstream.errors import FieldError, SettingError
 from scanstream.model import DiscoverRequest, Opportunity, Problem
-from scanstream.scans import shard as worker
-from scanstream.scans.shard import Outcome
+from scanstream.scans.work import shard as worker
+from scanstream.scans.work.shard import Outcome
 from scanstream.strategies import gate, installed, strategy
 from scanstream.strategies.gate import Refused
 from scanstream.strategies.installed import Installed, admit, look_at, parameter_errors, registry, require_all

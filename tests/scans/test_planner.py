@@ -12,8 +12,8 @@ from scanstream.log.entry import Cut, Planned, ShardFailed
 from scanstream.model import ANYONE, DiscoverRequest, Problem
 from scanstream.panel import Panel
 from scanstream.scans.planner import plan
-from scanstream.scans.planning import parts
-from scanstream.scans.processes import Processes
+from scanstream.scans.work.planning import parts
+from scanstream.scans.work.processes import Processes
 from scanstream.settings import Settings
 from scanstream.strategies.installed import admit
 from support.histories import registered

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 
 import pytest
 
-from scanstream.scans import priority
+from scanstream.scans.work import priority
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the scheduling classes are Linux's")
 
 BUSY = "while True: pass"
-WORKER = f"from scanstream.scans.priority import step_back; step_back(idle=True); print(flush=True)\n{BUSY}"
+WORKER = f"from scanstream.scans.work.priority import step_back; step_back(idle=True); print(flush=True)\n{BUSY}"
 
 
 @contextmanager

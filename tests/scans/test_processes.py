@@ -19,11 +19,11 @@ import anyio
 import pytest
 
 from scanstream.errors import Shortage
-from scanstream.scans import errands
-from scanstream.scans import processes as pool
-from scanstream.scans.priority import NICENESS
-from scanstream.scans.processes import Processes, WorkerDied
-from scanstream.scans.worker import is_stopped
+from scanstream.scans.work import errands
+from scanstream.scans.work import processes as pool
+from scanstream.scans.work.priority import NICENESS
+from scanstream.scans.work.processes import Processes, WorkerDied
+from scanstream.scans.work.worker import is_stopped
 
 pytestmark = pytest.mark.anyio
 

@@ -16,9 +16,9 @@ from scans.planted import SYMBOLS, Plant, Planted, panel, piece, signal
 from scanstream.errors import MarketError, Shortage
 from scanstream.model import DiscoverRequest, Opportunity, Problem, RiskLevel
 from scanstream.panel import Panel
-from scanstream.scans import shard as worker
-from scanstream.scans.planning import parts
-from scanstream.scans.shard import Outcome
+from scanstream.scans.work import shard as worker
+from scanstream.scans.work.planning import parts
+from scanstream.scans.work.shard import Outcome
 from scanstream.strategies.installed import admit
 from scanstream.strategies.strategy import Note, Signal
 

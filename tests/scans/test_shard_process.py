@@ -13,9 +13,9 @@ from msgspec import UNSET
 from scans.planted import openings, panel, piece
 from scanstream.market.synthetic import SyntheticMarket
 from scanstream.model import DiscoverRequest
-from scanstream.scans import shard as worker
-from scanstream.scans.priority import NICENESS
-from scanstream.scans.shard import Outcome
+from scanstream.scans.work import shard as worker
+from scanstream.scans.work.priority import NICENESS
+from scanstream.scans.work.shard import Outcome
 
 pytestmark = pytest.mark.anyio
 

@@ -21,13 +21,13 @@ from scanstream.jobs import Shard
 from scanstream.log.entry import PART_OPPORTUNITIES
 from scanstream.model import DiscoverRequest, Opportunity, Problem
 from scanstream.panel import Panel
-from scanstream.scans import offspring, steps, waiting
-from scanstream.scans import shard as worker
 from scanstream.scans.local import LocalJobs
-from scanstream.scans.shard import MOST_FOUND, Outcome
-from scanstream.scans.steps import Blocks
 from scanstream.scans.turns import Turns
-from scanstream.scans.waiting import Wait
+from scanstream.scans.work import offspring, steps, waiting
+from scanstream.scans.work import shard as worker
+from scanstream.scans.work.shard import MOST_FOUND, Outcome
+from scanstream.scans.work.steps import Blocks
+from scanstream.scans.work.waiting import Wait
 from scanstream.strategies.installed import admit, look_at
 from scanstream.strategies.strategy import AsyncStrategy, Note, Signal, Strategy
 

@@ -22,16 +22,17 @@ from scanstream.market.panels import open_panels
 from scanstream.market.synthetic import SyntheticMarket
 from scanstream.model import ANYONE, DiscoverRequest, ScanId
 from scanstream.panel import Panel
-from scanstream.scans import ages, desk, shard, shortages, sweeper
+from scanstream.scans import ages, desk, shortages, sweeper
 from scanstream.scans.ages import Ages
 from scanstream.scans.appending import Appender
 from scanstream.scans.budget import Budgets, Clock
 from scanstream.scans.inquiry import Inquiry
-from scanstream.scans.processes import WorkerDied, pause_after
 from scanstream.scans.readiness import Readiness
-from scanstream.scans.shard import Outcome
 from scanstream.scans.shortages import Pause, Shortages
 from scanstream.scans.tries import Tries
+from scanstream.scans.work import shard
+from scanstream.scans.work.processes import WorkerDied, pause_after
+from scanstream.scans.work.shard import Outcome
 from scanstream.settings import Settings
 from scanstream.strategies.installed import registry
 from support.histories import NOON, SCAN, registered

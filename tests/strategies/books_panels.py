@@ -15,10 +15,10 @@ from scanstream.log.entry import Planned
 from scanstream.model import DiscoverRequest, ScanId, is_finite
 from scanstream.panel import Panel
 from scanstream.quotes import Funding, Quotes
-from scanstream.scans import shard as worker
 from scanstream.scans.planner import plan
-from scanstream.scans.planning import parts
-from scanstream.scans.shard import Outcome
+from scanstream.scans.work import shard as worker
+from scanstream.scans.work.planning import parts
+from scanstream.scans.work.shard import Outcome
 from scanstream.strategies.installed import admit
 from scanstream.strategies.strategy import Note, Signal, Strategy
 from support.histories import NOON, registered

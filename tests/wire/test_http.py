@@ -17,7 +17,7 @@ from websockets.exceptions import InvalidStatus
 
 from conftest import Serve
 from scanstream.errors import TABLE
-from scanstream.push.contract import openapi
+from scanstream.push.contract.documents import openapi
 from scanstream.push.refusals import REFUSALS, CacheRule
 from support.script import scripting
 from support.wire import ONE_QUICK_SCAN, Answer, discover, request, until_terminal, websocket

@@ -18,7 +18,8 @@ from support.wire import Socket, discover, request, websocket
 pytestmark = pytest.mark.anyio
 
 HASTE = """
-from scanstream.scans import inquiry, processes, runner, shortages
+from scanstream.scans import inquiry, runner, shortages
+from scanstream.scans.work import processes
 processes.LOOK_SECONDS = 0.1
 inquiry.LONGEST_PAUSE_SECONDS = runner.LONGEST_PAUSE_SECONDS = 0.01
 shortages.LONGEST_PAUSE_SECONDS = 0.5

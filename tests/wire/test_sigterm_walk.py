@@ -16,7 +16,7 @@ import pytest
 from anyio import to_thread
 
 from scanstream.engines.schema import DATABASE
-from scanstream.scans.worker import is_stopped
+from scanstream.scans.work.worker import is_stopped
 from support.process import ServerProcess, exists
 from support.stubborn_server import begin, serving, until, until_phase, until_running, wanted
 from support.wire import Answer, deaf, discover, request, status, websocket

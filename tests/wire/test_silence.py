@@ -15,7 +15,7 @@ from anyio import to_thread
 
 from conftest import Serve
 from scanstream import server as server_module
-from scanstream.push.bounds import PATIENCE
+from scanstream.push.transport.bounds import PATIENCE
 from support.process import ServerProcess
 from support.raw import HOST, PING, TEXT, UPGRADE, connected, everything, frame, get, seconds_until_cut
 from support.script import scripting

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from scanstream.market.series import Series
+from scanstream.market.reading.series import Series
 from scanstream.model import Milliseconds
 from scanstream.panel import FIELDS, Array
 

@@ -11,10 +11,10 @@ from msgspec import Struct
 from scanstream.errors import MarketError
 from scanstream.market.files import FilesMarket, Gathered, read, remarks, said
 from scanstream.market.panels import uneven
-from scanstream.market.parquet import ColumnarReader
-from scanstream.market.progress import Progress
-from scanstream.market.series import Series, step
-from scanstream.market.sources import Source, found_in
+from scanstream.market.reading.parquet import ColumnarReader
+from scanstream.market.reading.progress import Progress
+from scanstream.market.reading.series import Series, step
+from scanstream.market.reading.sources import Source, found_in
 from scanstream.model import timestamp
 from scanstream.panel import timeframe_name
 

@@ -12,12 +12,12 @@ import numpy as np
 
 from scanstream.errors import MarketError
 from scanstream.market.alignment import aligned
-from scanstream.market.csvfiles import read_text
-from scanstream.market.parquet import ColumnarReader, is_columnar
-from scanstream.market.progress import Progress
-from scanstream.market.series import Series, joined, step
-from scanstream.market.sources import Source, found_in
-from scanstream.market.tables import Table
+from scanstream.market.reading.csvfiles import read_text
+from scanstream.market.reading.parquet import ColumnarReader, is_columnar
+from scanstream.market.reading.progress import Progress
+from scanstream.market.reading.series import Series, joined, step
+from scanstream.market.reading.sources import Source, found_in
+from scanstream.market.reading.tables import Table
 from scanstream.model import LONGEST_SYMBOL, Milliseconds, timestamp
 from scanstream.panel import Panel, timeframe_name
 

@@ -18,7 +18,7 @@ from scanstream.message import LONGEST_KEY, LONGEST_WAIT_SECONDS
 from scanstream.model import IdempotencyKey
 
 MOST_TIMES_DISCARDED = 2
-"""Times the limit: a larger body is not read to its end, nor does the transport take it (push/http_transport.py)."""
+"""Times the limit: a larger body is not read to its end, nor does the transport take it (push/transport/http.py)."""
 LONGEST_NUMBER = 18
 """Digits of a number in a query; what has more is out of every bound."""
 

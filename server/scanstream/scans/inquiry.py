@@ -10,11 +10,11 @@ from msgspec import UNSET
 from scanstream.errors import FieldError
 from scanstream.log.entry import Registered
 from scanstream.model import Problem
-from scanstream.scans import planning
 from scanstream.scans.budget import Clock, Countdown
-from scanstream.scans.planning import JudgeJob, Judgement, Part, Parts, PlanJob
-from scanstream.scans.processes import Processes, WorkerDied, pause_after
 from scanstream.scans.tries import Tries
+from scanstream.scans.work import planning
+from scanstream.scans.work.planning import JudgeJob, Judgement, Part, Parts, PlanJob
+from scanstream.scans.work.processes import Processes, WorkerDied, pause_after
 from scanstream.strategies.installed import Answered, Installed, answered
 
 SECONDS_TOGETHER = 3.0

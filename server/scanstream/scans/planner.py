@@ -18,7 +18,7 @@ from scanstream.model import Problem, ScanId, now
 from scanstream.scans.appending import Appender
 from scanstream.scans.budget import Budgets, ScanBudget, limited
 from scanstream.scans.inquiry import Inquiry
-from scanstream.scans.planning import Part
+from scanstream.scans.work.planning import Part
 
 MOST_SHARDS = 4096
 """Shards in one plan: logs stay short, and are kept whole."""

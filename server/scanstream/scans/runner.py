@@ -16,16 +16,16 @@ from scanstream.log.entry import AnyEntry, ShardDone, ShardFailed, ShardStarted,
 from scanstream.log.hub import Hub
 from scanstream.log.scanlog import ScanLog
 from scanstream.model import Opportunity, Problem, ScanId, now
-from scanstream.scans import offspring
-from scanstream.scans import shard as worker
 from scanstream.scans.appending import Appender
 from scanstream.scans.budget import Budgets, ScanBudget, Seconds, limited
-from scanstream.scans.processes import Processes, WorkerDied, pause_after
-from scanstream.scans.steps import Blocks
 from scanstream.scans.tries import Tries
 from scanstream.scans.turns import Turn
-from scanstream.scans.waiting import Lanes, Wait
-from scanstream.scans.watch import Watch
+from scanstream.scans.work import offspring
+from scanstream.scans.work import shard as worker
+from scanstream.scans.work.processes import Processes, WorkerDied, pause_after
+from scanstream.scans.work.steps import Blocks
+from scanstream.scans.work.waiting import Lanes, Wait
+from scanstream.scans.work.watch import Watch
 from scanstream.strategies.installed import registry
 
 MOST_ATTEMPTS = 3

@@ -17,7 +17,8 @@ TAKEN = b""
 """The answer that says: I am at it (the first one of all: I am there)."""
 
 BOOT = (
-    "import pickle, sys\nsys.path[:] = pickle.load(sys.stdin.buffer)\nfrom scanstream.scans.errands import run\nrun()\n"
+    "import pickle, sys\nsys.path[:] = pickle.load(sys.stdin.buffer)\n"
+    "from scanstream.scans.work.errands import run\nrun()\n"
 )
 """What a worker's interpreter is started with: it looks for modules where its server does."""
 

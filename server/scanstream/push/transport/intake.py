@@ -1,7 +1,7 @@
 """What has been taken in of one request, against what one may send."""
 
 from scanstream.errors import HeadersTooLarge, MalformedRequest, ScanstreamError, TooLarge
-from scanstream.push.bounds import MOST_HEAD_BYTES, MOST_HEADERS
+from scanstream.push.transport.bounds import MOST_HEAD_BYTES, MOST_HEADERS
 
 LINE_BYTES = 4
 """What a header has beside its name and value: a colon, a space, the end of the line."""

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple, TypeAlias
 from scanstream.errors import TABLE
 from scanstream.message import KEY_BOUNDS, LONGEST_WAIT_SECONDS
 from scanstream.push.bodies import AbsentScan, ProblemDetails
+from scanstream.push.contract.schemas import ref
 from scanstream.push.problem import PROBLEM_MEDIA_TYPE
 from scanstream.push.query import JSON_TYPE
-from scanstream.push.schemas import ref
 
 Plain: TypeAlias = dict[str, Any]
 

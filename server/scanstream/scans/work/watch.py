@@ -16,7 +16,7 @@ from types import FrameType
 
 import anyio
 
-from scanstream.scans.steps import LOG_SECONDS, LONGEST_STEP_SECONDS, Blocks
+from scanstream.scans.work.steps import LOG_SECONDS, LONGEST_STEP_SECONDS, Blocks
 from scanstream.strategies.installed import Installed
 
 BEAT_SECONDS = 0.05

@@ -14,7 +14,7 @@ from msgspec import UNSET, Struct, UnsetType
 from scanstream.errors import FieldError, MarketError, Shortage
 from scanstream.model import DiscoverRequest, Problem, ScanId
 from scanstream.panel import Panel
-from scanstream.scans.shard import of_market, prepare, universe
+from scanstream.scans.work.shard import of_market, prepare, universe
 from scanstream.shortage import shortage
 from scanstream.strategies import gate
 from scanstream.strategies.gate import Refused

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from scanstream.market.names import listed
+from scanstream.market.reading.names import listed
 from scanstream.panel import FIELDS
 
 ABSENT = -1

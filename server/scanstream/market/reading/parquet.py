@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanstream.errors import MarketError
-from scanstream.market.columnar import ROWS
-from scanstream.market.headers import ABSENT, Columns
-from scanstream.market.tables import Table
-from scanstream.market.times import Moments
+from scanstream.market.reading.columnar import ROWS
+from scanstream.market.reading.headers import ABSENT, Columns
+from scanstream.market.reading.tables import Table
+from scanstream.market.reading.times import Moments
 
 ENDINGS = (".parquet", ".pq", ".feather", ".arrow", ".ipc")
 _STARTS = (b"PAR1", b"ARROW1")
@@ -196,7 +196,7 @@ def _start(file: Path) -> "subprocess.Popen[bytes]":
         )
     environment = {**os.environ, **_THRIFT, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     return subprocess.Popen(
-        [sys.executable, "-m", "scanstream.market.columnar"],
+        [sys.executable, "-m", "scanstream.market.reading.columnar"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -15,9 +15,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scanstream.market.headers import ABSENT, UNFINISHED, WANTED, columns_of
-from scanstream.market.numbers import BadCell, Numbers
-from scanstream.market.times import Moments, combined
+from scanstream.market.reading.headers import ABSENT, UNFINISHED, WANTED, columns_of
+from scanstream.market.reading.numbers import BadCell, Numbers
+from scanstream.market.reading.times import Moments, combined
 
 ARROW = b"ARROW1"
 _LONGEST_WORDS = 300

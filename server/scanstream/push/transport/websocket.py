@@ -16,9 +16,9 @@ from websockets.http11 import Response
 from websockets.server import ServerProtocol
 
 from scanstream.errors import Forbidden, Internal, MalformedRequest, MethodNotAllowed, UpgradeRequired
-from scanstream.push.bounds import HIGH_WATER_BYTES, SLICE_BYTES, patience_of
-from scanstream.push.outflow import MOST_HELD_BYTES, Outflow
 from scanstream.push.problem import problem
+from scanstream.push.transport.bounds import HIGH_WATER_BYTES, SLICE_BYTES, patience_of
+from scanstream.push.transport.outflow import MOST_HELD_BYTES, Outflow
 
 SLOWEST_BYTES_A_SECOND = 2000
 """A pong comes behind what was sent before its ping: who reads has the time to read that, no faster than this."""

@@ -1,7 +1,7 @@
 """What a stranger may cost: what one connection can make the server hold, and how long it may keep it waiting.
 
-Checked where the bytes come in (push/http_transport.py, push/websocket_transport.py), for all connections in one sweep
-(push/transport.py). docs/protocol.md, section 9, tells clients and operators the same numbers.
+Checked where the bytes come in (push/transport/http.py, push/transport/websocket.py), for all connections in one sweep
+(push/transport/listener.py). docs/protocol.md, section 9, tells clients and operators the same numbers.
 """
 
 import sys

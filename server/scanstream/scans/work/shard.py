@@ -24,9 +24,9 @@ from scanstream.errors import MarketError, Shortage
 from scanstream.jobs import Shard
 from scanstream.model import DiscoverRequest, Milliseconds, Opportunity, Problem
 from scanstream.panel import FIELDS, Panel, mapped
-from scanstream.scans.finding import accepts, opportunity
-from scanstream.scans.priority import step_back
 from scanstream.scans.selection import symbols_of
+from scanstream.scans.work.finding import accepts, opportunity
+from scanstream.scans.work.priority import step_back
 from scanstream.shortage import shortage
 from scanstream.strategies import gate
 from scanstream.strategies.gate import Refused

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scanstream.market import headers
-from scanstream.market.headers import ABSENT, WANTED, Columns, Lacking
-from scanstream.market.numbers import Numbers
-from scanstream.market.times import Moments
+from scanstream.market.reading import headers
+from scanstream.market.reading.headers import ABSENT, WANTED, Columns, Lacking
+from scanstream.market.reading.numbers import Numbers
+from scanstream.market.reading.times import Moments
 from scanstream.panel import FIELDS, Array
 
 HEAD_LINES = 200

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from scanstream.market.numbers import BadCell
-from scanstream.market.series import Times
+from scanstream.market.reading.numbers import BadCell
+from scanstream.market.reading.series import Times
 from scanstream.model import Milliseconds, now
 
 EARLIEST: Milliseconds = 631_152_000_000

@@ -15,11 +15,11 @@ from msgspec.structs import replace
 from scanstream.errors import Shortage
 from scanstream.jobs import Jobs, Lease, Shard
 from scanstream.model import ScanId
-from scanstream.scans import offspring
-from scanstream.scans.shard import Outcome, Search, failure, timed
-from scanstream.scans.steps import Blocks, Steps
-from scanstream.scans.stream import LAST_SECONDS, Keep, Stream
 from scanstream.scans.turns import Turn, Turns
+from scanstream.scans.work import offspring
+from scanstream.scans.work.shard import Outcome, Search, failure, timed
+from scanstream.scans.work.steps import Blocks, Steps
+from scanstream.scans.work.stream import LAST_SECONDS, Keep, Stream
 from scanstream.shortage import shortage
 from scanstream.strategies.installed import registry
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scanstream.errors import MarketError
-from scanstream.market import parquet
-from scanstream.market.names import symbol_of
+from scanstream.market.reading import parquet
+from scanstream.market.reading.names import symbol_of
 
 TEXT = (".csv", ".tsv")
 PLAIN = ".txt"

@@ -29,7 +29,7 @@ from scanstream.push.bodies import (
     Results,
 )
 from scanstream.push.codec import CODECS
-from scanstream.push.operations import (
+from scanstream.push.contract.operations import (
     TEXT,
     Answer,
     absent,
@@ -39,8 +39,8 @@ from scanstream.push.operations import (
     parameter_components,
     refused,
 )
+from scanstream.push.contract.schemas import Plain, components, ref
 from scanstream.push.query import EVENTS_TYPE, JSON_TYPE, LINES_TYPE
-from scanstream.push.schemas import Plain, components, ref
 
 FRAMES = (Snapshot, Update, End, Error)
 """What is told of a scan that is followed."""

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanstream.errors import MarketError
-from scanstream.market.headers import ABSENT, UNFINISHED
-from scanstream.market.layouts import HEAD_LINES, BadLayout, Layout, layout_of
-from scanstream.market.lines import Lines, opened
-from scanstream.market.numbers import BadCell, Numbers
-from scanstream.market.series import LineNumbers
-from scanstream.market.tables import Table
-from scanstream.market.times import Moments, combined
+from scanstream.market.reading.headers import ABSENT, UNFINISHED
+from scanstream.market.reading.layouts import HEAD_LINES, BadLayout, Layout, layout_of
+from scanstream.market.reading.lines import Lines, opened
+from scanstream.market.reading.numbers import BadCell, Numbers
+from scanstream.market.reading.series import LineNumbers
+from scanstream.market.reading.tables import Table
+from scanstream.market.reading.times import Moments, combined
 from scanstream.panel import Array
 
 BLOCK_LINES = 16_384

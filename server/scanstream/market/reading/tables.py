@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanstream.errors import MarketError
-from scanstream.market.headers import ABSENT, Columns
-from scanstream.market.names import pair
-from scanstream.market.numbers import BadCell
-from scanstream.market.series import LineNumbers, Series, Times, Wrong, in_order, present
-from scanstream.market.times import Moments
+from scanstream.market.reading.headers import ABSENT, Columns
+from scanstream.market.reading.names import pair
+from scanstream.market.reading.numbers import BadCell
+from scanstream.market.reading.series import LineNumbers, Series, Times, Wrong, in_order, present
+from scanstream.market.reading.times import Moments
 from scanstream.panel import Array
 
 

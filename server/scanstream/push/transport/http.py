@@ -14,7 +14,9 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from scanstream.errors import HeadersTooLarge, MalformedRequest, Overloaded, RequestTimeout, ScanstreamError, TooLarge
-from scanstream.push.bounds import (
+from scanstream.push.host import origin_form
+from scanstream.push.problem import problem
+from scanstream.push.transport.bounds import (
     HIGH_WATER_BYTES,
     LONGEST_LINE_BYTES,
     MOST_LINGER_BYTES,
@@ -24,11 +26,9 @@ from scanstream.push.bounds import (
     patience_of,
     places_of,
 )
-from scanstream.push.close_delimited import close_delimited
-from scanstream.push.host import origin_form
-from scanstream.push.intake import Intake
-from scanstream.push.outflow import Outflow
-from scanstream.push.problem import problem
+from scanstream.push.transport.close_delimited import close_delimited
+from scanstream.push.transport.intake import Intake
+from scanstream.push.transport.outflow import Outflow
 
 MOST_BODIES = 2
 """Times the largest body accepted: what is taken of one, whatever becomes of it. The application refuses one earlier,

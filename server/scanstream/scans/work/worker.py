@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 
 from scanstream.errors import Shortage
-from scanstream.scans import errands
+from scanstream.scans.work import errands
 from scanstream.shortage import shortage
 
 MOST_READ = 1024 * 1024

@@ -19,8 +19,8 @@ import anyio
 
 from scanstream.errors import Shortage
 from scanstream.scans.budget import Seconds, limited
-from scanstream.scans.shard import prepare
-from scanstream.scans.worker import GONE, OutOfStep, Worker, is_stopped
+from scanstream.scans.work.shard import prepare
+from scanstream.scans.work.worker import GONE, OutOfStep, Worker, is_stopped
 from scanstream.shortage import shortage
 
 START_SECONDS = 60.0

@@ -3,7 +3,7 @@
 A reader is judged by the bytes that it takes, not by messages: one that takes any is alive, however slow it is. The
 transport's buffer and the kernel's queue (`SIOCOUTQ`, tcp(7)) say what is outstanding, the kernel's count of
 acknowledged bytes (`tcpi_bytes_acked`, linux/tcp.h) what was taken, and where the reader is on this machine, its own
-queue (push/neighbour.py). Where the system has none of them, the transport's buffer alone is looked at.
+queue (push/transport/neighbour.py). Where the system has none of them, the transport's buffer alone is looked at.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ import sys
 import termios
 from collections.abc import Iterator
 
-from scanstream.push.neighbour import NEIGHBOURS
+from scanstream.push.transport.neighbour import NEIGHBOURS
 
 LENIENCE_SECONDS = 1.0
 """Added to the stall: an acknowledgement is late where a reader takes little at a time."""

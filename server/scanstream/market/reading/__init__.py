@@ -1,0 +1,1 @@
+"""Files of candles, read as they come."""

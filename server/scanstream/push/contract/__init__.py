@@ -1,0 +1,1 @@
+"""The contracts that machines read, made from the messages themselves."""

@@ -1,0 +1,1 @@
+"""The transports below the doors: uvicorn's, within bounds."""

@@ -1,0 +1,1 @@
+"""How shards are run: in worker processes, or in the loop."""
