@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# Some tests wait for time to pass: one process more than there are cores, at most 5.
+PROCESSES ?= $(shell $(PYTHON) -c "import os; print(min(5, (os.cpu_count() or 1) + 1))")
 
 .DEFAULT_GOAL := help
 .PHONY: help demo serve test browser check lint types soak bench transcript lock clean
@@ -17,7 +19,7 @@ serve: $(VENV)/runtime.stamp  ## Start the server on http://127.0.0.1:8000
 	@$(BIN)/scanstream serve $(ARGS)
 
 test: $(VENV)/dev.stamp  ## Run the tests (what is missing on this machine is skipped, with a reason)
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile $(ARGS)
 
 browser: $(VENV)/dev.stamp  ## The tests of the page, in a real Chromium
 	@$(BIN)/python -m pytest -m browser $(ARGS)
