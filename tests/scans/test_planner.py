@@ -4,11 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import anyio
+import msgspec
 import pytest
 
 from scans.planted import Planted, panel
 from scanstream.app import Core, open_core
 from scanstream.log.entry import Cut, Planned, ShardFailed
+from scanstream.log.hub import Hub
 from scanstream.model import ANYONE, DiscoverRequest, Problem
 from scanstream.panel import Panel
 from scanstream.scans.planner import plan
@@ -17,6 +19,7 @@ from scanstream.scans.work.processes import Processes
 from scanstream.settings import Settings
 from scanstream.strategies.installed import admit
 from support.histories import registered
+from support.script import scripting
 
 
 async def end_of_a_scan(core: Core) -> tuple[str, str]:
@@ -69,6 +72,27 @@ async def test_a_defect_in_planning_is_the_scans_failure(monkeypatch: pytest.Mon
             patched.setattr(Processes, "run", broken)
             assert await end_of_a_scan(core) == ("failed", "internal")
         assert await end_of_a_scan(core) == ("complete", "")
+
+
+@pytest.mark.anyio
+async def test_a_feed_that_ends_before_the_planner_is_told_to_is_no_failure_of_its(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As at a stop, where all parts are cancelled at once, and the feed may be heard to end before one's own end."""
+    feed, run = anyio.CancelScope(), Hub.run
+
+    async def ending(hub: Hub) -> None:
+        with feed:
+            await run(hub)
+        await anyio.sleep_forever()
+
+    monkeypatch.setattr(Hub, "run", ending)
+    async with scripting() as script, open_core(Settings(port=0, data=":memory:", workers=1)) as core:
+        ack = await core.desk.register(ANYONE, msgspec.convert(script.request(shards=1), DiscoverRequest))
+        core.desk.release(ack.scan_id)
+        await script.started()
+        feed.cancel()
+        await anyio.wait_all_tasks_blocked()
 
 
 @pytest.mark.anyio

@@ -9,6 +9,7 @@ import anyio
 from anyio.abc import TaskGroup
 from msgspec import UNSET
 
+from scanstream.errors import Restarting
 from scanstream.jobs import Jobs, Shard
 from scanstream.log.entry import AnyEntry, Cancelled, Cut, Planned, Registered, ScanFailed, ShardFailed
 from scanstream.log.fold import Folded
@@ -125,6 +126,8 @@ class Planner:
                     return
                 await self._jobs.put(missing(log.folded))
                 await self._attend(log, budget)
+        except Restarting:
+            return  # the feed has ended, and this task has not heard of the stop yet: the next server goes on
         finally:
             with anyio.CancelScope(shield=True):
                 await self._jobs.drop(scan_id)
