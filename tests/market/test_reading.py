@@ -59,11 +59,11 @@ print((peak() - before) / arrays)
 @pytest.mark.parametrize("kind", ["files", "long"])
 def test_reading_takes_at_most_four_times_the_memory_of_the_arrays(tmp_path: Path, kind: str) -> None:
     write(tmp_path / "small", "AAA.csv", 100)
-    for number in range(4):
-        write(tmp_path / "large", f"S{number}.csv", 60_000)
+    for number in range(4):  # as many that the block which is being read, of some megabytes, is little beside them
+        write(tmp_path / "large", f"S{number}.csv", 150_000)
     large = tmp_path / "large"
     if kind == "long":
-        frames = [polars.read_csv(file).with_columns(symbol=polars.lit(file.stem)) for file in large.iterdir()]
+        frames = [polars.read_csv(file).with_columns(symbol=polars.lit(file.stem)) for file in sorted(large.iterdir())]
         large = tmp_path / "all.csv"
         polars.concat(frames).write_csv(large)
     ratio = float(
