@@ -16,6 +16,7 @@ from scanstream.client.mirror import Mirror
 from scanstream.log import scanlog
 from scanstream.log.cursor import START, Cursor, Position, parse
 from scanstream.log.entry import AnyEntry, Queued, Registered
+from scanstream.log.fold import Folded, Step, fold
 from scanstream.log.scanlog import Frame, GapError, ScanLog
 from scanstream.model import Document
 from scanstream.push.codec import frame_message
@@ -272,3 +273,18 @@ def test_the_end_is_the_folds() -> None:
     log.apply(3, done("a"))
 
     assert log.ended
+
+
+def test_an_entry_that_the_fold_cannot_take_ends_its_scan_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stored bytes may decode and still make no sense: that is their scan's end, and nobody else's."""
+
+    def choking(before: Folded, entry: AnyEntry, held: set[str]) -> Step:
+        if isinstance(entry, Queued):
+            raise TypeError("bytes that make no sense")
+        return fold(before, entry, held)
+
+    monkeypatch.setattr(scanlog, "fold", choking)
+    log = log_of(registered("a"), Queued(at=NOON), planned(a=1))
+
+    assert (log.ended, log.document["status"], log.document["error"]["code"]) == (True, "failed", "damaged")
+    assert log.seq == 3
