@@ -106,7 +106,7 @@ async def count_loads(directory: Path) -> None:
     shards = list(every_shard(panel))
     for encoded in shards:
         found = await to_process.run_sync(worker.run, encoded, str(directory), os.getpid(), limiter=one)
-        assert msgspec.msgpack.decode(found, type=worker.Outcome).error is UNSET
+        assert msgspec.msgpack.decode(found[0], type=worker.Outcome).error is UNSET
     loads = await to_process.run_sync(times_loaded, limiter=one)
     print(f"One worker process ran {len(shards)} shards and opened the market's data {loads} time(s).\n")
     assert loads == 1

@@ -35,6 +35,7 @@ ENCLAVES = {
         "scans.selection",
         "strategies",
         "jobs",
+        "log.entry",
         "model",
         "panel",
         "quotes",

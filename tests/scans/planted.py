@@ -7,8 +7,10 @@ import msgspec
 import numpy as np
 
 from scanstream.jobs import Shard
+from scanstream.log.entry import ShardFound
 from scanstream.model import DiscoverRequest, ScanId
 from scanstream.panel import Panel, _mapped
+from scanstream.scans.work.shard import Outcome
 from scanstream.strategies.strategy import Note, Signal, Strategy
 
 SYMBOLS = ("A/X", "B/X", "C/X", "D/X", "E/X", "F/X")
@@ -75,6 +77,14 @@ def piece(saved: Panel, request: DiscoverRequest, strategy_id: str = "planted", 
             budget_seconds=30,
         )
     )
+
+
+def whole(pieces: list[bytes]) -> Outcome:
+    """What a worker says of a shard, with all that it found in one list."""
+    first, *encoded = pieces
+    outcome = msgspec.msgpack.decode(first, type=Outcome)
+    parts = [msgspec.msgpack.decode(part, type=ShardFound) for part in encoded]
+    return msgspec.structs.replace(outcome, opportunities=[found for part in parts for found in part.opportunities])
 
 
 def openings() -> tuple[int, int]:

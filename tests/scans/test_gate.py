@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from msgspec import UNSET
 
-from scans.planted import Planted, panel, piece, signal
+from scans.planted import Planted, panel, piece, signal, whole
 from scanstream.errors import FieldError, SettingError
 from scanstream.model import DiscoverRequest, Opportunity, Problem
 from scanstream.scans.work import shard as worker
@@ -365,7 +365,7 @@ Run = Callable[..., Outcome]
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run a shard that yields this, in this process; the outcome as the runner decodes it."""
+    """Run a shard that yields this, in this process; the outcome with all that it found."""
     saved = panel().save(tmp_path)
     monkeypatch.setattr(worker, "prepare", lambda *_: None)
 
@@ -373,7 +373,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         known = {"planted": admit(Planted(lambda *_: items))}
         monkeypatch.setattr(worker, "registry", lambda: known)
         encoded = worker.run(piece(saved, DiscoverRequest(**request)), str(tmp_path), os.getpid())
-        outcome = msgspec.msgpack.decode(encoded, type=Outcome)
+        outcome = whole(encoded)
         if isinstance(outcome.error, Problem):
             assert len(outcome.error.detail.encode()) <= 4096
         return outcome

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from msgspec import UNSET
 
-from scans.planted import SYMBOLS, Plant, Planted, panel, piece, signal
+from scans.planted import SYMBOLS, Plant, Planted, panel, piece, signal, whole
 from scanstream.errors import MarketError, Shortage
 from scanstream.model import DiscoverRequest, Opportunity, Problem, RiskLevel
 from scanstream.panel import Panel
@@ -35,7 +35,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         strategy = admit(Planted((lambda *_: [plant]) if isinstance(plant, Signal) else plant))
         monkeypatch.setattr(worker, "registry", lambda: {"planted": strategy})
         encoded = worker.run(piece(saved, DiscoverRequest(**request)), str(tmp_path), os.getpid())
-        outcome = msgspec.msgpack.decode(encoded, type=Outcome)  # as the runner decodes it
+        outcome = whole(encoded)
         assert outcome.elapsed_ms >= 0
         return outcome
 
@@ -312,7 +312,7 @@ def test_market_data_that_is_gone_is_an_error(run: Run, tmp_path: Path, monkeypa
     run(graded)
     elsewhere = panel().select(["A/X"])
     encoded = worker.run(piece(elsewhere, DiscoverRequest()), str(tmp_path), os.getpid())
-    outcome = msgspec.msgpack.decode(encoded, type=Outcome)
+    outcome = whole(encoded)
     assert outcome.unmapped
     assert isinstance(outcome.error, Problem)
     assert outcome.error.code == "invalid_market"

@@ -5,17 +5,15 @@ import sys
 from pathlib import Path
 
 import anyio
-import msgspec
 import pytest
 from anyio import BrokenWorkerProcess, to_process
 from msgspec import UNSET
 
-from scans.planted import openings, panel, piece
+from scans.planted import openings, panel, piece, whole
 from scanstream.market.synthetic import SyntheticMarket
 from scanstream.model import DiscoverRequest
 from scanstream.scans.work import shard as worker
 from scanstream.scans.work.priority import NICENESS
-from scanstream.scans.work.shard import Outcome
 
 pytestmark = pytest.mark.anyio
 
@@ -25,9 +23,7 @@ async def test_a_worker_process_does_the_same_behind_the_server(tmp_path: Path) 
     encoded = piece(saved, DiscoverRequest(), "tsmom", stop=8)
     limiter = anyio.CapacityLimiter(1)
     first, second = [
-        msgspec.msgpack.decode(
-            await to_process.run_sync(worker.run, encoded, str(tmp_path), os.getpid(), limiter=limiter), type=Outcome
-        )
+        whole(await to_process.run_sync(worker.run, encoded, str(tmp_path), os.getpid(), limiter=limiter))
         for _ in range(2)
     ]
     assert first.error is second.error is UNSET
@@ -45,7 +41,7 @@ async def test_a_worker_opens_the_panel_once(tmp_path: Path) -> None:
     for strategy_id in ("tsmom", "meanrev", "donchian", "cross_exchange", "tsmom"):
         encoded = piece(saved, DiscoverRequest(), strategy_id, stop=1)
         found = await to_process.run_sync(worker.run, encoded, str(tmp_path), os.getpid(), limiter=limiter)
-        assert msgspec.msgpack.decode(found, type=Outcome).error is UNSET
+        assert whole(found).error is UNSET
     after = await to_process.run_sync(openings, limiter=limiter)
     assert (after[0] - before[0], after[1] - before[1]) == (1, 4)
 

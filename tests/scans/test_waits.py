@@ -226,7 +226,7 @@ def test_a_worker_that_cannot_map_the_market_data_for_now_says_what_lacks(
 
     monkeypatch.setattr(shard, "mapped", refused)
     monkeypatch.setattr(shard, "prepare", lambda *_: None)
-    encoded = shard.run(piece(panel().save(tmp_path), DiscoverRequest(), "tsmom"), str(tmp_path), os.getpid())
+    [encoded] = shard.run(piece(panel().save(tmp_path), DiscoverRequest(), "tsmom"), str(tmp_path), os.getpid())
     outcome = msgspec.msgpack.decode(encoded, type=Outcome)
     assert (bool(outcome.lacking), outcome.begun, outcome.unmapped) == (True, False, False)
 

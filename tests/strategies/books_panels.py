@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from scans.planted import whole
 from scanstream.jobs import Shard
 from scanstream.log.entry import Planned
 from scanstream.model import DiscoverRequest, ScanId, is_finite
@@ -97,7 +98,7 @@ def outcome_of(strategy: Strategy, panel: Panel, directory: Path, monkeypatch: p
         budget_seconds=60,
     )
     encoded = worker.run(msgspec.msgpack.encode(piece), str(directory), os.getpid())
-    outcome = msgspec.msgpack.decode(encoded, type=Outcome)
+    outcome = whole(encoded)
     assert outcome.error is msgspec.UNSET
     return outcome
 

@@ -35,6 +35,7 @@ from scanstream.engines.reading import (
 from scanstream.engines.schema import DATABASE, meta_of
 from scanstream.errors import Damaged, NotFound, StoreUnavailable
 from scanstream.log.entry import AnyEntry, Registered, encode
+from scanstream.log.refold import Slices, encoded
 from scanstream.model import Milliseconds, Principal, ScanId
 
 PROBE_BYTES = 64 * 1024
@@ -113,7 +114,7 @@ class SqliteStore:
 
     async def append(self, scan_id: ScanId, *entries: AnyEntry) -> None:
         """See `Store.append`."""
-        bodies = [encode(entry) for entry in entries]
+        bodies = await encoded(entries)
 
         def append(connection: sqlite3.Connection) -> tuple[None, list[Fed]]:
             head = self._head(scan_id)
@@ -135,11 +136,13 @@ class SqliteStore:
                 for replayed[scan_id], entry in enumerate(entries, start=1):
                     yield scan_id, replayed[scan_id], entry
             while True:
+                slices = Slices()
                 while self._committed:
                     operation, written = self._committed[0]
                     for scan_id, seq, entry in written:
                         if seq > replayed.get(scan_id, 0):
                             yield scan_id, seq, entry
+                        await slices.turn()  # many may have come at once, and large ones
                     self._committed.popleft()
                     operation.answer()
                 self._arrived = anyio.Event()
@@ -172,13 +175,11 @@ class SqliteStore:
             if rows:
                 await self._commits.run(partial(write_instead, scan_id=log.scan_id, rows=rows), urgent=True)
                 logger.error("%s: %s ends here: entry %d is damaged", self._file, log.scan_id, rows[0][0])
-        except UnreadableError as error:
+        except (UnreadableError, StoreUnavailable) as error:
             logger.error("%s: %s is damaged, and left out: %s", self._file, log.scan_id, error)  # noqa: TRY400  # whole
-            with suppress(StoreUnavailable):
-                await self._commits.run(partial(shelve, scan_id=log.scan_id), urgent=True)
-            return None
-        except StoreUnavailable as error:
-            logger.error("%s: %s is damaged, and left out: %s", self._file, log.scan_id, error)  # noqa: TRY400  # whole
+            if isinstance(error, UnreadableError):
+                with suppress(StoreUnavailable):
+                    await self._commits.run(partial(shelve, scan_id=log.scan_id), urgent=True)
             return None
         return entries
 
@@ -274,8 +275,7 @@ class SqliteStore:
     async def recall(self, name: str) -> bytes | None:
         """See `Store.recall`."""
         query = "SELECT value FROM meta WHERE name = ?"
-        parameters = (NOTE + name,)
-        row = await self._commits.run(lambda connection: connection.execute(query, parameters).fetchone(), reads=True)
+        row = await self._commits.run(lambda db: db.execute(query, (NOTE + name,)).fetchone(), reads=True)
         return None if row is None else bytes(row[0])
 
     async def barrier(self) -> None:

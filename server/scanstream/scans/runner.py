@@ -12,8 +12,9 @@ from anyio.abc import TaskGroup
 from msgspec import UNSET, UnsetType
 
 from scanstream.jobs import Lease, Shard
-from scanstream.log.entry import AnyEntry, ShardDone, ShardFailed, ShardStarted, parts
+from scanstream.log.entry import AnyEntry, ShardDone, ShardFailed, ShardFound, ShardStarted, parts
 from scanstream.log.hub import Hub
+from scanstream.log.refold import Slices
 from scanstream.log.scanlog import ScanLog
 from scanstream.model import Opportunity, Problem, ScanId, now
 from scanstream.scans.appending import Appender
@@ -173,16 +174,27 @@ class Runner:
     async def _in_process(self, shard: Shard, budget: ScanBudget) -> worker.Outcome:
         job = msgspec.msgpack.encode(shard)
         left = partial(budget.left, shard.strategy_id)
-        encoded = await self._processes.run(worker.run, job, left=left, at_work=budget.running(shard.strategy_id))
-        outcome = msgspec.msgpack.decode(encoded, type=worker.Outcome)
+        pieces = await self._processes.run(worker.run, job, left=left, at_work=budget.running(shard.strategy_id))
+        outcome = await unpacked(pieces)
         if outcome.lacking:
             self._processes.renew()
         return outcome
 
 
+async def unpacked(pieces: list[bytes]) -> worker.Outcome:
+    """What a worker says of a shard: decoding is validation, part by part, so that the loop goes on between."""
+    first, *encoded = pieces
+    outcome = msgspec.msgpack.decode(first, type=worker.Outcome)
+    slices = Slices()
+    for part in encoded:
+        outcome.parts.append(msgspec.msgpack.decode(part, type=ShardFound))
+        await slices.turn()
+    return outcome
+
+
 def _entries(shard: Shard, outcome: worker.Outcome) -> list[AnyEntry]:
     at = now()
-    found = parts(shard.strategy_id, shard.number, outcome.opportunities, at)
+    found = [*outcome.parts, *parts(shard.strategy_id, shard.number, outcome.opportunities, at)]
     if isinstance(outcome.error, Problem):
         return [*found, _failed(shard, outcome.error.code, outcome.error.detail, outcome.note)]
     done = ShardDone(

@@ -1,8 +1,9 @@
 """The inside of a worker process: takes one call after the other from its standard input, and answers on its output.
 
 Each answer is a length and so many bytes. Of a call there are two: an empty one when it is taken up, and how it came
-out, pickled. What the calls print goes nowhere, so that it does not get between; nor do processes that they fork: the
-pipes are this one's alone.
+out, pickled. What a call gives as a list of bytes follows piece by piece, each an answer of its own: who takes them
+never has to look at all of it at once. What the calls print goes nowhere, so that it does not get between; nor do
+processes that they fork: the pipes are this one's alone.
 """
 
 import os
@@ -41,10 +42,11 @@ def run() -> None:
         except Exception as error:  # a function that cannot be found here
             call = (_fail, (error,))
         _answer(answers, TAKEN)
-        outcome = _outcome(*call)
+        outcome, *pieces = _outcome(*call)
         if os.getpid() != me:  # a call has forked, and this is the child that came back from it, too
             os._exit(0)
-        _answer(answers, outcome)
+        for answer in (outcome, *pieces):
+            _answer(answers, answer)
 
 
 def _fail(error: Exception) -> None:
@@ -70,17 +72,19 @@ def _let_go(*pipes: int) -> None:
             os.close(pipe)
 
 
-def _outcome(function: Any, arguments: tuple[Any, ...]) -> bytes:
-    """(whether it returned, what it returned or raised), pickled."""
+def _outcome(function: Any, arguments: tuple[Any, ...]) -> list[bytes]:
+    """(whether it returned, what it returned or raised, how many pieces follow), pickled; and the pieces."""
     try:
-        return pickle.dumps((True, function(*arguments)), pickle.HIGHEST_PROTOCOL)
+        value = function(*arguments)
+        pieces = value if isinstance(value, list) and all(type(piece) is bytes for piece in value) else []
+        return [pickle.dumps((True, [] if pieces else value, len(pieces)), pickle.HIGHEST_PROTOCOL), *pieces]
     except BaseException as error:
         words = f"{type(error).__name__} in a worker process"
         try:  # what is no Exception would end the server, which raises it again
             raised = error if isinstance(error, Exception) else RuntimeError(words)
-            return pickle.dumps((False, raised), pickle.HIGHEST_PROTOCOL)
+            return [pickle.dumps((False, raised, 0), pickle.HIGHEST_PROTOCOL)]
         except BaseException:  # what it raised cannot be sent
-            return pickle.dumps((False, RuntimeError(words)))
+            return [pickle.dumps((False, RuntimeError(words), 0))]
 
 
 def _answer(answers: BinaryIO, payload: bytes) -> None:

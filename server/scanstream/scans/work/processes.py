@@ -12,15 +12,16 @@ import pickle
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import anyio
 
 from scanstream.errors import Shortage
 from scanstream.scans.budget import Seconds, limited
 from scanstream.scans.work.shard import prepare
-from scanstream.scans.work.worker import GONE, OutOfStep, Worker, is_stopped
+from scanstream.scans.work.worker import GONE, MOST_ANSWERED, OutOfStep, Worker, is_stopped
 from scanstream.shortage import shortage
 
 START_SECONDS = 60.0
@@ -44,8 +45,10 @@ STOPPED_LOOKS = 4
 
 logger = logging.getLogger("scanstream")
 
-Work: TypeAlias = Callable[[bytes, str, int, bool], bytes]
-"""What a worker process runs: (job, directory of the panels, process id of the server, whether idle) → result."""
+Result = TypeVar("Result", bytes, list[bytes])
+Work: TypeAlias = Callable[[bytes, str, int, bool], Result]
+"""What a worker process runs: (job, directory of the panels, process id of the server, whether idle) → result, whole or
+in pieces."""
 
 
 class WorkerDied(Exception):
@@ -87,8 +90,8 @@ class Processes:
                 await self._bury_all()
 
     async def run(
-        self, work: Work, job: bytes, *, left: Callable[[], Seconds], at_work: AbstractContextManager[object]
-    ) -> bytes:
+        self, work: Work[Result], job: bytes, *, left: Callable[[], Seconds], at_work: AbstractContextManager[object]
+    ) -> Result:
         """Have a worker do this. A call that is cancelled ends its process.
 
         :param left: what is left of its time, asked again and again while it runs
@@ -97,7 +100,7 @@ class Processes:
         :raises Shortage: if the machine lacks what a process needs; the work was not begun
         :raises WorkerDied: if the process ended in the middle of it
         """
-        result: bytes = await self.call(
+        result: Result = await self.call(
             work, job, str(self.panels), os.getpid(), self._idle_class, left=left, at_work=at_work
         )
         return result
@@ -115,7 +118,7 @@ class Processes:
             worker = await self._taken(message)
             try:
                 with at_work:
-                    returned, value = _opened(await limited(left, worker.answer))
+                    returned, value = await limited(left, partial(_answered, worker))
             except GONE as error:
                 killed = await worker.was_killed()
                 await self._discard(worker)
@@ -163,7 +166,7 @@ class Processes:
             with anyio.fail_after(START_SECONDS):
                 await worker.tell(pickle.dumps(sys.path))
                 await worker.tell(pickle.dumps((prepare, (os.getpid(), self._idle_class))))
-                returned, value = _opened(await worker.answer())
+                returned, value = await _answered(worker)
                 if not returned:
                     raise value
         except (TimeoutError, MemoryError, OSError, *GONE) as error:
@@ -208,13 +211,26 @@ class Processes:
                 await self._discard(worker)
 
 
-def _opened(answer: bytes) -> tuple[bool, Any]:
-    """(whether the call returned, what it returned or raised).
+async def _answered(worker: Worker) -> tuple[bool, Any]:
+    """(whether the call returned, what it returned or raised); pieces are taken one by one, with turns between.
 
-    :raises OutOfStep: if it says neither
+    :raises OutOfStep: if it says neither, or too much
     """
+    returned, value, count = _opened(await worker.answer())
+    left = MOST_ANSWERED
+    pieces: list[bytes] = []
+    for _ in range(count):
+        pieces.append(await worker.answer())
+        left -= len(pieces[-1])
+        if left < 0:
+            raise OutOfStep
+    return returned, pieces if count else value
+
+
+def _opened(answer: bytes) -> tuple[bool, Any, int]:
+    """(whether the call returned, what it returned or raised, how many pieces follow)."""
     try:
-        returned, value = pickle.loads(answer)  # noqa: S301  # from a process that this one has started
+        returned, value, pieces = pickle.loads(answer)  # noqa: S301  # from a process that this one has started
+        return bool(returned), value, int(pieces)
     except BaseException as error:  # what a plug-in has raised may do anything as it is unpacked
         raise OutOfStep from error
-    return bool(returned), value

@@ -22,7 +22,8 @@ from msgspec import UNSET, Struct, UnsetType
 
 from scanstream.errors import MarketError, Shortage
 from scanstream.jobs import Shard
-from scanstream.model import DiscoverRequest, Milliseconds, Opportunity, Problem
+from scanstream.log.entry import ShardFound, parts
+from scanstream.model import DiscoverRequest, Milliseconds, Opportunity, Problem, now
 from scanstream.panel import FIELDS, Panel, mapped
 from scanstream.scans.selection import symbols_of
 from scanstream.scans.work.finding import accepts, opportunity
@@ -49,6 +50,8 @@ class Outcome(Struct, frozen=True, kw_only=True):
     """How a shard came out."""
 
     opportunities: list[Opportunity] = []
+    parts: list[ShardFound] = []
+    """What a worker found, cut into entries there, as it may be much; then there are no other opportunities."""
     note: str | UnsetType = UNSET
     error: Problem | UnsetType = UNSET
     elapsed_ms: Milliseconds = 0
@@ -79,12 +82,16 @@ def prepare(parent: int, idle: bool = True) -> None:
     gc.freeze()
 
 
-def run(encoded: bytes, panels: str, parent: int, idle: bool = True) -> bytes:
-    """Run one encoded `Shard` on the panel below `panels`; an encoded `Outcome`, whatever the strategy does."""
+def run(encoded: bytes, panels: str, parent: int, idle: bool = True) -> list[bytes]:
+    """Run one encoded `Shard` on the panel below `panels`, whatever the strategy does.
+
+    An encoded `Outcome`, and its parts one by one, none of which holds up the loop that decodes it.
+    """
     prepare(parent, idle)
     shard = msgspec.msgpack.decode(encoded, type=Shard)
     started = time.perf_counter()
     search: Search | None = None
+    found_all: list[Opportunity] = []
     try:
         search = Search(shard, Path(panels))
         found: object = search.strategy.strategy.scan(search.panel, search.units, search.parameters)
@@ -92,11 +99,13 @@ def run(encoded: bytes, panels: str, parent: int, idle: bool = True) -> bytes:
             found.close()
         if not isinstance(found, Iterable):
             raise TypeError(f"its scan gave a {type(found).__name__}, and must give signals")
-        taken = [search.take(item) for item in found]
-        outcome = Outcome(opportunities=[found for found in taken if found is not None], note=search.note())
+        found_all = [one for item in found if (one := search.take(item)) is not None]
+        outcome = Outcome(note=search.note())
     except BaseException as error:  # a plug-in that exits ends its shard, not the worker, and never its server
         outcome = failure(error, shard.strategy_id, began=search is not None)
-    return _encoder.encode(timed(outcome, started))
+    outcome = timed(outcome, started)
+    entries = parts(shard.strategy_id, shard.number, found_all, now())
+    return [_encoder.encode(outcome), *map(_encoder.encode, entries)]
 
 
 class Search:

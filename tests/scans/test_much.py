@@ -1,0 +1,145 @@
+"""What is much comes in pieces and is taken in slices: the loop has turns between, and the result is the same."""
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+import msgspec
+import pytest
+
+from scans.planted import Planted, panel, piece, signal, whole
+from scanstream.engines import sqlite
+from scanstream.log import refold
+from scanstream.log.entry import PART_BYTES, PART_OPPORTUNITIES, AnyEntry, ShardFound, encode, parts
+from scanstream.model import DiscoverRequest
+from scanstream.scans import runner
+from scanstream.scans.work import shard as worker
+from scanstream.scans.work.processes import Processes
+from scanstream.strategies.installed import admit
+from support.histories import SCAN, found, registered
+
+pytestmark = pytest.mark.anyio
+
+T = TypeVar("T")
+COUNT = 1234
+
+
+@pytest.fixture(autouse=True)
+def _endless_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every slice is over at once: turns are counted, not time."""
+    monkeypatch.setattr(refold, "SLICE_SECONDS", 0.0)
+
+
+async def turns_during(work: Callable[[], Awaitable[T]]) -> tuple[T, int]:
+    """What it gives, and how many turns of the loop others had meanwhile."""
+    turns = 0
+    results: list[T] = []
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await anyio.lowlevel.checkpoint()
+            turns += 1
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(count)
+        await anyio.lowlevel.checkpoint()
+        turns = 0
+        results.append(await work())
+        tasks.cancel_scope.cancel()
+    return results[0], turns
+
+
+@pytest.fixture
+def pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[bytes]]:
+    """What a worker gives of a shard that finds so many."""
+    monkeypatch.setattr(worker, "prepare", lambda *_: None)
+    saved = panel().save(tmp_path)
+
+    def run(count: int, **changes: Any) -> list[bytes]:
+        planted = [signal(key=f"{number}", **changes) for number in range(count)]
+        monkeypatch.setattr(worker, "registry", lambda: {"planted": admit(Planted(lambda *_: planted))})
+        return worker.run(piece(saved, DiscoverRequest()), str(tmp_path), os.getpid())
+
+    return run
+
+
+def test_what_a_worker_found_is_cut_there_as_the_log_wants_it(pieces: Callable[..., list[bytes]]) -> None:
+    for count, changes in ((COUNT, {}), (100, {"metadata": {"a": "x" * 15_000}})):
+        first, *encoded = pieces(count, **changes)
+        assert msgspec.msgpack.decode(first, type=worker.Outcome).opportunities == []
+        entries = [msgspec.msgpack.decode(part, type=ShardFound) for part in encoded]
+        assert len(entries) > 2
+        seen = [one for entry in entries for one in entry.opportunities]
+        assert [one.id.split("@")[1].split(":")[0] for one in seen] == [str(number) for number in range(count)]
+        assert entries == parts("planted", 0, seen, entries[0].at)
+        assert all(len(entry.opportunities) <= PART_OPPORTUNITIES for entry in entries)
+        assert all(len(encode(entry)) <= PART_BYTES for entry in entries)
+
+
+async def test_the_loop_decodes_part_by_part_with_turns_between(pieces: Callable[..., list[bytes]]) -> None:
+    given = pieces(COUNT)
+    outcome, turns = await turns_during(lambda: runner.unpacked(given))
+    assert [one for part in outcome.parts for one in part.opportunities] == whole(given).opportunities
+    assert turns >= len(given) - 1
+
+
+def many_pieces(job: bytes, *_: object) -> list[bytes]:
+    """What a worker runs here: so many pieces of a megabyte."""
+    return [bytes([number]) * 1_000_000 for number in range(int(job))]
+
+
+def no_pieces(*_: object) -> list[bytes]:
+    """None at all."""
+    return []
+
+
+@pytest.fixture
+async def processes(tmp_path: Path) -> AsyncIterator[Processes]:
+    """One process at most."""
+    made = Processes(tmp_path, most=1)
+    async with made.open():
+        yield made
+
+
+async def test_pieces_come_out_of_a_process_one_by_one_as_they_went_in(processes: Processes) -> None:
+    async def run(work: Any, job: bytes = b"") -> list[bytes]:
+        result: list[bytes] = await processes.run(work, job, left=lambda: 60.0, at_work=nullcontext())
+        return result
+
+    assert await run(no_pieces) == []
+    given, turns = await turns_during(lambda: run(many_pieces, b"5"))
+    assert given == many_pieces(b"5")
+    assert turns > 5  # at least one a piece
+    assert await run(many_pieces, b"1") == many_pieces(b"1")
+
+
+async def test_many_entries_are_appended_and_fed_with_turns_between_in_their_order() -> None:
+    entries: list[AnyEntry] = [found("a", f"{number}") for number in range(50)]
+    seen: list[tuple[int, AnyEntry, int]] = []
+    turns = 0
+
+    async def take(store: sqlite.SqliteStore) -> None:
+        async for _, seq, entry in store.feed():
+            seen.append((seq, entry, turns))
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await anyio.lowlevel.checkpoint()
+            turns += 1
+
+    async with sqlite.open_store(None) as store, anyio.create_task_group() as tasks:
+        tasks.start_soon(take, store)
+        await store.register(registered("a"), None)
+        tasks.start_soon(count)
+        await anyio.lowlevel.checkpoint()
+        before = turns
+        await store.append(SCAN, *entries)
+        assert turns - before >= 2 * len(entries)
+        tasks.cancel_scope.cancel()
+    assert [(seq, entry) for seq, entry, _ in seen[1:]] == list(enumerate(entries, start=2))
+    assert len({turn for _, _, turn in seen[1:]}) == len(entries)
