@@ -1,0 +1,144 @@
+"""The servers that are measured: scanstream and its peers, each a process on the server's core."""
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from instrument import built, machine
+
+BENCH = built.BENCH
+STOP_SECONDS = 10
+
+
+class Kind(NamedTuple):
+    """How to start one, and how to talk to it."""
+
+    command: list[str]
+    dialect: str = "plain"
+    path: str = "/ws"
+    needs: str = ""
+    """A Python module, or `node:` and a package, without which it is left out."""
+
+    @property
+    def missing(self) -> str:
+        """What this machine lacks for it; empty: nothing."""
+        if self.needs.startswith("node:"):
+            package = self.needs.removeprefix("node:")
+            there = shutil.which("node") and (BENCH / "peers" / "node_modules" / package).is_dir()
+            return "" if there else f"node with the package {package} (npm install in bench/peers)"
+        return "" if not self.needs or importlib.util.find_spec(self.needs) else f"the package {self.needs}"
+
+
+def _python(file: str) -> list[str]:
+    return [sys.executable, str(BENCH / file)]
+
+
+SCANSTREAM = "scanstream"
+FLOOR = "C"
+BATCHING_FLOOR = "C, batched"
+NAIVE = "Starlette"
+
+
+def kinds() -> dict[str, Kind]:
+    """Every server by the name that tables have."""
+    return {
+        FLOOR: Kind([str(built.floor())]),
+        BATCHING_FLOOR: Kind([str(built.floor()), "batch"]),
+        SCANSTREAM: Kind(_python("subject.py"), "scanstream"),
+        NAIVE: Kind(_python("peers/naive.py")),
+    }
+
+
+class Server:
+    """One that runs."""
+
+    def __init__(self, name: str, kind: Kind, process: "subprocess.Popen[str]", scratch: Path) -> None:
+        self.name = name
+        self.kind = kind
+        self.pid = process.pid
+        self._process = process
+        self.scratch = scratch
+        address = self._read()
+        if not address.startswith("http://"):
+            raise RuntimeError(f"{name} did not start: {address!r}")
+        self.port = int(address.rsplit(":", 1)[1])
+        self.scan_ids: list[str] = []
+
+    def _read(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().rstrip("\n")
+
+    def ask(self, line: str) -> str:
+        """Have it do something; the line that it answers."""
+        self.tell(line)
+        return self.told()
+
+    def tell(self, line: str) -> None:
+        """Have it do something, and not wait."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+
+    def told(self) -> str:
+        """The answer to what it was told."""
+        if not (answer := self._read()):
+            raise RuntimeError(f"{self.name} has ended")
+        return answer
+
+    def begin_scans(self, count: int = 1) -> list[str]:
+        """Of scanstream: so many new scans; a peer has nothing to begin."""
+        if self.kind.dialect == "scanstream":
+            self.scan_ids = self.ask(f"scans {count}").split()[1:]
+        return self.scan_ids
+
+    def begin_run(self, updates: int, per_tick: int, milliseconds: float) -> None:
+        """Have it broadcast."""
+        self.tell(f"run {updates} {per_tick} {milliseconds:g}")
+
+    def end_run(self) -> int:
+        """The number of the last update."""
+        return int(self.told().removeprefix("done "))
+
+    def cpu(self) -> float:
+        """Seconds of CPU that it has used."""
+        return machine.cpu_seconds(self.pid)
+
+    def resident(self) -> int:
+        """Bytes of memory that it has."""
+        return machine.resident_bytes(self.pid)
+
+    @property
+    def stamps(self) -> Path:
+        """Where scanstream writes when each revision was there."""
+        return self.scratch / "stamps"
+
+
+@contextmanager
+def running(name: str, *flags: str) -> Iterator[Server]:
+    """One of the servers, on its core, in a process of its own; ended with the block."""
+    kind = kinds()[name]
+    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="bench-") as directory:
+        scratch = Path(directory)
+        own = ["--data", str(scratch / "data"), "--stamps", str(scratch / "stamps")] if name == SCANSTREAM else []
+        command = machine.pinned(machine.cores()[0], [*kind.command, *own, *flags])
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                yield Server(name, kind, process, scratch)
+            finally:
+                _stop(process)
+
+
+def _stop(process: "subprocess.Popen[str]") -> None:
+    """By the end of its standard input, and by force where that does not do it in time."""
+    assert process.stdin is not None
+    process.stdin.close()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()

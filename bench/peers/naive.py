@@ -1,0 +1,71 @@
+"""What people write first: Starlette on uvicorn, and a loop that sends to one WebSocket after the other."""
+
+import asyncio
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from driving import listener, obey
+
+STATUS = {"number": 1, "pad": "x" * 1000}
+"""About as long as the state of a scan."""
+subscribers: set[WebSocket] = set()
+
+
+async def follow(websocket: WebSocket) -> None:
+    """Subscribe until the client leaves; what it says is sent back."""
+    await websocket.accept()
+    subscribers.add(websocket)
+    try:
+        async for text in websocket.iter_text():
+            await websocket.send_text(text)
+    finally:
+        subscribers.discard(websocket)
+
+
+async def broadcast(text: str) -> None:
+    """One after the other."""
+    for websocket in tuple(subscribers):
+        await websocket.send_text(text)
+
+
+async def status(_request: Request) -> Response:
+    """A JSON route, as short as can be."""
+    return JSONResponse(STATUS)
+
+
+async def echo(request: Request) -> Response:
+    """The body that came, read and written as JSON."""
+    return JSONResponse(await request.json(), status_code=202)
+
+
+async def main() -> None:
+    """Serve, and obey."""
+    routes = [WebSocketRoute("/ws", follow), Route("/status", status), Route("/echo", echo, methods=["POST"])]
+    config = uvicorn.Config(
+        Starlette(routes=routes),
+        loop="uvloop",
+        http="httptools",
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        ws_ping_interval=None,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+    )
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve([listener()]))
+    await obey(broadcast)
+    server.should_exit = True
+    server.force_exit = True
+    await serving
+
+
+if __name__ == "__main__":
+    import uvloop
+
+    uvloop.run(main())

@@ -1,0 +1,113 @@
+"""One scan, many readers: CPU of the server for one update to one reader.
+
+CPU of a run with N readers less that of the same run with one reader, by N − 1 and the updates. So what an update costs
+once (its append, its fold, its frame) is no part of it; each message is.
+"""
+
+import argparse
+from contextlib import ExitStack
+from typing import NamedTuple
+
+from instrument.crowd import Crowd, following
+from instrument.figures import Result, Sheet, Verdict, at_most, repetitions
+from instrument.machine import progress
+from instrument.servers import BATCHING_FLOOR, FLOOR, NAIVE, SCANSTREAM, Server, kinds, running
+
+NAME = "fanout"
+ABOUT = "CPU of the server an update and reader, one update a tick"
+
+
+class Size(NamedTuple):
+    """A number of readers, and what is broadcast to them."""
+
+    readers: int
+    updates: int
+    milliseconds: float
+    """Between two updates: long enough for every server to be done, and for each to be a frame of its own."""
+
+
+SIZES = {
+    100: Size(100, 120, 30),
+    1_000: Size(1_000, 120, 30),
+    5_000: Size(5_000, 40, 60),
+    10_000: Size(10_000, 30, 120),
+}
+
+
+def size_of(readers: int) -> Size:
+    """What is broadcast to so many."""
+    return SIZES.get(readers) or Size(readers, 60, max(30.0, readers * 0.012))
+
+
+class Side(NamedTuple):
+    """A server with its readers, and the same with one."""
+
+    server: Server
+    crowd: Crowd
+    alone: Server
+    reader: Crowd
+
+
+def opened(stack: ExitStack, name: str, readers: int, *flags: str) -> tuple[Server, Crowd]:
+    """A server with so many readers, until the stack is closed."""
+    server = stack.enter_context(running(name, *flags))
+    server.begin_scans()
+    return server, stack.enter_context(following(server, readers))
+
+
+def side(stack: ExitStack, name: str, readers: int) -> Side:
+    """Both of them."""
+    return Side(*opened(stack, name, readers), *opened(stack, name, 1))
+
+
+def microseconds(side: Side, readers: int, updates: int, per_tick: int, milliseconds: float) -> float:
+    """CPU an update and reader, once."""
+    used = []
+    for server, crowd in ((side.server, side.crowd), (side.alone, side.reader)):
+        before = server.cpu()
+        crowd.take(server, updates=updates, per_tick=per_tick, milliseconds=milliseconds)
+        used.append(server.cpu() - before)
+    return (used[0] - used[1]) / (updates * (readers - 1)) * 1e6
+
+
+def flags(parser: argparse.ArgumentParser) -> None:
+    """What can be asked for."""
+    parser.add_argument("--readers", type=int, nargs="+", default=list(SIZES), help="how many (default: all sizes)")
+    parser.add_argument("--servers", nargs="+", metavar="NAME", help="these only, by their names in the table")
+
+
+def measure(asked: argparse.Namespace) -> Result:
+    """All sizes; at each of them all servers in turn, again and again."""
+    sheet = Sheet(NAME, "µs")
+    for readers in asked.readers:
+        size = size_of(readers)
+        names = [name for name in asked.servers or taking_part(readers) if name in kinds()]
+        progress(f"  {NAME}: {readers:,} readers of {', '.join(names)}")
+        with ExitStack() as stack:
+            sides = {name: side(stack, name, readers) for name in names}
+            for _ in repetitions(NAME, asked.repetitions):
+                for name in names:
+                    spent = microseconds(sides[name], readers, size.updates, 1, size.milliseconds)
+                    sheet.note(name, case(readers), spent)
+    return Result(sheet.figures(), verdicts(sheet))
+
+
+def case(readers: int) -> str:
+    """As tables have it."""
+    return f"{readers:,} readers"
+
+
+def taking_part(readers: int) -> list[str]:
+    """Who is measured at this size."""
+    if readers > 5_000:
+        return [FLOOR, SCANSTREAM]
+    return [name for name in kinds() if name != BATCHING_FLOOR]
+
+
+def verdicts(sheet: Sheet) -> list[Verdict]:
+    """Against what the issue asks for."""
+    thousand = case(1_000)
+    found = at_most("CPU a delivery, 1,000 readers, against C", 1.6, sheet.ratios(SCANSTREAM, FLOOR, thousand))
+    found += at_most("… against a naive Starlette", 1.0, sheet.ratios(SCANSTREAM, NAIVE, thousand))
+    growth = sheet.ratios(SCANSTREAM, SCANSTREAM, case(10_000), case(100))
+    return found + at_most("CPU a delivery, 10,000 readers against 100", 2.0, growth)
