@@ -29,9 +29,8 @@ def main() -> int:
     workload = next(workload for workload in WORKLOADS if asked.workload == workload.NAME)
     result: Result = workload.measure(asked)
     for figure in result.figures:
-        print(
-            f"{figure.server:12} {figure.case:16} {figure.median:8.2f} {figure.unit} ({min(figure.values):.2f} to {max(figure.values):.2f})"
-        )
+        spread = f"({min(figure.values):.2f} to {max(figure.values):.2f})"
+        print(f"{figure.server:12} {figure.case:16} {figure.median:8.2f} {figure.unit} {spread}")
     for verdict in result.verdicts:
         print("PASS" if verdict.passed else "FAIL", *verdict[:3])
     return 0 if all(verdict.passed for verdict in result.verdicts) else 1

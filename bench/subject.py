@@ -35,7 +35,7 @@ from scanstream.push import fanout
 from scanstream.scans.identity import new_scan_id
 from scanstream.settings import Settings
 
-STRATEGY = "bench_momentum"
+STRATEGY = "a_name_so_long_that_updates_have_280_bytes_in_all"
 SHARDS = 4096
 """As many as a plan may have: one scan lasts for many runs."""
 STAMPS = 1 << 16
