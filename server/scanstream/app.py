@@ -17,6 +17,7 @@ from scanstream.log.hub import Hub
 from scanstream.market.directory import panel_directory
 from scanstream.market.panels import Panels, open_panels
 from scanstream.metrics import Metrics
+from scanstream.push.answers import StatusAnswers
 from scanstream.push.drain import Drain
 from scanstream.push.fanout import Fanout
 from scanstream.scans.appending import Appender
@@ -104,6 +105,7 @@ class Core:
         )
         self.sweeper = Sweeper(store, self.hub, self.desk.release)
         self.fanout = Fanout(self.hub)
+        self.answers = StatusAnswers(self.planner.rank)
         self.readiness = Readiness(store, self.machine, lambda: self.drain.begun)
         self.metrics = self._metrics(lambda: computing.depth() + waiting.depth(), writing)
 
@@ -130,7 +132,7 @@ class Core:
     def _watching(self) -> Iterator[None]:
         """Those who hear of every change of every scan."""
         with ExitStack() as stack:
-            for watcher in (self.forecast.notice, self.sweeper.notice, self.metrics.notice):
+            for watcher in (self.forecast.notice, self.sweeper.notice, self.metrics.notice, self.answers.notice):
                 stack.enter_context(self.hub.watching_all(watcher))
             yield
 

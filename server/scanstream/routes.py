@@ -1,6 +1,7 @@
 """The ASGI application over a running core: which door answers which path, and what a refusal looks like."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 from msgspec import UNSET
 from starlette.applications import Starlette
@@ -20,6 +21,7 @@ from scanstream.push.contract.documents import asyncapi, openapi
 from scanstream.push.drain import DrainRule
 from scanstream.push.follow import FollowDoor
 from scanstream.push.forwarded import Forwarded
+from scanstream.push.glance import Glance
 from scanstream.push.head import HeadRule
 from scanstream.push.http import HttpDoor
 from scanstream.push.origin import OriginCheck
@@ -32,10 +34,24 @@ from scanstream.settings import Settings
 from scanstream.strategies.installed import registry
 
 
+class Doors(NamedTuple):
+    """What a transport is given."""
+
+    app: ASGIApp
+    """Answers everything."""
+    glance: Glance
+    """Answers some of it, where that can be had for less."""
+
+
 def application(settings: Settings, core: Core) -> ASGIApp:
-    """The ASGI application over a running core."""
+    """The ASGI application over a running core, for any ASGI server."""
+    return doors(settings, core).app
+
+
+def doors(settings: Settings, core: Core) -> Doors:
+    """The ASGI application over a running core, and the short way beside it."""
     fanout = core.fanout
-    poll = PollDoor(core.desk, fanout, core.drain)
+    poll = PollDoor(core.desk, fanout, core.drain, core.answers)
     events = EventsDoor(core.desk, fanout, core.drain)
     follow = FollowDoor(core.desk, fanout, core.drain, most_bytes=settings.max_message)
     door = HttpDoor(core.desk, poll, lambda: core.panels.current, catalogue, most_bytes=settings.max_message)
@@ -78,7 +94,8 @@ def application(settings: Settings, core: Core) -> ASGIApp:
     app.router.redirect_slashes = False  # its Location is absolute, and would lead out of a proxy's path
     checked = OriginCheck(ShortageRule(app), origins=settings.origins, names=settings.host_names)
     placed = Forwarded(checked, prefix=settings.prefix, trusted=settings.proxies)
-    return DrainRule(HeadRule(CacheRule(placed)), core.drain)
+    glance = Glance(core.desk, core.answers, placed, checked)
+    return Doors(DrainRule(HeadRule(CacheRule(placed)), core.drain), glance)
 
 
 async def openapi_here(request: Request) -> Response:

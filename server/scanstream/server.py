@@ -9,7 +9,6 @@ from functools import partial
 
 import anyio
 import uvicorn
-from starlette.types import ASGIApp
 
 from scanstream.app import Core, open_core
 from scanstream.descriptors import places, raise_limit
@@ -18,7 +17,7 @@ from scanstream.push.transport.bounds import PATIENCE, DoorConfig
 from scanstream.push.transport.http import HttpTransport
 from scanstream.push.transport.listener import keep_watch, listen
 from scanstream.push.transport.websocket import WebSocketTransport
-from scanstream.routes import application
+from scanstream.routes import Doors, doors
 from scanstream.settings import Settings
 
 PING_INTERVAL_SECONDS = 20.0
@@ -38,7 +37,7 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
     raise_limit()
     async with open_core(settings) as core:
         with contextlib.closing(_listener(settings)) as listener:
-            server = _server(settings, application(settings, core))
+            server = _server(settings, doors(settings, core))
             port = listener.getsockname()[1]
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_until_drained, server, listener)
@@ -84,9 +83,9 @@ def _listener(settings: Settings) -> socket.socket:
         raise SettingError(f"--host {settings.host} --port {settings.port}: {error.strerror or error}") from error
 
 
-def _server(settings: Settings, app: ASGIApp) -> "_Server":
+def _server(settings: Settings, doors: Doors) -> "_Server":
     config = DoorConfig(
-        app,
+        doors.app,
         lifespan="off",
         http=HttpTransport,
         ws=WebSocketTransport,
@@ -101,6 +100,7 @@ def _server(settings: Settings, app: ASGIApp) -> "_Server":
         proxy_headers=False,  # push/forwarded.py reads them, from those whom the operator trusts
         server_header=False,
     )
+    config.glance = doors.glance
     config.places = partial(places, settings.workers)
     config.patience = PATIENCE._replace(stall=settings.stall)
     return _Server(config)

@@ -13,7 +13,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from uvicorn.server import ServerState
 
 from scanstream.push.transport.bounds import DoorConfig
-from scanstream.push.transport.http import Flow, HttpTransport
+from scanstream.push.transport.flow import Flow
+from scanstream.push.transport.http import HttpTransport
 from scanstream.push.transport.listener import LOOKS_AT_ONCE, SEND_BUFFER_BYTES, keep_watch, listen
 from scanstream.push.transport.websocket import WebSocketTransport
 

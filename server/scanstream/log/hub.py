@@ -115,6 +115,12 @@ class Hub:
         self._finished.ask(scan_id)
         return log
 
+    def held(self, scan_id: ScanId) -> ScanLog | None:
+        """As `fetch`, of what is in memory, where that says enough."""
+        if log := self.get(scan_id):
+            self._finished.ask(scan_id)
+        return log
+
     async def _read(self, scan_id: ScanId) -> ScanLog | None:
         history = await self._store.history(scan_id)
         if (log := self.get(scan_id)) or not history:

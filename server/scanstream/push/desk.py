@@ -57,6 +57,10 @@ class Desk(Protocol):
         """
         ...
 
+    def held(self, principal: Principal, scan_id: str) -> ScanLog | None:
+        """The log of the caller's scan, if it can be had without waiting; where it is None, `find` knows why."""
+        ...
+
     async def newest(self, principal: Principal, limit: int, before: str | None = None) -> list[ScanLog]:
         """The caller's scans, newest first; those older than `before` where it is given.
 

@@ -97,16 +97,28 @@ class Forwarded:
             return
         scope = dict(scope)
         scope["headers"] = list(scope["headers"])
+        try:
+            trusted = self.stand(scope)
+        except ValueError as error:
+            await refuse(InvalidAddress(f"X-Forwarded-Prefix: {error}"), scope, receive, send)
+            return
+        await (self._told if trusted else self._place)(scope, receive, send)
+
+    @property
+    def trusts(self) -> bool:
+        """Whether there are proxies that may say anything."""
+        return bool(self._trusted)
+
+    def stand(self, scope: Scope) -> bool:
+        """Put into a scope of one's own below which path, and for which host, it is; whether a trusted proxy asks.
+
+        :raises ValueError: if the path that such a proxy names is none
+        """
         scope["root_path"] = self._prefix
-        if self._is_trusted(scope):
-            try:
-                _take(scope)
-            except ValueError as error:
-                await refuse(InvalidAddress(f"X-Forwarded-Prefix: {error}"), scope, receive, send)
-                return
-            await self._told(scope, receive, send)
-        else:
-            await self._place(scope, receive, send)
+        trusted = self._is_trusted(scope)
+        if trusted:
+            _take(scope)
+        return trusted
 
     async def _place(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The paths of ASGI: `path` begins with `root_path`, whether a proxy has stripped it or not."""

@@ -68,7 +68,7 @@ class OriginCheck:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or pass on."""
-        if scope["type"] == "http" and scope["method"] == "OPTIONS" and (refusal := self._refusal(scope)):
+        if scope["type"] == "http" and scope["method"] == "OPTIONS" and (refusal := self.refusal(scope)):
             await problem(refusal, VARIES)(scope, receive, send)  # before CORS answers a preflight
         elif scope["type"] in ("http", "websocket"):
             await self._cors(scope, receive, send)
@@ -76,13 +76,14 @@ class OriginCheck:
             await self.inner(scope, receive, send)
 
     async def _checked(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = self._refusal(scope)
+        refusal = self.refusal(scope)
         if refusal is not None:
             await refuse(refusal, scope, receive, send)
         else:
             await self.inner(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> ScanstreamError | None:
+    def refusal(self, scope: Scope) -> ScanstreamError | None:
+        """Why this request may not come in; None where it may."""
         headers = Headers(scope=scope)
         try:
             host = _host(headers.getlist("host"), scope)

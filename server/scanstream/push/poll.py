@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from heapq import nsmallest
 from typing import Any
 
 from starlette.requests import Request
@@ -11,17 +10,15 @@ from starlette.responses import Response
 from scanstream.log.cursor import Position, parse
 from scanstream.log.entry import PART_OPPORTUNITIES
 from scanstream.log.scanlog import ScanLog
-from scanstream.message import POLLING_INTERVAL_SECONDS
-from scanstream.model import ANYONE, confidence_order
+from scanstream.model import ANYONE
+from scanstream.push.answers import StatusAnswers, status_headers, tag_of
 from scanstream.push.desk import Desk
 from scanstream.push.drain import Drain
 from scanstream.push.fanout import Fanout
 from scanstream.push.presence import while_there
 from scanstream.push.problem import json_response
-from scanstream.push.query import Wait, entity_tags, single, wait_of
+from scanstream.push.query import JSON_TYPE, entity_tags, single, wait_of
 
-PARTIAL_RESULTS = 10
-"""How many of the best opportunities a status answer shows while the scan runs."""
 RANK_TICK_SECONDS = 1.0
 """How often a long poll looks at its scan's place in the queue."""
 
@@ -29,8 +26,9 @@ RANK_TICK_SECONDS = 1.0
 class PollDoor:
     """`GET /opportunities/status/{scan_id}`."""
 
-    def __init__(self, desk: Desk, fanout: Fanout, drain: Drain) -> None:
+    def __init__(self, desk: Desk, fanout: Fanout, drain: Drain, answers: StatusAnswers) -> None:
         self._desk = desk
+        self._answers = answers
         self._fanout = fanout
         self._drain = drain
 
@@ -44,13 +42,15 @@ class PollDoor:
             await self.until(
                 request, log, lambda: log.news(position) or self._desk.rank(log.scan_id) != rank, wait.seconds
             )
-            return json_response(self._body_since(log, position), headers=wait.headers | _headers(log))
+            return json_response(self._body_since(log, position), headers=wait.headers | status_headers(log))
         tags = entity_tags(request)
         if tags is not None and tags.contains_weak(self._tag(log)):
             await self.until(request, log, lambda: not tags.contains_weak(self._tag(log)), wait.seconds)
-            if tags.contains_weak(self._tag(log)):
-                return Response(status_code=304, headers=self._tagged(log, wait))
-        return json_response(self._plain_body(log), headers=self._tagged(log, wait))
+        tag = self._tag(log)
+        headers = wait.headers | status_headers(log, tag)
+        if tags is not None and tags.contains_weak(tag):
+            return Response(status_code=304, headers=headers)
+        return Response(self._answers.whole(log).body, 200, headers, JSON_TYPE)
 
     async def until(self, request: Request, log: ScanLog, holds: Callable[[], bool], seconds: float) -> None:
         """Wait until `holds`, the scan has ended, the time is over, or the server is about to restart.
@@ -73,12 +73,6 @@ class PollDoor:
                 queued = self._desk.rank(log.scan_id) is not None  # the queue goes on without a change of this scan
                 await reader.woken(min(left, RANK_TICK_SECONDS) if queued else left)
 
-    def _plain_body(self, log: ScanLog) -> dict[str, Any]:
-        body = {**log.document, "cursor": str(log.cursor(Position(log.seq, 0))), **self._rank(log)}
-        if not log.ended:
-            body["partial_results"] = nsmallest(PARTIAL_RESULTS, log.opportunities, key=confidence_order)
-        return body
-
     def _body_since(self, log: ScanLog, position: Position) -> dict[str, Any]:
         stop = min(position.n + PART_OPPORTUNITIES, len(log.opportunities))
         body = {
@@ -98,12 +92,4 @@ class PollDoor:
 
     def _tag(self, log: ScanLog) -> str:
         """Stands for all that the plain answer says: the log as it is and, while it waits, its place in the queue."""
-        rank = self._desk.rank(log.scan_id)
-        return f"{log.epoch}-{log.seq}" if rank is None else f"{log.epoch}-{log.seq}-{rank}"
-
-    def _tagged(self, log: ScanLog, wait: Wait) -> dict[str, str]:
-        return {**wait.headers, **_headers(log), "etag": f'"{self._tag(log)}"'}
-
-
-def _headers(log: ScanLog) -> dict[str, str]:
-    return {} if log.ended else {"retry-after": str(POLLING_INTERVAL_SECONDS)}
+        return tag_of(log, self._desk.rank(log.scan_id))

@@ -45,6 +45,13 @@ class Archive:
             raise Expired("This scan has expired. Please initiate a new scan.", scan_id=scan_id)
         return log
 
+    def held(self, principal: Principal, scan_id: str) -> ScanLog | None:
+        """The log of a scan of this principal that is in memory and answers; of others None, which says nothing."""
+        log = self._hub.held(ScanId(scan_id))
+        if log is None or log.folded.registered.principal != principal or self._is_over(log):
+            return None
+        return log
+
     async def _latest(self, principal: Principal) -> ScanLog:
         async with aclosing(self._registered(principal, 1)) as registered:
             async for scan_id in registered:

@@ -71,6 +71,7 @@ class ScanDesk:
         self._estimate = estimate
         self._archive = Archive(store, hub)
         self.find = self._archive.find
+        self.held = self._archive.held
         self.newest = self._archive.newest
         self.place = self._archive.place
         self._limits = limits

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import uvicorn
 
+from scanstream.push.glance import Glance
+
 MOST_HEAD_BYTES = 32 * 1024
 """Of a request's line and headers in all; of its trailers as well; of what surrounds the chunks of a body."""
 MOST_HEADERS = 100
@@ -59,11 +61,18 @@ class DoorConfig(uvicorn.Config):
     patience: Patience = PATIENCE
     places: Callable[[], int] = staticmethod(unbounded)
     """How many connections there may be; asked at each."""
+    glance: Glance | None = None
+    """Answers plain polls where their heads are read."""
 
 
 def places_of(config: uvicorn.Config) -> int:
     """How many connections there may be now; a plain uvicorn has no limit."""
     return config.places() if isinstance(config, DoorConfig) else unbounded()
+
+
+def glance_of(config: uvicorn.Config) -> Glance | None:
+    """What answers plain polls; on a plain uvicorn the application answers them all."""
+    return config.glance if isinstance(config, DoorConfig) else None
 
 
 def patience_of(config: uvicorn.Config) -> Patience:

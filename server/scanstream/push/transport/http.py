@@ -6,14 +6,13 @@ of uvicorn that pyproject.toml pins (tests/push/test_transport.py).
 """
 
 import asyncio
-from enum import Enum
 from typing import Any
 
 import httptools
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from scanstream.errors import HeadersTooLarge, MalformedRequest, Overloaded, RequestTimeout, ScanstreamError, TooLarge
+from scanstream.push.glance import Glance
 from scanstream.push.host import origin_form
 from scanstream.push.problem import problem
 from scanstream.push.transport.bounds import (
@@ -23,46 +22,18 @@ from scanstream.push.transport.bounds import (
     MOST_REFUSED_AT_ONCE,
     MOST_UNREAD_BYTES,
     SLICE_BYTES,
+    glance_of,
     patience_of,
     places_of,
 )
 from scanstream.push.transport.close_delimited import close_delimited
-from scanstream.push.transport.intake import Intake
+from scanstream.push.transport.flow import Flow
+from scanstream.push.transport.intake import Intake, Phase
 from scanstream.push.transport.outflow import Outflow
 
 MOST_BODIES = 2
 """Times the largest body accepted: what is taken of one, whatever becomes of it. The application refuses one earlier,
 in a way that pages of allowed origins may read; this is for paths that read no body, and for what follows an answer."""
-
-
-class Phase(Enum):
-    """What of the newest request has come."""
-
-    QUIET = "nothing"
-    HEAD = "a part of its head"
-    BODY = "its head, and its body not wholly"
-    WHOLE = "all of it"
-
-
-class Flow(FlowControl):
-    """uvicorn's, which the application resumes whenever it listens; it does not while the connection is held."""
-
-    held = False
-
-    def hold(self, held: bool) -> None:
-        """Read no more, whoever asks; or again."""
-        if held == self.held:
-            return
-        if held:
-            self.pause_reading()
-        self.held = held
-        if not held and not self._transport.is_closing():
-            self.resume_reading()
-
-    def resume_reading(self) -> None:
-        """See `FlowControl.resume_reading`."""
-        if not self.held:
-            super().resume_reading()
 
 
 class HttpTransport(HttpToolsProtocol):
@@ -73,12 +44,17 @@ class HttpTransport(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._patience = patience_of(self.config)
+        self._glance = glance_of(self.config)
         self._intake = Intake(MOST_BODIES * self.config.ws_max_size)
         self._unread = bytearray()
         self._phase = Phase.QUIET
         self._phase_at = self._heard_at = self.loop.time()
         self._answered: RequestResponseCycle | None = None
         """The request that is being answered, or was last; `cycle` is the newest, which may wait behind it."""
+        self._told = False
+        """Whether the request whose head was read is answered already, at a glance."""
+        self._greeted = False
+        """Whether a request has been answered: an idle connection is kept for the next one."""
         self._owed: ScanstreamError | None = None
         """The refusal of a request behind others that are still to be answered; nothing is taken any more."""
         self._refused_at: float | None = None
@@ -145,7 +121,6 @@ class HttpTransport(HttpToolsProtocol):
         first = len(self._unread) - len(self._unread.lstrip(b"\r\n"))
         del self._unread[:first]
         if self._unread:
-            self._unset_keepalive_if_required()
             self._enter(Phase.HEAD)
         return bool(self._unread)
 
@@ -204,6 +179,8 @@ class HttpTransport(HttpToolsProtocol):
         """The request can be answered from here on."""
         self._intake.framing(self.headers, upgrades=self.parser.should_upgrade() and self._should_upgrade())
         self.url = origin_form(self.url, self.headers)
+        if self._glance is not None and self._tell(self._glance):
+            return
         super().on_headers_complete()
         self._intake.begin()
         self._enter(Phase.BODY)
@@ -216,13 +193,19 @@ class HttpTransport(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The last byte of a request."""
+        if self._told:
+            self._told = False
+            self._enter(Phase.QUIET)
+            return
         super().on_message_complete()
         self._intake.pause()
         self._enter(Phase.WHOLE if self._answering or self.pipeline else Phase.QUIET)
 
     def on_response_complete(self) -> None:
         """The last byte of an answer: what came meanwhile is next."""
+        self._greeted = True
         super().on_response_complete()
+        self._unset_keepalive_if_required()  # the sweep looks after it: a timer each costs more than what it watches
         if self.transport.is_closing():
             self._unread.clear()
             return
@@ -232,6 +215,33 @@ class HttpTransport(HttpToolsProtocol):
         if self._phase is Phase.WHOLE and not self._answering:
             self._enter(Phase.QUIET)
         self._feed()
+
+    def _tell(self, glance: Glance) -> bool:
+        """Answer the request whose head was read at a glance; False where it goes its usual way.
+
+        Never beside an answer that is under way, nor while the client takes none.
+        """
+        parser = self.parser
+        if (
+            parser.get_method() != b"GET"
+            or parser.get_http_version() != "1.1"
+            or parser.should_upgrade()
+            or not parser.should_keep_alive()
+            or self._answering
+            or self.pipeline
+            or self.transport.is_closing()
+            or self.transport.get_write_buffer_size() > HIGH_WATER_BYTES
+        ):
+            return False
+        question = glance.question(self.url, self.headers, self.client)
+        told = None if question is None else glance.answer(question)
+        if told is None:
+            return False
+        always = [name + b": " + value + b"\r\n" for name, value in self.server_state.default_headers]
+        self.transport.write(b"".join([STATUS_LINE[told.status], *always, told.head, told.body]))
+        self.server_state.total_requests += 1
+        self._told = self._greeted = True
+        return True
 
     def _should_upgrade(self) -> bool:
         """HTTP/1.0 cannot be left for another protocol (RFC 9110, section 7.8)."""
@@ -264,8 +274,9 @@ class HttpTransport(HttpToolsProtocol):
     def _hurry(self, now: float) -> None:
         """Hold the client to the times that it has for each part of a request."""
         patience, silent = self._patience, now - self._heard_at
-        if self._phase is Phase.QUIET and self._answered is None and silent >= patience.silence:
-            self.transport.close()
+        if self._phase is Phase.QUIET and not self._answering:
+            if silent >= (self.timeout_keep_alive if self._greeted else patience.silence):
+                self.transport.close()
         elif self._phase is Phase.HEAD and (silent >= patience.silence or now - self._phase_at >= patience.head):
             self.refuse(RequestTimeout("The head of the request did not go on; send it again, at once"))
         elif self._phase is Phase.BODY and silent >= patience.body:

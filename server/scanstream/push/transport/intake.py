@@ -1,10 +1,21 @@
 """What has been taken in of one request, against what one may send."""
 
+from enum import Enum
+
 from scanstream.errors import HeadersTooLarge, MalformedRequest, ScanstreamError, TooLarge
 from scanstream.push.transport.bounds import MOST_HEAD_BYTES, MOST_HEADERS
 
 LINE_BYTES = 4
 """What a header has beside its name and value: a colon, a space, the end of the line."""
+
+
+class Phase(Enum):
+    """What of the newest request has come."""
+
+    QUIET = "nothing"
+    HEAD = "a part of its head"
+    BODY = "its head, and its body not wholly"
+    WHOLE = "all of it"
 
 
 class Refused(Exception):

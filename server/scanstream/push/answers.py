@@ -1,0 +1,140 @@
+"""Status answers, made once for all who ask: of a scan as it is, until it goes on.
+
+A thousand pollers of one scan get the same bytes, and the tag that spares them the next time is ready to be compared.
+"""
+
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable
+from heapq import nsmallest
+from typing import Any, NamedTuple
+
+import msgspec
+from starlette.responses import Response
+
+from scanstream.log.cursor import Position
+from scanstream.log.scanlog import ScanLog
+from scanstream.message import POLLING_INTERVAL_SECONDS
+from scanstream.model import ScanId, confidence_order
+from scanstream.push.query import JSON_TYPE
+
+PARTIAL_RESULTS = 10
+"""How many of the best opportunities a status answer shows while the scan runs."""
+MOST_ANSWERS = 4096
+MOST_BYTES = 16 * 1024 * 1024
+"""Of all answers that are kept; the oldest ones are forgotten first."""
+
+
+class Whole(NamedTuple):
+    """A 200."""
+
+    head: bytes
+    """Header lines behind those that every answer begins with, and the empty line."""
+    body: bytes
+
+
+class StatusAnswer:
+    """What a plain poll is told of a scan at one seq and place in the queue; its body is made when it is wanted."""
+
+    __slots__ = ("gone", "rank", "seq", "tag", "unchanged", "whole")
+
+    def __init__(self, log: ScanLog, rank: int | None, gone: Callable[[object], None]) -> None:
+        self.seq = log.seq
+        self.rank = rank
+        self.tag = tag_of(log, rank)
+        """Without its quotes."""
+        self.unchanged = _lines(Response(status_code=304, headers=_headers(log, self.tag)))
+        """Header lines of the 304, as those of the 200."""
+        self.whole: Whole | None = None
+        self.gone = weakref.ref(log, gone)
+        """Kept, as it calls when the log is let go."""
+
+    def complete(self, log: ScanLog) -> Whole:
+        """Make the body."""
+        body = msgspec.json.encode(_body(log, self.rank))
+        self.whole = Whole(_lines(Response(body, 200, _headers(log, self.tag), JSON_TYPE)), body)
+        return self.whole
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return len(self.unchanged) + (sum(map(len, self.whole)) if self.whole else 0)
+
+
+class StatusAnswers:
+    """The answers of those scans that are asked for."""
+
+    def __init__(
+        self, rank: Callable[[ScanId], int | None], *, most: int = MOST_ANSWERS, most_bytes: int = MOST_BYTES
+    ) -> None:
+        self._rank = rank
+        self._most = most
+        self._most_bytes = most_bytes
+        self._kept: OrderedDict[ScanId, StatusAnswer] = OrderedDict()
+        self.bytes = 0
+
+    def of(self, log: ScanLog) -> StatusAnswer:
+        """The answer as of now."""
+        rank = self._rank(log.scan_id)
+        kept = self._kept.get(log.scan_id)
+        if kept is not None and kept.seq == log.seq and kept.rank == rank:
+            return kept
+        scan_id = log.scan_id
+        self._drop(scan_id)
+        answer = self._kept[scan_id] = StatusAnswer(log, rank, lambda _: self._drop(scan_id))
+        self._weigh(answer.size)
+        return answer
+
+    def whole(self, log: ScanLog) -> Whole:
+        """The 200 as of now."""
+        answer = self.of(log)
+        if answer.whole is not None:
+            return answer.whole
+        whole = answer.complete(log)
+        self._weigh(sum(map(len, whole)))
+        return whole
+
+    def notice(self, log: ScanLog) -> None:
+        """A watcher of all scans: this one has gone on."""
+        self._drop(log.scan_id)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def _weigh(self, more: int) -> None:
+        self.bytes += more
+        while self._kept and (len(self._kept) > self._most or self.bytes > self._most_bytes):
+            self._drop(next(iter(self._kept)))
+
+    def _drop(self, scan_id: ScanId) -> None:
+        if kept := self._kept.pop(scan_id, None):
+            self.bytes -= kept.size
+
+
+def tag_of(log: ScanLog, rank: int | None) -> str:
+    """Stands for all that the plain answer says."""
+    return f"{log.epoch}-{log.seq}" if rank is None else f"{log.epoch}-{log.seq}-{rank}"
+
+
+def _body(log: ScanLog, rank: int | None) -> dict[str, Any]:
+    body = {**log.document, "cursor": str(log.cursor(Position(log.seq, 0)))}
+    if rank is not None:
+        body["rank"] = rank
+    if not log.ended:
+        body["partial_results"] = nsmallest(PARTIAL_RESULTS, log.opportunities, key=confidence_order)
+    return body
+
+
+def _headers(log: ScanLog, tag: str) -> dict[str, str]:
+    """Of an answer that a preference may change (RFC 7240, section 2), and an origin, which the chain adds."""
+    return {"vary": "Prefer, Origin", **status_headers(log, tag)}
+
+
+def status_headers(log: ScanLog, tag: str | None = None) -> dict[str, str]:
+    """What an answer's headers say of the scan: when to ask again, and the tag of a plain answer."""
+    again = {} if log.ended else {"retry-after": str(POLLING_INTERVAL_SECONDS)}
+    return {**again, **({} if tag is None else {"etag": f'"{tag}"'}), "cache-control": "no-cache"}
+
+
+def _lines(response: Response) -> bytes:
+    return b"".join([*(name + b": " + value + b"\r\n" for name, value in response.raw_headers), b"\r\n"])

@@ -1,0 +1,295 @@
+"""What is answered at a glance is, byte for byte, what the chain of rules and routes says."""
+
+import re
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import anyio
+import pytest
+from anyio import to_thread
+
+from conftest import Serve
+from scanstream.push.glance import Glance
+from scanstream.server import serving
+from scanstream.settings import Settings
+from support.raw import connected
+from support.script import scripting
+from support.wire import ONE_QUICK_SCAN, discover, request, until_terminal
+
+pytestmark = pytest.mark.anyio
+
+PREFIX = "/tools/scan"
+PAGE = "https://page.example"
+CHAIN = ("Content-Length: 0",)
+"""Says nothing of a GET, and is not plain: with it the chain answers."""
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """One loop for the servers that these tests share."""
+    return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture(scope="module")
+async def plain() -> AsyncIterator[str]:
+    """A server as it is without any setting."""
+    async with serving(Settings(port=0, data=":memory:", workers=1, max_running=1)) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+async def placed() -> AsyncIterator[str]:
+    """A server below a path, behind a proxy, for pages and names that its operator allows."""
+    allowed: dict[str, Any] = {"allow_origin": (PAGE,), "allow_host": ("scans.example", "*.wild.example")}
+    there: dict[str, Any] = {"root_path": PREFIX, "trusted_proxy": ("127.0.0.1",)}
+    async with serving(Settings(port=0, data=":memory:", workers=1, max_running=1, **allowed, **there)) as url:
+        yield url
+
+
+@pytest.fixture
+def glances(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Of each request that looked plain, whether it was answered at a glance."""
+    seen: list[bool] = []
+    answer = Glance.answer
+
+    def noted(self: Glance, *asked: Any) -> Any:
+        told = answer(self, *asked)
+        seen.append(told is not None)
+        return told
+
+    monkeypatch.setattr(Glance, "answer", noted)
+    return seen
+
+
+def answered(url: str, method: str, target: str, lines: Sequence[str], version: str = "1.1") -> bytes:
+    """The answer to one request, as it came, but for its date."""
+    request = "\r\n".join([f"{method} {target} HTTP/{version}", *lines, "", ""]).encode("latin-1")
+    with connected(url, request) as connection:
+        received = b""
+        while (sizes := _sizes(method, received)) is None or len(received) < sum(sizes):
+            if not (chunk := connection.recv(65536)):
+                break
+            received += chunk
+    return re.sub(rb"\r\ndate: [^\r]+", b"", received)
+
+
+def _sizes(method: str, received: bytes) -> tuple[int, int] | None:
+    head, end, _ = received.partition(b"\r\n\r\n")
+    if not end:
+        return None
+    length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
+    return len(head) + 4, int(length[1]) if length and method != "HEAD" and b" 304 " not in head[:16] else 0
+
+
+async def both_ways(
+    url: str,
+    glances: list[bool],
+    target: str,
+    *lines: str,
+    method: str = "GET",
+    version: str = "1.1",
+    host: bool = True,
+) -> tuple[bytes, bool]:
+    """The answer, the same both ways, and whether it was had at a glance."""
+    named = [f"Host: {urlsplit(url).netloc}", *lines] if host else list(lines)
+    before = len(glances)
+    short = await to_thread.run_sync(answered, url, method, target, named, version)
+    taken = glances[before:] == [True]
+    long = await to_thread.run_sync(answered, url, method, target, [*named, *CHAIN], version)
+    assert not any(glances[before + 1 :])
+    assert short == long, (method, target, lines)
+    return short, taken
+
+
+def status_of(scan_id: str) -> str:
+    return f"/opportunities/status/{scan_id}"
+
+
+async def finished(url: str) -> tuple[str, str]:
+    """A scan that has ended and is settled, and its tag."""
+    scan_id: str = (await discover(url, ONE_QUICK_SCAN)).json()["scan_id"]
+    await until_terminal(url, scan_id)
+    return scan_id, (await request(url, "GET", status_of(scan_id))).headers["etag"]
+
+
+def of_tags(tag: str) -> list[tuple[tuple[str, ...], bytes, bool]]:
+    """Header lines, the status that they get, and whether at a glance."""
+    return [
+        ((), b"200", True),
+        ((f"If-None-Match: {tag}",), b"304", True),
+        ((f"if-none-match:\t{tag} ",), b"304", True),
+        ((f"If-None-Match: W/{tag}",), b"304", True),
+        (('If-None-Match: "another"',), b"200", True),
+        (('If-None-Match: W/"another"',), b"200", True),
+        (('If-None-Match: ""',), b"200", True),
+        (("If-None-Match:",), b"200", False),
+        (("If-None-Match: *",), b"304", False),
+        ((f"If-None-Match: {tag.strip(chr(34))}",), b"304", False),
+        ((f"If-None-Match: w/{tag}",), b"304", False),
+        ((f'If-None-Match: "a", {tag}',), b"304", False),
+        (('If-None-Match: "a"', f"If-None-Match: {tag}"), b"304", False),
+        ((f"If-None-Match: {tag}", f"If-None-Match: {tag}"), b"304", False),
+        (('If-None-Match: "ä"',), b"200", False),
+    ]
+
+
+PLAIN = [
+    ("Accept: application/json", "User-Agent: curl/8", "Accept-Encoding: gzip, deflate, br", "Cookie: a=b"),
+    ("Connection: keep-alive",),
+    ("Connection: Keep-Alive",),
+    ("Range: bytes=0-10",),
+    ("Accept: text/html;q=0.1",),
+    ("Authorization: Bearer of-no-meaning-here",),
+    ("X-Forwarded-Prefix: /elsewhere", "X-Forwarded-Host: foreign.example", "X-Forwarded-For: 10.1.1.1"),
+    ("X-Request-Id: 1", "Cache-Control: no-cache", "Pragma: no-cache", "Sec-Fetch-Site: same-origin"),
+    tuple(f"X-{number}: {number}" for number in range(90)),
+]
+NOT_PLAIN = [
+    ("Origin: https://page.example",),
+    ("Origin: null",),
+    ("Prefer: wait=0",),
+    ("Prefer: respond-async, wait",),
+    ("Prefer: wait=61",),
+    ("Expect: something",),
+    ("Upgrade: h2c", "Connection: upgrade"),
+    ("Connection: close",),
+    ("Access-Control-Request-Method: GET",),
+]
+
+
+async def test_tags_and_headers(plain: str, glances: list[bool]) -> None:
+    scan_id, tag = await finished(plain)
+    for lines, status, at_a_glance in of_tags(tag):
+        answer, taken = await both_ways(plain, glances, status_of(scan_id), *lines)
+        assert (answer.split()[1], taken) == (status, at_a_glance), lines
+    for lines in PLAIN:
+        answer, taken = await both_ways(plain, glances, status_of(scan_id), *lines)
+        assert (answer.split()[1], taken) == (b"200", True), lines
+    for lines in NOT_PLAIN:
+        _, taken = await both_ways(plain, glances, status_of(scan_id), *lines)
+        assert not taken, lines
+
+
+async def test_targets_methods_and_versions(plain: str, glances: list[bool]) -> None:
+    scan_id, _ = await finished(plain)
+    path, other = status_of(scan_id), "0" if scan_id[-1] != "0" else "1"
+    at_a_glance = [path, f"http://127.0.0.1{path}"]
+    targets = [
+        *(f"{path}{more}" for more in ("?", "?wait=0", "?wait=x", "?since=k3f9-0.0", "?x=%20", "/", "%20", "#f", ";a")),
+        *(status_of(name) for name in ("latest", scan_id.upper(), f"{scan_id}0", "scan_", "", f"%73{scan_id[1:]}")),
+        *(status_of(name) for name in (scan_id[:-1] + other, "scan_" + "0" * 42)),
+        *(PREFIX + path, "/" + path, "/opportunities/results/" + scan_id, f"https://foreign.example{path}"),
+    ]
+    for target in [*at_a_glance, *targets]:
+        _, taken = await both_ways(plain, glances, target)
+        assert taken == (target in at_a_glance), target
+    for method in ("HEAD", "POST", "OPTIONS", "DELETE"):
+        assert not (await both_ways(plain, glances, path, method=method))[1]
+    assert not (await both_ways(plain, glances, path, version="1.0"))[1]
+
+
+HOSTS = [
+    "localhost",
+    "LOCALHOST:81",
+    "127.1",
+    "[::1]:80",
+    "foreign.example",
+    "a b",
+    "",
+    "scans.example",
+    "x.wild.example",
+]
+
+
+async def test_hosts(plain: str, placed: str, glances: list[bool]) -> None:
+    for url in (plain, placed):
+        scan_id, _ = await finished(url)
+        for host in HOSTS:
+            answer, taken = await both_ways(url, glances, status_of(scan_id), f"Host: {host}", host=False)
+            assert taken == (answer.split()[1] == b"200"), host
+        for lines in ((), ("Host: localhost", "Host: localhost"), ("Host: localhost", "Host: foreign.example")):
+            answer, taken = await both_ways(url, glances, status_of(scan_id), *lines, host=False)
+            assert (answer.split()[1], taken) == (b"400", False), lines
+
+
+async def test_below_a_path_and_behind_a_proxy(placed: str, glances: list[bool]) -> None:
+    scan_id, tag = await finished(placed)
+    path = status_of(scan_id)
+    cases: list[tuple[str, tuple[str, ...], bool]] = [
+        (path, (), True),
+        (PREFIX + path, (f"If-None-Match: {tag}",), True),
+        (PREFIX + PREFIX + path, (), False),
+        (PREFIX + "x" + path, (), False),
+        (path, ("X-Forwarded-For: 10.0.0.1, 127.0.0.1", "X-Forwarded-Proto: https"), True),
+        (path, ("X-Forwarded-Host: scans.example", "X-Forwarded-Port: 443"), True),
+        (path, ("X-Forwarded-Host: foreign.example",), False),
+        (path, ("X-Forwarded-Host: foreign.example, scans.example",), True),
+        ("/other" + path, ("X-Forwarded-Prefix: /other",), True),
+        (PREFIX + path, ("X-Forwarded-Prefix: /other",), False),
+        (path, ("X-Forwarded-Prefix: /o/../ther",), False),
+        (path, ("X-Forwarded-Prefix: /static",), False),
+        (path, (f"Origin: {PAGE}",), False),
+        (path, (f"Origin: {PAGE}", f"If-None-Match: {tag}"), False),
+    ]
+    for target, lines, at_a_glance in cases:
+        _, taken = await both_ways(placed, glances, target, *lines)
+        assert taken == at_a_glance, (target, lines)
+
+
+async def test_scans_in_every_state(plain: str, glances: list[bool]) -> None:
+    async with scripting() as script:
+        running = (await discover(plain, script.request(shards=2))).json()["scan_id"]
+        shard = await script.started()
+        await shard.tell("find 30", "end")
+        shard = await script.started()
+        waiting = (await discover(plain, ONE_QUICK_SCAN)).json()["scan_id"]
+        with anyio.fail_after(30):
+            while b'"rank"' not in (await request(plain, "GET", status_of(waiting))).body:
+                pass
+        for scan_id, said in ((running, b"partial_results"), (waiting, b'"rank":1')):
+            answer, taken = await both_ways(plain, glances, status_of(scan_id))
+            assert (said in answer, b"retry-after" in answer, taken) == (True, True, True)
+            tag = re.search(rb'\r\netag: ("[^"]+")', answer)
+            assert tag is not None
+            answer, taken = await both_ways(plain, glances, status_of(scan_id), f"If-None-Match: {tag[1].decode()}")
+            assert (answer.split()[1], taken) == (b"304", True)
+        await shard.tell("fail on purpose")
+        await until_terminal(plain, running)
+        answer, taken = await both_ways(plain, glances, status_of(running))
+        assert (b'"status":"failed"' in answer, taken) == (True, True)
+        await until_terminal(plain, waiting)
+
+
+async def test_a_scan_that_has_expired(serve: Serve, glances: list[bool]) -> None:
+    async with serve(workers=1, retention=0.2, fresh=0) as url:
+        scan_id = (await discover(url)).json()["scan_id"]
+        with anyio.fail_after(30):
+            while (await request(url, "GET", status_of(scan_id))).status == 200:
+                pass
+        answer, taken = await both_ways(url, glances, status_of(scan_id))
+        assert (answer.split()[1], taken) == (b"410", False)
+
+
+async def test_one_connection_has_its_answers_in_the_order_of_its_requests(plain: str, glances: list[bool]) -> None:
+    """Whichever way each of them goes, and however many are sent ahead."""
+    scan_id, tag = await finished(plain)
+    host = f"Host: {urlsplit(plain).netloc}\r\n"
+    kinds = [
+        (f"GET {status_of(scan_id)} HTTP/1.1\r\n{host}\r\n", b"200"),
+        (f"GET {status_of(scan_id)}?wait=0 HTTP/1.1\r\n{host}\r\n", b"200"),
+        (f"GET {status_of(scan_id)} HTTP/1.1\r\n{host}If-None-Match: {tag}\r\n\r\n", b"304"),
+        (f"\r\nGET /nothing HTTP/1.1\r\n{host}\r\n", b"404"),
+    ]
+    order = [kinds[number * 7 // 3 % 4] for number in range(200)]
+    sent = "".join(text for text, _ in order).encode()
+
+    def exchange() -> list[bytes]:
+        with connected(plain, sent) as connection:
+            received = b""
+            while received.count(b"HTTP/1.1 ") < len(order) and (chunk := connection.recv(65536)):
+                received += chunk
+        return re.findall(rb"HTTP/1\.1 (\d+) ", received)
+
+    assert await to_thread.run_sync(exchange) == [status for _, status in order]
+    assert any(glances)
