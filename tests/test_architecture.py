@@ -29,6 +29,7 @@ ENCLAVES = {
     "client": {"client", "model", "message", "errors", "log.patch"},
     "scans.work.shard": {
         "scans.work.shard",
+        "scans.work.cuts",
         "scans.work.finding",
         "scans.work.priority",
         "scans.names",

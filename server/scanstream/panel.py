@@ -108,18 +108,25 @@ class Panel:
 
     def select(self, symbols: Iterable[str]) -> "Panel":
         """The same bars of some symbols only, in the panel's order; with the cross rates between their currencies."""
-        wanted = set(symbols)
-        columns = [index for index, symbol in enumerate(self.symbols) if symbol in wanted]
+        columns, words = self.part(symbols)
         if len(columns) == len(self.symbols):
             return self
+        cut: dict[str, Any] = {name: np.take(getattr(self, name), columns, axis=1) for name in FIELDS}
+        return replace(self, path=None, **cut, **words)
+
+    def part(self, symbols: Iterable[str]) -> tuple[list[int], dict[str, Any]]:
+        """(the columns of these symbols, all that is no candle of a panel of them alone: symbols, quotes, funding)."""
+        wanted = set(symbols)
+        columns = [index for index, symbol in enumerate(self.symbols) if symbol in wanted]
         there = {currency for symbol in wanted for currency in currencies(symbol)}
 
         def kept(symbol: str) -> bool:
             return symbol in wanted or (symbol not in self.symbols and there.issuperset(currencies(symbol)))
 
-        cut = {name: getattr(self, name)[:, columns] for name in FIELDS}
-        sheets: dict[str, Any] = {name: sheet.only(kept) for name, sheet in self._sheets().items()}
-        return replace(self, symbols=tuple(self.symbols[index] for index in columns), path=None, **cut, **sheets)
+        if len(columns) == len(self.symbols):
+            return columns, {}
+        sheets = {name: sheet.only(kept) for name, sheet in self._sheets().items()}
+        return columns, {"symbols": tuple(self.symbols[index] for index in columns), **sheets}
 
     def tiers(self) -> dict[str, Tier]:
         """Symbol → which third of the universe it is in, by median close × volume; no tiers without volumes."""

@@ -30,7 +30,7 @@ from scanstream.scans.inquiry import Inquiry
 from scanstream.scans.readiness import Readiness
 from scanstream.scans.shortages import Pause, Shortages
 from scanstream.scans.tries import Tries
-from scanstream.scans.work import shard
+from scanstream.scans.work import cuts, shard
 from scanstream.scans.work.processes import WorkerDied, pause_after
 from scanstream.scans.work.shard import Outcome
 from scanstream.settings import Settings
@@ -224,7 +224,7 @@ def test_a_worker_that_cannot_map_the_market_data_for_now_says_what_lacks(
     def refused(_: Path) -> Panel:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(shard, "mapped", refused)
+    monkeypatch.setattr(cuts, "mapped", refused)
     monkeypatch.setattr(shard, "prepare", lambda *_: None)
     [encoded] = shard.run(piece(panel().save(tmp_path), DiscoverRequest(), "tsmom"), str(tmp_path), os.getpid())
     outcome = msgspec.msgpack.decode(encoded, type=Outcome)

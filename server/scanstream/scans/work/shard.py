@@ -15,7 +15,6 @@ import traceback
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from weakref import WeakValueDictionary
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -24,8 +23,8 @@ from scanstream.errors import MarketError, Shortage
 from scanstream.jobs import Shard
 from scanstream.log.entry import ShardFound, parts
 from scanstream.model import DiscoverRequest, Milliseconds, Opportunity, Problem, now
-from scanstream.panel import FIELDS, Panel, mapped
-from scanstream.scans.selection import symbols_of
+from scanstream.panel import Panel
+from scanstream.scans.work import cuts
 from scanstream.scans.work.finding import accepts, opportunity
 from scanstream.scans.work.priority import step_back
 from scanstream.shortage import shortage
@@ -120,7 +119,8 @@ class Search:
         if strategy is None:
             raise Refused(GONE)
         self.strategy = strategy
-        self.panel = universe(panels / shard.digest, shard.request)
+        panel = universe(panels / shard.digest, shard.request, keep=not strategy.waits)
+        self.panel = cuts.complete(panel) if strategy.waits else panel  # in the loop there is no time for it later
         self.units = range(shard.start, shard.stop)
         self.parameters = self.strategy.parse((shard.request.parameters or {}).get(self.strategy.id) or {})
         self._request = shard.request
@@ -163,18 +163,6 @@ class Search:
         """All of its notes in one; how many more there are, where that would be too long."""
         more = self._noted - len(self._notes)
         return "; ".join([*self._notes, *([f"… and {more:,} more"] if more else [])]) or UNSET
-
-
-_cuts: WeakValueDictionary[tuple[Path, tuple[str, ...]], Panel] = WeakValueDictionary()
-"""Parts of panels that shards of this process look at just now."""
-
-
-def _shared(cut: Panel, path: Path) -> Panel:
-    """The cut of a panel that other shards have already; one that nobody has is not to be written to any more."""
-    shared = _cuts.setdefault((path, cut.symbols), cut)
-    for name in FIELDS:
-        getattr(shared, name).setflags(write=False)
-    return shared
 
 
 class Unmapped(MarketError):
@@ -230,15 +218,14 @@ def timed(outcome: Outcome, started: float) -> Outcome:
     return msgspec.structs.replace(outcome, elapsed_ms=round((time.perf_counter() - started) * 1000))
 
 
-def universe(path: Path, request: DiscoverRequest) -> Panel:
-    """The part of a saved panel that a canonical request selects.
+def universe(path: Path, request: DiscoverRequest, *, keep: bool = False) -> Panel:
+    """The part of a saved panel that a canonical request selects; see `cuts.selected`.
 
     :raises Unmapped: if it is not there, or not whole
     :raises Shortage: if the machine lacks what it takes to map it
     """
     try:
-        panel = mapped(path)
-        return _shared(panel.select(symbols_of(request, panel)), path)
+        return cuts.selected(path, request, keep=keep)
     except MarketError as error:  # its text has paths of the server, which are not for clients
         gone = isinstance(error.__cause__, FileNotFoundError)
         what = "is gone from the server's disk" if gone else "is damaged on the server's disk"
