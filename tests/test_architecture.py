@@ -18,7 +18,7 @@ LEVELS: tuple[tuple[set[str], ...], ...] = (
     ({"engines"}, {"market"}, {"strategies"}, {"security"}),
     ({"scans"}, {"push"}),
     (
-        {"app", "routes", "server", "leaving", "descriptors", "worker", "settings", "metrics"},
+        {"app", "routes", "server", "leaving", "descriptors", "collector", "worker", "settings", "metrics"},
         {"client"},
     ),  # settings names the markets, so it stands above them
     ({"cli", "options", "streams", "demo", "__main__"},),

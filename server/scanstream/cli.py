@@ -70,6 +70,7 @@ def serve(**flags: Any) -> None:
 async def _serve(make: Callable[[], Any], announce: Callable[[str], None], leaving: Any) -> int:
     import anyio  # noqa: PLC0415
 
+    from scanstream.collector import kept_apart  # noqa: PLC0415
     from scanstream.server import serving  # noqa: PLC0415
 
     told, starts = anyio.Event(), True
@@ -80,7 +81,7 @@ async def _serve(make: Callable[[], Any], announce: Callable[[str], None], leavi
         if starts:
             tasks.cancel_scope.cancel()
 
-    async with anyio.create_task_group() as tasks:
+    async with kept_apart(), anyio.create_task_group() as tasks:
         tasks.start_soon(listen)
         async with serving(make()) as url:
             starts = False  # from here on a cancel would end what requests under way still need

@@ -7,6 +7,7 @@ sets, and that stands while this process does: a machine that slept, a process t
 anybody's budget. Neither has a restart, nor the time before it.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -210,6 +211,34 @@ class Budgets:
             self._hindered.stop(self.clock.now())
 
 
+class _Expiry:
+    """A look at what is left, again and again, and a scope that ends when it is nothing.
+
+    A timer and no task: one that its group cancels leaves a cycle behind, for each shard that is run (anyio's own, of
+    a frame and its error), and what is frozen for good by then nobody collects (collector.py).
+    """
+
+    def __init__(self, left: Callable[[], Seconds], scope: anyio.CancelScope) -> None:
+        self._left = left
+        self._scope = scope
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def look(self) -> None:
+        """A clock calls nobody, so this is called when something would have to be over."""
+        self.stop()
+        if (seconds := self._left()) > 0:
+            self._timer = self._loop.call_later(max(LEAST_WAIT_SECONDS, seconds), self.look)
+        else:
+            self._scope.cancel()
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
 async def limited(left: Callable[[], Seconds], call: Callable[[], Awaitable[T]]) -> T:
     """What the call gives, as long as something is left of its time.
 
@@ -217,23 +246,11 @@ async def limited(left: Callable[[], Seconds], call: Callable[[], Awaitable[T]])
 
     :raises TimeoutError: if nothing is left; the call is cancelled
     """
-    results: list[T] = []
-    errors: list[Exception] = []
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_expire, left, tasks.cancel_scope)
+    with anyio.CancelScope() as scope:
+        expiry = _Expiry(left, scope)
+        expiry.look()
         try:
-            results.append(await call())
-        except Exception as error:
-            errors.append(error)
-        tasks.cancel_scope.cancel()
-    if errors:
-        raise errors[0]
-    if not results:
-        raise TimeoutError
-    return results[0]
-
-
-async def _expire(left: Callable[[], Seconds], scope: anyio.CancelScope) -> None:
-    while (seconds := left()) > 0:  # noqa: ASYNC110  # a clock calls nobody
-        await anyio.sleep(max(LEAST_WAIT_SECONDS, seconds))
-    scope.cancel()
+            return await call()
+        finally:
+            expiry.stop()
+    raise TimeoutError

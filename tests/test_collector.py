@@ -1,0 +1,132 @@
+"""The collector keeps out of the way, and garbage goes all the same."""
+
+import gc
+import weakref
+from collections.abc import Iterator
+
+import anyio
+import pytest
+
+from scanstream import collector as module
+from scanstream.app import open_core
+from scanstream.collector import Collector
+from scanstream.model import ANYONE, DiscoverRequest
+from scanstream.settings import Settings
+
+ONE = DiscoverRequest(symbols=["BTC/USDT"], strategy_ids=["tsmom"], force_refresh=True)
+FULL = 50_000
+"""New objects, each in a list of its own: a full collection comes by itself."""
+
+
+class Thing:
+    """May be held, and may hold itself."""
+
+    def __init__(self) -> None:
+        self.held: object = None
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    """At work in this process."""
+    with Collector().at_work() as collector:
+        yield collector
+
+
+def cycle() -> weakref.ref[Thing]:
+    """Something that nobody holds but itself."""
+    thing = Thing()
+    thing.held = thing
+    return weakref.ref(thing)
+
+
+def make_much() -> list[list[int]]:
+    """So much that is new that the collector comes by itself."""
+    return [[number] for number in range(FULL)]
+
+
+def test_what_is_left_by_a_full_collection_is_frozen(collector: Collector) -> None:
+    before = gc.get_freeze_count()
+    held = make_much()
+    assert gc.get_freeze_count() > before + FULL // 2
+    assert len(gc.get_objects()) < FULL
+    del held
+    assert gc.get_freeze_count() < before + FULL // 2  # what nobody holds goes at once, frozen or not
+
+
+def test_a_cycle_that_is_made_after_the_freeze_is_collected(collector: Collector) -> None:
+    gone = cycle()
+    held = make_much()
+    assert gone() is None, len(held)
+
+
+def test_a_frozen_thing_that_nobody_holds_goes_at_once(collector: Collector) -> None:
+    thing = Thing()
+    gone = weakref.ref(thing)
+    gc.collect()
+    assert gc.get_freeze_count()
+    del thing
+    assert gone() is None
+
+
+def test_a_cycle_that_was_frozen_in_use_goes_at_a_quiet_moment(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WORTH_OBJECTS", 1000)
+    thing = Thing()
+    thing.held = thing
+    held = make_much()
+    gone = weakref.ref(thing)
+    del thing
+    gc.collect()
+    assert gone() is not None
+    monkeypatch.setattr(module, "QUIET", -1.0)
+    collector.look()
+    assert gone() is not None  # it is busy
+    monkeypatch.setattr(module, "QUIET", 1e9)
+    collector.look()
+    assert gone() is None, len(held)
+
+
+def test_much_that_is_frozen_is_looked_at_however_busy_it_is(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "QUIET", -1.0)
+    monkeypatch.setattr(module, "MUCH_OBJECTS", FULL // 2)
+    cycles = [Thing() for _ in range(5 * FULL)]
+    for thing in cycles:
+        thing.held = thing
+    gone = weakref.ref(cycles[0])
+    del cycles, thing
+    if gone() is not None:
+        collector.look()
+    assert gone() is None
+
+
+def test_afterwards_the_collector_is_as_it_was() -> None:
+    before = gc.get_threshold(), list(gc.callbacks)
+    with Collector().at_work():
+        assert gc.get_threshold() == module.THRESHOLDS
+    assert (gc.get_threshold(), list(gc.callbacks)) == before
+    assert not gc.get_freeze_count()
+
+
+@pytest.mark.anyio
+async def test_scans_come_and_go_without_cycles() -> None:
+    async with open_core(Settings(data=":memory:", port=0, fresh=0, retention=0.5)) as core:
+
+        async def scan() -> None:
+            ack = await core.desk.register(ANYONE, ONE)
+            core.desk.release(ack.scan_id)
+            with anyio.fail_after(30):
+                await core.hub.until(ack.scan_id, lambda log: log.ended)
+
+        await scan()
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(5):
+                await scan()
+            await core.store.barrier()
+            assert gc.collect() < 50
+        finally:
+            gc.enable()
