@@ -20,6 +20,7 @@ from scanstream.metrics import Metrics
 from scanstream.push.answers import StatusAnswers
 from scanstream.push.drain import Drain
 from scanstream.push.fanout import Fanout
+from scanstream.push.listing import prepared
 from scanstream.scans.appending import Appender
 from scanstream.scans.budget import Budgets, Clock
 from scanstream.scans.desk import Limits as DeskLimits
@@ -196,6 +197,6 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
     market = settings.open_market()
     async with open_store(settings.directory) as store:
         with panel_directory(settings.directory) as directory:
-            core = Core(settings, store, await open_panels(market, directory), directory)
+            core = Core(settings, store, await open_panels(market, directory, prepared), directory)
             async with core.running():
                 yield core

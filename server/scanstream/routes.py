@@ -54,7 +54,7 @@ def doors(settings: Settings, core: Core) -> Doors:
     poll = PollDoor(core.desk, fanout, core.drain, core.answers)
     events = EventsDoor(core.desk, fanout, core.drain)
     follow = FollowDoor(core.desk, fanout, core.drain, most_bytes=settings.max_message)
-    door = HttpDoor(core.desk, poll, lambda: core.panels.current, catalogue, most_bytes=settings.max_message)
+    door = HttpDoor(core.desk, poll, lambda: core.panels.current, catalogue(), most_bytes=settings.max_message)
     static = static_files()
 
     async def websocket(connection: WebSocket) -> None:

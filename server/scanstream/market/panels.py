@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -33,8 +34,12 @@ logger = logging.getLogger("scanstream")
 class Panels:
     """Below one directory, one folder a panel."""
 
-    def __init__(self, market: Market, directory: Path, current: Panel) -> None:
+    def __init__(
+        self, market: Market, directory: Path, current: Panel, prepare: Callable[[Panel], Panel] = Panel.prepared
+    ) -> None:
+        """`prepare`: has all computed that requests ask of a panel, in the thread that has read it."""
         self._market = market
+        self._prepare = prepare
         self._directory = directory
         self._current = current
         self._former = current.digest
@@ -96,7 +101,7 @@ class Panels:
             panel = self._given()
             for name, reason in panel.failed.items():
                 logger.warning("%s could not give its %s: %s", panel.market, name, reason)
-            saved = panel.settled().save(self._directory).prepared()
+            saved = self._prepare(panel.settled().save(self._directory))
         except Exception:  # a full disk: it costs this reading, not the server
             logger.exception("%s: what it gives cannot be kept; the data of before is used", self._market.name)
             return self._current
@@ -118,20 +123,21 @@ def without(panel: Panel, reason: str) -> Panel:
     return replace(panel, path=None, failed={name: reason for name in INPUTS if panel.has(name)})
 
 
-async def open_panels(market: Market, directory: Path) -> Panels:
+async def open_panels(market: Market, directory: Path, prepare: Callable[[Panel], Panel] = Panel.prepared) -> Panels:
     """The panels below a directory, with the market's data as of now.
 
     Where a live market cannot be read, and was read before: with its newest data, marked as failed. Then the server
     still answers for the scans that it has.
 
+    :param prepare: see `Panels`
     :raises MarketError: if it cannot be read
     :raises DataUnusable: if there is no writing below the directory
     """
-    first = await to_thread.run_sync(_first, market, directory, abandon_on_cancel=True)  # a market may take its time
-    return Panels(market, directory, first)
+    read = partial(_first, market, directory, prepare)
+    return Panels(market, directory, await to_thread.run_sync(read, abandon_on_cancel=True), prepare)
 
 
-def _first(market: Market, directory: Path) -> Panel:
+def _first(market: Market, directory: Path, prepare: Callable[[Panel], Panel]) -> Panel:
     try:
         panel = market.load()
     except MarketError as error:
@@ -144,7 +150,7 @@ def _first(market: Market, directory: Path) -> Panel:
     for words in uneven(panel):
         logger.warning("%s: %s", panel.market, words)
     try:
-        return panel.save(directory).prepared()
+        return prepare(panel.save(directory))
     except OSError as error:
         raise DataUnusable(
             f"The market data cannot be written below {directory} ({error.strerror}); name another with --data"

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import msgspec
-from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -14,12 +13,13 @@ from scanstream.log.cursor import Position
 from scanstream.log.scanlog import ScanLog
 from scanstream.message import POLLING_INTERVAL_SECONDS, AckBody
 from scanstream.model import ANYONE, IdempotencyKey, timestamp
-from scanstream.panel import INPUTS, Panel, timeframe_name
-from scanstream.push.bodies import CatalogueEntry, Gap, MarketBody, Results
+from scanstream.panel import Panel
+from scanstream.push.bodies import CatalogueEntry, Results
 from scanstream.push.codec import JSON
 from scanstream.push.desk import Desk, released
 from scanstream.push.forwarded import below, prefix_here
 from scanstream.push.found import Found
+from scanstream.push.listing import listing
 from scanstream.push.poll import PollDoor
 from scanstream.push.problem import json_response
 from scanstream.push.query import (
@@ -81,14 +81,14 @@ class HttpDoor:
         desk: Desk,
         poll: PollDoor,
         panel: Callable[[], Panel],
-        catalogue: Callable[[], list[CatalogueEntry]],
+        catalogue: list[CatalogueEntry],
         *,
         most_bytes: int,
     ) -> None:
         self._desk = desk
         self._poll = poll
         self._panel = panel
-        self._catalogue = catalogue
+        self._catalogue = msgspec.json.encode(catalogue)
         self._most_bytes = most_bytes
 
     def routes(self) -> list[Route]:
@@ -146,31 +146,11 @@ class HttpDoor:
 
     async def market(self, _: Request) -> Response:
         """What is scanned."""
-        panel = self._panel()
-        first, last = timestamp(int(panel.times[0])), timestamp(int(panel.times[-1]))
-        return json_response(
-            MarketBody(
-                market=panel.market,
-                symbols=list(panel.symbols),
-                timeframe=timeframe_name(panel.timeframe),
-                bars=panel.bars,
-                first=first,
-                last=last,
-                has={name: panel.has(name) for name in INPUTS},
-                scanned=last,
-                ahead=panel.ahead,
-                behind=panel.behind(),
-                gaps={symbol: [Gap(**run) for run in runs] for symbol, runs in panel.gaps().items()},
-                older_gaps=panel.older_gaps() or UNSET,
-                venues=list(panel.quotes.venues) if panel.quotes else UNSET,
-                quoted=list(panel.quotes.symbols) if panel.quotes else UNSET,
-                failed=panel.failed or UNSET,
-            )
-        )
+        return Response(listing(self._panel()), media_type=JSON_TYPE)
 
     async def strategies(self, _: Request) -> Response:
         """The catalogue."""
-        return json_response(self._catalogue())
+        return Response(self._catalogue, media_type=JSON_TYPE)
 
 
 def _results(log: ScanLog) -> Results:

@@ -1,0 +1,86 @@
+"""What is scanned is told as bytes that are there before anybody asks; the catalogue, too."""
+
+from dataclasses import replace
+
+import msgspec
+import pytest
+from msgspec import UNSET
+
+from conftest import Serve
+from scanstream.market.synthetic import SyntheticMarket
+from scanstream.model import timestamp
+from scanstream.panel import EVERYWHERE
+from scanstream.push.bodies import CatalogueEntry, Gap, MarketBody
+from scanstream.push.listing import listing, prepared
+from scanstream.routes import catalogue
+from support.wire import request
+
+GENERATED = SyntheticMarket(symbols=4, bars=30).load()
+
+
+def told(body: bytes) -> MarketBody:
+    """The answer, with all that the contract says of it."""
+    return msgspec.json.decode(body, type=MarketBody)
+
+
+def test_all_of_a_panel_is_told() -> None:
+    close = GENERATED.close.copy()
+    close[5:8, 1] = close[-2:, 2] = float("nan")
+    panel = replace(GENERATED, close=close, failed={"funding": "HTTP 500"}, ahead={"X/Y": 2})
+    at = [timestamp(int(time)) for time in panel.times]
+    assert panel.quotes is not None
+    assert told(listing(panel)) == MarketBody(
+        market="synthetic",
+        symbols=list(panel.symbols),
+        timeframe="1h",
+        bars=30,
+        first=at[0],
+        last=at[-1],
+        has={"candles": True, "quotes": True, "funding": True},
+        scanned=at[-1],
+        ahead={"X/Y": 2},
+        behind={panel.symbols[2]: 2},
+        gaps={panel.symbols[1]: [Gap(at[5], at[7], 3)], panel.symbols[2]: [Gap(at[28], at[29], 2)]},
+        venues=list(panel.quotes.venues),
+        quoted=list(panel.quotes.symbols),
+        failed={"funding": "HTTP 500"},
+    )
+
+
+def test_gaps_that_are_not_told_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scanstream.panel.MOST_RUNS", 1)  # then four a symbol
+    close = GENERATED.close.copy()
+    close[1:21:2, 0] = float("nan")
+    body = told(listing(replace(GENERATED, close=close)))
+    assert [len(runs) for runs in body.gaps.values()] == [4]
+    assert body.older_gaps == {GENERATED.symbols[0]: 6}
+    assert EVERYWHERE not in body.gaps
+    assert body.failed is UNSET
+
+
+def test_a_panel_that_is_prepared_is_told_already() -> None:
+    panel = replace(GENERATED)
+    before = listing.cache_info()
+    assert prepared(panel) is panel
+    body = listing(panel)
+    assert listing(panel) is body
+    after = listing.cache_info()
+    assert (after.misses - before.misses, after.hits - before.hits) == (1, 2)
+
+
+@pytest.mark.anyio
+async def test_a_server_has_both_answers_before_it_is_asked(serve: Serve) -> None:
+    before = listing.cache_info().misses
+    async with serve() as url:
+        made = listing.cache_info().misses
+        answers = [await request(url, "GET", "/opportunities/market") for _ in range(3)]
+        assert len({answer.body for answer in answers}) == 1
+        assert told(answers[0].body).market == "synthetic"
+        assert (answers[0].headers["content-type"], answers[0].headers["cache-control"]) == (
+            "application/json",
+            "no-cache",
+        )
+        strategies = await request(url, "GET", "/opportunities/strategies")
+        assert msgspec.json.decode(strategies.body, type=list[CatalogueEntry]) == catalogue()
+    assert made == before + 1
+    assert listing.cache_info().misses == made
