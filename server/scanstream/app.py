@@ -17,10 +17,11 @@ from scanstream.log.hub import Hub
 from scanstream.market.directory import panel_directory
 from scanstream.market.panels import Panels, open_panels
 from scanstream.metrics import Metrics
+from scanstream.panel import Panel
 from scanstream.push.answers import StatusAnswers
 from scanstream.push.drain import Drain
 from scanstream.push.fanout import Fanout
-from scanstream.push.listing import prepared
+from scanstream.push.listing import listing
 from scanstream.scans.appending import Appender
 from scanstream.scans.budget import Budgets, Clock
 from scanstream.scans.desk import Limits as DeskLimits
@@ -33,6 +34,7 @@ from scanstream.scans.planner import Planner
 from scanstream.scans.readiness import Readiness
 from scanstream.scans.releases import Releases
 from scanstream.scans.runner import Runner
+from scanstream.scans.selection import known_symbols
 from scanstream.scans.shortages import Shortages
 from scanstream.scans.sweeper import Sweeper
 from scanstream.scans.tries import Tries
@@ -168,6 +170,13 @@ class Core:
                     tasks.cancel_scope.cancel()
 
 
+def _prepared(panel: Panel) -> Panel:
+    """The panel, with all computed that requests ask of it: of a large one that takes longer than the loop has."""
+    known_symbols(panel)
+    listing(panel.prepared())
+    return panel
+
+
 async def _for_ever(run: Callable[[], Awaitable[object]]) -> None:
     """A part of the core: without it the others would answer, and nothing would get on.
 
@@ -197,6 +206,6 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
     market = settings.open_market()
     async with open_store(settings.directory) as store:
         with panel_directory(settings.directory) as directory:
-            core = Core(settings, store, await open_panels(market, directory, prepared), directory)
+            core = Core(settings, store, await open_panels(market, directory, _prepared), directory)
             async with core.running():
                 yield core

@@ -10,6 +10,7 @@ from scanstream.jobs import Shard
 from scanstream.log.entry import ShardFound
 from scanstream.model import DiscoverRequest, ScanId
 from scanstream.panel import Panel, _mapped
+from scanstream.scans.selection import Steps
 from scanstream.scans.work.shard import Outcome
 from scanstream.strategies.strategy import Note, Signal, Strategy
 
@@ -85,6 +86,16 @@ def whole(pieces: list[bytes]) -> Outcome:
     outcome = msgspec.msgpack.decode(first, type=Outcome)
     parts = [msgspec.msgpack.decode(part, type=ShardFound) for part in encoded]
     return msgspec.structs.replace(outcome, opportunities=[found for part in parts for found in part.opportunities])
+
+
+def at_once(steps: Steps) -> DiscoverRequest:
+    """The canonical request, without giving anybody else a turn."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            request: DiscoverRequest = end.value
+            return request
 
 
 def openings() -> tuple[int, int]:

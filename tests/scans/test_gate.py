@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from msgspec import UNSET
 
-from scans.planted import Planted, panel, piece, signal, whole
+from scans.planted import Planted, at_once, panel, piece, signal, whole
 from scanstream.errors import FieldError, SettingError
 from scanstream.model import DiscoverRequest, Opportunity, Problem
 from scanstream.scans.work import shard as worker
@@ -585,7 +585,7 @@ def test_a_request_for_a_type_selects_a_strategy_that_declares_it() -> None:
     from scanstream.scans.selection import canonical, strategies_of
 
     known = {"planted": admit(made(opportunity_types=("basis",)))}
-    request = canonical(DiscoverRequest(opportunity_type="basis"), panel(), known)
+    request = at_once(canonical(DiscoverRequest(opportunity_type="basis"), panel(), known))
     assert strategies_of(request, known) == [known["planted"]]
 
 

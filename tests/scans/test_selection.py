@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from scans.planted import Planted, panel
+from scans.planted import Planted, at_once, panel
 from scanstream import message
 from scanstream.errors import LONGEST_DETAIL, MOST_ERRORS, InvalidRequest
 from scanstream.model import ANYONE, MOST_NAMES, DiscoverRequest, Principal
@@ -25,7 +25,7 @@ def request(**fields: Any) -> DiscoverRequest:
 
 def selected(**fields: Any) -> DiscoverRequest:
     """Its canonical form."""
-    return canonical(request(**fields), PANEL, STRATEGIES)
+    return at_once(canonical(request(**fields), PANEL, STRATEGIES))
 
 
 def errors(**fields: Any) -> dict[str, list[str]]:
@@ -123,10 +123,10 @@ def test_case_and_blanks_are_taken_kindly(field: str, written: Any, meant: Any) 
 
 def test_a_name_that_may_be_two_has_to_be_written_as_it_is() -> None:
     twins = replace(PANEL, symbols=("a/X", *PANEL.symbols[1:-1], "A/x"))
-    exact = canonical(request(symbols=["a/X", "A/x"]), twins, STRATEGIES)
+    exact = at_once(canonical(request(symbols=["a/X", "A/x"]), twins, STRATEGIES))
     assert exact.symbols == ["A/x", "a/X"]
     with pytest.raises(InvalidRequest, match="may be 'a/X' or 'A/x'"):
-        canonical(request(symbols="A/X"), twins, STRATEGIES)
+        at_once(canonical(request(symbols="A/X"), twins, STRATEGIES))
 
 
 def test_the_parameters_of_one_strategy_are_given_once() -> None:
@@ -192,7 +192,7 @@ def test_all_errors_are_named_at_once() -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_a_number_must_be_finite(field: str, value: float) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        canonical(DiscoverRequest(**{field: value}), PANEL, STRATEGIES)  # type: ignore[arg-type]
+        at_once(canonical(DiscoverRequest(**{field: value}), PANEL, STRATEGIES))  # type: ignore[arg-type]
     assert [error.field for error in caught.value.errors] == [field]
 
 

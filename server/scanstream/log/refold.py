@@ -1,7 +1,8 @@
 """Work on much in slices, so that the loop goes on: folding a history again, encoding and packing what was found."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from typing import TypeVar
 
 from anyio.lowlevel import checkpoint
 
@@ -9,6 +10,8 @@ from scanstream.log.entry import AnyEntry, Registered, encode
 from scanstream.log.packed import TOGETHER, Packed
 from scanstream.log.scanlog import ScanLog
 from scanstream.model import Opportunity
+
+T = TypeVar("T")
 
 SLICE_SECONDS = 0.002
 """How long the loop is held at a time; what was begun within it is done."""
@@ -25,6 +28,20 @@ class Slices:
         if time.perf_counter() >= self._until:
             await checkpoint()
             self._until = time.perf_counter() + SLICE_SECONDS
+
+
+async def sliced(steps: Generator[None, None, T]) -> T:
+    """What a generator returns that yields between its steps."""
+    slices = Slices()
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            break
+        await slices.turn()
+    await slices.turn()
+    return result
 
 
 async def refolded(history: Sequence[AnyEntry], epoch: str) -> ScanLog:

@@ -10,12 +10,6 @@ from scanstream.panel import INPUTS, Panel, timeframe_name
 from scanstream.push.bodies import Gap, MarketBody
 
 
-def prepared(panel: Panel) -> Panel:
-    """The panel, with all computed that requests ask of it: for the thread that has read it."""
-    listing(panel.prepared())
-    return panel
-
-
 @lru_cache(maxsize=2)  # the current panel, and the one that is about to be
 def listing(panel: Panel) -> bytes:
     """The answer, encoded."""

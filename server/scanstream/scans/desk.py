@@ -15,6 +15,7 @@ from scanstream.errors import InvalidRequest, Overloaded, TooManyScans
 from scanstream.log.cursor import START, Position
 from scanstream.log.entry import CancelRequested, Registered
 from scanstream.log.hub import Hub
+from scanstream.log.refold import sliced
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
 from scanstream.message import POLLING_INTERVAL_SECONDS, AckBody
@@ -151,7 +152,7 @@ class ScanDesk:
     ) -> Registered:
         strategies = await self._judged(request)
         panel, at = self._panel(), now()
-        request = selection.canonical(request, panel, strategies)
+        request = await sliced(selection.canonical(request, panel, strategies))
         slot = selection.key_slot(principal, key.value) if key else selection.slot_of(principal, panel, request)
         return Registered(
             at=at,

@@ -2,14 +2,14 @@
 
 import hashlib
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from itertools import chain
-from typing import Any
+from collections.abc import Collection, Generator, Iterator, Mapping
+from functools import lru_cache
+from typing import Any, TypeAlias
 
 import msgspec
 from msgspec.structs import replace
 
-from scanstream.errors import FieldError, InvalidRequest
+from scanstream.errors import MOST_ERRORS, FieldError, InvalidRequest
 from scanstream.model import RISK_LEVELS, TIERS, DiscoverRequest, Principal
 from scanstream.panel import Panel, timeframe_length
 from scanstream.scans.names import KnownNames, listed
@@ -22,22 +22,39 @@ LONGEST_TIMEFRAME = 10
 """Characters: what is kept of a scan is bounded by what there can be."""
 
 
-def canonical(request: DiscoverRequest, panel: Panel, strategies: Mapping[str, Installed]) -> DiscoverRequest:
+Steps: TypeAlias = Generator[None, None, DiscoverRequest]
+"""Work that lets others have a turn now and then, and its result: see `log.refold.sliced`."""
+
+
+def canonical(request: DiscoverRequest, panel: Panel, strategies: Mapping[str, Installed]) -> Steps:
     """The request with lists as sorted lists without repetitions, known names only, and something left to scan.
 
     :raises InvalidRequest: naming the fields that are not valid; it stops looking where there are more than it names
     """
     reading = _Reading(request, panel, strategies)
-    _refuse(reading.errors())
+    found: list[FieldError] = []
+    for error in reading.errors():
+        if error is None:
+            yield
+        else:
+            found.append(error)
+        if len(found) > MOST_ERRORS:
+            break
+    _refuse(found)
     request = replace(request, **reading.meant)
     _refuse(_emptiness(request, panel, strategies))
     return replace(request, parameters=_canonical_parameters(request, strategies))
 
 
-def _refuse(errors: Iterable[FieldError]) -> None:
-    following = iter(errors)
-    if (first := next(following, None)) is not None:
-        raise InvalidRequest.naming(chain([first], following))
+@lru_cache(maxsize=2)  # of the current panel, and of the one that is about to be
+def known_symbols(panel: Panel) -> KnownNames:
+    """The names of a panel's symbols: of ten thousand that takes longer than the loop has, so it is done once."""
+    return KnownNames(panel.symbols, f"the market {panel.market} has no")
+
+
+def _refuse(errors: list[FieldError]) -> None:
+    if errors:
+        raise InvalidRequest.naming(errors)
 
 
 class _Reading:
@@ -49,7 +66,7 @@ class _Reading:
         self._ids = KnownNames(strategies, "there is no strategy")
         types = {kind for strategy in strategies.values() for kind in strategy.types}
         self._known = {
-            "symbols": KnownNames(panel.symbols, f"the market {panel.market} has no"),
+            "symbols": known_symbols(panel),
             "strategy_ids": self._ids,
             "asset_tiers": KnownNames(TIERS, "there is no tier"),
             "opportunity_type": KnownNames(types, "no strategy looks for"),
@@ -57,8 +74,11 @@ class _Reading:
         self.meant: dict[str, Any] = {}
         """The fields as they are to be, once `errors` has come to its end."""
 
-    def errors(self) -> Iterator[FieldError]:
-        """Whatever is wrong with the request; what comes late is not looked at before it is asked for."""
+    def errors(self) -> Iterator[FieldError | None]:
+        """Whatever is wrong with the request; what comes late is not looked at before it is asked for.
+
+        None where others may have a turn.
+        """
         for field in _LISTS:
             if (value := getattr(self._request, field)) is not None:
                 yield from self._list_errors(field, value)
@@ -68,27 +88,31 @@ class _Reading:
         for strategy_id, given in self.meant["parameters"].items():
             yield from parameter_errors(self._strategies[strategy_id], given)
 
-    def _list_errors(self, field: str, value: list[str] | str) -> Iterator[FieldError]:
+    def _list_errors(self, field: str, value: list[str] | str) -> Iterator[FieldError | None]:
         try:
             names = listed(value)
         except ValueError as error:
             yield FieldError(field, str(error))
             return
+        yield None
         found: set[str] = set()
         if field in self._known:
             yield from self._known[field].resolve(field, names, found)
+            yield None
+            self.meant[field] = self._known[field].in_order(found)
+            yield None
         else:
             yield from _timeframe_errors(field, names, found)
-        self.meant[field] = sorted(found)
+            self.meant[field] = sorted(found)
 
-    def _level_errors(self) -> Iterator[FieldError]:
+    def _level_errors(self) -> Iterator[FieldError | None]:
         field = "filter_by_risk_level"
         if (level := self._request.filter_by_risk_level) is not None:
             found: set[str] = set()
             yield from KnownNames(RISK_LEVELS, "there is no level").resolve(field, [level.strip()], found)
             self.meant[field] = next(iter(found), None)
 
-    def _strategy_errors(self) -> Iterator[FieldError]:
+    def _strategy_errors(self) -> Iterator[FieldError | None]:
         """Of the strategies to which parameters are given."""
         parameters = self.meant["parameters"] = {}
         for written, given in (self._request.parameters or {}).items():
@@ -142,14 +166,18 @@ def strategies_of(request: DiscoverRequest, strategies: Mapping[str, Installed])
 
 def symbols_of(request: DiscoverRequest, panel: Panel) -> list[str]:
     """The symbols that a canonical request selects, in the panel's order."""
+    return list(_selected(request, panel))
+
+
+def _selected(request: DiscoverRequest, panel: Panel) -> Iterator[str]:
     tiers = panel.tiers() if request.asset_tiers is not None else {}
     named = frozenset(request.symbols or ())
-    return [
+    return (
         symbol
         for symbol in panel.symbols
         if (request.symbols is None or symbol in named)
         and (request.asset_tiers is None or tiers.get(symbol) in request.asset_tiers)
-    ]
+    )
 
 
 def given(request: DiscoverRequest) -> dict[str, Any]:
@@ -176,7 +204,7 @@ def _number_errors(request: DiscoverRequest) -> Iterator[FieldError]:
 
 
 def _emptiness(request: DiscoverRequest, panel: Panel, strategies: Mapping[str, Installed]) -> list[FieldError]:
-    if not symbols_of(request, panel):
+    if next(_selected(request, panel), None) is None:
         return [FieldError("asset_tiers", "none of the symbols selected is in these tiers")]
     if not strategies_of(request, strategies):
         return [FieldError("opportunity_type", "none of the strategies selected looks for this")]
