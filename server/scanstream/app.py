@@ -127,10 +127,6 @@ class Core:
             *((self.runner.blocks.times, self.runner.blocks.longest) if self.runner else ()),
         )
 
-    def _needed(self) -> set[str]:
-        """The market data that unfinished scans stand on."""
-        return {log.folded.registered.digest for log in self.hub.live()}
-
     @contextmanager
     def _watching(self) -> Iterator[None]:
         """Those who hear of every change of every scan."""
@@ -158,9 +154,9 @@ class Core:
                 await self.pace.recall(self.store)
                 tasks.start_soon(_for_ever, self.hub.run)
                 await self._caught_up()
-                self.panels.forget(self._needed())
+                self.panels.forget(self.hub.digests())
                 tasks.start_soon(self.pace.keep, self.store)
-                tasks.start_soon(self.panels.keep_fresh, self._refresh, self._needed)
+                tasks.start_soon(self.panels.keep_fresh, self._refresh, self.hub.digests)
                 for part in (self.clock, self.desk, self.planner, self.sweeper, self.runner):
                     if part is not None:
                         tasks.start_soon(_for_ever, part.run)

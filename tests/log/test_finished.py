@@ -144,3 +144,26 @@ def test_what_a_request_names_is_held_once() -> None:
     log.apply(2, CancelRequested(at=NOON))
     assert log.document["filters"] == given
     assert weight(log.folded, log.document) < weight(names) + 10_000
+
+
+def test_those_whose_time_is_over_are_found_without_the_others(room: Room) -> None:
+    room.keep(*"abc", kilobytes=1)
+    [expires_at] = {log.folded.expires_at for log in room.scans}
+    assert expires_at is not None
+    assert list(room.scans.due(expires_at - 1)) == []
+    room.scans.pop(ScanId("b"))
+    assert [log.scan_id for log in room.scans.due(expires_at)] == ["a", "c"]
+    assert list(room.scans.due(expires_at)) == []
+    room.scans.pop(ScanId("a"))
+    room.keep("a", kilobytes=1)  # read again, and over still
+    assert [log.scan_id for log in room.scans.due(expires_at)] == ["a"]
+
+
+def test_of_those_that_were_let_go_of_little_is_remembered(room: Room) -> None:
+    for number in range(5000):
+        room.keep(f"scan_{number}", kilobytes=1)
+    assert len(room.scans) <= 50
+    assert len(room.scans._expiries) <= 2 * 50 + finished.MOST_LEFT_OVER + 1
+    held = {log.scan_id for log in room.scans}
+    due = [log.scan_id for log in room.scans.due(NOON + 10**9)]
+    assert sorted(due) == sorted(held)

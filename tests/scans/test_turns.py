@@ -133,3 +133,18 @@ async def test_what_is_given_back_comes_again_as_another_attempt() -> None:
     await turn.give_back()
     [again] = await taken(turns, 1)
     assert (again.shard, again.attempt) == (turn.shard, 2)
+
+
+async def test_many_scans_are_not_walked_over_for_each_place() -> None:
+    turns = Turns(2)
+    for number in range(300):
+        await turns.put(shards(f"scan_{number}", 1, 4))
+    held = await taken(turns, 600)
+    assert Counter(turn.shard.scan_id for turn in held) == Counter({f"scan_{number}": 2 for number in range(300)})
+    assert await nobody(turns)
+    held[250].leave()
+    held[7].leave()
+    assert [turn.shard.scan_id for turn in await taken(turns, 2)] == ["scan_7", "scan_250"]
+    for turn in held:
+        await turns.drop(turn.shard.scan_id)
+    assert len(turns._able) <= 2 * 300 + 64

@@ -124,7 +124,7 @@ async def test_expiry_is_judged_at_the_question_however_late_the_sweeper_is(
         return []
 
     monkeypatch.setattr(SqliteStore, "expired", nothing)
-    monkeypatch.setattr(Hub, "expire_all", lambda *_: None)
+    monkeypatch.setattr(Hub, "expire_all", nothing)
     async with serve(workers=0, retention=100.0) as url, websocket(url) as socket:
         keyed = await keyed_discover(url)
         await request(url, "POST", f"/opportunities/cancel/{keyed}")

@@ -8,9 +8,10 @@ are. One that alone would take a good part of the room is kept only as long as i
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from heapq import heapify, heappop, heappush
 
 from scanstream.log.scanlog import ScanLog
-from scanstream.model import ScanId
+from scanstream.model import Milliseconds, ScanId
 
 FINISHED_BYTES = 64 * 1024 * 1024
 """Of finished scans that nobody asks for just now: some thousand usual ones."""
@@ -20,6 +21,8 @@ LARGE = FINISHED_BYTES // 4
 """One above this goes first."""
 ASKED_SECONDS = 10.0
 """So long after a question a scan counts as being asked for: pollers come each second, patient ones each five."""
+MOST_LEFT_OVER = 1000
+"""Of scans that were let go of before their time, beside as many as are held twice: what is remembered of when."""
 ROOM = 16
 """Where something has to go, a part of the bytes (one in so many) is freed beyond it: not again at the next scan."""
 
@@ -43,6 +46,8 @@ class FinishedScans:
         self._spared = 0
         """Bytes of those that the last look found to be asked for."""
         self.weight = 0
+        self._expiries: list[tuple[Milliseconds, ScanId]] = []
+        """A heap: of each that is held, and of some that were, when its time is over."""
 
     def __contains__(self, scan_id: ScanId) -> bool:
         return scan_id in self._held
@@ -70,7 +75,24 @@ class FinishedScans:
         at = self._clock() if asked else before.asked if before else float("-inf")
         held = self._held[log.scan_id] = Held(log, at)
         self.weight += held.weight - (before.weight if before else 0)
+        if before is None and (expires_at := log.folded.expires_at) is not None:
+            self._expect(expires_at, log.scan_id)
         self._make_room()
+
+    def _expect(self, expires_at: Milliseconds, scan_id: ScanId) -> None:
+        if len(self._expiries) > 2 * len(self._held) + MOST_LEFT_OVER:  # most of them were let go of since
+            ends = ((held.log.folded.expires_at, scan_id) for scan_id, held in self._held.items())
+            self._expiries = [(at, scan_id) for at, scan_id in ends if at is not None]
+            heapify(self._expiries)
+        else:
+            heappush(self._expiries, (expires_at, scan_id))
+
+    def due(self, at: Milliseconds) -> Iterator[ScanLog]:
+        """Those whose time is over by then, each once; others may come and go meanwhile."""
+        while self._expiries and self._expiries[0][0] <= at:
+            _, scan_id = heappop(self._expiries)
+            if held := self._held.get(scan_id):
+                yield held.log
 
     def pop(self, scan_id: ScanId) -> ScanLog | None:
         """Let go of a log."""

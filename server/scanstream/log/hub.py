@@ -4,6 +4,7 @@ It holds the logs of all unfinished scans, and of finished ones as long as memor
 is not held is folded again from its history when somebody asks.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import aclosing, contextmanager
 
@@ -14,7 +15,7 @@ from scanstream.log.cursor import epoch_of
 from scanstream.log.entry import AnyEntry, Registered
 from scanstream.log.fetch import Fetch
 from scanstream.log.finished import FinishedScans
-from scanstream.log.refold import packed, refolded
+from scanstream.log.refold import Slices, packed, refolded
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
 from scanstream.model import Milliseconds, ScanId
@@ -29,6 +30,7 @@ class Hub:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._live: dict[ScanId, ScanLog] = {}
+        self._digests: Counter[str] = Counter()
         self._watchers: dict[ScanId, set[Watcher]] = {}
         self._finished = FinishedScans(self._watchers.__contains__)
         self._fetches: dict[ScanId, Fetch] = {}
@@ -52,6 +54,7 @@ class Hub:
         log = self.get(scan_id)
         if log is None and isinstance(entry, Registered):
             log = self._live[scan_id] = ScanLog(entry, epoch_of(self._store.identity, scan_id))
+            self._digests[entry.digest] += 1
             self._announce(log)
             if event := self._awaited.pop(scan_id, None):
                 event.set()
@@ -65,11 +68,17 @@ class Hub:
     def _announce(self, log: ScanLog) -> None:
         if log.ended and log.scan_id in self._live:
             del self._live[log.scan_id]
+            self._let_go_of(log.folded.registered.digest)
             self._finished.keep(log)
         for watcher in tuple(self._watchers.get(log.scan_id, ())):
             watcher(log)
         for watcher in self._everyone:
             watcher(log)
+
+    def _let_go_of(self, digest: str) -> None:
+        self._digests[digest] -= 1
+        if not self._digests[digest]:
+            del self._digests[digest]
 
     async def freeze(self, scan_id: ScanId) -> None:
         """The scan is settled: its past may go."""
@@ -82,6 +91,10 @@ class Hub:
     def unfinished(self) -> int:
         """How many scans have not ended."""
         return len(self._live)
+
+    def digests(self) -> set[str]:
+        """The market data that unfinished scans stand on."""
+        return set(self._digests)
 
     def finished_bytes(self) -> int:
         """What the finished scans that are held weigh."""
@@ -156,12 +169,12 @@ class Hub:
             await self._reached(self._awaited.setdefault(scan_id, anyio.Event()))
         return log
 
-    def expire_all(self, at: Milliseconds) -> None:
+    async def expire_all(self, at: Milliseconds) -> None:
         """Every scan whose time is over by now answers no more, whether it is purged or not."""
-        for log in self._finished:
-            expires_at = log.folded.expires_at
-            if expires_at is not None and expires_at <= at:
-                self.expire(log)
+        slices = Slices()
+        for log in self._finished.due(at):
+            self.expire(log)
+            await slices.turn()
         self._finished.look()
 
     def expire(self, log: ScanLog) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 
 from scanstream.log.scanlog import ScanLog
@@ -21,17 +22,16 @@ class Ages:
         """`matters`: ages beyond this are all the same."""
         self._matters = matters
         self._clock = clock
-        self._ended: dict[ScanId, Seconds] = {}
+        self._ended: OrderedDict[ScanId, Seconds] = OrderedDict()
+        """The oldest first."""
 
     def notice(self, log: ScanLog) -> None:
         """A watcher of all scans: remembers those that end."""
         if log.ended:
             at = self._clock()
             self._ended.setdefault(log.scan_id, at)
-            for scan_id, ended in list(self._ended.items()):
-                if at - ended <= self._matters:
-                    break
-                del self._ended[scan_id]
+            while at - next(iter(self._ended.values())) > self._matters:
+                self._ended.popitem(last=False)
 
     def of(self, log: ScanLog) -> Seconds:
         """How long ago an ended scan ended. Of one that ended before this process the wall clock has to tell.

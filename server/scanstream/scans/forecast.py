@@ -14,7 +14,7 @@ from scanstream.model import ScanId
 from scanstream.scans.pace import Kind, Pace, Work
 
 COUNTED_AT_ONCE = 64
-"""Scans of the queue that one question counts anew: an ack takes no longer for that."""
+"""Scans of the queue, and of those that run, that one question counts anew: an ack takes no longer for that."""
 
 
 class Load(NamedTuple):
@@ -160,17 +160,20 @@ class Forecast:
 
     def _before(self, watched: Watched, load: Load) -> tuple[float, float]:
         """(seconds until there is a place, seconds that others compute beside the scan, in turn with it)."""
-        running = [self._load(other) or Load() for other in self._running.values() if other is not watched]
+        others = len(self._running) - (watched.log.scan_id in self._running)
+        counted = islice((other for other in self._running.values() if other is not watched), COUNTED_AT_ONCE)
+        running = [self._load(other) or Load() for other in counted]
+        times = others / len(running) if running else 0.0  # where there are more, the rest is like these
         ahead = self._ahead(watched)
-        if len(running) + ahead < self._capacity.scans:
-            first = islice((other for other in self._waiting.values() if other is not watched), ahead)
-            beside = [*running, *(other.load for other in first)]
-            return 0.0, sum(min(other.computing, load.computing) for other in beside)
+        if others + ahead < self._capacity.scans:
+            first = [*islice((other for other in self._waiting.values() if other is not watched), ahead)]
+            beside = sum(min(other.computing, load.computing) for other in running) * times
+            return 0.0, beside + sum(min(other.load.computing, load.computing) for other in first)
         waits = watched.log.scan_id in self._waiting
         share = ahead / max(1, len(self._waiting) - waits)
         queue = _less(self._queue, watched.load) if waits else self._queue
-        computing = sum(other.computing for other in running) + share * queue.computing
-        alone = sum(other.alone for other in running) + share * queue.alone
+        computing = sum(other.computing for other in running) * times + share * queue.computing
+        alone = sum(other.alone for other in running) * times + share * queue.alone
         return max(computing / self._capacity.workers, alone / self._capacity.scans), 0.0
 
     def _ahead(self, watched: Watched) -> int:

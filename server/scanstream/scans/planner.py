@@ -1,24 +1,28 @@
 """From queued to ended: lets scans in, at most so many at once, cuts them into shards, and waits for their end."""
 
+import heapq
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 from typing import TypeAlias
 
 import anyio
 from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
 from msgspec import UNSET
 
 from scanstream.errors import Restarting
 from scanstream.jobs import Jobs, Shard
 from scanstream.log.entry import AnyEntry, Cancelled, Cut, Planned, Registered, ScanFailed, ShardFailed
-from scanstream.log.fold import Folded
+from scanstream.log.fold import Folded, Tally
 from scanstream.log.hub import Hub
 from scanstream.log.scanlog import ScanLog
 from scanstream.model import Problem, ScanId, now
 from scanstream.scans.appending import Appender
 from scanstream.scans.budget import Budgets, ScanBudget, limited
 from scanstream.scans.inquiry import Inquiry
+from scanstream.scans.queue import Queue
 from scanstream.scans.work.planning import Part
 
 MOST_SHARDS = 4096
@@ -28,7 +32,9 @@ STOPPING_SECONDS = 2.0
 UNSTOPPED_SECONDS = 5.0
 """How long a shard that is over its time may take to stop."""
 MOST_OVERDUE_AT_ONCE = 256
-"""Outcomes of shards that are over their time, in one append: the loop has others to serve between two."""
+"""Outcomes of shards that are over their time, in one append: the loop has others to serve between two …"""
+MOST_PUT_AT_ONCE = 256
+"""… and shards that are put into their queue together."""
 
 logger = logging.getLogger("scanstream")
 
@@ -57,9 +63,8 @@ class Planner:
         self._budgets = budgets
         self._most_at_once = places
         self._places = anyio.Semaphore(max_running)
-        self._queue: dict[ScanId, None] = {}
-        self._ranks: dict[ScanId, int] | None = None
-        """The places in the queue, counted anew when somebody asks after it has moved."""
+        self._queue = Queue()
+        self.rank = self._queue.rank
         self._running: set[ScanId] = set()
         self._ending: set[ScanId] = set()
         self._arrived = anyio.Event()
@@ -79,25 +84,17 @@ class Planner:
         """How many scans wait."""
         return len(self._queue)
 
-    def rank(self, scan_id: ScanId) -> int | None:
-        """1 for the scan that is let in next; None for one that does not wait."""
-        if self._ranks is None:
-            self._ranks = {waiting: index for index, waiting in enumerate(self._queue, start=1)}
-        return self._ranks.get(scan_id)
-
     def _notice(self, conducted: TaskGroup, log: ScanLog) -> None:
         scan_id, phase = log.scan_id, log.folded.state.phase
         if scan_id in self._running:
             return
         if log.ended or phase == "cancelling":
-            self._queue.pop(scan_id, None)
-            self._ranks = None
+            self._queue.leave(scan_id)
             if not log.ended and scan_id not in self._ending:  # planned before a restart, and not let in since
                 self._ending.add(scan_id)
                 conducted.start_soon(self._cancel, scan_id)
         elif phase != "init" and scan_id not in self._queue:
-            self._queue[scan_id] = None
-            self._ranks = None
+            self._queue.join(scan_id)
             self._arrived.set()
 
     async def _cancel(self, scan_id: ScanId) -> None:
@@ -109,9 +106,7 @@ class Planner:
         while not self._queue:
             self._arrived = anyio.Event()
             await self._arrived.wait()
-        scan_id = next(iter(self._queue))
-        del self._queue[scan_id]
-        self._ranks = None
+        scan_id = self._queue.first()
         self._running.add(scan_id)
         return scan_id
 
@@ -124,7 +119,7 @@ class Planner:
             with self._budgets.letting_in(log.folded.registered, could) as budget:
                 if log.folded.tallies is None and not await self._plan(log, budget):
                     return
-                await self._jobs.put(missing(log.folded))
+                await self._put(missing(log.folded))
                 await self._attend(log, budget)
         except Restarting:
             return  # the feed has ended, and this task has not heard of the stop yet: the next server goes on
@@ -133,6 +128,12 @@ class Planner:
                 await self._jobs.drop(scan_id)
             self._running.discard(scan_id)
             self._places.release()
+
+    async def _put(self, shards: Iterator[Shard]) -> None:
+        """Into the queue of shards, some at a time."""
+        while some := list(islice(shards, MOST_PUT_AT_ONCE)):
+            await self._jobs.put(some)
+            await checkpoint()
 
     async def _attend(self, log: ScanLog, budget: ScanBudget) -> None:
         """See a running scan to its end: cancel it where that was asked for, end what is over its budget."""
@@ -254,13 +255,20 @@ def overdue(folded: Folded, budget: ScanBudget) -> list[AnyEntry]:
     return late
 
 
-def missing(folded: Folded) -> Iterable[Shard]:
-    """The plan less the outcomes: what is still to run, the strategies in turn, so that each shows life early."""
+def missing(folded: Folded) -> Iterator[Shard]:
+    """The plan less the outcomes: what is still to run, the strategies in turn, so that each shows life early.
+
+    Made as they are taken: there may be thousands.
+    """
     if folded.ended or folded.tallies is None:
-        return []
-    scan = folded.registered
-    shards = [
-        Shard(
+        return iter(())
+    each = (_missing(folded.registered, name, tally, folded.cuts[name]) for name, tally in folded.tallies.items())
+    return heapq.merge(*each, key=lambda shard: shard.number)
+
+
+def _missing(scan: Registered, strategy_id: str, tally: Tally, cut: Cut) -> Iterator[Shard]:
+    for number in tally.missing():
+        yield Shard(
             scan_id=scan.scan_id,
             strategy_id=strategy_id,
             number=number,
@@ -270,8 +278,3 @@ def missing(folded: Folded) -> Iterable[Shard]:
             request=scan.request,
             budget_seconds=scan.budgets[strategy_id],
         )
-        for strategy_id, tally in folded.tallies.items()
-        for number in tally.missing()
-        for cut in [folded.cuts[strategy_id]]
-    ]
-    return sorted(shards, key=lambda shard: shard.number)

@@ -1,5 +1,7 @@
 """The permission to start, of scans whose ack is out: one task writes it down, once for each."""
 
+from itertools import islice
+
 import anyio
 
 from scanstream.log.entry import Queued
@@ -30,7 +32,7 @@ class Releases:
     async def run(self) -> None:
         """Append the permission of every released scan."""
         while True:
-            while batch := list(self._released)[:MOST_AT_ONCE]:
+            while batch := list(islice(self._released, MOST_AT_ONCE)):
                 async with anyio.create_task_group() as appending:
                     for scan_id in batch:
                         appending.start_soon(self._queue, scan_id)

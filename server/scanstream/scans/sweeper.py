@@ -1,12 +1,15 @@
 """What nobody else remembers: starts scans whose ack got lost, settles ended ones, forgets expired ones."""
 
 import logging
+import time
+from collections import OrderedDict
 from collections.abc import Callable
 
 import anyio
 
 from scanstream.errors import StoreUnavailable
 from scanstream.log.hub import Hub
+from scanstream.log.refold import Slices
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
 from scanstream.model import Milliseconds, ScanId, now
@@ -27,11 +30,15 @@ class Sweeper:
         self._release = release
         self._unsettled: dict[ScanId, Milliseconds] = {}
         self._waits = False
-        self._unreleased: dict[ScanId, float] = {}
-        """Since when (on the loop's clock, which nobody sets) a round has seen it wait for its release."""
+        self._unreleased: OrderedDict[ScanId, float] = OrderedDict()
+        """Since when (on a clock that nobody sets) a scan waits for its release; the longest first."""
 
     def notice(self, log: ScanLog) -> None:
-        """A watcher of all scans: remembers to settle those that end."""
+        """A watcher of all scans: remembers to settle those that end, and which may not start yet."""
+        if log.folded.state.phase == "init":
+            self._unreleased.setdefault(log.scan_id, time.monotonic())
+        else:
+            self._unreleased.pop(log.scan_id, None)
         expires_at = log.folded.expires_at
         if expires_at is not None:
             self._unsettled[log.scan_id] = expires_at
@@ -40,7 +47,7 @@ class Sweeper:
         """Sweep for ever; what the store cannot take now it is offered again in the next round."""
         self._start(older_than=0)
         while True:
-            self._hub.expire_all(now())
+            await self._hub.expire_all(now())
             try:
                 await self._settle()
                 await self._expire()
@@ -53,12 +60,14 @@ class Sweeper:
             self._start(older_than=UNRELEASED_AFTER_SECONDS)
 
     def _start(self, older_than: float) -> None:
-        at = anyio.current_time()
-        waiting = [log.scan_id for log in self._hub.live() if log.folded.state.phase == "init"]
-        self._unreleased = {scan_id: self._unreleased.get(scan_id, at) for scan_id in waiting}
-        for scan_id, since in self._unreleased.items():
-            if at - since >= older_than:
-                self._release(scan_id)
+        """Let those go that have waited for so long; looks at no others."""
+        until = time.monotonic() - older_than
+        while self._unreleased:
+            scan_id, since = next(iter(self._unreleased.items()))
+            if since > until:
+                return
+            del self._unreleased[scan_id]
+            self._release(scan_id)
 
     async def _settle(self) -> None:
         for scan_id, expires_at in list(self._unsettled.items()):
@@ -70,6 +79,8 @@ class Sweeper:
         before: list[ScanId] = []
         while (gone := await self._store.expired(now())) and gone != before:  # the same again: it cannot be deleted
             await self._store.purge(gone)
+            slices = Slices()
             for scan_id in gone:
                 self._hub.forget(scan_id)
+                await slices.turn()
             before = gone

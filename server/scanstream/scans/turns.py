@@ -7,12 +7,16 @@ shards hang fills up what the others leave.
 
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterable
+from heapq import heapify, heappop, heappush
 
 import anyio
 
 from scanstream.jobs import Shard
 from scanstream.model import ScanId
 from scanstream.scans.local import Key
+
+MOST_LEFT_OVER = 64
+"""Offers that hold no more, beside two for each scan."""
 
 
 class Turn:
@@ -41,10 +45,14 @@ class Turn:
 class _Scan:
     """One scan's shards that wait, by strategy, and how many have a place."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: int) -> None:
+        self.number = number
+        """Its place among the scans where nothing else tells them apart."""
         self.waiting: dict[str, deque[Turn]] = {}
         self.known: set[Key] = set()
         self.held: Counter[str] = Counter()
+        self.places = 0
+        """How many it holds, over all strategies."""
         self.served: dict[str, int] = {}
         self.last = 0
 
@@ -56,6 +64,7 @@ class _Scan:
         if not queue:
             del self.waiting[strategy_id]
         self.held[strategy_id] += 1
+        self.places += 1
         self.served[strategy_id] = self.last = number
         return turn
 
@@ -67,12 +76,18 @@ class Turns:
         self._most_of_a_scan = most_of_a_scan
         self._scans: dict[ScanId, _Scan] = {}
         self._number = 0
+        self._met = 0
+        self._able: list[tuple[int, int, int, ScanId]] = []
+        """A heap of (places held, last turn, number, scan): the next scan is its first whose numbers still hold."""
         self._changed = anyio.Event()
 
     async def put(self, shards: Iterable[Shard]) -> None:
         """See `Jobs.put`."""
         for shard in shards:
-            scan = self._scans.setdefault(shard.scan_id, _Scan())
+            scan = self._scans.get(shard.scan_id)
+            if scan is None:
+                self._met += 1
+                scan = self._scans[shard.scan_id] = _Scan(self._met)
             key = (shard.strategy_id, shard.number)
             if key not in scan.known:
                 scan.known.add(key)
@@ -85,25 +100,46 @@ class Turns:
             self._add(scan, Turn(self, shard, attempt))
 
     def _add(self, scan: _Scan, turn: Turn) -> None:
+        first = not scan.waiting
         scan.waiting.setdefault(turn.shard.strategy_id, deque()).append(turn)
+        if first:
+            self._offer(turn.shard.scan_id, scan)
         self._changed.set()
+
+    def _offer(self, scan_id: ScanId, scan: _Scan) -> None:
+        """The scan may have a place: from now on with what it holds."""
+        if not scan.waiting or scan.places >= self._most_of_a_scan:
+            return
+        if len(self._able) > 2 * len(self._scans) + MOST_LEFT_OVER:
+            self._able = [entry for entry in self._able if self._holds(entry)]
+            heapify(self._able)
+        heappush(self._able, (scan.places, scan.last, scan.number, scan_id))
+
+    def _holds(self, entry: tuple[int, int, int, ScanId]) -> bool:
+        places, last, number, scan_id = entry
+        scan = self._scans.get(scan_id)
+        if scan is None or not scan.waiting:
+            return False
+        return (scan.places, scan.last, scan.number) == (places, last, number)
 
     async def leases(self) -> AsyncIterator[Turn]:
         """See `Jobs.leases`: each must `leave` its place in the end."""
         while True:
-            while (scan := self._next()) is None:
+            while (scan_id := self._next()) is None:
                 self._changed = anyio.Event()
                 await self._changed.wait()
             self._number += 1
-            yield scan.next(self._number)
+            scan = self._scans[scan_id]
+            turn = scan.next(self._number)
+            self._offer(scan_id, scan)
+            yield turn
 
-    def _next(self) -> _Scan | None:
-        able = [
-            (held, scan.last, number)
-            for number, scan in enumerate(self._scans.values())
-            if scan.waiting and (held := scan.held.total()) < self._most_of_a_scan
-        ]
-        return list(self._scans.values())[min(able)[2]] if able else None
+    def _next(self) -> ScanId | None:
+        while self._able:
+            entry = heappop(self._able)
+            if self._holds(entry):
+                return entry[-1]
+        return None
 
     def leave(self, shard: Shard) -> None:
         """A place is free."""
@@ -111,6 +147,8 @@ class Turns:
         if scan is None:
             return
         scan.held[shard.strategy_id] -= 1
+        scan.places -= 1
+        self._offer(shard.scan_id, scan)
         self._forget(shard.scan_id, scan)
         self._changed.set()
 
@@ -123,7 +161,7 @@ class Turns:
             self._forget(scan_id, scan)
 
     def _forget(self, scan_id: ScanId, scan: _Scan) -> None:
-        if not scan.known and not scan.held.total():
+        if not scan.known and not scan.places:
             del self._scans[scan_id]
 
     def depth(self) -> int:
