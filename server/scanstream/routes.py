@@ -19,6 +19,7 @@ from scanstream.model import ANYONE
 from scanstream.push.bodies import CatalogueEntry
 from scanstream.push.contract.documents import asyncapi, openapi
 from scanstream.push.drain import DrainRule
+from scanstream.push.entrance import Entrance
 from scanstream.push.follow import FollowDoor
 from scanstream.push.forwarded import Forwarded
 from scanstream.push.glance import Glance
@@ -94,7 +95,7 @@ def doors(settings: Settings, core: Core) -> Doors:
     app.router.redirect_slashes = False  # its Location is absolute, and would lead out of a proxy's path
     checked = OriginCheck(ShortageRule(app), origins=settings.origins, names=settings.host_names)
     placed = Forwarded(checked, prefix=settings.prefix, trusted=settings.proxies)
-    glance = Glance(core.desk, core.answers, placed, checked)
+    glance = Glance(core.desk, fanout, core.drain, core.answers, Entrance(placed, checked))
     return Doors(DrainRule(HeadRule(CacheRule(placed)), core.drain), glance)
 
 

@@ -61,14 +61,18 @@ async def test_catch_up(serve: Serve, door: Door) -> None:
         await assert_whole(url, scan_id, reader.mirror)
 
 
+def runs(done: int, mirror: Mirror) -> bool:
+    """Whether the scan runs, and so many shards have their outcome."""
+    return status_of(mirror) == "running" and bool(mirror.state["progress"]["shards_completed"] == done)
+
+
 async def test_live(serve: Serve, door: Door) -> None:
     async with scripted(serve) as (url, script):
         scan_id = await start(url, script.request(shards=2))
         async with door.open(url, scan_id) as reader:
             for done in range(2):
                 shard = await script.started()
-                await reader.until(lambda mirror: status_of(mirror) == "running")
-                assert reader.mirror.state["progress"]["shards_completed"] == done
+                await reader.until(partial(runs, done))
                 await shard.tell("find 2", "end")
                 await reader.until(partial(holds, 2 * done + 2))
             await reader.until_end()

@@ -1,7 +1,8 @@
 """What is answered at a glance is, byte for byte, what the chain of rules and routes says."""
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -51,14 +52,14 @@ async def placed() -> AsyncIterator[str]:
 def glances(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Of each request that looked plain, whether it was answered at a glance."""
     seen: list[bool] = []
-    answer = Glance.answer
+    take = Glance.take
 
     def noted(self: Glance, *asked: Any) -> Any:
-        told = answer(self, *asked)
+        told = take(self, *asked)
         seen.append(told is not None)
         return told
 
-    monkeypatch.setattr(Glance, "answer", noted)
+    monkeypatch.setattr(Glance, "take", noted)
     return seen
 
 
@@ -77,6 +78,8 @@ def answered(url: str, method: str, target: str, lines: Sequence[str], version: 
 def _sizes(method: str, received: bytes) -> tuple[int, int] | None:
     head, end, _ = received.partition(b"\r\n\r\n")
     if not end:
+        return None
+    if b"\r\ntransfer-encoding: chunked" in head and not received.endswith(b"\r\n0\r\n\r\n"):
         return None
     length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
     return len(head) + 4, int(length[1]) if length and method != "HEAD" and b" 304 " not in head[:16] else 0
@@ -143,12 +146,14 @@ PLAIN = [
     ("Authorization: Bearer of-no-meaning-here",),
     ("X-Forwarded-Prefix: /elsewhere", "X-Forwarded-Host: foreign.example", "X-Forwarded-For: 10.1.1.1"),
     ("X-Request-Id: 1", "Cache-Control: no-cache", "Pragma: no-cache", "Sec-Fetch-Site: same-origin"),
+    ("Prefer: wait=0",),
+    ("Prefer: wait=5",),
+    ("Last-Event-ID: k3f9-1.0",),
     tuple(f"X-{number}: {number}" for number in range(90)),
 ]
 NOT_PLAIN = [
     ("Origin: https://page.example",),
     ("Origin: null",),
-    ("Prefer: wait=0",),
     ("Prefer: respond-async, wait",),
     ("Prefer: wait=61",),
     ("Expect: something",),
@@ -174,12 +179,22 @@ async def test_tags_and_headers(plain: str, glances: list[bool]) -> None:
 async def test_targets_methods_and_versions(plain: str, glances: list[bool]) -> None:
     scan_id, _ = await finished(plain)
     path, other = status_of(scan_id), "0" if scan_id[-1] != "0" else "1"
-    at_a_glance = [path, f"http://127.0.0.1{path}"]
+    epoch = (await request(plain, "GET", path)).json()["cursor"].partition("-")[0]
+    since = [f"{path}?since={cursor}" for cursor in ("k3f9-0.0", f"{epoch}-0.0", f"{epoch}-2.0", f"{epoch}-1.999")]
+    at_a_glance = [path, f"http://127.0.0.1{path}", *since, f"{path}?wait=1", f"{since[1]}&wait=60", f"{path}?wait=07"]
     targets = [
-        *(f"{path}{more}" for more in ("?", "?wait=0", "?wait=x", "?since=k3f9-0.0", "?x=%20", "/", "%20", "#f", ";a")),
+        *(
+            f"{path}{more}"
+            for more in ("?", "?wait=x", "?wait=61", "?wait=1&wait=1", "?wait=1&wait=2", "?wait=007", "?x=1")
+        ),
+        *(
+            f"{path}{more}"
+            for more in ("?since=", "?since=none", "?since=k3f9-1.0&x=1", "/", "%20", "#f", ";a", "?wait")
+        ),
+        *(f"{path}?since={epoch}-999.0", path.replace("status", "events"), path.replace("status", "results")),
         *(status_of(name) for name in ("latest", scan_id.upper(), f"{scan_id}0", "scan_", "", f"%73{scan_id[1:]}")),
         *(status_of(name) for name in (scan_id[:-1] + other, "scan_" + "0" * 42)),
-        *(PREFIX + path, "/" + path, "/opportunities/results/" + scan_id, f"https://foreign.example{path}"),
+        *(PREFIX + path, "/" + path, f"https://foreign.example{path}"),
     ]
     for target in [*at_a_glance, *targets]:
         _, taken = await both_ways(plain, glances, target)
@@ -261,9 +276,64 @@ async def test_scans_in_every_state(plain: str, glances: list[bool]) -> None:
         await until_terminal(plain, waiting)
 
 
+async def together(url: str, target: str, lines: Sequence[str], act: Callable[[], Awaitable[object]]) -> set[bytes]:
+    """What those get who are told of it both ways, once they wait and something is done."""
+    got: list[bytes] = []
+
+    async def ask(*more: str) -> None:
+        named = [f"Host: {urlsplit(url).netloc}", *lines, *more]
+        got.append(await to_thread.run_sync(answered, url, "GET", target, named))
+
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            tasks.start_soon(ask, *CHAIN)
+            while b"scanstream_readers 2" not in (await request(url, "GET", "/metrics")).body:
+                pass
+            await act()
+    assert len(got) == 2
+    return set(got)
+
+
+async def test_those_who_wait(plain: str, glances: list[bool]) -> None:
+    """A scan that waits for its turn has one entry more when it is cancelled: both see the same state."""
+
+    async def nothing() -> None:
+        """The time is over without any news."""
+
+    async with scripting() as script:
+        first = (await discover(plain, script.request(shards=1))).json()["scan_id"]
+        await script.started()
+        for number in range(5):
+            scan_id = (await discover(plain, ONE_QUICK_SCAN)).json()["scan_id"]
+            with anyio.fail_after(30):
+                while b'"rank"' not in (now := await request(plain, "GET", status_of(scan_id))).body:
+                    pass
+            tag, cursor = f"If-None-Match: {now.headers['etag']}", now.json()["cursor"]
+            target, lines = [
+                (f"{status_of(scan_id)}?wait=60", [tag]),
+                (f"{status_of(scan_id)}?since={cursor}&wait=60", []),
+                (status_of(scan_id), [tag, "Prefer: wait=60"]),
+                (status_of(scan_id).replace("status", "events"), []),
+                (status_of(scan_id).replace("status", "events"), [f"Last-Event-ID: {cursor}"]),
+            ][number]
+            if number < 3:
+                again = target.replace("wait=60", "wait=1"), [line.replace("wait=60", "wait=1") for line in lines]
+                answers = await together(plain, *again, nothing)
+                assert len(answers) == 1
+                assert [answer.split()[1] for answer in answers] == [b"200" if "since" in target else b"304"]
+            cancel = partial(request, plain, "POST", f"/opportunities/cancel/{scan_id}")
+            answers = await together(plain, target, lines, cancel)
+            assert len(answers) == 1, answers
+            assert all(b'"status":"cancelled"' in answer for answer in answers)
+        await request(plain, "POST", f"/opportunities/cancel/{first}")
+    assert glances.count(True) >= 8
+
+
 async def test_a_scan_that_has_expired(serve: Serve, glances: list[bool]) -> None:
-    async with serve(workers=1, retention=0.2, fresh=0) as url:
+    async with serve(workers=0, retention=0.2, fresh=0) as url:
         scan_id = (await discover(url)).json()["scan_id"]
+        await request(url, "POST", f"/opportunities/cancel/{scan_id}")
         with anyio.fail_after(30):
             while (await request(url, "GET", status_of(scan_id))).status == 200:
                 pass

@@ -13,6 +13,7 @@ import msgspec
 from starlette.responses import Response
 
 from scanstream.log.cursor import Position
+from scanstream.log.entry import PART_OPPORTUNITIES
 from scanstream.log.scanlog import ScanLog
 from scanstream.message import POLLING_INTERVAL_SECONDS
 from scanstream.model import ScanId, confidence_order
@@ -21,6 +22,8 @@ from scanstream.push.query import JSON_TYPE
 PARTIAL_RESULTS = 10
 """How many of the best opportunities a status answer shows while the scan runs."""
 MOST_ANSWERS = 4096
+MOST_PARTS = 8
+"""Of one scan, for readers at so many places; usually they are all at the same one."""
 MOST_BYTES = 16 * 1024 * 1024
 """Of all answers that are kept; the oldest ones are forgotten first."""
 
@@ -36,29 +39,26 @@ class Whole(NamedTuple):
 class StatusAnswer:
     """What a plain poll is told of a scan at one seq and place in the queue; its body is made when it is wanted."""
 
-    __slots__ = ("gone", "rank", "seq", "tag", "unchanged", "whole")
+    __slots__ = ("gone", "parts", "rank", "seq", "tag", "unchanged", "whole")
 
     def __init__(self, log: ScanLog, rank: int | None, gone: Callable[[object], None]) -> None:
         self.seq = log.seq
         self.rank = rank
         self.tag = tag_of(log, rank)
         """Without its quotes."""
-        self.unchanged = _lines(Response(status_code=304, headers=_headers(log, self.tag)))
+        self.unchanged = lines(Response(status_code=304, headers=_headers(log, self.tag)))
         """Header lines of the 304, as those of the 200."""
         self.whole: Whole | None = None
+        self.parts: dict[int, Whole] = {}
+        """By how many opportunities their readers hold: what those are told who say where they are."""
         self.gone = weakref.ref(log, gone)
         """Kept, as it calls when the log is let go."""
-
-    def complete(self, log: ScanLog) -> Whole:
-        """Make the body."""
-        body = msgspec.json.encode(_body(log, self.rank))
-        self.whole = Whole(_lines(Response(body, 200, _headers(log, self.tag), JSON_TYPE)), body)
-        return self.whole
 
     @property
     def size(self) -> int:
         """Bytes."""
-        return len(self.unchanged) + (sum(map(len, self.whole)) if self.whole else 0)
+        made = [self.whole, *self.parts.values()] if self.whole else self.parts.values()
+        return len(self.unchanged) + sum(len(whole.head) + len(whole.body) for whole in made)
 
 
 class StatusAnswers:
@@ -90,9 +90,22 @@ class StatusAnswers:
         answer = self.of(log)
         if answer.whole is not None:
             return answer.whole
-        whole = answer.complete(log)
-        self._weigh(sum(map(len, whole)))
+        whole = answer.whole = _made(_body(log, answer.rank), _headers(log, answer.tag))
+        self._weigh(len(whole.head) + len(whole.body))
         return whole
+
+    def since(self, log: ScanLog, position: Position) -> Whole:
+        """The 200 for a reader at a position, with what is new to it."""
+        answer = self.of(log)
+        part = answer.parts.get(position.n)
+        if part is None:
+            part = _made(_body_since(log, answer.rank, position), _headers(log))
+            if len(answer.parts) >= MOST_PARTS:
+                self._weigh(-sum(len(whole.head) + len(whole.body) for whole in answer.parts.values()))
+                answer.parts.clear()
+            answer.parts[position.n] = part
+            self._weigh(len(part.head) + len(part.body))
+        return part
 
     def notice(self, log: ScanLog) -> None:
         """A watcher of all scans: this one has gone on."""
@@ -116,6 +129,26 @@ def tag_of(log: ScanLog, rank: int | None) -> str:
     return f"{log.epoch}-{log.seq}" if rank is None else f"{log.epoch}-{log.seq}-{rank}"
 
 
+def _made(body: dict[str, Any], headers: dict[str, str]) -> Whole:
+    encoded = msgspec.json.encode(body)
+    return Whole(lines(Response(encoded, 200, headers, JSON_TYPE)), encoded)
+
+
+def _body_since(log: ScanLog, rank: int | None, position: Position) -> dict[str, Any]:
+    stop = min(position.n + PART_OPPORTUNITIES, len(log.opportunities))
+    body = {
+        **log.document,
+        "cursor": str(log.cursor(Position(log.seq, stop))),
+        "opportunities": log.opportunities[position.n : stop],
+        "offset": position.n,
+    }
+    if rank is not None:
+        body["rank"] = rank
+    if stop < len(log.opportunities):
+        body["more"] = True
+    return body
+
+
 def _body(log: ScanLog, rank: int | None) -> dict[str, Any]:
     body = {**log.document, "cursor": str(log.cursor(Position(log.seq, 0)))}
     if rank is not None:
@@ -125,7 +158,7 @@ def _body(log: ScanLog, rank: int | None) -> dict[str, Any]:
     return body
 
 
-def _headers(log: ScanLog, tag: str) -> dict[str, str]:
+def _headers(log: ScanLog, tag: str | None = None) -> dict[str, str]:
     """Of an answer that a preference may change (RFC 7240, section 2), and an origin, which the chain adds."""
     return {"vary": "Prefer, Origin", **status_headers(log, tag)}
 
@@ -136,5 +169,6 @@ def status_headers(log: ScanLog, tag: str | None = None) -> dict[str, str]:
     return {**again, **({} if tag is None else {"etag": f'"{tag}"'}), "cache-control": "no-cache"}
 
 
-def _lines(response: Response) -> bytes:
+def lines(response: Response) -> bytes:
+    """Its headers as they go over the wire, and the empty line behind them."""
     return b"".join([*(name + b": " + value + b"\r\n" for name, value in response.raw_headers), b"\r\n"])

@@ -31,16 +31,24 @@ class Drain:
 
     @contextmanager
     def attending(self, wake: Callable[[], None]) -> Iterator[None]:
-        """A connection: `wake` is called when it is to end."""
-        self._attending.add(wake)
-        if self.begun:
-            wake()
+        """A connection, as long as the block lasts: see `attend`."""
+        self.attend(wake)
         try:
             yield
         finally:
-            self._attending.discard(wake)
-            if not self._attending:
-                self._empty.set()
+            self.depart(wake)
+
+    def attend(self, wake: Callable[[], None]) -> None:
+        """A connection: `wake` is called when it is to end; now, if that is so already."""
+        self._attending.add(wake)
+        if self.begun:
+            wake()
+
+    def depart(self, wake: Callable[[], None]) -> None:
+        """It has ended."""
+        self._attending.discard(wake)
+        if not self._attending:
+            self._empty.set()
 
     @contextmanager
     def severable(self) -> Iterator[None]:

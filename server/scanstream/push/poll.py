@@ -2,25 +2,20 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from scanstream.log.cursor import Position, parse
-from scanstream.log.entry import PART_OPPORTUNITIES
+from scanstream.log.cursor import parse
 from scanstream.log.scanlog import ScanLog
 from scanstream.model import ANYONE
 from scanstream.push.answers import StatusAnswers, status_headers, tag_of
 from scanstream.push.desk import Desk
 from scanstream.push.drain import Drain
 from scanstream.push.fanout import Fanout
+from scanstream.push.held import RANK_TICK_SECONDS
 from scanstream.push.presence import while_there
-from scanstream.push.problem import json_response
 from scanstream.push.query import JSON_TYPE, entity_tags, single, wait_of
-
-RANK_TICK_SECONDS = 1.0
-"""How often a long poll looks at its scan's place in the queue."""
 
 
 class PollDoor:
@@ -42,7 +37,8 @@ class PollDoor:
             await self.until(
                 request, log, lambda: log.news(position) or self._desk.rank(log.scan_id) != rank, wait.seconds
             )
-            return json_response(self._body_since(log, position), headers=wait.headers | status_headers(log))
+            body = self._answers.since(log, position).body
+            return Response(body, 200, wait.headers | status_headers(log), JSON_TYPE)
         tags = entity_tags(request)
         if tags is not None and tags.contains_weak(self._tag(log)):
             await self.until(request, log, lambda: not tags.contains_weak(self._tag(log)), wait.seconds)
@@ -72,23 +68,6 @@ class PollDoor:
                     return
                 queued = self._desk.rank(log.scan_id) is not None  # the queue goes on without a change of this scan
                 await reader.woken(min(left, RANK_TICK_SECONDS) if queued else left)
-
-    def _body_since(self, log: ScanLog, position: Position) -> dict[str, Any]:
-        stop = min(position.n + PART_OPPORTUNITIES, len(log.opportunities))
-        body = {
-            **log.document,
-            "cursor": str(log.cursor(Position(log.seq, stop))),
-            "opportunities": log.opportunities[position.n : stop],
-            "offset": position.n,
-            **self._rank(log),
-        }
-        if stop < len(log.opportunities):
-            body["more"] = True
-        return body
-
-    def _rank(self, log: ScanLog) -> dict[str, int]:
-        rank = self._desk.rank(log.scan_id)
-        return {} if rank is None else {"rank": rank}
 
     def _tag(self, log: ScanLog) -> str:
         """Stands for all that the plain answer says: the log as it is and, while it waits, its place in the queue."""

@@ -18,6 +18,8 @@ from scanstream.push.streaming import PiecewiseResponse
 HEARTBEAT_SECONDS = 5.0
 """A comment this often keeps proxies from taking the silence for the end, and lets a reader notice a dead line."""
 HEARTBEAT = b": still here\n\n"
+UNBUFFERED = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+"""Headers of a stream; the second is for proxies that would gather its events."""
 RETRY = b"retry: 1000\n\n"
 """Milliseconds until a lost stream is asked for again."""
 
@@ -63,4 +65,4 @@ class EventStream(PiecewiseResponse):
     """A stream of events."""
 
     def __init__(self, events: AsyncGenerator[bytes, None]) -> None:
-        super().__init__(events, {"cache-control": "no-cache", "x-accel-buffering": "no"}, EVENTS_TYPE)
+        super().__init__(events, UNBUFFERED, EVENTS_TYPE)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import uvicorn
 
-from scanstream.push.glance import Glance
+from scanstream.push.line import Taker
 
 MOST_HEAD_BYTES = 32 * 1024
 """Of a request's line and headers in all; of its trailers as well; of what surrounds the chunks of a body."""
@@ -61,8 +61,8 @@ class DoorConfig(uvicorn.Config):
     patience: Patience = PATIENCE
     places: Callable[[], int] = staticmethod(unbounded)
     """How many connections there may be; asked at each."""
-    glance: Glance | None = None
-    """Answers plain polls where their heads are read."""
+    glance: Taker | None = None
+    """Answers plain requests where their heads are read."""
 
 
 def places_of(config: uvicorn.Config) -> int:
@@ -70,8 +70,8 @@ def places_of(config: uvicorn.Config) -> int:
     return config.places() if isinstance(config, DoorConfig) else unbounded()
 
 
-def glance_of(config: uvicorn.Config) -> Glance | None:
-    """What answers plain polls; on a plain uvicorn the application answers them all."""
+def glance_of(config: uvicorn.Config) -> Taker | None:
+    """What answers plain requests; on a plain uvicorn the application answers them all."""
     return config.glance if isinstance(config, DoorConfig) else None
 
 

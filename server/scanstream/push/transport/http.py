@@ -12,8 +12,8 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from scanstream.errors import HeadersTooLarge, MalformedRequest, Overloaded, RequestTimeout, ScanstreamError, TooLarge
-from scanstream.push.glance import Glance
 from scanstream.push.host import origin_form
+from scanstream.push.line import Taker
 from scanstream.push.problem import problem
 from scanstream.push.transport.bounds import (
     HIGH_WATER_BYTES,
@@ -27,6 +27,7 @@ from scanstream.push.transport.bounds import (
     places_of,
 )
 from scanstream.push.transport.close_delimited import close_delimited
+from scanstream.push.transport.exchange import Exchange
 from scanstream.push.transport.flow import Flow
 from scanstream.push.transport.intake import Intake, Phase
 from scanstream.push.transport.outflow import Outflow
@@ -49,10 +50,10 @@ class HttpTransport(HttpToolsProtocol):
         self._unread = bytearray()
         self._phase = Phase.QUIET
         self._phase_at = self._heard_at = self.loop.time()
-        self._answered: RequestResponseCycle | None = None
+        self._answered: RequestResponseCycle | Exchange | None = None
         """The request that is being answered, or was last; `cycle` is the newest, which may wait behind it."""
         self._told = False
-        """Whether the request whose head was read is answered already, at a glance."""
+        """Whether the request whose head was read is taken already, at a glance."""
         self._greeted = False
         """Whether a request has been answered: an idle connection is kept for the next one."""
         self._owed: ScanstreamError | None = None
@@ -195,7 +196,7 @@ class HttpTransport(HttpToolsProtocol):
         """The last byte of a request."""
         if self._told:
             self._told = False
-            self._enter(Phase.QUIET)
+            self._enter(Phase.WHOLE if self._answering else Phase.QUIET)
             return
         super().on_message_complete()
         self._intake.pause()
@@ -216,7 +217,7 @@ class HttpTransport(HttpToolsProtocol):
             self._enter(Phase.QUIET)
         self._feed()
 
-    def _tell(self, glance: Glance) -> bool:
+    def _tell(self, glance: Taker) -> bool:
         """Answer the request whose head was read at a glance; False where it goes its usual way.
 
         Never beside an answer that is under way, nor while the client takes none.
@@ -233,19 +234,33 @@ class HttpTransport(HttpToolsProtocol):
             or self.transport.get_write_buffer_size() > HIGH_WATER_BYTES
         ):
             return False
-        question = glance.question(self.url, self.headers, self.client)
-        told = None if question is None else glance.answer(question)
+        asked = glance.question(self.url, self.headers, self.client)
+        if asked is None:
+            return False
+        exchange = Exchange(self)
+        told = glance.take(asked, exchange)
         if told is None:
             return False
-        always = [name + b": " + value + b"\r\n" for name, value in self.server_state.default_headers]
-        self.transport.write(b"".join([STATUS_LINE[told.status], *always, told.head, told.body]))
-        self.server_state.total_requests += 1
+        if isinstance(told, bytes):
+            self.transport.write(told)
+            self.server_state.total_requests += 1
+        else:
+            exchange.waiting = told
+            self._answered = exchange
+            self.cycle = exchange  # type: ignore[assignment]  # as far as uvicorn looks into it
         self._told = self._greeted = True
+        self.scope = self.headers = None  # type: ignore[assignment]  # not needed while the connection waits
         return True
 
     def _should_upgrade(self) -> bool:
         """HTTP/1.0 cannot be left for another protocol (RFC 9110, section 7.8)."""
         return super()._should_upgrade() and self.parser.get_http_version() != "1.0"
+
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol.resume_writing`."""
+        super().resume_writing()
+        if isinstance(self._answered, Exchange):
+            self._answered.resume()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answered = cycle

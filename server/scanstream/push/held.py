@@ -1,0 +1,132 @@
+"""Long polls that wait: of each a few words where its scan's readers are, and no task.
+
+They are answered by whoever tells them of news, so five thousand of them cost what writing their answers costs.
+"""
+
+import asyncio
+from contextlib import AbstractContextManager
+
+from scanstream.log.cursor import Position
+from scanstream.log.scanlog import ScanLog
+from scanstream.push.answers import StatusAnswers
+from scanstream.push.deadlines import Deadlines
+from scanstream.push.desk import Desk
+from scanstream.push.drain import Drain
+from scanstream.push.fanout import Channel, Fanout
+from scanstream.push.line import Line
+from scanstream.push.question import Question
+
+RANK_TICK_SECONDS = 1.0
+"""How often a long poll looks at its scan's place in the queue: that goes on without a change of the scan."""
+_VARIES = b"vary: Prefer, Origin\r\n"
+
+
+class Polls:
+    """What is said to polls, and when."""
+
+    def __init__(self, desk: Desk, fanout: Fanout, drain: Drain, answers: StatusAnswers, deadlines: Deadlines) -> None:
+        self.desk = desk
+        self.fanout = fanout
+        self.drain = drain
+        self.deadlines = deadlines
+        self._answers = answers
+
+    def take(self, log: ScanLog, asked: Question, line: Line) -> "HeldPoll | bytes | None":
+        """The answer, or who waits for it; None where something else has to be waited for first."""
+        position = None
+        if asked.since is not None:
+            if asked.since.epoch == log.epoch and asked.since.position.seq > log.seq:
+                return None  # this node may have to catch up
+            position = log.place(asked.since)
+        rank = self.desk.rank(log.scan_id)
+        if asked.wait and not self.over(log, asked, position, rank):
+            return HeldPoll(self, log, asked, position, rank, line)
+        return self.answer(log, asked, position, line)
+
+    def over(self, log: ScanLog, asked: Question, position: Position | None, rank: int | None) -> bool:
+        """Whether there is nothing to wait for: the caller does not know how things are, or they stay so.
+
+        :param rank: the place in the queue that was the scan's when the caller came
+        """
+        if log.ended or self.drain.begun:
+            return True
+        if position is None:
+            return self._answers.of(log).tag != asked.tag
+        return log.news(position) or self.desk.rank(log.scan_id) != rank
+
+    def answer(self, log: ScanLog, asked: Question, position: Position | None, line: Line) -> bytes:
+        """What is to be said now."""
+        if position is not None:
+            whole = self._answers.since(log, position)
+        else:
+            answer = self._answers.of(log)
+            if answer.tag == asked.tag:
+                return line.start(304) + _applied(asked, answer.unchanged)
+            whole = answer.whole or self._answers.whole(log)
+        return b"".join((line.start(200), _applied(asked, whole.head), whole.body))
+
+
+def _applied(asked: Question, head: bytes) -> bytes:
+    """The head of an answer; where a preference was followed, it says so (RFC 7240, section 3)."""
+    if not asked.preferred:
+        return head
+    return b"%spreference-applied: wait=%d\r\n%s" % (_VARIES, asked.wait, head.removeprefix(_VARIES))
+
+
+class HeldPoll:
+    """One that waits: until there is news, its scan has ended, its time is over, or the server is about to restart."""
+
+    __slots__ = ("_asked", "_following", "_grain", "_line", "_log", "_polls", "_position", "_rank", "_until")
+
+    def __init__(
+        self, polls: Polls, log: ScanLog, asked: Question, position: Position | None, rank: int | None, line: Line
+    ) -> None:
+        self._polls = polls
+        self._log = log
+        self._asked = asked
+        self._position = position
+        self._rank = rank
+        self._line = line
+        self._until = asyncio.get_running_loop().time() + asked.wait
+        self._following: AbstractContextManager[Channel] | None = polls.fanout.following(log.scan_id, self.wake)
+        self._following.__enter__()
+        polls.drain.attend(self.wake)
+        self._wait(asked.wait)
+
+    def _wait(self, seconds: float) -> None:
+        queued = self._rank is not None
+        self._grain = self._polls.deadlines.add(self._look, min(seconds, RANK_TICK_SECONDS) if queued else seconds)
+
+    def _look(self) -> None:
+        left = self._until - asyncio.get_running_loop().time()
+        if left > 0 and not self._over():
+            self._wait(left)
+        else:
+            self._answer()
+
+    def wake(self) -> None:
+        """There may be news: looked at once all who are told of a change have been, as the queue is one of them."""
+        asyncio.get_running_loop().call_soon(self._see)
+
+    def _see(self) -> None:
+        if self._following is not None and self._over():
+            self._answer()
+
+    def _over(self) -> bool:
+        return self._polls.over(self._log, self._asked, self._position, self._rank)
+
+    def _answer(self) -> None:
+        self.leave()
+        self._line.say(self._polls.answer(self._log, self._asked, self._position, self._line))
+        self._line.end()
+
+    def leave(self) -> None:
+        """See `Waiting`."""
+        if self._following is not None:
+            self._following.__exit__(None, None, None)
+            self._following = None
+            self._polls.drain.depart(self.wake)
+            self._polls.deadlines.discard(self._look, self._grain)
+
+    def resume(self) -> None:
+        """See `Waiting`; what there is to say is said in one go, once."""

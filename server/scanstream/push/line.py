@@ -1,0 +1,61 @@
+"""The port below the doors: a caller whose request was read, as the transport has it, without a task of its own."""
+
+from typing import Any, Protocol
+
+from scanstream.push.question import Fields, Question
+
+Client = Any
+"""A caller's address as in an ASGI scope."""
+
+
+class Waiting(Protocol):
+    """What a door keeps of a caller who waits."""
+
+    def leave(self) -> None:
+        """The caller has gone: let go of everything, and say nothing more."""
+        ...
+
+    def resume(self) -> None:
+        """The caller takes bytes again."""
+        ...
+
+
+class Line(Protocol):
+    """The way to the caller. push/transport/exchange.py fits it."""
+
+    def start(self, status: int) -> bytes:
+        """What every answer with this status begins with: its first line, and the headers that all have."""
+        ...
+
+    def say(self, data: bytes) -> None:
+        """Bytes as they go over the wire."""
+        ...
+
+    def end(self) -> None:
+        """The answer is complete."""
+        ...
+
+    @property
+    def paused(self) -> bool:
+        """Whether the caller has much to take first; `Waiting.resume` tells when that is over."""
+        ...
+
+    @property
+    def untaken(self) -> int:
+        """Bytes that the system has not taken yet."""
+        ...
+
+
+class Taker(Protocol):
+    """What a transport asks before it makes a task for a request. push/glance.py fits it."""
+
+    def question(self, target: bytes, fields: Fields, client: Client) -> Question | None:
+        """What is asked, if it is plain and may be: of the head alone, so that equal heads are equal questions.
+
+        :param target: of a GET of HTTP/1.1 that keeps its connection
+        """
+        ...
+
+    def take(self, asked: Question, line: Line) -> bytes | Waiting | None:
+        """The answer, or who waits at the line for it; None where the application is to answer."""
+        ...
