@@ -4,6 +4,7 @@ WAL with `synchronous=FULL`: a committed transaction is on the disk. The data di
 it. `:memory:` runs the same code on a database that is gone with the process.
 """
 
+import asyncio
 import logging
 import sqlite3
 import time
@@ -82,7 +83,7 @@ class SqliteStore:
         self._feeding = False
         self._committed: deque[tuple[Operation[Any], list[Fed]]] = deque()
         """Durable and not yet taken by the feed's consumer; bounded, as their callers wait."""
-        self._arrived = anyio.Event()
+        self._arrived = asyncio.Event()
         self._commits = GroupCommit(
             connection,
             on_commit=self._deliver,
@@ -96,11 +97,10 @@ class SqliteStore:
         body = encode(scan)
 
         def register(connection: sqlite3.Connection) -> tuple[ScanId, list[Fed]]:
-            holder = _holder(connection, scan.slot)
-            if holder is not None and replaces not in (holder, "any"):
+            holder = None if replaces == "any" else _holder(connection, scan.slot)
+            if holder is not None and holder != replaces:
                 return holder, []
-            row = (scan.scan_id, scan.slot, scan.principal, scan.at)
-            connection.execute(_REGISTER, row)
+            connection.execute(_REGISTER, (scan.scan_id, scan.slot, scan.principal, scan.at))
             connection.execute("INSERT OR REPLACE INTO slots VALUES (?, ?)", (scan.slot, scan.scan_id))
             connection.execute("INSERT INTO entries VALUES (?, 1, ?)", (scan.scan_id, body))
             self._heads[scan.scan_id] = 1
@@ -145,7 +145,7 @@ class SqliteStore:
                         await slices.turn()  # many may have come at once, and large ones
                     self._committed.popleft()
                     operation.answer()
-                self._arrived = anyio.Event()
+                self._arrived.clear()
                 await self._arrived.wait()
         finally:
             self._feeding = False

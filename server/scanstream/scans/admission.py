@@ -14,7 +14,8 @@ class Admission:
         self._most = most
         self._asking = 0
         """Who holds a place for a scan that may come to be, and may be counted as unfinished already."""
-        self._decided = anyio.Event()
+        self._decided: anyio.Event | None = None
+        """Waited for by those who come while the last places are held."""
 
     @asynccontextmanager
     async def asked(self) -> AsyncIterator[bool]:
@@ -24,6 +25,8 @@ class Admission:
         longer than a registration.
         """
         while self._unfinished() < self._most <= self._unfinished() + self._asking:
+            if self._decided is None:
+                self._decided = anyio.Event()
             await self._decided.wait()
         if self._unfinished() >= self._most:
             yield False
@@ -33,5 +36,6 @@ class Admission:
             yield True
         finally:
             self._asking -= 1
-            self._decided.set()
-            self._decided = anyio.Event()
+            if self._decided is not None:
+                self._decided.set()
+                self._decided = None

@@ -15,7 +15,6 @@ from scanstream.errors import InvalidRequest, Overloaded, TooManyScans
 from scanstream.log.cursor import START, Position
 from scanstream.log.entry import CancelRequested, Registered
 from scanstream.log.hub import Hub
-from scanstream.log.refold import sliced
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
 from scanstream.message import POLLING_INTERVAL_SECONDS, AckBody
@@ -26,6 +25,7 @@ from scanstream.scans.admission import Admission
 from scanstream.scans.ages import Ages
 from scanstream.scans.archive import Archive
 from scanstream.scans.identity import new_scan_id
+from scanstream.scans.meanings import Meanings
 from scanstream.scans.releases import Releases
 from scanstream.scans.shortages import Shortages
 from scanstream.strategies.installed import Installed
@@ -69,6 +69,7 @@ class ScanDesk:
         self._strategies = strategies
         self.rank = rank
         self._judge = judge
+        self._meanings = Meanings(strategies)
         self._estimate = estimate
         self._archive = Archive(store, hub)
         self.find = self._archive.find
@@ -132,12 +133,14 @@ class ScanDesk:
         """
         given = {name.strip().casefold(): values or {} for name, values in (request.parameters or {}).items()}
         own = [one for one in self._strategies.values() if one.own_parse and given.get(one.id.casefold())]
+        if not own:
+            return self._strategies
         try:
             with anyio.fail_after(JUDGED_SECONDS):
                 answers = {one.id: await self._judge(one, given[one.id.casefold()]) for one in own}
         except TimeoutError as error:
             raise Overloaded("Other requests are looked at just now; try again later", retry_after=5) from error
-        return {**self._strategies, **answers} if answers else self._strategies
+        return {**self._strategies, **answers}
 
     def _joined(self, log: ScanLog, key: IdempotencyKey | None) -> AckBody:
         """The ack of a scan that was there before."""
@@ -150,22 +153,19 @@ class ScanDesk:
     async def _registration(
         self, principal: Principal, request: DiscoverRequest, key: IdempotencyKey | None, prefix: str = ""
     ) -> Registered:
-        strategies = await self._judged(request)
-        panel, at = self._panel(), now()
-        request = await sliced(selection.canonical(request, panel, strategies))
-        slot = selection.key_slot(principal, key.value) if key else selection.slot_of(principal, panel, request)
+        panel = self._panel()
+        meaning = await self._meanings.of(principal, request, panel, await self._judged(request))
+        at = now()
         return Registered(
             at=at,
             scan_id=new_scan_id(self._store.key, principal, at),
             principal=principal,
-            slot=slot,
+            slot=selection.key_slot(principal, key.value) if key else meaning.slot,
             market=panel.market,
             digest=panel.digest,
-            request=request,
-            filters=selection.given(request),
-            budgets={
-                strategy.id: strategy.budget_seconds for strategy in selection.strategies_of(request, self._strategies)
-            },
+            request=meaning.request,
+            filters=meaning.filters,
+            budgets=meaning.budgets,
             budget=self._limits.budget,
             retention=round(self._limits.retention * 1000),
             prefix=prefix,

@@ -17,7 +17,8 @@ _SCAN_ID = re.compile(r"scan_([0-9a-f]{32})([0-9a-f]{10})")
 
 def new_scan_id(key: bytes, principal: Principal, now: Milliseconds) -> ScanId:
     """An id of its own for a scan of this principal."""
-    value = now << 80 | 0x7 << 76 | secrets.randbits(12) << 64 | 0b10 << 62 | secrets.randbits(62)
+    random = secrets.randbits(74)  # asked of the system once
+    value = now << 80 | 0x7 << 76 | (random >> 62) << 64 | 0b10 << 62 | random & (1 << 62) - 1
     uuid = f"{value:032x}"
     return ScanId(f"scan_{uuid}{_mac(key, principal, uuid)}")
 
