@@ -16,10 +16,14 @@ from scanstream.log import refold
 from scanstream.log.entry import PART_BYTES, PART_OPPORTUNITIES, AnyEntry, ShardFound, encode, parts
 from scanstream.model import DiscoverRequest
 from scanstream.scans import runner
+from scanstream.scans.local import LocalJobs
+from scanstream.scans.planner import missing
+from scanstream.scans.turns import Turns
 from scanstream.scans.work import shard as worker
 from scanstream.scans.work.processes import Processes
+from scanstream.scans.work.waiting import Lanes
 from scanstream.strategies.installed import admit
-from support.histories import SCAN, found, registered
+from support.histories import SCAN, done, folded, found, planned, registered
 
 pytestmark = pytest.mark.anyio
 
@@ -143,3 +147,24 @@ async def test_many_entries_are_appended_and_fed_with_turns_between_in_their_ord
         tasks.cancel_scope.cancel()
     assert [(seq, entry) for seq, entry, _ in seen[1:]] == list(enumerate(entries, start=2))
     assert len({turn for _, _, turn in seen[1:]}) == len(entries)
+
+
+def test_what_is_missing_of_a_plan_is_cut_shard_by_shard_the_strategies_in_turn() -> None:
+    log = folded(registered("a", "b"), planned(a=3, b=5), done("a", 1), done("b", 4))
+    cut = [(shard.number, shard.strategy_id, shard.start, shard.stop) for shard in missing(log)]
+    assert log.tallies is not None
+    assert cut == sorted(
+        (number, name, number, number + 1) for name, tally in log.tallies.items() for number in tally.missing()
+    )
+    assert not list(missing(folded(registered("a"))))
+    assert not list(missing(folded(registered("a"), planned(a=1), done("a"))))
+
+
+async def test_a_plan_of_thousands_of_shards_is_queued_with_turns_between() -> None:
+    log = folded(registered("tsmom", "pairs"), planned(tsmom=200, pairs=300))
+    jobs = LocalJobs()
+    _, turns = await turns_during(lambda: Lanes(jobs, Turns(1)).put(missing(log)))
+    assert turns >= 500
+    assert jobs.depth() == 500
+    leases = jobs.leases()
+    assert [(await anext(leases)).shard for _ in range(500)] == list(missing(log))

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from scanstream.errors import Shortage
 from scanstream.jobs import Jobs, Lease, Shard
+from scanstream.log.refold import Slices
 from scanstream.model import ScanId
 from scanstream.scans.turns import Turn, Turns
 from scanstream.scans.work import offspring
@@ -32,13 +33,13 @@ class Lanes:
         self._waiting = waiting
 
     async def put(self, shards: Iterable[Shard]) -> None:
-        """See `Jobs.put`: each into the queue of its kind."""
-        sorted_out: dict[bool, list[Shard]] = {False: [], True: []}
+        """See `Jobs.put`: each into the queue of its kind. A plan may have thousands: others have turns between."""
+        slices = Slices()
         for shard in shards:
             strategy = registry().get(shard.strategy_id)
-            sorted_out[strategy is not None and strategy.waits].append(shard)
-        await self._computing.put(sorted_out[False])
-        await self._waiting.put(sorted_out[True])
+            waits = strategy is not None and strategy.waits
+            await (self._waiting if waits else self._computing).put([shard])
+            await slices.turn()
 
     def leases(self) -> AsyncIterator[Lease]:
         """See `Jobs.leases`: shards for worker processes."""
