@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from scanstream.errors import MarketError
 from scanstream.market.files import FilesMarket
 from scanstream.market.synthetic import SyntheticMarket
-from scanstream.panel import FIELDS, INPUTS, Panel, load, timeframe_length, timeframe_name
+from scanstream.panel import FIELDS, INPUTS, Array, Panel, _medians, load, timeframe_length, timeframe_name
 from scanstream.quotes import Funding, Quotes
 from scanstream.shortage import shortage
 
@@ -312,6 +313,22 @@ def test_tiers_of_the_real_candles_leave_gaps_out(real_candles: Path) -> None:
     panel = FilesMarket(real_candles).load()
     assert panel.tiers() == thirds_by_pandas(panel)
     assert small().tiers() == thirds_by_pandas(small())
+
+
+@given(
+    arrays(
+        np.float64,
+        st.tuples(st.integers(1, 7), st.integers(1, 5)),
+        elements=st.sampled_from([0.0, 1.0, 2.5, 2.75, 1e6, np.nan, np.inf]),
+    ),
+    st.integers(1, 20),
+)
+def test_the_median_of_each_column_is_that_of_its_finite_numbers(values: Array, block: int) -> None:
+    with pytest.MonkeyPatch.context() as patch, np.errstate(invalid="ignore"):
+        patch.setattr("scanstream.panel.BLOCK", block)
+        medians = _medians(values, np.ones_like(values))
+    finite = [column[np.isfinite(column)] for column in values.T]
+    np.testing.assert_array_equal(medians, [np.median(column) if column.size else np.nan for column in finite])
 
 
 def test_one_great_bar_makes_no_great_symbol() -> None:

@@ -38,6 +38,8 @@ MOST_RUNS = 4000
 """Gaps that are told: more would be an answer of megabytes."""
 STOPPED = 100
 """A symbol that ends so many bars before others has ended: it is not waited for."""
+BLOCK = 1_000_000
+"""Numbers that are looked at together: more would be as much memory again."""
 _mapping = threading.RLock()
 _META = "panel.json"
 
@@ -134,11 +136,11 @@ class Panel:
 
     @cached_property
     def _tiers(self) -> dict[str, Tier]:
-        known = [column[np.isfinite(column)] for column in (self.close * self.volume).T]
-        if not any(values.size for values in known):
+        turnover = _medians(self.close, self.volume)
+        if np.isnan(turnover).all():
             return {}
-        turnover = [float(np.median(values)) if values.size else 0.0 for values in known]
-        ranked = sorted(range(len(turnover)), key=lambda index: (-turnover[index], self.symbols[index]))
+        by_name = np.argsort(np.array(self.symbols, dtype=np.str_), kind="stable")
+        ranked = by_name[np.argsort(-np.nan_to_num(turnover)[by_name], kind="stable")].tolist()
         return {self.symbols[index]: TIERS[len(TIERS) * rank // len(ranked)] for rank, index in enumerate(ranked)}
 
     def gaps(self) -> dict[str, list[dict[str, Any]]]:
@@ -288,6 +290,25 @@ def _told(ends: NDArray[np.int64], bars: NDArray[np.int64], most: int) -> tuple[
     runs = zip(*ends[:, -most:].tolist(), bars[-most:].tolist(), strict=True)
     told = [{"first": timestamp(first), "last": timestamp(last), "bars": count} for first, last, count in runs]
     return told, max(0, len(bars) - most)
+
+
+def _medians(one: Array, other: Array) -> Array:
+    """Of each column the median of the products, without those that are no finite number; NaN where there is none.
+
+    Whole blocks are sorted at once: that holds up no other thread.
+    """
+    bars, count = one.shape
+    medians = np.full(count, np.nan)
+    for start in range(0, count, width := max(1, BLOCK // max(1, bars))):
+        columns = slice(start, start + width)
+        products = one[:, columns] * other[:, columns]
+        products[~np.isfinite(products)] = np.nan
+        known = bars - np.isnan(products).sum(axis=0)
+        products.sort(axis=0)  # NaN at the end
+        places = np.arange(products.shape[1])
+        middle = products[known // 2, places], products[(known - 1) // 2, places]
+        medians[columns] = np.where(known % 2, middle[0], (middle[0] + middle[1]) / 2)
+    return medians
 
 
 def _is_whole(path: Path, digest: str) -> bool:

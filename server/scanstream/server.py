@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -26,6 +27,9 @@ DRAIN_SECONDS = 4.0
 CUT_SECONDS = 0.5
 """What their requests have to end once the connections are cut."""
 POLL_SECONDS = 0.02
+SWITCH_SECONDS = 0.001
+"""What the loop waits at most, each time that it comes back from the kernel, for a thread that runs Python: the
+interpreter's own 5 ms are all that it may ever be held up."""
 
 
 @asynccontextmanager
@@ -35,6 +39,7 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
     :raises SetupError: if it cannot be had like this
     """
     raise_limit()
+    sys.setswitchinterval(SWITCH_SECONDS)
     async with open_core(settings) as core:
         with contextlib.closing(_listener(settings)) as listener:
             server = _server(settings, doors(settings, core))

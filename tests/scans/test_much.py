@@ -1,6 +1,7 @@
 """What is much comes in pieces and is taken in slices: the loop has turns between, and the result is the same."""
 
 import os
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -10,6 +11,7 @@ import anyio
 import msgspec
 import pytest
 
+from conftest import Serve
 from scans.planted import Planted, panel, piece, signal, whole
 from scanstream.engines import sqlite
 from scanstream.log import refold
@@ -22,6 +24,7 @@ from scanstream.scans.turns import Turns
 from scanstream.scans.work import shard as worker
 from scanstream.scans.work.processes import Processes
 from scanstream.scans.work.waiting import Lanes
+from scanstream.server import SWITCH_SECONDS
 from scanstream.strategies.installed import admit
 from support.histories import SCAN, done, folded, found, planned, registered
 
@@ -89,6 +92,11 @@ async def test_the_loop_decodes_part_by_part_with_turns_between(pieces: Callable
     outcome, turns = await turns_during(lambda: runner.unpacked(given))
     assert [one for part in outcome.parts for one in part.opportunities] == whole(given).opportunities
     assert turns >= len(given) - 1
+
+
+async def test_a_thread_that_computes_keeps_the_loop_waiting_for_a_millisecond(serve: Serve) -> None:
+    async with serve():
+        assert sys.getswitchinterval() == pytest.approx(SWITCH_SECONDS) == 0.001
 
 
 def many_pieces(job: bytes, *_: object) -> list[bytes]:
