@@ -12,9 +12,21 @@ import sys
 from types import ModuleType
 
 from instrument.figures import Result
-from workloads import fanout
+from workloads import acks, batches, connecting, fanout, growth, latency, longpolls, manyscans, polling, slow, storm
 
-WORKLOADS: tuple[ModuleType, ...] = (fanout,)
+WORKLOADS: tuple[ModuleType, ...] = (
+    fanout,
+    batches,
+    latency,
+    connecting,
+    storm,
+    acks,
+    polling,
+    longpolls,
+    manyscans,
+    slow,
+    growth,
+)
 
 
 def main() -> int:

@@ -35,12 +35,11 @@ from scanstream.push import fanout
 from scanstream.scans.identity import new_scan_id
 from scanstream.settings import Settings
 
-STRATEGY = "a_name_so_long_that_updates_have_280_bytes_in_all"
+STRATEGY = "so_long_as_280_bytes_take"
 SHARDS = 4096
 """As many as a plan may have: one scan lasts for many runs."""
 STAMPS = 1 << 16
 """As in load/load.h."""
-PLENTY = 100_000
 DAY_SECONDS = 86_400.0
 AT_ONCE = 500
 """Scans that are registered, or appended to, at a time."""
@@ -70,9 +69,10 @@ class Stamps:
 class Scans:
     """The scans of this run, and what is appended to each of them."""
 
-    def __init__(self, core: Core, stamps: Stamps | None) -> None:
+    def __init__(self, core: Core, stamps: Stamps | None, shards: int) -> None:
         self._core = core
         self._stamps = stamps
+        self._shards = shards
         self._ids: list[ScanId] = []
         self._seq = self._shard = self._found = 0
 
@@ -81,7 +81,7 @@ class Scans:
         store = self._core.store
         self._ids = [new_scan_id(store.key, ANYONE, now()) for _ in range(count)]
         self._shard = self._found = 0
-        plan = Planned(at=now(), cuts={STRATEGY: Cut(SHARDS)})
+        plan = Planned(at=now(), cuts={STRATEGY: Cut(self._shards)})
 
         async def one(scan_id: ScanId) -> None:
             await store.register(self._registration(scan_id), None)
@@ -144,8 +144,8 @@ class Scans:
             else:
                 yield ShardDone(at=at, strategy_id=STRATEGY, shard=self._shard, elapsed_ms=25 + self._shard)
                 self._shard += 1
-                if self._shard >= SHARDS - 1:
-                    raise RuntimeError(f"a scan has {SHARDS} shards, and all of them are done")
+                if self._shard >= self._shards - 1:
+                    raise RuntimeError(f"a scan has {self._shards} shards, and all of them are done")
 
     async def end(self) -> None:
         """Each of the scans ends."""
@@ -219,13 +219,13 @@ async def main(arguments: argparse.Namespace) -> None:
         stamp_all(stamps)
     if arguments.tick is not None:
         fanout.TICK_SECONDS = arguments.tick
-    settings = Settings(port=0, data=arguments.data, workers=0, max_running=PLENTY, max_scans=PLENTY)
+    settings = Settings(port=0, data=arguments.data, workers=0, stall=arguments.stall)
     commands = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     with core_kept() as kept:
         async with server.serving(settings) as url:
             print(url, flush=True)
-            scans = Scans(kept[0], stamps)
+            scans = Scans(kept[0], stamps, arguments.shards)
             while line := await commands.readline():
                 print(await obey(scans, line.decode().split()), flush=True)
 
@@ -247,5 +247,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", default=":memory:")
     parser.add_argument("--stamps", type=Path)
+    parser.add_argument("--shards", type=int, default=SHARDS)
+    parser.add_argument("--stall", type=float, default=60.0)
     parser.add_argument("--tick", type=float, help="seconds between two flushes of a scan, in place of the server's")
     uvloop.run(main(parser.parse_args()))

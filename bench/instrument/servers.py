@@ -39,10 +39,23 @@ def _python(file: str) -> list[str]:
     return [sys.executable, str(BENCH / file)]
 
 
+def _node(file: str) -> list[str]:
+    return ["node", str(BENCH / "peers" / file)]
+
+
+_told: set[str] = set()
+
 SCANSTREAM = "scanstream"
 FLOOR = "C"
 BATCHING_FLOOR = "C, batched"
 NAIVE = "Starlette"
+WEBSOCKETS = "websockets"
+PICOWS = "picows"
+SOCKETIO = "python-socketio"
+NODE_WS = "Node ws"
+NODE_SOCKETIO = "socket.io"
+ENGINE = "/socket.io/?EIO=4&transport=websocket"
+"""Where Engine.IO takes WebSockets at once, without a long poll before."""
 
 
 def kinds() -> dict[str, Kind]:
@@ -52,7 +65,21 @@ def kinds() -> dict[str, Kind]:
         BATCHING_FLOOR: Kind([str(built.floor()), "batch"]),
         SCANSTREAM: Kind(_python("subject.py"), "scanstream"),
         NAIVE: Kind(_python("peers/naive.py")),
+        WEBSOCKETS: Kind(_python("peers/websockets_peer.py")),
+        PICOWS: Kind(_python("peers/picows_peer.py"), needs="picows"),
+        SOCKETIO: Kind(_python("peers/socketio_peer.py"), "socketio", ENGINE, needs="socketio"),
+        NODE_WS: Kind(_node("ws.js"), needs="node:ws"),
+        NODE_SOCKETIO: Kind(_node("socketio.js"), "socketio", ENGINE, needs="node:socket.io"),
     }
+
+
+def present(*names: str) -> list[str]:
+    """Those of the servers that this machine has what they need; what is left out is said, once."""
+    for name, kind in kinds().items():
+        if name in names and kind.missing and name not in _told:
+            _told.add(name)
+            machine.progress(f"  without {name}: it needs {kind.missing}")
+    return [name for name in names if not kinds()[name].missing]
 
 
 class Server:

@@ -11,8 +11,40 @@ from starlette.websockets import WebSocket
 
 from driving import listener, obey
 
-STATUS = {"number": 1, "pad": "x" * 1000}
-"""About as long as the state of a scan."""
+STATUS = {
+    "success": True,
+    "scan_id": "scan_01a218e602457247ba8728dad23c202a07fe92dd65",
+    "status": "scanning",
+    "phase": "running",
+    "message": "Scanning",
+    "market": "synthetic",
+    "filters": {},
+    "progress": {
+        "strategies_completed": 0,
+        "total_strategies": 1,
+        "shards_completed": 0,
+        "total_shards": 4096,
+        "opportunities_found_so_far": 0,
+        "percentage": 0,
+    },
+    "strategies": {
+        "so_long_as_280_bytes_take": {
+            "status": "pending",
+            "shards_completed": 0,
+            "total_shards": 4096,
+            "opportunities_found": 0,
+            "elapsed_ms": 0,
+        }
+    },
+    "total_opportunities": 0,
+    "created_at": "2026-11-23T14:00:00.000Z",
+    "started_at": "2026-11-23T14:00:00.000Z",
+    "poll_url": "/opportunities/status/scan_01a218e602457247ba8728dad23c202a07fe92dd65",
+    "results_url": "/opportunities/results/scan_01a218e602457247ba8728dad23c202a07fe92dd65",
+    "cursor": "7b5a453e-2.0",
+    "partial_results": [],
+}
+"""The state of a scan, as ours is when the bench asks for it."""
 subscribers: set[WebSocket] = set()
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from instrument.crowd import Crowd, following
 from instrument.figures import Result, Sheet, Verdict, at_most, repetitions
 from instrument.machine import progress
-from instrument.servers import BATCHING_FLOOR, FLOOR, NAIVE, SCANSTREAM, Server, kinds, running
+from instrument.servers import BATCHING_FLOOR, FLOOR, NAIVE, SCANSTREAM, Server, kinds, present, running
 
 NAME = "fanout"
 ABOUT = "CPU of the server an update and reader, one update a tick"
@@ -28,9 +28,9 @@ class Size(NamedTuple):
 
 SIZES = {
     100: Size(100, 120, 30),
-    1_000: Size(1_000, 120, 30),
-    5_000: Size(5_000, 40, 60),
-    10_000: Size(10_000, 30, 120),
+    1_000: Size(1_000, 80, 30),
+    5_000: Size(5_000, 20, 75),
+    10_000: Size(10_000, 15, 150),
 }
 
 
@@ -81,7 +81,7 @@ def measure(asked: argparse.Namespace) -> Result:
     sheet = Sheet(NAME, "µs")
     for readers in asked.readers:
         size = size_of(readers)
-        names = [name for name in asked.servers or taking_part(readers) if name in kinds()]
+        names = present(*(asked.servers or taking_part(readers)))
         progress(f"  {NAME}: {readers:,} readers of {', '.join(names)}")
         with ExitStack() as stack:
             sides = {name: side(stack, name, readers) for name in names}

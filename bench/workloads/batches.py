@@ -1,0 +1,53 @@
+"""Sixteen updates a tick to 1,000 readers: CPU of the server for one update to one reader.
+
+Of our sixteen revisions four bring a result and twelve are progress: results are all delivered, progress is conflated,
+and what counts is how far every reader got. The peers deliver each of the sixteen; the batching C server in one send().
+"""
+
+import argparse
+from contextlib import ExitStack
+
+from instrument.figures import Result, Sheet, at_most, repetitions
+from instrument.servers import (
+    BATCHING_FLOOR,
+    FLOOR,
+    NODE_SOCKETIO,
+    SCANSTREAM,
+    SOCKETIO,
+    kinds,
+    present,
+)
+from workloads.fanout import microseconds, side
+
+NAME = "batches"
+ABOUT = "the same with sixteen updates a tick"
+READERS = 1_000
+PER_TICK = 16
+TICKS = {FLOOR: 30, BATCHING_FLOOR: 30, SCANSTREAM: 30, SOCKETIO: 3, NODE_SOCKETIO: 4}
+OTHER_TICKS = 10
+"""Fewer for those who need longer: what counts is the CPU of one update."""
+TICK_MILLISECONDS = 25.0
+CASE = "16 a tick, 1,000 readers"
+
+
+def flags(parser: argparse.ArgumentParser) -> None:
+    """What can be asked for."""
+    parser.add_argument("--servers", nargs="+", metavar="NAME", help="these only, by their names in the table")
+
+
+def measure(asked: argparse.Namespace) -> Result:
+    """All servers in turn, again and again."""
+    sheet = Sheet(NAME, "µs")
+    names = present(*(asked.servers or kinds()))
+    with ExitStack() as stack:
+        sides = {name: side(stack, name, READERS) for name in names}
+        for _ in repetitions(NAME, asked.repetitions):
+            for name in names:
+                updates = PER_TICK * TICKS.get(name, OTHER_TICKS)
+                spent = microseconds(sides[name], READERS, updates, PER_TICK, TICK_MILLISECONDS)
+                sheet.note(name, CASE, spent)
+    found = at_most(
+        "Sixteen updates a tick, against C that batches", 2.0, sheet.ratios(SCANSTREAM, BATCHING_FLOOR, CASE)
+    )
+    found += at_most("… against python-socketio", 1 / 50, sheet.ratios(SCANSTREAM, SOCKETIO, CASE))
+    return Result(sheet.figures(), found)
