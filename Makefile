@@ -36,11 +36,8 @@ types: $(VENV)/dev.stamp  ## Strict types
 soak: $(VENV)/dev.stamp  ## The long runs: races of 2,000 scans, kill -9 at random moments
 	@$(BIN)/python -m pytest -m soak --timeout 1800 -s $(ARGS)
 
-bench: $(VENV)/dev.stamp  ## Timed figures, side by side in one run
-	@$(BIN)/python bench/group_commit.py
-	@$(BIN)/python bench/discover.py
-	@$(BIN)/python bench/quiet_loop.py
-	@$(BIN)/python bench/work.py
+bench: $(VENV)/bench.stamp  ## Figures beside its peers (some 20 minutes; ARGS=--help shows how to run a part)
+	@$(BIN)/python bench/run.py $(ARGS)
 
 transcript: $(VENV)/dev.stamp  ## Record docs/transcript.md anew, from the real commands (needs port 8000)
 	@$(BIN)/python docs/record.py
@@ -62,4 +59,9 @@ $(VENV)/runtime.stamp: requirements.lock pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/dev.stamp: requirements-dev.lock $(VENV)/runtime.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/bench.stamp: requirements-bench.lock bench/peers/package.json $(VENV)/dev.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	@npm install --prefix bench/peers --no-package-lock --no-audit --no-fund --silent || echo 'The peers on Node are left out: npm cannot install them.'
 	@touch $@

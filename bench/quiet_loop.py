@@ -13,7 +13,7 @@ import multiprocessing
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing.synchronize import Event
 from typing import NamedTuple
@@ -70,12 +70,12 @@ def median(runs: list[list[float]], which: int) -> float:
     return statistics.median(centile(run, which) for run in runs)
 
 
-async def measure(url: str) -> list[Round]:
+async def measure(url: str, numbers: Iterable[int] = range(ROUNDS)) -> list[Round]:
     """All rounds."""
     async with connect(f"ws{url.removeprefix('http')}/ws") as connection:
         with load(url):  # the worker processes come up here
             await pings(connection)
-        return [Round(await pings(connection), await loaded(url, connection)) for _ in range(ROUNDS)]
+        return [Round(await pings(connection), await loaded(url, connection)) for _ in numbers]
 
 
 async def loaded(url: str, pinging: ClientConnection) -> list[float]:

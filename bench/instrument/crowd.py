@@ -10,6 +10,7 @@ from instrument import built, machine
 from instrument.servers import Server
 
 PATIENCE_SECONDS = 120
+"""In which a run must have come to every reader."""
 
 
 class Wrong(Exception):

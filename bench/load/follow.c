@@ -185,7 +185,8 @@ static void obey(void) {
 static void report_if_taken(void) {
     uint64_t complete = 0, time = now();
     for (size_t i = options.silent; i < options.readers; i++) complete += readers[i].number >= wanted.last;
-    if (complete + options.silent < options.readers && time < wanted.deadline) return;
+    bool right = !tally.broken && !tally.left; /* else there is nothing to wait for */
+    if (complete + options.silent < options.readers && time < wanted.deadline && right) return;
     wanted.asked = false;
     print_tally("complete", complete, time - wanted.since);
 }

@@ -74,8 +74,9 @@ size_t frames(enum dialect dialect, struct reader *reader, char *bytes, size_t l
         char *text = bytes + taken + head;
         if (first == (0x80 | TEXT)) {
             if (!understand(dialect, reader, text, payload, at) && !tally.broken++)
-                fprintf(stderr, "load: not what had to come after %llu.%llu: %.400s\n",
-                        (unsigned long long)reader->number, (unsigned long long)reader->held, text);
+                fprintf(stderr, "load: not what had to come after %llu.%llu: %.*s\n",
+                        (unsigned long long)reader->number, (unsigned long long)reader->held,
+                        (int)(payload < 400 ? payload : 400), text);
         } else if (first == (0x80 | PING)) {
             say(reader, PONG, text, payload);
         } else if (first == (0x80 | CLOSE)) {

@@ -11,7 +11,20 @@ from typing import NamedTuple
 from instrument.crowd import Crowd, following
 from instrument.figures import Result, Sheet, Verdict, at_most, repetitions
 from instrument.machine import progress
-from instrument.servers import BATCHING_FLOOR, FLOOR, NAIVE, SCANSTREAM, Server, kinds, present, running
+from instrument.servers import (
+    BATCHING_FLOOR,
+    FLOOR,
+    NAIVE,
+    NODE_SOCKETIO,
+    NODE_WS,
+    SCANSTREAM,
+    SOCKETIO,
+    WEBSOCKETS,
+    Server,
+    kinds,
+    present,
+    running,
+)
 
 NAME = "fanout"
 ABOUT = "CPU of the server an update and reader, one update a tick"
@@ -101,13 +114,16 @@ def taking_part(readers: int) -> list[str]:
     """Who is measured at this size."""
     if readers > 5_000:
         return [FLOOR, SCANSTREAM]
-    return [name for name in kinds() if name != BATCHING_FLOOR]
+    return [
+        name for name in kinds() if name not in ((BATCHING_FLOOR, SOCKETIO) if readers > 1_000 else (BATCHING_FLOOR,))
+    ]
 
 
 def verdicts(sheet: Sheet) -> list[Verdict]:
     """Against what the issue asks for."""
     thousand = case(1_000)
     found = at_most("CPU a delivery, 1,000 readers, against C", 1.6, sheet.ratios(SCANSTREAM, FLOOR, thousand))
-    found += at_most("… against a naive Starlette", 1.0, sheet.ratios(SCANSTREAM, NAIVE, thousand))
+    for other, bound in ((SOCKETIO, 1 / 8), (NAIVE, 1.0), (WEBSOCKETS, 1.0), (NODE_WS, 1.0), (NODE_SOCKETIO, 1.0)):
+        found += at_most(f"… against {other}", bound, sheet.ratios(SCANSTREAM, other, thousand))
     growth = sheet.ratios(SCANSTREAM, SCANSTREAM, case(10_000), case(100))
     return found + at_most("CPU a delivery, 10,000 readers against 100", 2.0, growth)
