@@ -87,13 +87,22 @@ def average_true_range(high: Array, low: Array, close: Array, window: int) -> Ar
     NaN until there are enough bars, and after a gap again.
     """
     span = np.maximum(high[1:], close[:-1]) - np.minimum(low[1:], close[:-1])
+    absent = np.isnan(span)
+    place = np.arange(len(span))[:, np.newaxis]
+    run = place - np.maximum.accumulate(np.where(absent, place, -1), axis=0)
+    weights = 1 / np.clip(run, 1, window)  # the first `window` of a run give their plain mean
     found = np.full(close.shape, np.nan)
-    run, average = np.zeros(close.shape[1]), np.zeros(close.shape[1])
-    for bar, true_range in enumerate(span, start=1):
-        run = np.where(np.isnan(true_range), 0, run + 1)
-        weight = 1 / np.clip(run, 1, window)  # the first `window` of a run give their plain mean
-        average = np.where(run > 0, average + weight * (true_range - average), 0)
-        found[bar] = np.where(run >= window, average, np.nan)
+    average = np.zeros(close.shape[1])
+    step = np.empty(close.shape[1])
+    gappy = absent.any(axis=1).tolist()  # there are thousands of bars, and gaps are few
+    for bar, any_gap in enumerate(gappy):
+        np.subtract(span[bar], average, out=step)
+        step *= weights[bar]
+        average += step
+        if any_gap:
+            average[absent[bar]] = 0
+        found[bar + 1] = average
+    found[1:][run < window] = np.nan
     return found
 
 
