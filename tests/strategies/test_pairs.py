@@ -14,7 +14,17 @@ from statsmodels.tsa.stattools import coint  # type: ignore[import-untyped]
 
 from scanstream.panel import Array, Panel
 from scanstream.strategies import series
-from scanstream.strategies.pairs import Pairs, Parameters, critical, dickey_fuller, measure, p_value, record, regression
+from scanstream.strategies.pairs import (
+    Pairs,
+    Parameters,
+    critical,
+    dickey_fuller,
+    measure,
+    p_value,
+    pairs_of,
+    record,
+    regression,
+)
 from scanstream.strategies.strategy import NothingToScan, Signal
 from strategies.panels import found_by, panel_of, reverting, same, until, walk
 
@@ -142,6 +152,13 @@ def test_it_decides_as_statsmodels_on_the_whole_generated_market(generated: Pane
 def test_it_decides_as_statsmodels_on_real_candles(real: Panel) -> None:
     for parameters in (EASY, OTHER):
         assert sum(check(until(real, bars), parameters) for bars in (800, 3000, 5760)) > 0
+
+
+@given(st.data(), st.integers(2, 40))
+def test_the_pairs_of_a_shard_are_its_part_of_all(data: st.DataObject, count: int) -> None:
+    every = np.stack(np.triu_indices(count, 1), axis=1)
+    start, stop = sorted(data.draw(st.tuples(*[st.integers(0, len(every))] * 2)))
+    np.testing.assert_array_equal(pairs_of(range(start, stop), count), every[start:stop])
 
 
 def test_a_planted_pair_is_found_and_others_are_not() -> None:

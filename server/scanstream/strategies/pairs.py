@@ -56,11 +56,12 @@ class Pairs(strategy.Strategy):
 
     def scan(self, panel: Panel, units: range, parameters: Parameters) -> Iterator[Signal | Note]:
         """The spread of each of these pairs as of the last bar, with the rule's record on the bars before it."""
-        first, second = (index[units.start : units.stop] for index in np.triu_indices(len(panel.symbols), 1))
+        pairs = pairs_of(units, len(panel.symbols))
         if units.start == 0:
             yield from _silence(panel, parameters)
-        pairs = np.stack([first, second], axis=1)
-        now = measure(series.logs(panel.close[-parameters.window :])[:, pairs].transpose(1, 2, 0), parameters)
+        columns, places = np.unique(pairs, return_inverse=True)
+        seen = series.logs(panel.close[-parameters.window :, columns])[:, places.reshape(pairs.shape)]
+        now = measure(seen.transpose(1, 2, 0), parameters)
         twins = [" and ".join(panel.symbols[unit] for unit in pair) for pair in pairs[now.twins]]
         if twins:
             more = f" and {len(twins) - TOLD} pairs more" if len(twins) > TOLD else ""
@@ -69,6 +70,14 @@ class Pairs(strategy.Strategy):
             pair = pairs[case]
             hits = record(series.logs(panel.close[:, pair]), parameters) if parameters.walk_forward else None
             yield _signal(panel, pair.tolist(), now, case, hits)
+
+
+def pairs_of(units: range, count: int) -> NDArray[np.intp]:
+    """These of the pairs of so many symbols, row by row: (0, 1), (0, 2), … (1, 2), …; pairs × 2."""
+    symbols, wanted = np.arange(count), np.array(units, dtype=np.intp)
+    begins = symbols * (2 * count - symbols - 1) // 2
+    first = np.searchsorted(begins[:-1], wanted, side="right") - 1
+    return np.stack([first, wanted - begins[first] + first + 1], axis=1)
 
 
 def _silence(panel: Panel, parameters: Parameters) -> Iterator[Note]:
