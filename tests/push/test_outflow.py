@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import cast
 
 import anyio
+import anyio.lowlevel
 import pytest
 from anyio import to_thread
 
@@ -166,3 +167,14 @@ async def test_patience_is_the_stall_and_the_time_to_read_what_the_readers_syste
         assert outflow.patience(3, flooding=True) == 3 + LENIENCE_SECONDS
         for stall in (1, 60):
             assert outflow.patience(stall) == stall + LENIENCE_SECONDS
+
+
+async def test_a_reader_that_rested_has_its_whole_time_for_what_was_written_meanwhile() -> None:
+    async with flowing() as (transport, outflow, _):
+        outflow.look(0)
+        assert outflow.clear
+        transport.write(bytes(4_000_000))
+        await anyio.lowlevel.checkpoint()
+        outflow.look(50)  # the first look since then: nobody knows when it was written
+        assert not outflow.clear
+        assert outflow.idle_seconds(50) == 0

@@ -1,10 +1,13 @@
 """What the transports of push/ rely on in uvicorn, whose version pyproject.toml pins to a range for this reason."""
 
+import asyncio
 import inspect
 import socket
+import time
 from importlib.metadata import version
 
 import anyio
+import anyio.lowlevel
 import pytest
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -15,7 +18,7 @@ from uvicorn.server import ServerState
 from scanstream.push.transport.bounds import DoorConfig
 from scanstream.push.transport.flow import Flow
 from scanstream.push.transport.http import HttpTransport
-from scanstream.push.transport.listener import LOOKS_AT_ONCE, SEND_BUFFER_BYTES, keep_watch, listen
+from scanstream.push.transport.listener import SEND_BUFFER_BYTES, SLICE_SECONDS, keep_watch, listen
 from scanstream.push.transport.websocket import WebSocketTransport
 
 pytestmark = pytest.mark.anyio
@@ -69,6 +72,7 @@ def test_fragments_and_messages_are_handed_on_by_the_names_that_are_overridden()
 async def test_a_defect_in_watching_a_connection_ends_that_one_only(caplog: pytest.LogCaptureFixture) -> None:
     class Sound:
         looks = 0
+        rests_until = 0.0
 
         def look(self, _now: float) -> None:
             self.looks += 1
@@ -95,23 +99,49 @@ async def test_a_defect_in_watching_a_connection_ends_that_one_only(caplog: pyte
     assert "it is cut off" in caplog.text
 
 
-async def test_a_sweep_looks_at_every_connection_that_is_there() -> None:
-    class Watched:
-        looks = 0
+class Watched:
+    looks = 0
+    rests_until = 0.0
 
-        def look(self, _now: float) -> None:
-            self.looks += 1
-            seen.set()
+    def look(self, _now: float) -> None:
+        self.looks += 1
 
-    seen = anyio.Event()
-    connections = {Watched() for _ in range(3 * LOOKS_AT_ONCE)}
+
+async def test_a_sweep_looks_at_every_connection_that_is_there_and_does_not_rest() -> None:
+    connections = {Watched() for _ in range(1000)}
+    resting = Watched()
+    resting.rests_until = asyncio.get_running_loop().time() + 3600
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(keep_watch, connections, 0.001)
+        tasks.start_soon(keep_watch, {*connections, resting}, 0.001)
         with anyio.fail_after(10):
-            while not all(watched.looks for watched in connections):
-                await seen.wait()
+            while not all(watched.looks > 1 for watched in connections):  # noqa: ASYNC110  # time is what it waits for
+                await anyio.sleep(0.001)
+        resting.rests_until = 0.0
+        with anyio.fail_after(10):
+            while not resting.looks:  # noqa: ASYNC110
                 await anyio.sleep(0.001)
         tasks.cancel_scope.cancel()
+    assert resting.looks < min(watched.looks for watched in connections)
+
+
+async def test_a_sweep_gives_way_whenever_a_slice_is_over() -> None:
+    class Slow(Watched):
+        def look(self, now: float) -> None:
+            super().look(now)
+            until = time.perf_counter() + 2 * SLICE_SECONDS
+            while time.perf_counter() < until:
+                pass
+
+    connections = {Slow() for _ in range(20)}
+    turns = 0
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(keep_watch, connections, 0.0)
+        with anyio.fail_after(10):
+            while not all(watched.looks for watched in connections):  # each pass is a turn of the loop
+                turns += 1
+                await anyio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
+    assert turns >= len(connections) // 2
 
 
 async def test_connections_inherit_a_small_send_buffer() -> None:

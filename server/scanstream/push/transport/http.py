@@ -41,6 +41,8 @@ class HttpTransport(HttpToolsProtocol):
     """uvicorn's protocol of one HTTP connection."""
 
     flow: Flow
+    rests_until = 0.0
+    """Until then (on the loop's clock) there is no need to look at it."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -107,6 +109,8 @@ class HttpTransport(HttpToolsProtocol):
             del self._unread[:SLICE_BYTES]
             self._parse(piece)
         self.flow.hold(len(self._unread) > MOST_UNREAD_BYTES)
+        if self.flow.held:
+            self.rests_until = 0.0
 
     @property
     def _busy(self) -> bool:
@@ -128,6 +132,7 @@ class HttpTransport(HttpToolsProtocol):
     def _enter(self, phase: Phase) -> None:
         self._phase = phase
         self._phase_at = self._heard_at = self.loop.time()
+        self.rests_until = 0.0
 
     def _parse(self, piece: bytes) -> None:
         try:
@@ -283,6 +288,9 @@ class HttpTransport(HttpToolsProtocol):
             self._heard_at = now
             if self.outflow.other_side_left():
                 self.outflow.cut()
+        elif self._phase is Phase.WHOLE:
+            if self.outflow.clear and not self._unread:
+                self.rests_until = now + self._patience.rest
         elif not self.transport.is_closing():
             self._hurry(now)
 
@@ -303,7 +311,7 @@ class HttpTransport(HttpToolsProtocol):
             self._unread.clear()
             self._owed = self._owed or error
             return
-        self._refused_at = self.loop.time()
+        self._refused_at, self.rests_until = self.loop.time(), 0.0
         if isinstance(error, TooLarge):
             self._most_linger_bytes += MOST_BODIES * self.config.ws_max_size
         self._unread.clear()

@@ -49,6 +49,8 @@ class Outflow:
         self.exact = False
         """Whether it is known what the reader itself has taken, and not only what its system has."""
         self._queued = 0
+        self.clear = False
+        """Whether the last look found nothing for the reader to take."""
         self.taken = 0
         """Bytes that the reader, or at least its system, has taken; only differences mean anything."""
         self.read_at = now
@@ -60,11 +62,12 @@ class Outflow:
         """See what has been taken since the last look."""
         buffered = self._transport.get_write_buffer_size()
         if not buffered and not self._in_kernel():
-            self._queued, self.taken_at = 0, now
+            self._queued, self.taken_at, self.clear = 0, now, True
             return
-        if self.see(now) or (not self.exact and self.taken == 0 and buffered < self._queued):
+        moved = self.see(now) or self.clear  # what was written since the last look may be of this moment
+        if moved or (not self.exact and self.taken == 0 and buffered < self._queued):
             self.taken_at = now
-        self._queued = buffered
+        self._queued, self.clear = buffered, False
 
     def see(self, now: float) -> bool:
         """Whether the reader has taken something since this was asked before."""

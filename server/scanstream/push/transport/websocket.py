@@ -46,6 +46,9 @@ class Handshake(ServerProtocol):
 class WebSocketTransport(WebSocketsSansIOProtocol):
     """uvicorn's protocol of one WebSocket."""
 
+    rests_until = 0.0
+    """Until then (on the loop's clock) there is no need to look at it."""
+
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._patience = patience_of(self.config)
@@ -93,7 +96,7 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
         if self.transport.is_closing():
             self._unread.clear()
         elif held != self._held:
-            self._held = held
+            self._held, self.rests_until = held, 0.0
             (self.transport.pause_reading if held else self.transport.resume_reading)()
 
     def handle_cont(self, event: Frame) -> None:
@@ -165,8 +168,11 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
         idle = self.outflow.idle_seconds(now)
         if idle >= self._patience.stall and idle >= self.outflow.patience(self._patience.stall, flooding=self._held):
             self.expel(1013, "no byte taken; reconnect with your cursors")
-        elif self._held and self.outflow.other_side_left():
-            self.outflow.cut()
+        elif self._held:
+            if self.outflow.other_side_left():
+                self.outflow.cut()
+        elif self.outflow.clear:
+            self.rests_until = now + self._patience.rest
 
     def expel(self, code: int, reason: str) -> None:
         """Queue a close frame behind what is queued; at the next look, where it was not taken, cut the connection."""
