@@ -1,5 +1,6 @@
-"""What is scanned is told as bytes that are there before anybody asks; the catalogue, too."""
+"""What is scanned is told as bytes that are there before anybody asks; the catalogue, too; scans come one by one."""
 
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import msgspec
@@ -13,7 +14,7 @@ from scanstream.panel import EVERYWHERE
 from scanstream.push.bodies import CatalogueEntry, Gap, MarketBody
 from scanstream.push.listing import listing
 from scanstream.routes import catalogue
-from support.wire import request
+from support.wire import discover, request
 
 GENERATED = SyntheticMarket(symbols=4, bars=30).load()
 
@@ -81,3 +82,27 @@ async def test_a_server_has_both_answers_before_it_is_asked(serve: Serve) -> Non
         assert msgspec.json.decode(strategies.body, type=list[CatalogueEntry]) == catalogue()
     assert made == before + 1
     assert listing.cache_info().misses == made
+
+
+@pytest.mark.anyio
+async def test_the_list_of_scans_comes_in_as_many_pieces_as_it_has_scans(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[bytes] = []
+
+    async def each(pieces: list[bytes]) -> AsyncIterator[bytes]:
+        encoded.extend(pieces)
+        for piece in pieces:
+            yield piece
+
+    monkeypatch.setattr("scanstream.push.http._each", each)
+    async with serve() as url:
+        for count in range(3):
+            answer = await request(url, "GET", "/opportunities/scans")
+            assert answer.body == b"".join(encoded)
+            assert len(answer.body) == int(answer.headers["content-length"])
+            assert len(encoded) == count + 2
+            states = [scan["scan_id"] for scan in answer.json()["scans"]]
+            assert len(set(states)) == count
+            encoded.clear()
+            await discover(url)

@@ -1,6 +1,6 @@
 """The plain HTTP door: discover, results, cancel, the list of scans, and what can be scanned."""
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 
 import msgspec
 from starlette.requests import Request
@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from scanstream.errors import InvalidRequest
 from scanstream.log.cursor import Position
+from scanstream.log.refold import Slices
 from scanstream.log.scanlog import ScanLog
 from scanstream.message import POLLING_INTERVAL_SECONDS, AckBody
 from scanstream.model import ANYONE, IdempotencyKey, timestamp
@@ -141,8 +142,15 @@ class HttpDoor:
         limit = whole_number(request, "limit", least=1, most=MOST_SCANS, default=20)
         before = single(request, "before")
         logs = await self._desk.newest(ANYONE, limit, before)
-        scans = [{**log.document, "cursor": str(log.cursor(Position(log.seq, 0)))} for log in logs]
-        return json_response({"success": True, "scans": scans})
+        slices = Slices()
+        pieces = [b'{"success":true,"scans":[']
+        for number, log in enumerate(logs):  # each tells its filters, which may be long
+            state = msgspec.json.encode({**log.document, "cursor": str(log.cursor(Position(log.seq, 0)))})
+            pieces.append(b"," + state if number else state)
+            await slices.turn()
+        pieces.append(b"]}")
+        headers = {"content-length": str(sum(map(len, pieces)))}
+        return PiecewiseResponse(_each(pieces), headers, JSON_TYPE)
 
     async def market(self, _: Request) -> Response:
         """What is scanned."""
@@ -151,6 +159,11 @@ class HttpDoor:
     async def strategies(self, _: Request) -> Response:
         """The catalogue."""
         return Response(self._catalogue, media_type=JSON_TYPE)
+
+
+async def _each(pieces: list[bytes]) -> AsyncGenerator[bytes, None]:
+    for piece in pieces:
+        yield piece
 
 
 def _results(log: ScanLog) -> Results:
