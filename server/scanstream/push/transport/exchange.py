@@ -2,7 +2,7 @@
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from scanstream.push.line import Waiting
+from scanstream.push.line import Taker, Waiting
 
 
 class Exchange:
@@ -62,3 +62,34 @@ class Exchange:
     def untaken(self) -> int:
         """See `Line`."""
         return self._connection.transport.get_write_buffer_size()
+
+
+def taken(connection: HttpToolsProtocol, taker: Taker) -> bytes | Exchange | None:
+    """The answer to the request whose head the connection has read, or the exchange of one who waits for it."""
+    asked = taker.question(connection.url, connection.headers, connection.client)
+    if asked is None:
+        return None
+    exchange = Exchange(connection)
+    told = taker.take(asked, exchange)
+    if told is None or isinstance(told, bytes):
+        return told
+    exchange.waiting = told
+    return exchange
+
+
+class Done:
+    """Any request that is answered, as far as it is looked at afterwards."""
+
+    response_started = response_complete = True
+    disconnected = keep_alive = more_body = False
+
+    @property
+    def message_event(self) -> "Done":
+        """Nobody waits for it."""
+        return self
+
+    def set(self) -> None:
+        """Nothing is to be told any more."""
+
+
+DONE = Done()

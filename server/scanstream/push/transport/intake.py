@@ -25,6 +25,8 @@ class Refused(Exception):
 class Intake:
     """Counts a request: its head, then its body and its trailers."""
 
+    __slots__ = ("_body_bytes", "_fields", "_head_bytes", "_most_body_bytes", "_paused", "_swallowed", "refusal")
+
     def __init__(self, most_body_bytes: int) -> None:
         self._most_body_bytes = most_body_bytes
         self.refusal: ScanstreamError | None = None

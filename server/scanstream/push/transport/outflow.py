@@ -15,6 +15,7 @@ import struct
 import sys
 import termios
 from collections.abc import Iterator
+from typing import Any
 
 from scanstream.push.transport.neighbour import NEIGHBOURS
 
@@ -38,13 +39,28 @@ _ACKED_AT = 120
 class Outflow:
     """One connection's way out, looked at from time to time."""
 
+    __slots__ = (
+        "_descriptor",
+        "_elsewhere",
+        "_ends",
+        "_family",
+        "_queued",
+        "_transport",
+        "clear",
+        "exact",
+        "read_at",
+        "taken",
+        "taken_at",
+    )
+
     def __init__(self, transport: asyncio.Transport, now: float) -> None:
         self._transport = transport
         connection: socket.socket | None = transport.get_extra_info("socket")
         self._descriptor = -1 if connection is None else connection.fileno()
         self._family = socket.AF_INET if connection is None else connection.family
-        self._ends = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
-        self._elsewhere = NEIGHBOURS is None or not all(self._ends)
+        self._ends: tuple[Any, Any] | None = None
+        """The reader's address and ours, once they are of interest."""
+        self._elsewhere = NEIGHBOURS is None
         """It is known that nothing is to be known of the reader's own queue."""
         self.exact = False
         """Whether it is known what the reader itself has taken, and not only what its system has."""
@@ -116,6 +132,11 @@ class Outflow:
         """Bytes that wait on this machine to be read; 0 where the reader is elsewhere."""
         if NEIGHBOURS is None or self._elsewhere:
             return 0
+        if self._ends is None:
+            self._ends = self._transport.get_extra_info("peername"), self._transport.get_extra_info("sockname")
+            self._elsewhere = not all(self._ends)
+            if self._elsewhere:
+                return 0
         unread = NEIGHBOURS.unread(self._family, *self._ends)
         self.exact = unread is not None
         self._elsewhere = unread is None

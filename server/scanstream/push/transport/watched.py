@@ -1,0 +1,141 @@
+"""One HTTP connection as it is watched: how long what may take, what is refused, and how it ends.
+
+The application's tasks know nothing of it; the sweep (push/transport/listener.py) looks at it now and then.
+"""
+
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from scanstream.errors import RequestTimeout, ScanstreamError, TooLarge
+from scanstream.push.problem import problem
+from scanstream.push.transport.bounds import MOST_LINGER_BYTES, patience_of
+from scanstream.push.transport.exchange import Exchange
+from scanstream.push.transport.flow import Flow, Pipeline
+from scanstream.push.transport.intake import Phase
+from scanstream.push.transport.outflow import Outflow
+
+MOST_BODIES = 2
+"""Times the largest body accepted: what is taken of one, whatever becomes of it. The application refuses one earlier,
+in a way that pages of allowed origins may read; this is for paths that read no body, and for what follows an answer."""
+
+
+class Watched(HttpToolsProtocol):
+    """uvicorn's protocol, with what is known of the request that comes and of the answer that leaves."""
+
+    __slots__ = (
+        "_answered",
+        "_greeted",
+        "_heard_at",
+        "_lingered",
+        "_most_linger_bytes",
+        "_owed",
+        "_patience",
+        "_phase",
+        "_phase_at",
+        "_refused_at",
+        "_unread",
+        "outflow",
+        "rests_until",
+    )
+    flow: Flow
+    outflow: Outflow
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.pipeline = Pipeline()  # type: ignore[assignment]  # as far as it is used
+        self._patience = patience_of(self.config)
+        self._unread = bytearray()
+        self._phase = Phase.QUIET
+        self._phase_at = self._heard_at = self.loop.time()
+        self._answered: RequestResponseCycle | Exchange | None = None
+        """The request that is being answered, or was last; `cycle` is the newest, which may wait behind it."""
+        self._greeted = False
+        """Whether a request has been answered: an idle connection is kept for the next one."""
+        self._owed: ScanstreamError | None = None
+        """The refusal of a request behind others that are still to be answered; nothing is taken any more."""
+        self._refused_at: float | None = None
+        self.rests_until = 0.0
+        """Until then (on the loop's clock) there is no need to look at it."""
+        self._lingered, self._most_linger_bytes = 0, MOST_LINGER_BYTES
+
+    def _enter(self, phase: Phase) -> None:
+        self._phase = phase
+        self._phase_at = self._heard_at = self.loop.time()
+        self.rests_until = 0.0
+
+    @property
+    def _answering(self) -> bool:
+        return self._answered is not None and not self._answered.response_complete
+
+    def look(self, now: float) -> None:
+        """Called every now and then: be rid of a client that takes nothing, says nothing, or has left."""
+        self.outflow.look(now)
+        idle = self.outflow.idle_seconds(now)
+        if self._refused_at is not None:
+            if now - self._refused_at >= self._patience.linger:
+                self.outflow.cut()
+        elif idle >= self._patience.stall and idle >= self.outflow.patience(
+            self._patience.stall, flooding=self.flow.held
+        ):
+            self.outflow.cut()
+        elif self.flow.read_paused:
+            self._heard_at = now
+            if self.outflow.other_side_left():
+                self.outflow.cut()
+        elif self._phase is Phase.WHOLE:
+            if self.outflow.clear and not self._unread:
+                self.rests_until = now + self._patience.rest
+        elif not self.transport.is_closing():
+            self._hurry(now)
+
+    def _hurry(self, now: float) -> None:
+        """Hold the client to the times that it has for each part of a request."""
+        patience, silent = self._patience, now - self._heard_at
+        if self._phase is Phase.QUIET and not self._answering:
+            kept = self.timeout_keep_alive if self._greeted else patience.silence
+            if silent >= kept:
+                self.transport.close()
+            elif self.outflow.clear:
+                self.rests_until = min(now + patience.rest, self._heard_at + kept)
+        elif self._phase is Phase.HEAD and (silent >= patience.silence or now - self._phase_at >= patience.head):
+            self.refuse(RequestTimeout("The head of the request did not go on; send it again, at once"))
+        elif self._phase is Phase.BODY and silent >= patience.body:
+            self.refuse(RequestTimeout(f"The request's body did not go on for {patience.body:g} s; send it again"))
+
+    def refuse(self, error: ScanstreamError) -> None:
+        """Answer with a problem, once it is this request's turn to be answered, and hang up."""
+        if self._phase is Phase.HEAD and (self._answering or self.pipeline):
+            self._unread.clear()
+            self._owed = self._owed or error
+            return
+        self._refused_at, self.rests_until = self.loop.time(), 0.0
+        if isinstance(error, TooLarge):
+            self._most_linger_bytes += MOST_BODIES * self.config.ws_max_size
+        self._unread.clear()
+        answering = self._answered if self._answering else None
+        own = self._phase is Phase.BODY and answering is self.cycle
+        free = answering is None and not (self._phase is Phase.BODY and self.cycle.response_complete)
+        if answering is not None:
+            answering.disconnected = True
+            answering.message_event.set()
+        if self.transport.is_closing():
+            return
+        if not (free or (own and answering is not None and not answering.response_started)):
+            self.transport.close()
+            return
+        self.transport.write(self._answer(error))
+        self.flow.hold(False)
+        self.transport.write_eof()
+
+    def _answer(self, error: ScanstreamError) -> bytes:
+        response = problem(error, {"connection": "close"})
+        headers = [*self.server_state.default_headers, *response.raw_headers]
+        lines = [STATUS_LINE[response.status_code], *(name + b": " + value + b"\r\n" for name, value in headers)]
+        return b"".join([*lines, b"\r\n", bytes(response.body)])
+
+    def _linger(self, size: int) -> None:
+        """Throw away what comes behind a refusal, so that the answer is not lost by a reset; not without end."""
+        self._lingered += size
+        if self._lingered > self._most_linger_bytes:
+            self.transport.close()
