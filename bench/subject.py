@@ -3,9 +3,9 @@
 Started by the bench; obeys its standard input as the peers do (peers/driving.py), and says on standard output what
 came of it:
 
-    scans COUNT                        → scans ID …         so many new scans, planned and running
-    run UPDATES PER_TICK MILLISECONDS  → done SEQ           so many revisions of each of them, some at each tick
-    end                                → ended              each of them gets its end
+    scans COUNT                        → scans ID …         so many new scans, planned and running: a new group
+    group NUMBER                       → group NUMBER       what follows is for this one, the first is 0
+    run UPDATES PER_TICK MILLISECONDS  → done SEQ           so many revisions of each scan, some at each tick
 
 Nothing of the server is another than in use: the revisions come in by `Store.append`, as from a worker, and are
 durable, folded and framed before anybody sees them. What is added is two stamps a revision, in a file that the load
@@ -29,7 +29,7 @@ import uvloop
 from scanstream import server
 from scanstream.app import Core, open_core
 from scanstream.engines.sqlite import SqliteStore
-from scanstream.log.entry import AnyEntry, Cut, Planned, Registered, ScanFailed, ShardDone, ShardFound
+from scanstream.log.entry import AnyEntry, Cut, Planned, Registered, ShardDone, ShardFound
 from scanstream.model import ANYONE, DiscoverRequest, Opportunity, ScanId, now, timestamp
 from scanstream.push import fanout
 from scanstream.scans.identity import new_scan_id
@@ -67,7 +67,7 @@ class Stamps:
 
 
 class Scans:
-    """The scans of this run, and what is appended to each of them."""
+    """A group of scans, and what is appended to each of them."""
 
     def __init__(self, core: Core, stamps: Stamps | None, shards: int) -> None:
         self._core = core
@@ -77,10 +77,9 @@ class Scans:
         self._seq = self._shard = self._found = 0
 
     async def begin(self, count: int) -> list[ScanId]:
-        """New scans, registered, planned and running; in place of the ones before."""
+        """New ones, registered, planned and running."""
         store = self._core.store
         self._ids = [new_scan_id(store.key, ANYONE, now()) for _ in range(count)]
-        self._shard = self._found = 0
         plan = Planned(at=now(), cuts={STRATEGY: Cut(self._shards)})
 
         async def one(scan_id: ScanId) -> None:
@@ -146,14 +145,6 @@ class Scans:
                 self._shard += 1
                 if self._shard >= self._shards - 1:
                     raise RuntimeError(f"a scan has {self._shards} shards, and all of them are done")
-
-    async def end(self) -> None:
-        """Each of the scans ends."""
-
-        async def one(scan_id: ScanId) -> None:
-            await self._core.store.append(scan_id, ScanFailed(at=now(), code="internal", detail="The bench is over"))
-
-        await self._each(one)
 
 
 def opportunity(number: int) -> Opportunity:
@@ -225,22 +216,33 @@ async def main(arguments: argparse.Namespace) -> None:
     with core_kept() as kept:
         async with server.serving(settings) as url:
             print(url, flush=True)
-            scans = Scans(kept[0], stamps, arguments.shards)
+            groups = Groups(lambda: Scans(kept[0], stamps, arguments.shards))
             while line := await commands.readline():
-                print(await obey(scans, line.decode().split()), flush=True)
+                print(await groups.obey(line.decode().split()), flush=True)
 
 
-async def obey(scans: Scans, words: list[str]) -> str:
-    """Do what one line asks for; what came of it."""
-    match words:
-        case ["scans", count]:
-            return f"scans {' '.join(await scans.begin(int(count)))}"
-        case ["run", count, per_tick, milliseconds]:
-            return f"done {await scans.run(int(count), int(per_tick), float(milliseconds) / 1000)}"
-        case ["end"]:
-            await scans.end()
-            return "ended"
-    raise ValueError(f"not understood: {words}")
+class Groups:
+    """All groups of scans, and the one that is meant."""
+
+    def __init__(self, new: Callable[[], Scans]) -> None:
+        self._new = new
+        self._groups: list[Scans] = []
+        self._meant = 0
+
+    async def obey(self, words: list[str]) -> str:
+        """Do what one line asks for; what came of it."""
+        match words:
+            case ["scans", count]:
+                self._meant = len(self._groups)
+                self._groups.append(self._new())
+                return f"scans {' '.join(await self._groups[-1].begin(int(count)))}"
+            case ["group", number]:
+                self._meant = int(number)
+                return f"group {number}"
+            case ["run", count, per_tick, milliseconds]:
+                scans = self._groups[self._meant]
+                return f"done {await scans.run(int(count), int(per_tick), float(milliseconds) / 1000)}"
+        raise ValueError(f"not understood: {words}")
 
 
 if __name__ == "__main__":

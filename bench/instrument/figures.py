@@ -27,6 +27,11 @@ class Figure(NamedTuple):
         return {**self._asdict(), "median": self.median, "least": min(self.values), "most": max(self.values)}
 
 
+def shown(value: float) -> str:
+    """Three digits, or all there are before the point."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
 class Verdict(NamedTuple):
     """One line of what it must show."""
 
@@ -84,7 +89,7 @@ def _judged(what: str, bound: str, values: list[float], unit: str, holds: Callab
     if not values:
         return []
     median = statistics.median(values)
-    measured = f"{median:.3g}{unit} ({min(values):.3g} to {max(values):.3g})"
+    measured = f"{shown(median)}{unit} ({shown(min(values))} to {shown(max(values))})"
     return [Verdict(what, bound, measured, holds(median))]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from instrument.figures import Figure, Verdict
+from instrument.figures import Figure, Verdict, shown
 from instrument.servers import BATCHING_FLOOR, FLOOR
 
 AGAINST = {"fanout": FLOOR, "latency": FLOOR, "batches": BATCHING_FLOOR}
@@ -91,9 +91,9 @@ def cell(part: Part, found: dict[tuple[str, str], Figure], server: str, case: st
     figure = found.get((server, case))
     if figure is None:
         return ""
-    text = f"{figure.median:.3g} {figure.unit} ({min(figure.values):.3g} to {max(figure.values):.3g})"
+    text = f"{shown(figure.median)} {figure.unit} ({shown(min(figure.values))} to {shown(max(figure.values))})"
     floor = found.get((AGAINST.get(part.name, ""), case))
-    return text if floor is None or floor is figure else f"{text}, {figure.median / floor.median:.2g} ×"
+    return text if floor is None or floor is figure else f"{text}, {shown(figure.median / floor.median)} ×"
 
 
 def table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:

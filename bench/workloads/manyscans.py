@@ -7,7 +7,7 @@ subtracted, so that a delivery is left: its frame, which nobody shares, and its 
 import argparse
 from contextlib import ExitStack
 
-from instrument.crowd import following
+from instrument.crowd import Crowd, following
 from instrument.figures import Result, Sheet, at_most, repetitions
 from instrument.servers import SCANSTREAM, Server, running
 from workloads.fanout import microseconds, side
@@ -15,8 +15,10 @@ from workloads.fanout import microseconds, side
 NAME = "manyscans"
 ABOUT = "10,000 scans with a reader each, against 10,000 readers of one"
 COUNT = 10_000
-REVISIONS = 3
+REVISIONS = 2
 MILLISECONDS = 500.0
+FOLLOWED, UNSEEN = 0, 1
+"""The groups of scans, in one server."""
 
 
 def flags(parser: argparse.ArgumentParser) -> None:
@@ -31,22 +33,29 @@ def measure(asked: argparse.Namespace) -> Result:
     many, one = f"{count:,} scans × 1", f"1 × {count:,}"
     with ExitStack() as stack:
         shared = side(stack, SCANSTREAM, count)
-        followed, unseen = (stack.enter_context(running(SCANSTREAM, "--shards", "100")) for _ in range(2))
-        for server in (followed, unseen):
-            server.begin_scans(count)
-        crowd = stack.enter_context(following(followed, count))
+        server = stack.enter_context(running(SCANSTREAM, "--shards", "100"))
+        server.begin_scans(count)
+        crowd = stack.enter_context(following(server, count))
+        server.begin_scans(count)
         for _ in repetitions(NAME, asked.repetitions):
-            used = followed.cpu()
-            crowd.take(followed, updates=REVISIONS, per_tick=1, milliseconds=MILLISECONDS)
-            used = followed.cpu() - used - revised(unseen)
+            used = followed(server, crowd) - unseen(server)
             sheet.note(SCANSTREAM, many, used / (REVISIONS * count) * 1e6)
             sheet.note(SCANSTREAM, one, microseconds(shared, count, REVISIONS * 5, 1, MILLISECONDS / 2))
     found = at_most(f"CPU a delivery, {many} against {one}", 3.0, sheet.ratios(SCANSTREAM, SCANSTREAM, many, one))
     return Result(sheet.figures(), found)
 
 
-def revised(server: Server) -> float:
-    """CPU of the same revisions that nobody reads."""
+def followed(server: Server, crowd: Crowd) -> float:
+    """CPU of revisions of which each has its reader."""
+    server.ask(f"group {FOLLOWED}")
+    used = server.cpu()
+    crowd.take(server, updates=REVISIONS, per_tick=1, milliseconds=MILLISECONDS)
+    return server.cpu() - used
+
+
+def unseen(server: Server) -> float:
+    """CPU of the same revisions of as many scans that nobody reads."""
+    server.ask(f"group {UNSEEN}")
     used = server.cpu()
     server.begin_run(REVISIONS, 1, MILLISECONDS)
     server.end_run()
