@@ -1,6 +1,7 @@
 """One time axis for series that each have their own times."""
 
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +18,15 @@ def align(series: Sequence[Bars], width: int) -> tuple[NDArray[np.int64], Array]
     """All times that any of the series has, rising, and a table: values × times × series.
 
     What only some series have is NaN for the others. `width` is how many values there are at each time.
+
+    Series by series: the server goes on meanwhile, and one call over all of them would hold it up.
     """
-    times = np.array(sorted(set().union(*series)), dtype=np.int64)
-    row_of = {at: row for row, at in enumerate(times.tolist())}
+    each = [np.fromiter(bars, dtype=np.int64, count=len(bars)) for bars in series]
+    times = np.unique(np.concatenate(each)) if each else np.zeros(0, dtype=np.int64)
     table = np.full((width, len(times), len(series)), np.nan)
-    for column, bars in enumerate(series):
-        if bars:
-            rows = [row_of[at] for at in bars]
-            table[:, rows, column] = np.array(list(bars.values())).T
+    for column, (bars, at) in enumerate(zip(series, each, strict=True)):
+        values = np.fromiter(chain.from_iterable(bars.values()), dtype=np.float64, count=width * len(bars))
+        table[:, np.searchsorted(times, at), column] = values.reshape(-1, width).T
     return times, table
 
 

@@ -3,6 +3,7 @@
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +57,10 @@ class Candles:
         first = last - (self._bars - 1) * self.length
         read = each(self.symbols, lambda symbol: self._read(symbol, first, last), first=not self._held)
         read |= {symbol: self._kept(symbol, first) for symbol in self.symbols if symbol not in read}
-        if len(set().union(*read.values())) < 2:
+        some: set[Milliseconds] = set()
+        for bars in read.values():
+            some.update(islice(bars, 2))
+        if len(some) < 2:
             raise MarketError(f"{self._venue.id} fetch_ohlcv: fewer than two finished bars of all symbols together")
         self._held, self._read_at = read, now
 
