@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from starlette.types import Message
 
+from scanstream.log.packed import Packed
 from scanstream.model import Opportunity, confidence_order
 from scanstream.push.found import Found
 from scanstream.push.streaming import PiecewiseResponse
@@ -42,7 +43,7 @@ async def test_for_who_has_left_no_further_piece_is_made() -> None:
 @pytest.mark.parametrize(("offset", "limit"), [(0, 1000), (0, 100), (0, 1), (90, 20), (249, 5), (250, 5), (1000, 1)])
 async def test_a_page_is_that_part_of_the_results_and_as_long_as_it_says(offset: int, limit: int) -> None:
     wanted = sorted(FOUND, key=confidence_order)[offset : offset + limit]
-    page = Found(FOUND, offset, limit)
+    page = Found(Packed(FOUND), offset, limit)
     body = b"".join([piece async for piece in page.document(b'{"found":', b"}")])
     assert len(body) == len(b'{"found":}') + page.size
     assert json.loads(body)["found"] == json.loads(msgspec.json.encode(wanted))

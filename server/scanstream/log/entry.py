@@ -59,11 +59,16 @@ class Registered(Entry, frozen=True, kw_only=True, omit_defaults=False, tag="reg
 
 def lean(scan: Registered) -> Registered:
     """The same entry, whose filters hold the request's own values in place of equal ones: a list may be long."""
-    filters = {
-        name: held if (held := getattr(scan.request, name, None)) == value else value
-        for name, value in scan.filters.items()
-    }
-    return replace(scan, filters=filters)
+    filters = lean_filters(scan.request, scan.filters)
+    return scan if filters is scan.filters else replace(scan, filters=filters)
+
+
+def lean_filters(request: DiscoverRequest, filters: dict[str, Any]) -> dict[str, Any]:
+    """These filters, or equal ones that hold the request's own values."""
+    held = {name: getattr(request, name, None) for name in filters}
+    if all(held[name] is value or held[name] != value for name, value in filters.items()):
+        return filters
+    return {name: held[name] if held[name] == value else value for name, value in filters.items()}
 
 
 class Queued(Entry, frozen=True, kw_only=True, omit_defaults=True, tag="queued"):

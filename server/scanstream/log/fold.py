@@ -45,6 +45,8 @@ from scanstream.model import (
     timestamp,
 )
 
+_PENDING = StrategyState()  # all that have not begun share it
+
 
 class Tally(Struct, frozen=True):
     """One strategy's shards, as the plan cut them and as they came out."""
@@ -117,7 +119,7 @@ def begin(entry: Registered) -> Folded:
         market=entry.market,
         filters=entry.filters,
         progress=Progress(total_strategies=len(entry.budgets)),
-        strategies={strategy_id: StrategyState() for strategy_id in entry.budgets},
+        strategies=dict.fromkeys(entry.budgets, _PENDING),
         created_at=timestamp(entry.at),
         poll_url=entry.prefix + STATUS_PATH + entry.scan_id,
         results_url=entry.prefix + RESULTS_PATH + entry.scan_id,

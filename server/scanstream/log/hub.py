@@ -15,7 +15,7 @@ from scanstream.log.cursor import epoch_of
 from scanstream.log.entry import AnyEntry, Registered
 from scanstream.log.fetch import Fetch
 from scanstream.log.finished import FinishedScans
-from scanstream.log.refold import Slices, packed, refolded
+from scanstream.log.refold import Slices, frozen, refolded
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
 from scanstream.model import Milliseconds, ScanId
@@ -84,7 +84,7 @@ class Hub:
         """The scan is settled: its past may go."""
         log = self._finished.get(scan_id)
         if log is not None and log.ended:
-            log.freeze(await packed(log.opportunities))
+            await frozen(log)
             if scan_id in self._finished:
                 self._finished.keep(log)
 

@@ -7,9 +7,7 @@ from typing import TypeVar
 from anyio.lowlevel import checkpoint
 
 from scanstream.log.entry import AnyEntry, Registered, encode
-from scanstream.log.packed import TOGETHER, Packed
 from scanstream.log.scanlog import ScanLog
-from scanstream.model import Opportunity
 
 T = TypeVar("T")
 
@@ -54,7 +52,7 @@ async def refolded(history: Sequence[AnyEntry], epoch: str) -> ScanLog:
         log.apply(seq, entry)
         await slices.turn()
     if log.ended:
-        log.freeze(await packed(log.opportunities))
+        await frozen(log)
     return log
 
 
@@ -68,11 +66,8 @@ async def encoded(entries: Sequence[AnyEntry]) -> list[bytes]:
     return bodies
 
 
-async def packed(opportunities: Sequence[Opportunity]) -> Packed:
-    """The opportunities, encoded."""
-    whole = Packed()
+async def frozen(log: ScanLog) -> None:
+    """Let go of an ended scan's past."""
     slices = Slices()
-    for start in range(0, len(opportunities), TOGETHER):
-        whole.pack(opportunities[start : start + TOGETHER])
+    for _ in log.freeze():
         await slices.turn()
-    return whole

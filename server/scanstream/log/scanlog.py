@@ -6,14 +6,15 @@ comes late gets a frame that covers more, and resuming after a disconnect is the
 
 import logging
 from array import array
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
+
+import msgspec
 
 from scanstream.log.cursor import START, Cursor, Position
 from scanstream.log.entry import PART_OPPORTUNITIES, AnyEntry, Registered, ScanFailed, lean
 from scanstream.log.fold import Folded, Step, begin, fold
-from scanstream.log.packed import Packed
+from scanstream.log.packed import NOTHING, Packed
 from scanstream.log.patch import diff, merge
 from scanstream.log.weight import weight
 from scanstream.model import Document, Only, Opportunity, ScanId, document
@@ -24,10 +25,13 @@ PATCHES_KEPT = 512
 """How far back patches are composed; a reader further behind gets the whole state as its patch."""
 
 
-BYTES_AN_OPPORTUNITY = 2048
-BYTES_AN_ENTRY = 1024
+BYTES_AN_ID = 192
+BYTES_AN_ENTRY = 256
 BYTES_BESIDE = 2048
-"""What a log weighs in memory: each opportunity as objects, each entry with its patch, and the log itself."""
+"""What a log weighs in memory beside its opportunities: the id of each, each entry with its patch, and the log."""
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Document)
 
 
 class Frame(NamedTuple):
@@ -57,6 +61,23 @@ class GapError(RuntimeError):
 class ScanLog:
     """The fold of one scan's entries so far, with enough of the past to bring any reader up to the head."""
 
+    __slots__ = (
+        "__weakref__",
+        "_counts",
+        "_document",
+        "_frozen",
+        "_ids",
+        "_past",
+        "_patches",
+        "changed",
+        "epoch",
+        "expired",
+        "folded",
+        "opportunities",
+        "scan_id",
+        "seq",
+    )
+
     def __init__(self, registered: Registered, epoch: str, *, past: bool = True) -> None:
         """`past`: whether readers are to be brought on from earlier positions; else only the head can be read."""
         self.scan_id: ScanId = registered.scan_id
@@ -67,15 +88,16 @@ class ScanLog:
         self.changed = 1
         """The last entry that changed anything."""
         self.folded: Folded = begin(lean(registered))
-        self._found: list[Opportunity] = []
-        self.opportunities: Sequence[Opportunity] = self._found
-        """The same; of a frozen log in less room."""
-        self._ids: set[str] = set()
+        self.opportunities: Packed = NOTHING
+        self._ids: set[str] | None = None
+        """Those of the opportunities, once there are any."""
         self._counts = array("L", [0, 0])
         """How many opportunities there were as of each seq."""
         self._frozen = False
-        self._document: Document | None = document(self.folded.state) if past else None
-        self._patches: deque[Document] = deque([self.document] if past else [], maxlen=PATCHES_KEPT)
+        self._past = past
+        self._document: Document | None = None
+        """The state as plain data, while it changes with every shard; of a scan that waits it would be most of it."""
+        self._patches: list[bytes] = []
         """The patch to each of the last seqs, the head's last."""
 
     def apply(self, seq: int, entry: AnyEntry) -> bool:
@@ -92,29 +114,42 @@ class ScanLog:
         changed = after is not self.folded
         if changed:
             self._advance(after, new)
-        elif self._document is not None:
-            self._patches.append({})
+        elif self._past:
+            self._keep_patch({})
         self._counts.append(len(self.opportunities))
         return changed
 
     def _step(self, entry: AnyEntry) -> Step:
         """The fold's next step. An entry that it cannot take ends the scan there, whoever folds it and whenever."""
         try:
-            return fold(self.folded, entry, self._ids)
+            return fold(self.folded, entry, self._ids or ())
         except Exception:
             logger.exception("%s: entry %d cannot be understood", self.scan_id, self.seq)
             detail = f"Entry {self.seq} of this scan's record cannot be understood; start a new scan"
-            return fold(self.folded, ScanFailed(at=self.folded.at, code="damaged", detail=detail), self._ids)
+            return fold(self.folded, ScanFailed(at=self.folded.at, code="damaged", detail=detail), ())
 
     def _advance(self, after: Folded, new: list[Opportunity]) -> None:
+        before = self.document if self._past else None
         self.folded = after
         self.changed = self.seq
-        self._found.extend(new)
-        self._ids.update(opportunity.id for opportunity in new)
-        if self._document is not None:
+        if new:
+            self._take(new)
+        if before is not None:
             state = document(after.state)
-            self._patches.append(diff(self._document, state))
-            self._document = state
+            self._keep_patch(diff(before, state))
+            self._document = state if after.tallies is not None else None
+
+    def _take(self, new: list[Opportunity]) -> None:
+        if self._ids is None:
+            self._ids = set()
+            self.opportunities = Packed()
+        self.opportunities.extend(new)
+        self._ids.update(opportunity.id for opportunity in new)
+
+    def _keep_patch(self, patch: Document) -> None:
+        self._patches.append(_encoder.encode(patch))
+        if len(self._patches) > PATCHES_KEPT:
+            del self._patches[0]
 
     @property
     def document(self) -> Document:
@@ -126,26 +161,27 @@ class ScanLog:
         """Whether the scan is terminal."""
         return self.folded.ended
 
-    def freeze(self, opportunities: Sequence[Opportunity]) -> None:
+    def freeze(self) -> Iterator[None]:
         """Keep of an ended scan only what its state and results need: no reader is helped by its past any more.
 
-        :param opportunities: the same as it holds, in less room
+        Step by step, none of which takes long, and readable after each.
         """
         if self.ended and not self._frozen:
             self._frozen = True
-            self.opportunities = opportunities
-            self._found = []
             self._document = None
-            self._ids = set()
-            self._patches = deque()
+            self._ids = None
+            self._patches = []
             self._counts = array("L")
+            yield from self.opportunities.close()
 
     @property
     def weight(self) -> int:
         """Bytes in memory: counted of a frozen log, else estimated."""
-        if self._frozen and isinstance(self.opportunities, Packed):
+        if self._frozen:
             return BYTES_BESIDE + self.opportunities.size + weight(self.folded)
-        return BYTES_BESIDE + BYTES_AN_OPPORTUNITY * len(self.opportunities) + BYTES_AN_ENTRY * self.seq
+        return (
+            BYTES_BESIDE + self.opportunities.size + BYTES_AN_ID * len(self.opportunities) + BYTES_AN_ENTRY * self.seq
+        )
 
     def _count(self, seq: int) -> int:
         """How many opportunities there were as of an entry; of a frozen scan as of its end."""
@@ -202,5 +238,5 @@ class ScanLog:
             return self.document
         patch: Document = {}
         for index in range(len(self._patches) - behind, len(self._patches)):
-            patch = merge(patch, self._patches[index])
+            patch = merge(patch, _decoder.decode(self._patches[index]))
         return patch

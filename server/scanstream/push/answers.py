@@ -6,7 +6,6 @@ A thousand pollers of one scan get the same bytes, and the tag that spares them 
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
-from heapq import nsmallest
 from typing import Any, NamedTuple
 
 import msgspec
@@ -16,11 +15,9 @@ from scanstream.log.cursor import Position
 from scanstream.log.entry import PART_OPPORTUNITIES
 from scanstream.log.scanlog import ScanLog
 from scanstream.message import POLLING_INTERVAL_SECONDS
-from scanstream.model import ScanId, confidence_order
+from scanstream.model import ScanId
 from scanstream.push.query import JSON_TYPE
 
-PARTIAL_RESULTS = 10
-"""How many of the best opportunities a status answer shows while the scan runs."""
 MOST_ANSWERS = 4096
 MOST_PARTS = 8
 """Of one scan, for readers at so many places; usually they are all at the same one."""
@@ -154,7 +151,7 @@ def _body(log: ScanLog, rank: int | None) -> dict[str, Any]:
     if rank is not None:
         body["rank"] = rank
     if not log.ended:
-        body["partial_results"] = nsmallest(PARTIAL_RESULTS, log.opportunities, key=confidence_order)
+        body["partial_results"] = log.opportunities.best()
     return body
 
 

@@ -3,17 +3,16 @@
 Nothing of it is held for a reader but its place: a scan may have found much, and its readers may be many and slow.
 """
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator
 
 from scanstream.log.packed import TOGETHER, Packed
-from scanstream.model import Opportunity
 
 
 class Found:
     """A page of it."""
 
-    def __init__(self, opportunities: Sequence[Opportunity], offset: int, limit: int) -> None:
-        self._packed = opportunities if isinstance(opportunities, Packed) else _packed(opportunities)
+    def __init__(self, packed: Packed, offset: int, limit: int) -> None:
+        self._packed = packed
         self._order = self._packed.by_confidence()
         self._wanted = range(offset, min(offset + limit, len(self._order)))
 
@@ -21,7 +20,7 @@ class Found:
     def size(self) -> int:
         """Bytes of the page as a JSON list."""
         several = max(0, len(self._wanted) - 1)
-        return 2 + several + sum(len(self._packed.encoded(self._order[place])) for place in self._wanted)
+        return 2 + several + self._packed.sizes(self._order[place] for place in self._wanted)
 
     async def document(self, before: bytes, after: bytes) -> AsyncGenerator[bytes, None]:
         """The page as a JSON list, with what stands around it."""
@@ -39,12 +38,4 @@ class Found:
     def _pieces(self) -> Iterator[list[memoryview]]:
         for start in range(0, len(self._wanted), TOGETHER):
             places = self._wanted[start : start + TOGETHER]
-            yield [self._packed.encoded(self._order[place]) for place in places]
-
-
-def _packed(opportunities: Sequence[Opportunity]) -> Packed:
-    """Of a scan that has ended this moment and is not packed yet."""
-    whole = Packed()
-    for start in range(0, len(opportunities), TOGETHER):
-        whole.pack(opportunities[start : start + TOGETHER])
-    return whole
+            yield self._packed.encoded([self._order[place] for place in places])

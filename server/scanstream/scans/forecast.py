@@ -38,7 +38,9 @@ class Capacity(NamedTuple):
 class Watched:
     """An unfinished scan."""
 
-    def __init__(self, log: ScanLog, kinds: dict[str, Kind]) -> None:
+    __slots__ = ("guessed", "kinds", "load", "log", "tallies")
+
+    def __init__(self, log: ScanLog, kinds: Mapping[str, Kind]) -> None:
         self.log = log
         self.kinds = kinds
         self.tallies: Mapping[str, Tally] | None = None
@@ -110,8 +112,7 @@ class Forecast:
 
     def _watched(self, log: ScanLog) -> Watched:
         registered = log.folded.registered
-        kinds = {strategy_id: self._pace.kind(strategy_id, registered.request) for strategy_id in registered.budgets}
-        return Watched(log, kinds)
+        return Watched(log, self._pace.kinds(registered.budgets, registered.request))
 
     def _learn(self, watched: Watched, tallies: Mapping[str, Tally]) -> None:
         before, watched.tallies = watched.tallies, tallies

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from scanstream.log.entry import lean_filters
 from scanstream.log.refold import sliced
 from scanstream.model import DiscoverRequest, Principal
 from scanstream.panel import Panel
@@ -75,6 +76,6 @@ class Meanings:
         return Meaning(
             request,
             selection.slot_of(principal, panel, request),
-            selection.given(request),
+            lean_filters(request, selection.given(request)),
             self._budgets.setdefault(tuple(budgets), budgets) if len(self._budgets) < MOST_KNOWN else budgets,
         )

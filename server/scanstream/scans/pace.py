@@ -7,7 +7,7 @@ symbols. The second is nearer to the truth, the first is there for a request tha
 import hashlib
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, NamedTuple
 
 import anyio
@@ -28,6 +28,8 @@ MEMORY = 50
 """A mean forgets what is older than so many measurements: a machine gets busier, a market longer."""
 MOST_KINDS = 512
 """Kinds of requests told apart; the one that was measured the longest ago goes first."""
+LONGEST_WANTED_BYTES = 2048
+"""Of a request as it is remembered; a longer one is looked at each time."""
 ROUNDING = 1e-6
 """What a number of shards, divided by symbols and multiplied again, may be off."""
 
@@ -94,7 +96,26 @@ class Pace:
         self._symbols = symbols
         self._strategies: dict[str, Measured] = {}
         self._kinds: dict[str, Measured] = {}
+        self._wanted: dict[bytes, dict[str, Kind]] = {}
+        """What the last requests want, by all that this depends on: scans of equal ones share it …"""
+        self._met: dict[Kind, Kind] = {}
+        """… and others what is the same of it."""
         self._changed = anyio.Event()
+
+    def kinds(self, strategy_ids: Iterable[str], request: DiscoverRequest) -> Mapping[str, Kind]:
+        """What a canonical request wants of each of these strategies."""
+        key = msgspec.msgpack.encode((list(strategy_ids), request, self._symbols()))
+        kinds = self._wanted.get(key)
+        if kinds is None:
+            if len(self._met) >= MOST_KINDS:
+                self._met.clear()
+            found = [self.kind(strategy_id, request) for strategy_id in strategy_ids]
+            kinds = {kind.strategy_id: self._met.setdefault(kind, kind) for kind in found}
+            if len(key) <= LONGEST_WANTED_BYTES:
+                if len(self._wanted) >= MOST_KINDS:
+                    self._wanted.pop(next(iter(self._wanted)))
+                self._wanted[key] = kinds
+        return kinds
 
     def kind(self, strategy_id: str, request: DiscoverRequest) -> Kind:
         """What a canonical request wants of a strategy. Its tiers are thirds of the symbols, about."""
