@@ -75,7 +75,7 @@ class Reader:
     def assert_holds_all(self) -> None:
         """The reader has what the log has."""
         assert self.mirror.state == self.log.document
-        assert self.mirror.opportunities == msgspec.to_builtins(self.log.opportunities)
+        assert self.mirror.opportunities == msgspec.to_builtins(list(self.log.opportunities))
 
 
 class Watched(Reader):
