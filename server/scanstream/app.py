@@ -19,6 +19,7 @@ from scanstream.market.panels import Panels, open_panels
 from scanstream.metrics import Metrics
 from scanstream.panel import Panel
 from scanstream.push.answers import StatusAnswers
+from scanstream.push.attendance import Attendance
 from scanstream.push.drain import Drain
 from scanstream.push.fanout import Fanout
 from scanstream.push.listing import listing
@@ -109,6 +110,7 @@ class Core:
         self.sweeper = Sweeper(store, self.hub, self.desk.release)
         self.fanout = Fanout(self.hub)
         self.answers = StatusAnswers(self.planner.rank)
+        self.attendance = Attendance()
         self.readiness = Readiness(store, self.machine, lambda: self.drain.begun)
         self.metrics = self._metrics(lambda: computing.depth() + waiting.depth(), writing)
 
@@ -149,7 +151,12 @@ class Core:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Replay what the store holds, then take up unfinished scans; on the way out let go of everything."""
-        async with self.planning.open(), self.workers.open(), anyio.create_task_group() as tasks:
+        async with (
+            self.planning.open(),
+            self.workers.open(),
+            self.attendance.open(),
+            anyio.create_task_group() as tasks,
+        ):
             with self._watching():
                 await self.pace.recall(self.store)
                 tasks.start_soon(_for_ever, self.hub.run)

@@ -10,7 +10,6 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
-from starlette.websockets import WebSocket
 
 from scanstream.app import Core
 from scanstream.errors import SettingError
@@ -30,7 +29,7 @@ from scanstream.push.poll import PollDoor
 from scanstream.push.problem import json_response
 from scanstream.push.refusals import ANY_PATH, REFUSALS, CacheRule, ShortageRule, no_such_socket, upgrade_required
 from scanstream.push.sse import EventsDoor
-from scanstream.push.websocket import Connection
+from scanstream.push.websocket import SocketDoor, SocketsFirst
 from scanstream.settings import Settings
 from scanstream.strategies.installed import registry
 
@@ -55,11 +54,9 @@ def doors(settings: Settings, core: Core) -> Doors:
     poll = PollDoor(core.desk, fanout, core.drain, core.answers)
     events = EventsDoor(core.desk, fanout, core.drain)
     follow = FollowDoor(core.desk, fanout, core.drain, most_bytes=settings.max_message)
+    socket = SocketDoor(ANYONE, core.desk, fanout, core.drain, core.attendance)
     door = HttpDoor(core.desk, poll, lambda: core.panels.current, catalogue(), most_bytes=settings.max_message)
     static = static_files()
-
-    async def websocket(connection: WebSocket) -> None:
-        await Connection(connection, ANYONE, core.desk, fanout, core.drain).serve()
 
     async def page(_: Request) -> Response:
         return FileResponse(static / "index.html")
@@ -79,7 +76,6 @@ def doors(settings: Settings, core: Core) -> Doors:
             *door.routes(),
             Route("/opportunities/events/{scan_id}", events.events),
             Route("/opportunities/follow", follow.follow, methods=["POST"]),
-            WebSocketRoute("/ws", websocket),
             Route("/ws", upgrade_required),
             WebSocketRoute(ANY_PATH, no_such_socket),
             Route("/healthz", alive),
@@ -93,7 +89,7 @@ def doors(settings: Settings, core: Core) -> Doors:
         exception_handlers=REFUSALS,
     )
     app.router.redirect_slashes = False  # its Location is absolute, and would lead out of a proxy's path
-    checked = OriginCheck(ShortageRule(app), origins=settings.origins, names=settings.host_names)
+    checked = OriginCheck(SocketsFirst(ShortageRule(app), socket), origins=settings.origins, names=settings.host_names)
     placed = Forwarded(checked, prefix=settings.prefix, trusted=settings.proxies)
     glance = Glance(core.desk, fanout, core.drain, core.answers, Entrance(placed, checked))
     return Doors(DrainRule(HeadRule(CacheRule(placed)), core.drain), glance)

@@ -68,6 +68,7 @@ async def _drain(core: Core, server: "_Server") -> None:
         with anyio.move_on_after(CUT_SECONDS):  # requests whose connection is gone end by themselves
             await server.deserted()
         core.drain.cut()
+        core.attendance.cut()
         server.should_exit = True
 
 
@@ -96,8 +97,7 @@ def _server(settings: Settings, doors: Doors) -> "_Server":
         ws=WebSocketTransport,
         ws_max_size=settings.max_message,
         ws_per_message_deflate=False,
-        ws_ping_interval=PING_INTERVAL_SECONDS,
-        ws_ping_timeout=max(settings.stall, PING_INTERVAL_SECONDS),
+        ws_ping_interval=None,  # the sweep sends them
         timeout_keep_alive=settings.keep_alive,  # type: ignore[arg-type]  # it is handed to `call_later`
         timeout_graceful_shutdown=1,  # what is left then was cut before
         log_config=None,
@@ -107,7 +107,9 @@ def _server(settings: Settings, doors: Doors) -> "_Server":
     )
     config.glance = doors.glance
     config.places = partial(places, settings.workers)
-    config.patience = PATIENCE._replace(stall=settings.stall)
+    config.patience = PATIENCE._replace(
+        stall=settings.stall, ping=PING_INTERVAL_SECONDS, pong=max(settings.stall, PING_INTERVAL_SECONDS)
+    )
     return _Server(config)
 
 

@@ -38,8 +38,8 @@ async def test_the_names_that_are_used_exist() -> None:
         socket_: "conn close_sent close_timer close_timeout loop transport queue writable frames curr_msg_data_type"
         " handshake_initiated handshake_complete pong_timer ping_timeout ping_sent_at stop_keepalive"
         " handle_parser_exception",
-        http: "parser pipeline cycle flow headers loop transport server_state handle_websocket_upgrade _should_upgrade"
-        " _unset_keepalive_if_required",
+        http: "parser pipeline cycle flow headers loop transport server_state _should_upgrade"
+        " _unset_keepalive_if_required app_state connections",
     }
     for transport, names in used.items():
         for name in names.split():
@@ -53,7 +53,7 @@ async def test_the_names_that_are_used_exist() -> None:
     [(WebSocketTransport, WebSocketsSansIOProtocol), (HttpTransport, HttpToolsProtocol), (Flow, FlowControl)],
 )
 def test_what_is_overridden_is_there_and_takes_the_same(overridden: type, base: type) -> None:
-    own = {"look", "refuse", "expel", "hold"}
+    own = {"look", "refuse", "expel", "hold", "begin", "then"}
     for name in set(vars(overridden)) - own:
         if inspect.isfunction(getattr(overridden, name)) and not name.startswith("_"):
             ours, theirs = (inspect.signature(getattr(cls, name)).parameters for cls in (overridden, base))

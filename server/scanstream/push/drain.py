@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import anyio
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from scanstream.push.transport.ready_made import EXTENSION
+
 
 class DrainRule:
     """ASGI middleware: the last requests are ended with the server, without a word in its log."""
@@ -15,7 +17,10 @@ class DrainRule:
         self._drain = drain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on, until it is cut."""
+        """Pass on, until it is cut; a WebSocket that takes ready-made frames is only let in here."""
+        if scope["type"] == "websocket" and EXTENSION in scope.get("extensions", ()):
+            await self.inner(scope, receive, send)
+            return
         with self._drain.severable():
             await self.inner(scope, receive, send)
 

@@ -100,6 +100,11 @@ class Ended:
             self._held.close()
         self._taken = self._held = self._refusal = None
 
+    def close(self) -> None:
+        """Nothing more is to be told of any."""
+        self._places.clear()
+        self.let_go()
+
     def _ignore(self) -> None:
         """Its reader comes back anyway, until it is told to its end."""
 

@@ -1,13 +1,18 @@
-"""From one log to many readers: wakes them at most once a tick, and encodes each frame once for all of them.
+"""From one log to many readers: tells them at most once a tick, and makes each frame once for all of them.
 
-The first change goes out at once, then at most one flush a scan each `TICK_SECONDS`, the end at once. The tick is
-conflation and encode-once in one place: waking a reader costs more than the frame that it shares with the others.
+The first change goes out at once, then at most one flush a scan each tick, the end at once. Flushes of many scans are
+made together: a connection that follows several of them is written to once. Telling ten thousand readers takes tens of
+milliseconds, so it is done in turns of the loop.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Literal, NamedTuple, TypeAlias
+from itertools import islice
+from math import ceil
+from time import perf_counter
+from typing import Literal, Protocol, TypeAlias
 
 import anyio
 
@@ -19,22 +24,33 @@ from scanstream.message import End
 from scanstream.model import Only, ScanId
 from scanstream.push.codec import Codec, Payload, error_message, frame_message
 from scanstream.push.frames import FrameCache
+from scanstream.push.outgoing import Outgoing
+from scanstream.push.outlet import Outlet
 
 TICK_SECONDS = 0.025
+GRAINS = 5
+"""Parts of a tick: what is due in the same part is flushed together, by one timer for all of it."""
+READERS_IN_TURN = 400
+SECONDS_IN_TURN = 0.002
+"""What is told in one turn of the loop, which then has as many writes to make."""
+READERS_A_WAKE = 10
+"""Readers that are told in the time that one takes who has a task to be woken."""
 
 Wake = Callable[[], None]
-
 
 MessageType: TypeAlias = Literal["snapshot", "update", "end", "error"]
 
 
-class Encoded(NamedTuple):
+class Encoded(Outgoing):
     """What a reader is told of a scan, as it leaves."""
 
-    type: MessageType
-    payload: Payload
-    position: Position
-    """Where its reader is afterwards."""
+    __slots__ = ("position", "type")
+
+    def __init__(self, type: MessageType, payload: Payload, position: Position) -> None:
+        super().__init__(payload)
+        self.type = type
+        self.position = position
+        """Where its reader is afterwards."""
 
     @property
     def last(self) -> bool:
@@ -42,17 +58,42 @@ class Encoded(NamedTuple):
         return self.type in ("end", "error")
 
 
+class Follower(Protocol):
+    """A reader that is told through its outlet, if that is ready; what it is not told stays a position."""
+
+    position: Position
+    codec: Codec
+    only: Only | None
+    outlet: Outlet
+
+    def told(self, message: Encoded) -> None:
+        """The message was put into the outlet, and more may be there to tell."""
+        ...
+
+    def notice(self) -> None:
+        """There is news, but the outlet is not ready."""
+        ...
+
+
 class Channel:
     """One scan's readers on this node."""
 
-    def __init__(self, hub: Hub, scan_id: ScanId, frames: FrameCache[Encoded]) -> None:
-        self.readers: set[Wake] = set()
+    def __init__(self, hub: Hub, scan_id: ScanId, frames: FrameCache[Encoded], flushes: "Flushes") -> None:
+        self.wakes: set[Wake] = set()
+        """Of readers that fetch what is new themselves."""
+        self.followers: dict[Follower, None] = {}
+        self.pending = False
+        """Whether a flush is to come, or is under way."""
         self._scan_id = scan_id
         self._frames = frames
+        self._flushes = flushes
         self._head = -1
         self._flushed_at = float("-inf")
-        self._timer: asyncio.TimerHandle | None = None
-        self._loop = asyncio.get_running_loop()
+        self._log: ScanLog
+        self._walk: Iterator[Follower] | None = None
+        self._waking: Iterator[Wake] = iter(())
+        self._changed = False
+        """Whether there was a change since the flush that is under way has begun."""
         self._watching = ExitStack()
         self._watching.enter_context(hub.watching(scan_id, self._notice))
 
@@ -60,53 +101,160 @@ class Channel:
         """Let go of the scan."""
         self._watching.close()
         self._frames.drop(self._scan_id)
-        if self._timer is not None:
-            self._timer.cancel()
+
+    def __len__(self) -> int:
+        """How many readers there are."""
+        return len(self.wakes) + len(self.followers)
 
     def _notice(self, log: ScanLog) -> None:
+        self._log = log
+        if self._walk is not None:
+            self._changed = True
+            return
         due = self._flushed_at + TICK_SECONDS
-        if log.ended or self._loop.time() >= due:
-            self._flush()
-        elif self._timer is None:
-            self._timer = self._loop.call_at(due, self._flush)
+        if log.ended or self._flushes.now() >= due:
+            self._flushes.soon(self)
+        elif not self.pending:
+            self._flushes.later(self, due)
 
-    def _flush(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._flushed_at = self._loop.time()
-        for wake in tuple(self.readers):
-            wake()
+    def flush(self, most: int, written: list[Outlet]) -> tuple[int, bool]:
+        """Tell so many readers what is new, or all: how many have been told, and whether these were all.
+
+        :param written: the outlets that are to be flushed
+        """
+        if self._walk is None:
+            self._flushed_at = self._flushes.now()
+            self._walk, self._waking = iter(tuple(self.followers)), iter(tuple(self.wakes))
+        told = self._tell(islice(self._walk, most), written)
+        for wake in islice(self._waking, max(0, most - told) // READERS_A_WAKE):
+            told += READERS_A_WAKE
+            if wake in self.wakes:
+                wake()
+        if told > most - READERS_A_WAKE:
+            return told, False
+        self._walk = None
+        self.pending = False
+        if self._changed:
+            self._changed = False
+            self._notice(self._log)
+        return told, True
+
+    def _tell(self, followers: Iterable[Follower], written: list[Outlet]) -> int:
+        """Most are at the same position and want the same: the frame is looked up when somebody is elsewhere."""
+        log, there, ended = self._log, self.followers, self._log.ended
+        position: Position | None = None
+        codec, only, message = None, None, None
+        told = 0
+        for follower in followers:
+            told += 1
+            outlet = follower.outlet
+            if follower not in there:
+                continue
+            if not outlet.ready:
+                follower.notice()
+                continue
+            if follower.position is not position or follower.codec is not codec or follower.only is not only:
+                position, codec, only = follower.position, follower.codec, follower.only
+                message = self.next(log, position, codec, only)
+            if message is None:
+                continue
+            outlet.put(message)
+            written.append(outlet)
+            follower.position = message.position
+            if ended or log.news(message.position, only):
+                follower.told(message)
+        return told
 
     def next(self, log: ScanLog, position: Position, codec: Codec, only: Only | None = None) -> Encoded | None:
         """What a reader at a position is to be told now; None while there is nothing.
 
-        A frame, then the end of a terminal scan; of one whose time is over, that it has expired.
+        A frame, then the end of a terminal scan; of one whose time is over, that it has expired. Made once for all who
+        are at this position and want the same.
         """
         if log.expired:
             expired = Expired("This scan has expired. Please initiate a new scan.", scan_id=log.scan_id)
             return Encoded("error", codec.encode(error_message(expired)), position)
-        if log.news(position, only):
-            return self._frame(log, position, codec, only)
-        if log.ended:
-            end = End(scan_id=log.scan_id, cursor=str(log.cursor(position)), status=log.folded.state.status)
-            return Encoded("end", codec.encode(end), position)
-        return None
-
-    def _frame(self, log: ScanLog, position: Position, codec: Codec, only: Only | None) -> Encoded:
-        """The next frame, encoded once for all who are at this position and want the same."""
+        news = log.news(position, only)
+        if not news and not log.ended:
+            return None
         if log.seq != self._head:
             self._frames.drop(self._scan_id)
             self._head = log.seq
         key = (position, codec.name, only)
         known = self._frames.get(self._scan_id, key)
-        if known is not None:
-            return known
-        frame = log.read(position, only)
-        kind: MessageType = "snapshot" if frame.snapshot else "update"
-        encoded = Encoded(kind, codec.encode(frame_message(log, frame)), frame.position)
-        self._frames.put(self._scan_id, key, encoded)
-        return encoded
+        if known is None:
+            known = _frame(log, position, codec, only) if news else _end(log, position, codec)
+            self._frames.put(self._scan_id, key, known)
+        return known
+
+
+def _frame(log: ScanLog, position: Position, codec: Codec, only: Only | None) -> Encoded:
+    frame = log.read(position, only)
+    kind: MessageType = "snapshot" if frame.snapshot else "update"
+    return Encoded(kind, codec.encode(frame_message(log, frame)), frame.position)
+
+
+def _end(log: ScanLog, position: Position, codec: Codec) -> Encoded:
+    end = End(scan_id=log.scan_id, cursor=str(log.cursor(position)), status=log.folded.state.status)
+    return Encoded("end", codec.encode(end), position)
+
+
+class Flushes:
+    """Which channels are to be flushed, and when: at once, or together with others in the same part of a tick."""
+
+    def __init__(self) -> None:
+        self._soon: deque[Channel] = deque()
+        self._later: dict[int, list[Channel]] = {}
+        self._scheduled = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def now(self) -> float:
+        """Seconds, of the loop's clock."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop.time()
+
+    def soon(self, channel: Channel) -> None:
+        """With the next turn of the loop."""
+        channel.pending = True
+        self._soon.append(channel)
+        self._schedule()
+
+    def later(self, channel: Channel, due: float) -> None:
+        """Not before `due`."""
+        channel.pending = True
+        grain = ceil(due * GRAINS / TICK_SECONDS)
+        if (together := self._later.get(grain)) is None:
+            together = self._later[grain] = []
+            asyncio.get_running_loop().call_at(grain * TICK_SECONDS / GRAINS, self._ripen, grain)
+        together.append(channel)
+
+    def _ripen(self, grain: int) -> None:
+        self._soon.extend(self._later.pop(grain))
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """Tell so many readers as others may wait for, then write to all of their connections."""
+        self._scheduled = False
+        until = perf_counter() + SECONDS_IN_TURN
+        left = READERS_IN_TURN
+        written: list[Outlet] = []
+        while self._soon and left > 0 and perf_counter() < until:
+            channel = self._soon.popleft()
+            if channel.pending:
+                told, all_told = channel.flush(max(left, READERS_A_WAKE), written)
+                left -= told + 1
+                if not all_told:
+                    self._soon.appendleft(channel)
+        for outlet in written:
+            outlet.flush()
+        if self._soon:
+            self._schedule()
 
 
 class Reader:
@@ -134,22 +282,33 @@ class Fanout:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._frames = FrameCache[Encoded]()
+        self._flushes = Flushes()
         self._channels: dict[ScanId, Channel] = {}
+
+    def channel(self, scan_id: ScanId) -> Channel:
+        """The scan's channel; whoever joins its readers is to `leave` it again."""
+        channel = self._channels.get(scan_id)
+        if channel is None:
+            channel = self._channels[scan_id] = Channel(self._hub, scan_id, self._frames, self._flushes)
+        return channel
+
+    def left(self, scan_id: ScanId) -> None:
+        """Somebody has left the scan's channel; with its last reader it is closed."""
+        channel = self._channels.get(scan_id)
+        if channel is not None and not len(channel):
+            channel.close()
+            del self._channels[scan_id]
 
     @contextmanager
     def following(self, scan_id: ScanId, wake: Wake) -> Iterator[Channel]:
         """Have `wake` called when there may be news of the scan; read the frames from the channel."""
-        channel = self._channels.get(scan_id)
-        if channel is None:
-            channel = self._channels[scan_id] = Channel(self._hub, scan_id, self._frames)
-        channel.readers.add(wake)
+        channel = self.channel(scan_id)
+        channel.wakes.add(wake)
         try:
             yield channel
         finally:
-            channel.readers.discard(wake)
-            if not channel.readers:
-                channel.close()
-                self._channels.pop(scan_id, None)
+            channel.wakes.discard(wake)
+            self.left(scan_id)
 
     @contextmanager
     def reading(self, scan_id: ScanId) -> Iterator[Reader]:
@@ -160,4 +319,4 @@ class Fanout:
 
     def readers(self) -> int:
         """How many readers follow anything."""
-        return sum(len(channel.readers) for channel in self._channels.values())
+        return sum(map(len, self._channels.values()))

@@ -5,22 +5,13 @@ different positions gets a thousand frames encoded, and they are forgotten as qu
 """
 
 from collections import OrderedDict
-from collections.abc import Hashable
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Hashable, Sized
+from typing import Generic, TypeVar
 
 MOST_SCAN_FRAMES = 64
 MOST_SCAN_BYTES = 4 * 1024 * 1024
 MOST_BYTES = 32 * 1024 * 1024
 """Over all scans."""
-
-
-class Sized(Protocol):
-    """Something encoded."""
-
-    @property
-    def payload(self) -> str | bytes:
-        """What is kept."""
-        ...
 
 
 Frame = TypeVar("Frame", bound=Sized)
@@ -37,6 +28,8 @@ class FrameCache(Generic[Frame]):
         self._bytes = bytes
         self._scans: OrderedDict[str, OrderedDict[Hashable, Frame]] = OrderedDict()
         self._sizes: dict[str, int] = {}
+        self.bytes = 0
+        """What is kept."""
 
     def get(self, scan_id: str, key: Hashable) -> Frame | None:
         """The frame, if it is still there."""
@@ -48,19 +41,18 @@ class FrameCache(Generic[Frame]):
         frames = self._scans.setdefault(scan_id, OrderedDict())
         self._scans.move_to_end(scan_id)
         frames[key] = frame
-        self._sizes[scan_id] = self._sizes.get(scan_id, 0) + len(frame.payload)
+        self._weigh(scan_id, len(frame))
         while len(frames) > self._scan_frames or self._sizes[scan_id] > self._scan_bytes:
             _, oldest = frames.popitem(last=False)
-            self._sizes[scan_id] -= len(oldest.payload)
+            self._weigh(scan_id, -len(oldest))
         while self.bytes > self._bytes:
             self.drop(next(iter(self._scans)))
+
+    def _weigh(self, scan_id: str, more: int) -> None:
+        self._sizes[scan_id] = self._sizes.get(scan_id, 0) + more
+        self.bytes += more
 
     def drop(self, scan_id: str) -> None:
         """Forget a scan's frames: it has gone on, or nobody follows it."""
         self._scans.pop(scan_id, None)
-        self._sizes.pop(scan_id, None)
-
-    @property
-    def bytes(self) -> int:
-        """What is kept."""
-        return sum(self._sizes.values())
+        self.bytes -= self._sizes.pop(scan_id, 0)

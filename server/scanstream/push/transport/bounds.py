@@ -46,6 +46,10 @@ class Patience(NamedTuple):
     """How long a request's body may not go on."""
     linger: float = 2.0
     """How long a refused connection has to take its answer."""
+    ping: float = 20.0
+    """The time between two pings of a WebSocket."""
+    pong: float = 60.0
+    """How long its answer may take, where nothing else shows that the reader is alive."""
     sweep: float = 0.5
     """The time between two looks at all connections."""
 

@@ -29,6 +29,7 @@ from scanstream.push.transport.flow import Flow, Pipeline
 from scanstream.push.transport.intake import Intake, Phase
 from scanstream.push.transport.outflow import Outflow
 from scanstream.push.transport.watched import MOST_BODIES, Watched
+from scanstream.push.transport.websocket import take_over
 
 NONE: tuple[Any, ...] = ()
 """In place of the headers of a request that is answered."""
@@ -133,9 +134,7 @@ class HttpTransport(Watched):
         if any(len(name) + len(value) + 4 > LONGEST_LINE_BYTES for name, value in [(b"GET", self.url), *self.headers]):
             self.refuse(HeadersTooLarge(f"A line of a WebSocket's handshake has over {LONGEST_LINE_BYTES} bytes"))
             return
-        self.handle_websocket_upgrade()
-        if rest and isinstance(protocol := self.transport.get_protocol(), asyncio.Protocol):
-            protocol.data_received(rest)
+        take_over(self, rest)
 
     # What the parser says
 

@@ -1,31 +1,47 @@
 """WebSockets as uvicorn serves them, within bounds: what it lacks is backpressure for all that is no message.
 
 Bytes are given to the parser in slices, and none while the application has a message to take up or the client its
-answers: pings are answered with pongs, so a client that floods and never reads would grow the buffer without end.
-Relies on the range of uvicorn that pyproject.toml pins (tests/push/test_transport.py).
+answers: pings are answered with pongs, so a client that floods and never reads would grow the buffer without end. The
+application may push ready-made frames (push/transport/ready_made.py), and then return: an idle connection needs no
+task. Relies on the range of uvicorn that pyproject.toml pins (tests/push/test_transport.py).
 """
 
 import logging
+import random
+from collections.abc import Iterable
 from typing import Any
 
 from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.datastructures import Headers
 from websockets.exceptions import InvalidState
 from websockets.frames import Frame
-from websockets.http11 import Response
+from websockets.http11 import Request, Response
+from websockets.protocol import Protocol
 from websockets.server import ServerProtocol
 
 from scanstream.errors import Forbidden, Internal, MalformedRequest, MethodNotAllowed, UpgradeRequired
 from scanstream.push.problem import problem
 from scanstream.push.transport.bounds import HIGH_WATER_BYTES, SLICE_BYTES, patience_of
 from scanstream.push.transport.outflow import MOST_HELD_BYTES, Outflow
+from scanstream.push.transport.ready_made import EXTENSION, Gate, Inbox, ReadyMadeOutlet, Taker
 
 SLOWEST_BYTES_A_SECOND = 2000
 """A pong comes behind what was sent before its ping: who reads has the time to read that, no faster than this."""
 
+logger = logging.getLogger("uvicorn.error")
+
 
 class Handshake(ServerProtocol):
     """websockets' own, whose refusals are problems."""
+
+    def skip_request(self) -> None:
+        """Frames are next: the request is parsed already."""
+        self.parser.close()
+        self.parser = Protocol.parse(self)
+        next(self.parser)
 
     def reject(self, status: Any, text: str) -> Response:
         """See `ServerProtocol.reject`."""
@@ -48,28 +64,87 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
 
     rests_until = 0.0
     """Until then (on the loop's clock) there is no need to look at it."""
+    outlet: ReadyMadeOutlet
+    _close_sent = False
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._patience = patience_of(self.config)
-        self.conn = Handshake(max_size=self.config.ws_max_size, logger=logging.getLogger("uvicorn.error"))
+        self.conn = Handshake(max_size=self.config.ws_max_size, logger=logger)
+        self.queue = Inbox()  # type: ignore[assignment]  # has what uvicorn asks of a queue
+        self.writable = Gate()  # type: ignore[assignment]  # and of an event
+        self.writable.set()
         self._unread = bytearray()
-        self._fragments = bytearray()
+        self._fragments: bytearray | None = None
         self._held = False
         self._heard = 0
         """What the reader's side had acknowledged when its last pong came."""
+        self._ping_at = float("inf")
 
     def connection_made(self, transport: Any) -> None:
         """See `asyncio.Protocol.connection_made`."""
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
         self.outflow = Outflow(transport, self.loop.time())
-        self._heard = self.outflow.acknowledged()
+        self.outlet = ReadyMadeOutlet(transport, self.then)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget what was not taken up."""
+        """Forget what was not taken up, and whatever would keep this alive in a circle."""
         self._unread.clear()
+        self.outlet.shut()
         super().connection_lost(exc)
+        self.conn.parser.close()
+        self.outlet.forget()
+
+    @property
+    def close_sent(self) -> bool:
+        """Whether this side has said that it is to end: on whatever way, nothing is pushed after that."""
+        return self._close_sent
+
+    @close_sent.setter
+    def close_sent(self, sent: bool) -> None:
+        self._close_sent = sent
+        if sent:
+            self.outlet.shut()
+
+    # The handshake
+
+    def begin(self, method: str, target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Take the request that asks for a WebSocket, as it was parsed; what comes next goes to `data_received`."""
+        named = Headers()
+        for name, value in headers:
+            named[name.decode("latin-1")] = value.decode("latin-1")
+        self.conn.skip_request()  # type: ignore[attr-defined]
+        self.handle_connect(Request(target.decode("ascii"), named, method))
+
+    def handle_connect(self, event: Request) -> None:
+        """Offer ready-made frames, unless they would have to be compressed for this one."""
+        super().handle_connect(event)
+        if self.response.status_code == 101 and not self.conn.extensions:
+            self.scope["extensions"][EXTENSION] = self.outlet  # type: ignore[assignment]
+
+    async def run_asgi(self) -> None:
+        """As uvicorn runs the application; one that has somebody called with the next event goes on without a task."""
+        try:
+            await self.app(self.scope, self.receive, self.send)
+        except ClientDisconnected:
+            pass
+        except BaseException:
+            logger.exception("Exception in ASGI application\n")
+            self.send_500_response()
+        else:
+            if not self.handshake_complete:
+                logger.error("ASGI callable returned without completing handshake.")
+                self.send_500_response()
+        if not self.queue.calls and self.close_timer is None:  # type: ignore[attr-defined]
+            self.transport.close()
+        for name in ("scope", "request", "response"):  # of use in the handshake only
+            vars(self).pop(name, None)
+
+    def start_keepalive(self) -> None:
+        """Pings are sent by the sweep that looks at all connections; where there is none, by uvicorn, if it is to."""
+        super().start_keepalive()
+        self._ping_at = self.loop.time() + self._patience.ping
 
     # What comes in
 
@@ -101,12 +176,14 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
 
     def handle_cont(self, event: Frame) -> None:
         """A fragment joins those before it: a list of them would grow with their number, however small they are."""
+        if self._fragments is None:
+            self._fragments = bytearray()
         if self.frames:
             self._fragments[:] = self.frames.pop()
         self._fragments += event.data
         if event.fin:
             self.frames = [bytes(self._fragments)]
-            self._fragments.clear()
+            self._fragments = None
             self.send_receive_event_to_app()
 
     def send_receive_event_to_app(self) -> None:
@@ -118,10 +195,12 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
             self.queue.put_nowait({"type": "websocket.receive", "bytes": data})
             return
         try:
-            self.queue.put_nowait({"type": "websocket.receive", "text": data.decode()})
+            text = data.decode()
         except UnicodeDecodeError:
             self.conn.send_close(1007, "a text frame that is not UTF-8")
             self.handle_parser_exception()
+        else:
+            self.queue.put_nowait({"type": "websocket.receive", "text": text})
 
     async def receive(self) -> ASGIReceiveEvent:
         """The next message; once the last one is taken up, more are read."""
@@ -129,9 +208,22 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
         self._feed()
         return message
 
+    def then(self, taker: Taker) -> None:
+        """Have the next event handed to `taker`; once the last one is taken up, more are read."""
+        self.queue.then(taker)  # type: ignore[attr-defined]
+        self._feed()
+
+    # What goes out
+
+    def pause_writing(self) -> None:
+        """The client does not take what is sent: it is sent no more."""
+        super().pause_writing()
+        self.outlet.pause()
+
     def resume_writing(self) -> None:
         """The client has taken its answers: it may go on."""
         super().resume_writing()
+        self.outlet.resume()
         self._feed()
 
     async def send(self, message: ASGISendEvent) -> None:
@@ -144,26 +236,44 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
 
     # The end
 
+    def handle_close(self, event: Frame) -> None:
+        """The client leaves: nothing is pushed behind the answer to its close."""
+        self.outlet.shut()
+        super().handle_close(event)
+
+    def shutdown(self) -> None:
+        """See `WebSocketsSansIOProtocol.shutdown`."""
+        self.outlet.shut()
+        super().shutdown()
+
     def handle_pong(self, event: Frame) -> None:
         """A sign of life."""
         self._heard = self.outflow.acknowledged()
         super().handle_pong(event)
 
-    def keepalive_timeout(self) -> None:
+    def _ping(self, now: float) -> None:
+        if self.close_sent or self.transport.is_closing():
+            return
+        self._ping_at = now + self._patience.ping
+        self.ping_sent_at = now
+        self.pending_ping_payload = random.randbytes(4)  # noqa: S311  # only to tell its pong from others
+        self.conn.send_ping(self.pending_ping_payload)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+
+    def _await_pong(self, now: float) -> None:
         """No pong in time: a reader who still has bytes to take, or may have them in its system, has longer."""
-        now = self.loop.time()
+        if now - self.ping_sent_at < self._patience.pong:
+            return
         self.outflow.see(now)
         behind = min(max(self.outflow.acknowledged() - self._heard, 0), MOST_HELD_BYTES)
-        allowed = self.ping_timeout or 0
+        allowed = self._patience.pong
         if not self.outflow.exact:
             allowed += behind / SLOWEST_BYTES_A_SECOND
-        if not self.outflow.empty() or now - max(self.ping_sent_at, self.outflow.read_at) < allowed:
-            self.pong_timer = self.loop.call_later(self._patience.sweep, self.keepalive_timeout)
-        else:
-            super().keepalive_timeout()
+        if self.outflow.empty() and now - max(self.ping_sent_at, self.outflow.read_at) >= allowed:
+            self.keepalive_timeout()
 
     def look(self, now: float) -> None:
-        """Called every now and then: be rid of a client that takes nothing, or has left."""
+        """Called every now and then: be rid of a client that takes nothing, has left, or gives no sign of life."""
         self.outflow.look(now)
         idle = self.outflow.idle_seconds(now)
         if idle >= self._patience.stall and idle >= self.outflow.patience(self._patience.stall, flooding=self._held):
@@ -171,8 +281,12 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
         elif self._held:
             if self.outflow.other_side_left():
                 self.outflow.cut()
+        elif self.pending_ping_payload is not None:
+            self._await_pong(now)
+        elif now >= self._ping_at:
+            self._ping(now)
         elif self.outflow.clear:
-            self.rests_until = now + self._patience.rest
+            self.rests_until = min(now + self._patience.rest, self._ping_at)
 
     def expel(self, code: int, reason: str) -> None:
         """Queue a close frame behind what is queued; at the next look, where it was not taken, cut the connection."""
@@ -184,7 +298,21 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
         except InvalidState:
             self.outflow.cut()
             return
-        self.stop_keepalive()
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
         self.close_timer = self.loop.call_later(self.close_timeout, self.outflow.cut)
+
+
+def take_over(http: HttpToolsProtocol, rest: bytes) -> None:
+    """Go on as a WebSocket with the request that this connection has parsed.
+
+    :param rest: what came behind it
+    """
+    http.connections.discard(http)
+    socket = WebSocketTransport(config=http.config, server_state=http.server_state, app_state=http.app_state)
+    socket.connection_made(http.transport)
+    http.transport.set_protocol(socket)
+    socket.begin(http.scope["method"], http.url, http.scope["headers"])
+    http.parser = None  # type: ignore[assignment]  # it leads back to its connection, in a circle
+    if rest:
+        socket.data_received(rest)

@@ -1,0 +1,231 @@
+"""What one connection follows, and what it is told next: each scan has its turn, one message at a time.
+
+A scan that goes on is a position, told by its channel whenever the outlet is ready. Of one that has ended and could not
+be told to its end at once only the place is kept; its log is held on its turn, which takes a task: else there is none.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from scanstream.log.cursor import Position
+from scanstream.log.scanlog import ScanLog
+from scanstream.model import Only, ScanId
+from scanstream.push.codec import Codec
+from scanstream.push.ended import Ended, Place
+from scanstream.push.fanout import Channel, Encoded, Fanout
+from scanstream.push.outgoing import Outgoing
+from scanstream.push.outlet import Outlet, Start, nothing
+
+Find = Callable[[ScanId], Awaitable[ScanLog]]
+
+
+class Followed:
+    """One live scan of a connection: a position in its log, in the hands of the scan's channel."""
+
+    __slots__ = ("_following", "channel", "codec", "log", "only", "outlet", "position")
+
+    def __init__(self, following: "Following", log: ScanLog, position: Position, only: Only | None) -> None:
+        self._following = following
+        self.log = log
+        self.position = position
+        self.only = only
+        self.outlet = following.outlet
+        self.codec = following.codec
+        self.channel: Channel = following.fanout.channel(log.scan_id)
+        self.channel.followers[self] = None
+
+    def leave(self) -> None:
+        """Let go of the scan."""
+        self.channel.followers.pop(self, None)
+        self._following.fanout.left(self.log.scan_id)
+
+    @property
+    def due(self) -> bool:
+        """Whether there is a message for its reader: a frame, the end, or that the scan has expired."""
+        return self.log.news(self.position, self.only) or self.log.ended or self.log.expired
+
+    def next(self) -> Encoded | None:
+        """The message that is to be put now; None while there is none."""
+        return self.channel.next(self.log, self.position, self.codec, self.only)
+
+    def told(self, message: Encoded) -> None:
+        """See `Follower.told`."""
+        self._following.told(self, message)
+
+    def notice(self) -> None:
+        """See `Follower.notice`."""
+        self._following.wait(self)
+
+
+class Following:
+    """All that one connection follows."""
+
+    __slots__ = (
+        "_ended",
+        "_ended_is_next",
+        "_find",
+        "_live",
+        "_start",
+        "_taking_up",
+        "_waiting",
+        "codec",
+        "failed",
+        "fanout",
+        "outlet",
+    )
+
+    def __init__(self, outlet: Outlet, codec: Codec, fanout: Fanout, find: Find, start: Start) -> None:
+        self.outlet = outlet
+        self.codec = codec
+        self.fanout = fanout
+        self.failed: Callable[[Exception], Awaitable[None]] | None = None
+        """Called where a scan that has ended cannot be read; nothing more is told then."""
+        self._find = find
+        self._start = start
+        self._live: dict[ScanId, Followed] = {}
+        self._waiting: dict[ScanId, None] | None = None
+        """Those of the live ones that may have a message, which the outlet had no room for."""
+        self._ended: Ended | None = None
+        self._ended_is_next = False
+        self._taking_up = False
+        outlet.drained = self.fill
+
+    def __contains__(self, scan_id: ScanId) -> bool:
+        return scan_id in self._live or (self._ended is not None and scan_id in self._ended)
+
+    def __len__(self) -> int:
+        return len(self._live) + (0 if self._ended is None else len(self._ended))
+
+    def begin(self, ack: Outgoing, log: ScanLog, position: Position, only: Only | None) -> None:
+        """Follow a scan from now on, in place of an older wish for it: the ack and its first frame go together."""
+        self.drop(log.scan_id)
+        self.outlet.put(ack)
+        if log.ended and not log.news(position, only):
+            self._park(log.scan_id, Place(position, only))
+        else:
+            followed = self._live[log.scan_id] = Followed(self, log, position, only)
+            self._advance(followed)
+        self.fill()
+
+    def drop(self, scan_id: ScanId) -> None:
+        """Nothing more is to be told of this scan."""
+        if self._ended is not None:
+            self._ended.drop(scan_id)
+        followed = self._live.pop(scan_id, None)
+        if followed is not None:
+            followed.leave()
+
+    def close(self) -> None:
+        """Follow nothing any more."""
+        for followed in self._live.values():
+            followed.leave()
+        self._live.clear()
+        self._waiting = None
+        if self._ended is not None:
+            self._ended.close()
+            self._ended = None
+        self.failed = None
+        self.outlet.drained = nothing
+
+    def told(self, followed: Followed, message: Encoded) -> None:
+        """This one was told something by its channel, and there may be more to tell, in its turn."""
+        if message.last:
+            self.drop(followed.log.scan_id)
+        elif self._may_go_on(followed):
+            self._advance(followed)
+        elif followed.due:
+            self.wait(followed)
+        self.fill()
+
+    def wait(self, followed: Followed) -> None:
+        """There is news of this one, and no room. If it has ended, nobody knows for how long its log would be held."""
+        if followed.log.ended:
+            self._park_live(followed)
+            return
+        if self._waiting is None:
+            self._waiting = {}
+        self._waiting[followed.log.scan_id] = None
+
+    def fill(self) -> None:
+        """Put what is to be told, by turns, as long as there is room."""
+        outlet = self.outlet
+        while outlet.ready:
+            self._ended_is_next = not self._ended_is_next
+            first, second = (self._of_ended, self._of_live) if self._ended_is_next else (self._of_live, self._of_ended)
+            if not first() and not second():
+                break
+        outlet.flush()
+
+    def _of_live(self) -> bool:
+        """Put what comes next of the live scan that waits longest; whether there was one."""
+        if not self._waiting:
+            self._waiting = None
+            return False
+        scan_id = next(iter(self._waiting))
+        del self._waiting[scan_id]
+        followed = self._live.get(scan_id)
+        if followed is not None:
+            self._advance(followed)
+        return True
+
+    def _advance(self, followed: Followed) -> None:
+        """Put what comes next of this one, and leave the rest for its next turn."""
+        while (message := followed.next()) is not None:
+            followed.position = message.position
+            self.outlet.put(message)
+            if message.last:
+                self.drop(followed.log.scan_id)
+                return
+            if not followed.due:
+                return
+            if not self._may_go_on(followed):
+                self.wait(followed)
+                return
+
+    def _may_go_on(self, followed: Followed) -> bool:
+        """One that has ended is told to its end at once, while there is room and no other waits for it."""
+        return followed.log.ended and self.outlet.ready and not self._waiting and not self._ended
+
+    # Those that have ended
+
+    def _park_live(self, followed: Followed) -> None:
+        scan_id = followed.log.scan_id
+        self.drop(scan_id)
+        self._park(scan_id, Place(followed.position, followed.only))
+
+    def _park(self, scan_id: ScanId, place: Place) -> None:
+        if self._ended is None:
+            self._ended = Ended(self._find, self.fanout, self.codec)
+        self._ended.park(scan_id, place)
+
+    def _of_ended(self) -> bool:
+        """Put what comes next of the first that has ended, once it is taken up; whether it was."""
+        if not self._ended:
+            if not self._taking_up:
+                self._ended = None
+            return False
+        message = self._ended.next(next(iter(self._ended)))
+        if message is None:
+            self._take_up()
+            return False
+        self.outlet.put(message)
+        return True
+
+    def _take_up(self) -> None:
+        if not self._taking_up:
+            self._taking_up = True
+            self._start(self._taken_up)
+
+    async def _taken_up(self) -> None:
+        """Fetch the log of the first; it may be dropped meanwhile, or be read from elsewhere."""
+        ended = self._ended
+        try:
+            if ended:
+                await ended.take_up(next(iter(ended)))
+        except Exception as error:
+            failed = self.failed
+            self.close()
+            if failed is not None:
+                await failed(error)
+        finally:
+            self._taking_up = False
+        self.fill()
