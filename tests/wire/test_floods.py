@@ -156,6 +156,17 @@ def test_requests_sent_ahead_are_not_taken_up_ahead(server: ServerProcess, block
         assert flooded(connection, block, server) < MOST_GROWTH
 
 
+@pytest.mark.parametrize("more", ["", "?wait=60", "?since={}&wait=60"])
+def test_polls_sent_ahead_are_not_answered_ahead(server: ServerProcess, ended: str, more: str) -> None:
+    """They are answered where they are read, and only while their answers are taken."""
+    path = f"/opportunities/status/{ended}"
+    cursor = str(ask(server, "GET", path)["cursor"])
+    with connected(server.url, receive_buffer=4096) as connection:
+        assert (
+            flooded(connection, get(path + more.format(cursor.partition("-")[0] + "-0.0")) * 300, server) < MOST_GROWTH
+        )
+
+
 def test_requests_sent_ahead_are_answered_each_in_its_turn(server: ServerProcess) -> None:
     count = 300
     with connected(server.url, get("/healthz") * count + b"\r\n" + get("/nothing") + b"nonsense\r\n\r\n") as connection:

@@ -8,6 +8,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 _HOST = re.compile(
@@ -17,6 +18,9 @@ _HOST = re.compile(
 """RFC 3986, section 3.2.2, without user information, which HTTP does not have here (RFC 9110, section 7.2)."""
 _ABSOLUTE = re.compile(rb"(?i:https?)://(?P<host>[^/?#]*)(?P<path>[^#]*)(?:#.*)?", re.DOTALL)
 LONGEST_NAME = 255
+LONGEST_PORT = len(":65535")
+MOST_KNOWN = 512
+"""Hosts that were read and are known again."""
 MOST_PORT = 65_535
 ANY = "*"
 
@@ -32,6 +36,12 @@ class Host(NamedTuple):
 
 def host_of(text: str) -> Host | None:
     """What a `Host` header says; None if that is no host at all."""
+    return _read(text) if len(text) <= LONGEST_NAME + LONGEST_PORT else None
+
+
+@lru_cache(MOST_KNOWN)
+def _read(text: str) -> Host | None:
+    """The same hosts are named again and again, and to read one costs more than all else that is asked of a request."""
     match = _HOST.fullmatch(text)
     if match is None or len(match["name"]) > LONGEST_NAME or int(match["port"] or 0) > MOST_PORT:
         return None

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -70,6 +70,8 @@ class OriginCheck:
         """Refuse, or pass on."""
         if scope["type"] == "http" and scope["method"] == "OPTIONS" and (refusal := self.refusal(scope)):
             await problem(refusal, VARIES)(scope, receive, send)  # before CORS answers a preflight
+        elif scope["type"] == "http" and not any(name == b"origin" for name, _ in scope["headers"]):
+            await self._checked(scope, receive, _varied(send))  # as CORS has it, and with less ado
         elif scope["type"] in ("http", "websocket"):
             await self._cors(scope, receive, send)
         else:
@@ -89,16 +91,14 @@ class OriginCheck:
             host = _host(headers.getlist("host"), scope)
         except InvalidAddress as error:
             return error
-        of_health = route_path(scope) in HEALTH
-        if host is not None and not of_health and not self._names.have(host):
+        path = route_path(scope)
+        if host is not None and path not in HEALTH and not self._names.have(host):
             return Forbidden(
                 f"This server does not answer to the name {host.name!r};"
                 f" its operator allows it with --allow-host {host.name}"
             )
         origins = headers.getlist("origin")
-        reads_only = (
-            scope["type"] == "http" and scope["method"] in READS and not route_path(scope).startswith(EVENTS_PATH)
-        )
+        reads_only = scope["type"] == "http" and scope["method"] in READS and not path.startswith(EVENTS_PATH)
         if not origins or reads_only or all(self._welcome(origin, host) for origin in origins):
             return None
         origin = ", ".join(origins)
@@ -115,6 +115,19 @@ class OriginCheck:
         if host is None or origin.scheme not in DEFAULT_PORTS or origin.name != host.name:
             return False
         return origin.port == (DEFAULT_PORTS[origin.scheme] if host.port is None else host.port)
+
+
+def _varied(send: Send) -> Send:
+    """Say that the answer to a page of another origin is another one (WHATWG Fetch, section 3.2.5)."""
+
+    async def varied(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(raw=list(message.get("headers", ())))
+            headers["vary"] = ", ".join([*headers.getlist("vary"), "Origin"])
+            message = {**message, "headers": headers.raw}
+        await send(message)
+
+    return varied
 
 
 def _host(named: list[str], scope: Scope) -> Host | None:

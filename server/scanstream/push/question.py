@@ -59,16 +59,23 @@ def question(target: bytes, fields: Fields) -> Question | None:
     said = dict(fields)
     if not NOT_PLAIN.isdisjoint(said):
         return None
+    if len(said) < len(fields) and _repeats(fields):
+        return None
     events = match[2] == _EVENTS
     asked = Question(match[3].decode("ascii"), match[1], events)
     if match[4] is None and OF_CALLERS.isdisjoint(said):
         return asked
-    names = [name for name, _ in fields if name in OF_CALLERS]
     parameters = {match[4]: match[5], match[6]: match[7]}
-    if len(set(names)) < len(names) or (match[4] is not None and match[4] == match[6]):
+    if match[4] is not None and match[4] == match[6]:
         return None
     parameters.pop(None, None)
     return _of_events(asked, parameters, said) if events else _of_status(asked, parameters, said)
+
+
+def _repeats(fields: Fields) -> bool:
+    """Whether one of the headers that say what is asked for is there more than once."""
+    names = [name for name, _ in fields if name in OF_CALLERS]
+    return len(set(names)) < len(names)
 
 
 def _of_events(asked: Question, parameters: Said, said: Said) -> Question | None:

@@ -1,0 +1,153 @@
+"""Those who wait over HTTP: no task for any of them, each in its turn, and nothing left of them when they have gone."""
+
+import asyncio
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import anyio
+import pytest
+from anyio import to_thread
+
+from conftest import Serve
+from scanstream.push import held
+from scanstream.push.question import Question, question
+from support.raw import HOST, connected, everything, get
+from support.wire import discover, request
+
+pytestmark = pytest.mark.anyio
+
+CROWD = 60
+
+
+async def queued(url: str) -> tuple[str, str]:
+    """A scan that waits for another one, so that it ends when it is cancelled, with one entry; and its tag."""
+    await discover(url)
+    scan_id: str = (await discover(url)).json()["scan_id"]
+    with anyio.fail_after(30):
+        while "rank" not in (now := await request(url, "GET", f"/opportunities/status/{scan_id}")).json():
+            pass
+    return scan_id, now.headers["etag"]
+
+
+async def cancel(url: str, scan_id: str) -> None:
+    assert (await request(url, "POST", f"/opportunities/cancel/{scan_id}")).status == 202
+
+
+def poll(scan_id: str, tag: str, seconds: int = 60) -> bytes:
+    path = f"GET /opportunities/status/{scan_id}?wait={seconds} HTTP/1.1\r\n"
+    return path.encode() + HOST + f"If-None-Match: {tag}\r\n\r\n".encode()
+
+
+async def readers(url: str, count: int) -> None:
+    """Wait until so many follow anything, and are connected."""
+    with anyio.fail_after(30):
+        while True:
+            said = (await request(url, "GET", "/metrics")).body
+            if all(b"\nscanstream_%b %d.0\n" % (what, count) in said for what in (b"readers", b"connections")):
+                return
+
+
+@contextmanager
+def crowd(url: str, first: bytes, count: int) -> Iterator[list[Any]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(connected(url, first)) for _ in range(count)]
+
+
+async def test_who_waits_has_no_task_and_all_are_told(serve: Serve) -> None:
+    async with serve(workers=0, max_running=1) as url:
+        scan_id, tag = await queued(url)
+        before = len(asyncio.all_tasks())
+        events = get(f"/opportunities/events/{scan_id}")
+        with crowd(url, poll(scan_id, tag), CROWD) as polls, crowd(url, events, CROWD) as streams:
+            await readers(url, 2 * CROWD)
+            assert len(asyncio.all_tasks()) == before
+            await cancel(url, scan_id)
+            for connection, last in [(one, b"}") for one in polls] + [(one, b"0\r\n\r\n") for one in streams]:
+                received = await to_thread.run_sync(_until, connection.recv, last)
+                assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+                assert b'"status":"cancelled"' in received
+            await readers(url, 0)
+            assert len(asyncio.all_tasks()) == before
+
+
+def _until(receive: Callable[[int], bytes], last: bytes) -> bytes:
+    received = b""
+    while not received.endswith(last):
+        chunk = receive(65536)
+        assert chunk
+        received += chunk
+    return received
+
+
+async def test_what_was_sent_behind_a_poll_that_waits_is_answered_behind_it(serve: Serve) -> None:
+    async with serve(workers=0, max_running=1) as url:
+        scan_id, tag = await queued(url)
+        plain = get(f"/opportunities/status/{scan_id}")
+        last = b"GET /nothing HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n"
+        ahead = poll(scan_id, tag) + plain + poll(scan_id, '"other"') + get("/healthz") + poll(scan_id, tag) + last
+        with connected(url, ahead) as connection:
+            await readers(url, 1)
+            await cancel(url, scan_id)
+            received = await to_thread.run_sync(everything, connection)
+        statuses = re.findall(rb"HTTP/1\.1 (\d+)", received)
+        assert statuses == [b"200", b"200", b"200", b"200", b"200", b"404"]
+        assert received.count(b'"status":"cancelled","phase"') == 4
+
+
+async def test_nonsense_behind_a_poll_that_waits_is_refused_behind_it(serve: Serve) -> None:
+    async with serve(workers=0, max_running=1) as url:
+        scan_id, tag = await queued(url)
+        with connected(url, poll(scan_id, tag) + b"nonsense\r\n\r\n") as connection:
+            await readers(url, 1)
+            await cancel(url, scan_id)
+            received = await to_thread.run_sync(everything, connection)
+        assert re.findall(rb"HTTP/1\.1 (\d+)", received) == [b"200", b"400"]
+
+
+async def test_who_leaves_is_forgotten(serve: Serve) -> None:
+    async with serve(workers=0, max_running=1) as url:
+        scan_id, tag = await queued(url)
+        with crowd(url, poll(scan_id, tag), 5), crowd(url, get(f"/opportunities/events/{scan_id}"), 5):
+            await readers(url, 10)
+        await readers(url, 0)
+
+
+async def test_a_wait_in_the_queue_looks_at_the_rank_until_its_time_is_over(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held, "RANK_TICK_SECONDS", 0.1)
+    async with serve(workers=0, max_running=1) as url:
+        scan_id, tag = await queued(url)
+        begun = anyio.current_time()
+        with connected(url, poll(scan_id, tag, seconds=1)) as connection:
+            received = await to_thread.run_sync(_until, connection.recv, b"\r\n\r\n")
+        assert received.startswith(b"HTTP/1.1 304 ")
+        assert anyio.current_time() - begun >= 1
+
+
+NAMED = b"/opportunities/status/scan_" + b"0" * 42
+ASKED = [
+    (b"", [], Question("scan_" + "0" * 42, b"")),
+    (b"?wait=5", [(b"if-none-match", b'"a"')], Question("scan_" + "0" * 42, b"", tag="a", wait=5)),
+    (b"", [(b"prefer", b"wait=5")], Question("scan_" + "0" * 42, b"", wait=5, preferred=True)),
+    (b"?wait=5&wait=5", [], None),
+    (b"?wait=5", [(b"prefer", b"wait=5")], None),
+    (b"?wait=61", [], None),
+    (b"?wait=-1", [], None),
+    (b"?since=none", [], None),
+    (b"?token=a", [], None),
+    (b"", [(b"if-none-match", b'"a"'), (b"if-none-match", b'"a"')], None),
+    (b"", [(b"cookie", b"a"), (b"cookie", b"b")], Question("scan_" + "0" * 42, b"")),
+    (b"", [(b"origin", b"https://page.example")], None),
+    (b"", [(b"content-length", b"1")], None),
+    (b"", [(b"transfer-encoding", b"chunked")], None),
+]
+
+
+@pytest.mark.parametrize(("query", "fields", "asked"), ASKED)
+def test_what_is_plain(query: bytes, fields: list[tuple[bytes, bytes]], asked: Question | None) -> None:
+    assert question(NAMED + query, fields) == asked
+    below = question(b"/tools" + NAMED + query, fields)
+    assert below == (None if asked is None else asked._replace(prefix=b"/tools"))
