@@ -16,7 +16,7 @@ from scans.planted import Planted, panel, piece, signal, whole
 from scanstream.engines import sqlite
 from scanstream.log import refold
 from scanstream.log.entry import PART_BYTES, PART_OPPORTUNITIES, AnyEntry, ShardFound, encode, parts
-from scanstream.model import DiscoverRequest
+from scanstream.model import DiscoverRequest, Opportunity
 from scanstream.scans import runner
 from scanstream.scans.local import LocalJobs
 from scanstream.scans.planner import missing
@@ -89,9 +89,10 @@ def test_what_a_worker_found_is_cut_there_as_the_log_wants_it(pieces: Callable[.
 
 async def test_the_loop_decodes_part_by_part_with_turns_between(pieces: Callable[..., list[bytes]]) -> None:
     given = pieces(COUNT)
+    expected, count = whole(given).opportunities, len(given) - 1
     outcome, turns = await turns_during(lambda: runner.unpacked(given))
-    assert [one for part in outcome.parts for one in part.opportunities] == whole(given).opportunities
-    assert turns >= len(given) - 1
+    assert [one for part in outcome.parts for one in part.opportunities] == expected
+    assert turns >= count
 
 
 async def test_a_thread_that_computes_keeps_the_loop_waiting_for_a_millisecond(serve: Serve) -> None:
@@ -176,3 +177,42 @@ async def test_a_plan_of_thousands_of_shards_is_queued_with_turns_between() -> N
     assert jobs.depth() == 500
     leases = jobs.leases()
     assert [(await anext(leases)).shard for _ in range(500)] == list(missing(log))
+
+
+async def test_what_was_appended_is_let_go_with_turns_between_and_held_by_nobody(
+    pieces: Callable[..., list[bytes]],
+) -> None:
+    given = pieces(COUNT)
+    outcome = await runner.unpacked(given)
+    assert given == []  # what was decoded is not kept beside it
+    entries: list[AnyEntry] = [*outcome.parts]
+    outcome.parts.clear()
+    some = outcome_of(entries)
+    _, turns = await turns_during(lambda: refold.let_go(entries))
+    assert entries == []
+    assert turns >= 3
+    assert sys.getrefcount(some) == 2  # ours, and the question's
+
+
+def outcome_of(entries: list[AnyEntry]) -> Opportunity:
+    """Something that was found."""
+    first = entries[0]
+    assert isinstance(first, ShardFound)
+    return first.opportunities[0]
+
+
+async def test_the_feed_holds_nothing_that_it_has_given() -> None:
+    first, last = found("a", "0"), found("a", "1")
+
+    async def take(store: sqlite.SqliteStore) -> None:
+        async for _ in store.feed():
+            pass
+
+    async with sqlite.open_store(None) as store, anyio.create_task_group() as tasks:
+        tasks.start_soon(take, store)
+        await store.register(registered("a"), None)
+        before = sys.getrefcount(first)
+        await store.append(SCAN, first, last)
+        await store.barrier()
+        assert sys.getrefcount(first) == before
+        tasks.cancel_scope.cancel()

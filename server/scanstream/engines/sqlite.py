@@ -1,7 +1,6 @@
 """SQLite, the default engine: one file, one web process, group commit, durable before the ack.
 
-WAL with `synchronous=FULL`: a committed transaction is on the disk. The data directory is locked while a server uses
-it. `:memory:` runs the same code on a database that is gone with the process.
+With `synchronous=FULL` what is committed is on the disk. The data directory is locked; `:memory:` is the same code.
 """
 
 import asyncio
@@ -145,6 +144,7 @@ class SqliteStore:
                         await slices.turn()  # many may have come at once, and large ones
                     self._committed.popleft()
                     operation.answer()
+                    del operation, written  # whoever appended them lets them go
                 self._arrived.clear()
                 await self._arrived.wait()
         finally:

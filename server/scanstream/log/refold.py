@@ -56,6 +56,14 @@ async def refolded(history: Sequence[AnyEntry], epoch: str) -> ScanLog:
     return log
 
 
+async def let_go(values: list[AnyEntry]) -> None:
+    """Have them freed: what is much takes as long to free as to make."""
+    slices = Slices()
+    while values:
+        values.pop()
+        await slices.turn()
+
+
 async def encoded(entries: Sequence[AnyEntry]) -> list[bytes]:
     """The entries as they are stored."""
     bodies: list[bytes] = []

@@ -14,7 +14,7 @@ from msgspec import UNSET, UnsetType
 from scanstream.jobs import Lease, Shard
 from scanstream.log.entry import AnyEntry, ShardDone, ShardFailed, ShardFound, ShardStarted, parts
 from scanstream.log.hub import Hub
-from scanstream.log.refold import Slices
+from scanstream.log.refold import Slices, let_go
 from scanstream.log.scanlog import ScanLog
 from scanstream.model import Opportunity, Problem, ScanId, now
 from scanstream.scans.appending import Appender
@@ -136,6 +136,7 @@ class Runner:
         if not isinstance(outcome, list):
             return outcome
         await self._append(shard.scan_id, *outcome)
+        await let_go(outcome)
         await lease.done()
         return None
 
@@ -182,12 +183,15 @@ class Runner:
 
 
 async def unpacked(pieces: list[bytes]) -> worker.Outcome:
-    """What a worker says of a shard: decoding is validation, part by part, so that the loop goes on between."""
-    first, *encoded = pieces
-    outcome = msgspec.msgpack.decode(first, type=worker.Outcome)
+    """What a worker says of a shard: decoding is validation, part by part, so that the loop goes on between.
+
+    Takes the pieces out of their list.
+    """
+    pieces.reverse()
+    outcome = msgspec.msgpack.decode(pieces.pop(), type=worker.Outcome)
     slices = Slices()
-    for part in encoded:
-        outcome.parts.append(msgspec.msgpack.decode(part, type=ShardFound))
+    while pieces:
+        outcome.parts.append(msgspec.msgpack.decode(pieces.pop(), type=ShardFound))
         await slices.turn()
     return outcome
 
