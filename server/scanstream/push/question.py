@@ -47,6 +47,11 @@ class Question(NamedTuple):
     preferred: bool = False
     """Whether the wait is a preference, which the answer repeats."""
 
+    @property
+    def of_the_moment(self) -> bool:
+        """Whether its caller will not ask the same again."""
+        return self.events or self.since is not None
+
 
 def question(target: bytes, fields: Fields) -> Question | None:
     """What is asked for; None where that is not plain.

@@ -2,7 +2,7 @@
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from scanstream.push.line import Taker, Waiting
+from scanstream.push.line import Waiting
 
 
 class Exchange:
@@ -62,19 +62,6 @@ class Exchange:
     def untaken(self) -> int:
         """See `Line`."""
         return self._connection.transport.get_write_buffer_size()
-
-
-def taken(connection: HttpToolsProtocol, taker: Taker) -> bytes | Exchange | None:
-    """The answer to the request whose head the connection has read, or the exchange of one who waits for it."""
-    asked = taker.question(connection.url, connection.headers, connection.client)
-    if asked is None:
-        return None
-    exchange = Exchange(connection)
-    told = taker.take(asked, exchange)
-    if told is None or isinstance(told, bytes):
-        return told
-    exchange.waiting = told
-    return exchange
 
 
 class Done:

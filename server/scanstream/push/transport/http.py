@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from scanstream.errors import HeadersTooLarge, MalformedRequest, Overloaded
 from scanstream.push.host import origin_form
 from scanstream.push.line import Taker
+from scanstream.push.question import Question
 from scanstream.push.transport.bounds import (
     HIGH_WATER_BYTES,
     LONGEST_LINE_BYTES,
@@ -24,7 +25,7 @@ from scanstream.push.transport.bounds import (
     places_of,
 )
 from scanstream.push.transport.close_delimited import close_delimited
-from scanstream.push.transport.exchange import DONE, Exchange, taken
+from scanstream.push.transport.exchange import DONE, Exchange
 from scanstream.push.transport.flow import Flow, Pipeline
 from scanstream.push.transport.intake import Intake, Phase
 from scanstream.push.transport.outflow import Outflow
@@ -38,7 +39,7 @@ NONE: tuple[Any, ...] = ()
 class HttpTransport(Watched):
     """uvicorn's protocol of one HTTP connection."""
 
-    __slots__ = ("_glance", "_intake", "_told")
+    __slots__ = ("_asked", "_begun", "_glance", "_head", "_intake", "_told")
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -47,6 +48,11 @@ class HttpTransport(Watched):
         self._intake = Intake(MOST_BODIES * self.config.ws_max_size)
         self._told = False
         """Whether the request whose head was read is taken already, at a glance."""
+        self._head = b""
+        """The last request, where it was taken at a glance and may come again: `_asked` is what it says."""
+        self._asked: Question | None = None
+        self._begun = 0
+        """How many requests have begun in what came last."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """See `asyncio.Protocol.connection_made`."""
@@ -76,10 +82,15 @@ class HttpTransport(Watched):
         if self._refused_at is not None or self._owed is not None:
             self._linger(len(data))
             return
+        if self._is_repeated(data):
+            return
+        alone = self._phase is Phase.QUIET and not self._unread and len(data) <= SLICE_BYTES and data[:1].isalpha()
+        self._asked, self._begun = None, 0
         self._unread += data
         if self._phase is Phase.HEAD:
             self._heard_at = self.loop.time()
         self._feed()
+        self._head = data if alone and self._may_come_again() else b""
 
     def _feed(self) -> None:
         while (
@@ -140,6 +151,7 @@ class HttpTransport(Watched):
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
+        self._begun += 1
         super().on_message_begin()
         self._intake.begin()
         self._enter(Phase.HEAD)
@@ -209,32 +221,57 @@ class HttpTransport(Watched):
             self.scope, self.headers = None, NONE  # type: ignore[assignment]
 
     def _tell(self, glance: Taker) -> bool:
-        """Answer the request whose head was read at a glance; False where it goes its usual way.
-
-        Never beside an answer that is under way, nor while the client takes none.
-        """
+        """Take the request whose head was read at a glance; False where it goes its usual way."""
         parser = self.parser
         if (
             parser.get_method() != b"GET"
             or parser.get_http_version() != "1.1"
             or parser.should_upgrade()
             or not parser.should_keep_alive()
-            or self._answering
+        ):
+            return False
+        asked = glance.question(self.url, self.headers, self.client)
+        self._told = asked is not None and self._take(glance, asked)
+        return self._told
+
+    def _take(self, glance: Taker, asked: Question) -> bool:
+        """Never beside an answer that is under way, nor while the client takes none."""
+        if (
+            self._answering
             or self.pipeline
             or self.transport.is_closing()
             or self.transport.get_write_buffer_size() > HIGH_WATER_BYTES
         ):
             return False
-        told = taken(self, glance)
+        exchange = Exchange(self)
+        told = glance.take(asked, exchange)
         if told is None:
             return False
         if isinstance(told, bytes):
             self.transport.write(told)
             self.server_state.total_requests += 1
         else:
-            self.cycle = self._answered = told  # type: ignore[assignment]
-        self._told = self._greeted = True
+            exchange.waiting = told
+            self.cycle = self._answered = exchange  # type: ignore[assignment]
+        self._greeted, self._asked = True, asked
         self.scope, self.headers = None, NONE  # type: ignore[assignment]
+        return True
+
+    def _may_come_again(self) -> bool:
+        """Whether what came last was one request, with a head that its caller may repeat."""
+        return self._begun == 1 and self._asked is not None and not self._asked.of_the_moment
+
+    def _is_repeated(self, data: bytes) -> bool:
+        """Whether these are the bytes of the last request, and nothing else, and it is taken again.
+
+        Who polls sends the same head each time, and to parse it costs more than to answer it. The parser is between two
+        requests then, and stays there: equal bytes would take it through equal steps.
+        """
+        if self._head != data or self._phase is not Phase.QUIET or self._unread or self._glance is None:
+            return False
+        if self._asked is None or not self._take(self._glance, self._asked):
+            return False
+        self._enter(Phase.WHOLE if self._answering else Phase.QUIET)
         return True
 
     def _should_upgrade(self) -> bool:
