@@ -134,11 +134,7 @@ class Packed(Sequence[Opportunity]):
         wanted = range(len(self))[index]
         if isinstance(wanted, int):
             return _decoder_of_one.decode(self.encoded([wanted])[0])
-        if not wanted:
-            return []
-        first = min(wanted) // TOGETHER
-        decoded = [one for number in range(first, max(wanted) // TOGETHER + 1) for one in self._part(number)]
-        return [decoded[number - first * TOGETHER] for number in wanted]
+        return [_decoder_of_one.decode(one) for one in self.encoded(wanted)]
 
     def _part(self, number: int) -> list[Opportunity]:
         return _decoder.decode(self._unpacked(number))
