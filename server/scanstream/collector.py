@@ -16,8 +16,8 @@ from typing import Any
 
 import anyio
 
-THRESHOLDS = (700, 10, 2)
-"""See `gc.set_threshold`: a full collection after some 14,000 new objects, so that it takes a few milliseconds."""
+THRESHOLDS = (700, 3, 1)
+"""See `gc.set_threshold`: a full collection after some 6,000 new objects, so that it takes a few milliseconds."""
 LOOK_SECONDS = 60.0
 """From one look at what is frozen to the next."""
 QUIET = 0.02
