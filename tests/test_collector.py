@@ -2,16 +2,18 @@
 
 import gc
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import anyio
 import pytest
 
+from conftest import Serve
 from scanstream import collector as module
 from scanstream.app import open_core
 from scanstream.collector import Collector
 from scanstream.model import ANYONE, DiscoverRequest
 from scanstream.settings import Settings
+from support.wire import ONE_QUICK_SCAN, request, websocket
 
 ONE = DiscoverRequest(symbols=["BTC/USDT"], strategy_ids=["tsmom"], force_refresh=True)
 FULL = 50_000
@@ -110,8 +112,29 @@ def test_afterwards_the_collector_is_as_it_was() -> None:
     assert not gc.get_freeze_count()
 
 
+@pytest.fixture
+def kept() -> Iterator[Callable[[], list[object]]]:
+    """No collections in here; asked for what of ours is garbage that only a collection would find."""
+
+    def garbage() -> list[object]:
+        gc.collect()
+        ours = [one for one in gc.garbage if type(one).__module__.startswith(("scanstream", "uvicorn"))]
+        gc.garbage.clear()
+        return ours
+
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        yield garbage
+    finally:
+        gc.set_debug(0)
+        gc.enable()
+        gc.garbage.clear()
+
+
 @pytest.mark.anyio
-async def test_scans_come_and_go_without_cycles() -> None:
+async def test_scans_come_and_go_without_cycles(kept: Callable[[], list[object]]) -> None:
     async with open_core(Settings(data=":memory:", port=0, fresh=0, retention=0.5)) as core:
 
         async def scan() -> None:
@@ -121,12 +144,34 @@ async def test_scans_come_and_go_without_cycles() -> None:
                 await core.hub.until(ack.scan_id, lambda log: log.ended)
 
         await scan()
-        gc.collect()
-        gc.disable()
-        try:
-            for _ in range(5):
-                await scan()
-            await core.store.barrier()
-            assert gc.collect() < 50
-        finally:
-            gc.enable()
+        kept()
+        for _ in range(5):
+            await scan()
+        await core.store.barrier()
+        assert kept() == []
+
+
+@pytest.mark.anyio
+async def test_connections_and_requests_come_and_go_without_cycles(
+    serve: Serve, kept: Callable[[], list[object]]
+) -> None:
+    async with serve(fresh=0) as url:
+
+        async def everything() -> None:
+            async with websocket(url) as socket:
+                await socket.send(type="subscribe", scan_id="no scan")
+                assert (await socket.receive())["type"] == "error"
+                await socket.send(type="discover", request=ONE_QUICK_SCAN)
+                while (message := await socket.receive())["type"] != "end":
+                    pass
+            scan_id = message["scan_id"]
+            for path in (f"results/{scan_id}", f"status/{scan_id}?wait=1", f"events/{scan_id}", "status/none", "scans"):
+                await request(url, "GET", f"/opportunities/{path}")
+
+        with anyio.fail_after(60):
+            await everything()
+            kept()
+            for _ in range(3):
+                await everything()
+            left = kept()
+            assert left == []
