@@ -6,7 +6,7 @@ from instrument.figures import Figure
 from instrument.servers import BATCHING_FLOOR, FLOOR, SCANSTREAM
 
 PANELS = (
-    ("fanout", "1,000 readers", "CPU of an update to one reader, µs\n1,000 readers, one update a tick"),
+    ("fanout", "1,000 readers", "CPU a delivery, µs\n1,000 readers, one update a tick"),
     ("batches", "16 a tick, 1,000 readers", "CPU of an update to one reader, µs\n1,000 readers, sixteen a tick"),
     ("connecting", "idle reader", "Memory of an idle reader, KiB"),
 )

@@ -17,10 +17,10 @@ from instrument.servers import (
     kinds,
     present,
 )
-from workloads.fanout import microseconds, side
+from workloads.fanout import side, spent
 
 NAME = "batches"
-ABOUT = "the same with sixteen updates a tick"
+ABOUT = "CPU of the server an update and reader, sixteen updates a tick"
 READERS = 1_000
 PER_TICK = 16
 TICKS = {FLOOR: 30, BATCHING_FLOOR: 30, SCANSTREAM: 30, SOCKETIO: 3, NODE_SOCKETIO: 4}
@@ -44,8 +44,8 @@ def measure(asked: argparse.Namespace) -> Result:
         for _ in repetitions(NAME, asked.repetitions):
             for name in names:
                 updates = PER_TICK * TICKS.get(name, OTHER_TICKS)
-                spent = microseconds(sides[name], READERS, updates, PER_TICK, TICK_MILLISECONDS)
-                sheet.note(name, CASE, spent)
+                run = spent(sides[name], updates, PER_TICK, TICK_MILLISECONDS)
+                sheet.note(name, CASE, run.an_update)
     found = at_most(
         "Sixteen updates a tick, against C that batches", 2.0, sheet.ratios(SCANSTREAM, BATCHING_FLOOR, CASE)
     )

@@ -1,7 +1,7 @@
-"""One scan, many readers: CPU of the server for one update to one reader.
+"""One scan, many readers: CPU of the server for one delivery, a message to a reader.
 
-CPU of a run with N readers less that of the same run with one reader, by N − 1 and the updates. So what an update costs
-once (its append, its fold, its frame) is no part of it; each message is.
+CPU of a run with N readers less that of the same run with one, by the messages that the N had more. So what an update
+costs once (its append, its fold, its frame) is no part of it.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from instrument.servers import (
 )
 
 NAME = "fanout"
-ABOUT = "CPU of the server an update and reader, one update a tick"
+ABOUT = "CPU of the server a delivery, one update a tick"
 
 
 class Size(NamedTuple):
@@ -73,14 +73,34 @@ def side(stack: ExitStack, name: str, readers: int) -> Side:
     return Side(*opened(stack, name, readers), *opened(stack, name, 1))
 
 
-def microseconds(side: Side, readers: int, updates: int, per_tick: int, milliseconds: float) -> float:
-    """CPU an update and reader, once."""
-    used = []
+class Spent(NamedTuple):
+    """What one run of a side has cost: of the readers beyond the one that the server has alone."""
+
+    cpu: float
+    """Seconds."""
+    messages: int
+    updates: int
+
+    @property
+    def a_message(self) -> float:
+        """Microseconds of CPU."""
+        return self.cpu / self.messages * 1e6
+
+    @property
+    def an_update(self) -> float:
+        """Microseconds of CPU, where one message may tell of several."""
+        return self.cpu / self.updates * 1e6
+
+
+def spent(side: Side, updates: int, per_tick: int, milliseconds: float) -> Spent:
+    """By the many readers, less by the one."""
+    runs = []
     for server, crowd in ((side.server, side.crowd), (side.alone, side.reader)):
         before = server.cpu()
-        crowd.take(server, updates=updates, per_tick=per_tick, milliseconds=milliseconds)
-        used.append(server.cpu() - before)
-    return (used[0] - used[1]) / (updates * (readers - 1)) * 1e6
+        taken = crowd.take(server, updates=updates, per_tick=per_tick, milliseconds=milliseconds)
+        runs.append(Spent(server.cpu() - before, taken.messages, taken.updates))
+    many, one = runs
+    return Spent(many.cpu - one.cpu, many.messages - one.messages, many.updates - one.updates)
 
 
 def flags(parser: argparse.ArgumentParser) -> None:
@@ -100,8 +120,8 @@ def measure(asked: argparse.Namespace) -> Result:
             sides = {name: side(stack, name, readers) for name in names}
             for _ in repetitions(NAME, asked.repetitions):
                 for name in names:
-                    spent = microseconds(sides[name], readers, size.updates, 1, size.milliseconds)
-                    sheet.note(name, case(readers), spent)
+                    run = spent(sides[name], size.updates, 1, size.milliseconds)
+                    sheet.note(name, case(readers), run.a_message)
     return Result(sheet.figures(), verdicts(sheet))
 
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from instrument.crowd import Crowd, following
 from instrument.figures import Result, Sheet, at_most, repetitions
 from instrument.servers import SCANSTREAM, Server, running
-from workloads.fanout import microseconds, side
+from workloads.fanout import side, spent
 
 NAME = "manyscans"
 ABOUT = "10,000 scans with a reader each, against 10,000 readers of one"
@@ -40,7 +40,7 @@ def measure(asked: argparse.Namespace) -> Result:
         for _ in repetitions(NAME, asked.repetitions):
             used = followed(server, crowd) - unseen(server)
             sheet.note(SCANSTREAM, many, used / (REVISIONS * count) * 1e6)
-            sheet.note(SCANSTREAM, one, microseconds(shared, count, REVISIONS * 5, 1, MILLISECONDS / 2))
+            sheet.note(SCANSTREAM, one, spent(shared, REVISIONS * 5, 1, MILLISECONDS / 2).a_message)
     found = at_most(f"CPU a delivery, {many} against {one}", 3.0, sheet.ratios(SCANSTREAM, SCANSTREAM, many, one))
     return Result(sheet.figures(), found)
 
