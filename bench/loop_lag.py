@@ -27,6 +27,8 @@ from stores import filled
 from watched import UNCOLLECTED
 from watching import MOST_SECONDS, Seen, Server, serving
 
+SLOW = 600_000
+"""Rounds of hashing in a shard: it takes some half second."""
 START_UP = "start-up"
 
 
@@ -113,7 +115,7 @@ async def of_readers(_scratch: Path) -> list[Seen]:
     """Many readers."""
     async with serving("--data", ":memory:", "--workers", "2", way_out="the way out, 5,000 readers") as server:
         server.cut("-")
-        scan_id = await server.scripted(4000, 1, 100_000)
+        scan_id = await server.scripted(4000, 1, SLOW)
         async with crowd(server.url, [subscriber(scan_id)] * 5000) as members:
             await until(members, lambda member: member.taken > 300)
             server.cut("5,000 readers come")
@@ -124,7 +126,7 @@ async def of_readers(_scratch: Path) -> list[Seen]:
             server.cut("5,000 readers are told the end")
         await asyncio.sleep(1)
         server.cut("5,000 readers leave at once")
-        scan_id = await server.scripted(4000, 1, 100_000)
+        scan_id = await server.scripted(4000, 1, SLOW)
         await asyncio.sleep(1)
         cursor = (await server.client.get(f"/opportunities/status/{scan_id}")).json()["cursor"]
         async with crowd(server.url, [subscriber(scan_id, cursor)] * 5000) as members:

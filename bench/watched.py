@@ -253,6 +253,7 @@ def _say() -> None:
 def _listen() -> None:
     for _ in sys.stdin:
         _say()
+    os.kill(os.getpid(), signal.SIGTERM)  # whoever started this server is gone
 
 
 def main() -> None:
