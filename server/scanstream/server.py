@@ -14,6 +14,7 @@ import uvicorn
 from scanstream.app import Core, open_core
 from scanstream.descriptors import places, raise_limit
 from scanstream.errors import PortInUse, SettingError
+from scanstream.log.refold import Slices
 from scanstream.push.transport.bounds import PATIENCE, DoorConfig
 from scanstream.push.transport.http import HttpTransport
 from scanstream.push.transport.listener import keep_watch, listen
@@ -62,12 +63,12 @@ async def _drain(core: Core, server: "_Server") -> None:
             accepting.close()
         with anyio.move_on_after(DRAIN_SECONDS):
             await core.drain.run()
-            server.dismiss()
+            await server.dismiss()
             await server.deserted()
-        server.cut()
+        await server.cut()
         with anyio.move_on_after(CUT_SECONDS):  # requests whose connection is gone end by themselves
             await server.deserted()
-        core.drain.cut()
+        await core.drain.cut()
         core.attendance.cut()
         server.should_exit = True
 
@@ -129,17 +130,22 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]  # same use
         return contextlib.nullcontext()
 
-    def dismiss(self) -> None:
+    async def dismiss(self) -> None:
         """Hang up on those who are idle; whoever is being answered goes with the answer."""
+        slices = Slices()
         for connection in tuple(self.server_state.connections):
-            connection.shutdown()
+            if connection in self.server_state.connections:
+                connection.shutdown()
+            await slices.turn()
 
     async def deserted(self) -> None:
         """Wait until nobody is connected and nothing is being answered."""
         while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110  # uvicorn tells nobody
             await anyio.sleep(POLL_SECONDS)
 
-    def cut(self) -> None:
+    async def cut(self) -> None:
         """Be rid of everybody, whatever they have not taken."""
+        slices = Slices()
         for connection in tuple(self.server_state.connections):
             connection.transport.abort()
+            await slices.turn()

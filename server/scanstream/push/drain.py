@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import anyio
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from scanstream.log.refold import Slices
 from scanstream.push.transport.ready_made import EXTENSION
 
 
@@ -69,15 +70,20 @@ class Drain:
         """Tell everybody, and wait until all have left: as long as the caller likes."""
         self.begun = True
         self._empty = anyio.Event()
+        slices = Slices()
         for wake in tuple(self._attending):
-            wake()
+            if wake in self._attending:
+                wake()
+            await slices.turn()
         if self._attending:
             await self._empty.wait()
 
-    def cut(self) -> None:
+    async def cut(self) -> None:
         """End what is still under way; nobody is there any more to be answered."""
+        slices = Slices()
         for scope in tuple(self._under_way):
             scope.cancel()
+            await slices.turn()
 
     def __len__(self) -> int:
         """How many are connected."""
