@@ -167,3 +167,28 @@ def test_of_those_that_were_let_go_of_little_is_remembered(room: Room) -> None:
     held = {log.scan_id for log in room.scans}
     due = [log.scan_id for log in room.scans.due(NOON + 10**9)]
     assert sorted(due) == sorted(held)
+
+
+def test_nobody_walks_over_all_that_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finished, "FINISHED_BYTES", 2000 * KILO)
+    questions: list[str] = []
+
+    def followed(scan_id: str) -> bool:
+        questions.append(scan_id)
+        return scan_id == "scan_7"
+
+    at = 0.0
+    scans = FinishedScans(followed, lambda: at)
+    for number in range(3000):
+        scans.keep(Weighed(f"scan_{number}", 1), asked=number % 2 == 0)
+        assert len(questions) <= number
+    assert len(scans) == 3000
+    questions.clear()
+    scans.look()
+    assert questions == []
+    at += finished.ASKED_SECONDS + 1
+    scans.look()
+    assert (len(questions), len(scans)) == (3000 - len(scans) + 1, len(scans))
+    questions.clear()
+    scans.look()
+    assert questions == ["scan_7"]

@@ -3,11 +3,13 @@
 Bounded in bytes. The least recently asked for goes first, and never one that is being asked for: somebody follows it,
 or asked a moment ago. Those do not count against the others: one large scan that many poll leaves the others where they
 are. One that alone would take a good part of the room is kept only as long as it is asked for.
+
+Nothing here walks over all that is held: there may be tens of thousands, and the loop has others to serve.
 """
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 
 from scanstream.log.scanlog import ScanLog
@@ -23,12 +25,14 @@ ASKED_SECONDS = 10.0
 """So long after a question a scan counts as being asked for: pollers come each second, patient ones each five."""
 MOST_LEFT_OVER = 1000
 """Of scans that were let go of before their time, beside as many as are held twice: what is remembered of when."""
-ROOM = 16
+ROOM = 64
 """Where something has to go, a part of the bytes (one in so many) is freed beyond it: not again at the next scan."""
 
 
 class Held:
     """One log, what it weighs, and when it was asked for last."""
+
+    __slots__ = ("asked", "log", "weight")
 
     def __init__(self, log: ScanLog, asked: float) -> None:
         self.log = log
@@ -36,18 +40,60 @@ class Held:
         self.weight = log.weight
 
 
+class Shelf:
+    """Some of them, in an order, and what they weigh together."""
+
+    def __init__(self) -> None:
+        self._held: OrderedDict[ScanId, Held] = OrderedDict()
+        self.weight = 0
+
+    def __iter__(self) -> Iterator[ScanId]:
+        return iter(self._held)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def put(self, held: Held) -> None:
+        """At the end."""
+        self._held[held.log.scan_id] = held
+        self.weight += held.weight
+
+    def take(self, scan_id: ScanId) -> Held | None:
+        """This one, if it is here."""
+        held = self._held.pop(scan_id, None)
+        if held is not None:
+            self.weight -= held.weight
+        return held
+
+    def first(self) -> Held | None:
+        """The one that is here the longest."""
+        return next(iter(self._held.values()), None)
+
+
 class FinishedScans:
     """The finished scans that this node holds."""
 
     def __init__(self, followed: Callable[[ScanId], bool], clock: Callable[[], float] = time.monotonic) -> None:
-        self._followed = followed
+        self._is_followed = followed
         self._clock = clock
         self._held: OrderedDict[ScanId, Held] = OrderedDict()
-        self._spared = 0
-        """Bytes of those that the last look found to be asked for."""
-        self.weight = 0
+        """The least recently asked for first; each is on one of these shelves:"""
+        self._asked = Shelf()
+        self._followed = Shelf()
+        """Those that had to go, but that somebody follows."""
+        self._large = Shelf()
+        self._loose = Shelf()
         self._expiries: list[tuple[Milliseconds, ScanId]] = []
         """A heap: of each that is held, and of some that were, when its time is over."""
+
+    @property
+    def _shelves(self) -> tuple[Shelf, ...]:
+        return self._loose, self._asked, self._large, self._followed
+
+    @property
+    def weight(self) -> int:
+        """Bytes of all."""
+        return sum(shelf.weight for shelf in self._shelves)
 
     def __contains__(self, scan_id: ScanId) -> bool:
         return scan_id in self._held
@@ -68,15 +114,27 @@ class FinishedScans:
         if held := self._held.get(scan_id):
             held.asked = self._clock()
             self._held.move_to_end(scan_id)
+            self._move(held, self._asked)
 
     def keep(self, log: ScanLog, *, asked: bool = False) -> None:
         """Hold the log, or weigh it anew, and let go of others if need be."""
-        before = self._held.pop(log.scan_id, None)
+        before = self._take(log.scan_id)
         at = self._clock() if asked else before.asked if before else float("-inf")
         held = self._held[log.scan_id] = Held(log, at)
-        self.weight += held.weight - (before.weight if before else 0)
+        self._put_away(held)
         if before is None and (expires_at := log.folded.expires_at) is not None:
             self._expect(expires_at, log.scan_id)
+        self._make_room()
+
+    def pop(self, scan_id: ScanId) -> ScanLog | None:
+        """Let go of a log."""
+        held = self._take(scan_id)
+        return held.log if held else None
+
+    def look(self) -> None:
+        """See anew who is being asked for."""
+        for scan_id in [scan_id for scan_id in self._followed if not self._is_followed(scan_id)]:
+            self._put_away(self._held[scan_id])
         self._make_room()
 
     def _expect(self, expires_at: Milliseconds, scan_id: ScanId) -> None:
@@ -94,44 +152,46 @@ class FinishedScans:
             if held := self._held.get(scan_id):
                 yield held.log
 
-    def pop(self, scan_id: ScanId) -> ScanLog | None:
-        """Let go of a log."""
-        held = self._held.pop(scan_id, None)
-        if held is None:
-            return None
-        self.weight -= held.weight
-        return held.log
+    def _take(self, scan_id: ScanId) -> Held | None:
+        for shelf in self._shelves:
+            if shelf.take(scan_id):
+                break
+        return self._held.pop(scan_id, None)
 
-    def look(self) -> None:
-        """See anew who is being asked for."""
-        self._spared = 0
-        self._make_room()
+    def _move(self, held: Held, there: Shelf) -> None:
+        for shelf in self._shelves:
+            if shelf.take(held.log.scan_id):
+                break
+        there.put(held)
+
+    def _put_away(self, held: Held) -> None:
+        """Onto the shelf where it belongs, unless it is followed: that is seen where it would have to go."""
+        if held.asked >= self._clock() - ASKED_SECONDS:
+            self._move(held, self._asked)
+        else:
+            self._move(held, self._large if held.weight > LARGE else self._loose)
 
     def _make_room(self) -> None:
-        if self.weight - self._spared > FINISHED_BYTES:
-            self._shed()
-        if self.weight > ASKED_BYTES:
-            loose = {scan_id: held.weight for scan_id, held in self._held.items() if not self._followed(scan_id)}
-            followed = self.weight - sum(loose.values())
-            self._let_go(list(loose)[:-1], followed + ASKED_BYTES)
-
-    def _shed(self) -> None:
         since = self._clock() - ASKED_SECONDS
-        self._spared = 0
-        large: list[ScanId] = []
-        others: list[ScanId] = []
-        newest = next(reversed(self._held))
-        for scan_id, held in self._held.items():
-            if held.asked >= since or self._followed(scan_id):
-                self._spared += held.weight
-            elif scan_id != newest:  # whoever kept it is about to ask
-                (large if held.weight > LARGE else others).append(scan_id)
-        if self.weight - self._spared > FINISHED_BYTES:
-            self._let_go(large + others, self._spared + FINISHED_BYTES - FINISHED_BYTES // ROOM)
+        while (held := self._asked.first()) is not None and held.asked < since:
+            self._put_away(held)
+        if self._large.weight + self._loose.weight > FINISHED_BYTES:
+            most = FINISHED_BYTES - FINISHED_BYTES // ROOM
+            self._let_go((self._large, self._loose), most)
+        self._let_go((self._loose, self._large, self._asked), ASKED_BYTES)
 
-    def _let_go(self, scan_ids: list[ScanId], most: int) -> None:
-        """Of these, in this order, until all together weigh no more than that."""
-        for scan_id in scan_ids:
-            if self.weight <= most:
-                return
-            self.pop(scan_id)
+    def _let_go(self, shelves: Sequence[Shelf], most: int) -> None:
+        """Of those on these shelves, in this order, until they weigh no more than that."""
+        for shelf in shelves:
+            while len(shelf) and sum(one.weight for one in shelves) > most:
+                held = shelf.first()
+                assert held is not None
+                scan_id = held.log.scan_id
+                if self._is_followed(scan_id):
+                    self._move(held, self._followed)
+                elif scan_id != next(reversed(self._held)):
+                    self._take(scan_id)
+                elif len(shelf) > 1:
+                    self._move(held, shelf)
+                else:  # whoever kept it is about to ask
+                    break
