@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from instrument import built, machine
 from instrument.servers import Server
 
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 300
 """In which a run must have come to every reader."""
 
 

@@ -1,5 +1,6 @@
 """The servers that are measured: scanstream and its peers, each a process on the server's core."""
 
+import argparse
 import importlib.util
 import shutil
 import subprocess
@@ -54,6 +55,7 @@ PICOWS = "picows"
 SOCKETIO = "python-socketio"
 NODE_WS = "Node ws"
 NODE_SOCKETIO = "socket.io"
+NAMES = (FLOOR, BATCHING_FLOOR, SCANSTREAM, NAIVE, WEBSOCKETS, PICOWS, SOCKETIO, NODE_WS, NODE_SOCKETIO)
 ENGINE = "/socket.io/?EIO=4&transport=websocket"
 """Where Engine.IO takes WebSockets at once, without a long poll before."""
 
@@ -71,6 +73,13 @@ def kinds() -> dict[str, Kind]:
         NODE_WS: Kind(_node("ws.js"), needs="node:ws"),
         NODE_SOCKETIO: Kind(_node("socketio.js"), "socketio", ENGINE, needs="node:socket.io"),
     }
+
+
+def choice(parser: argparse.ArgumentParser) -> None:
+    """Let whoever runs a workload name the servers."""
+    parser.add_argument(
+        "--servers", nargs="+", choices=NAMES, metavar="NAME", help=f"these only, of {', '.join(NAMES)}"
+    )
 
 
 def present(*names: str) -> list[str]:

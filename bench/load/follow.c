@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define EVENTS 512
-#define JOIN_SECONDS 120
+#define JOIN_SECONDS 300
 
 static struct {
     int port;

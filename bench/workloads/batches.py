@@ -14,6 +14,7 @@ from instrument.servers import (
     NODE_SOCKETIO,
     SCANSTREAM,
     SOCKETIO,
+    choice,
     kinds,
     present,
 )
@@ -32,7 +33,7 @@ CASE = "16 a tick, 1,000 readers"
 
 def flags(parser: argparse.ArgumentParser) -> None:
     """What can be asked for."""
-    parser.add_argument("--servers", nargs="+", metavar="NAME", help="these only, by their names in the table")
+    choice(parser)
 
 
 def measure(asked: argparse.Namespace) -> Result:

@@ -8,7 +8,7 @@ import argparse
 
 from instrument.crowd import following
 from instrument.figures import Result, Sheet, at_most, repetitions
-from instrument.servers import BATCHING_FLOOR, NAIVE, SCANSTREAM, kinds, present, running
+from instrument.servers import BATCHING_FLOOR, NAIVE, SCANSTREAM, choice, kinds, present, running
 
 NAME = "connecting"
 ABOUT = "CPU of a connect and subscribe, memory of an idle reader"
@@ -22,7 +22,7 @@ MEMORY = "idle reader"
 def flags(parser: argparse.ArgumentParser) -> None:
     """What can be asked for."""
     parser.add_argument("--readers", type=int, default=READERS)
-    parser.add_argument("--servers", nargs="+", metavar="NAME", help="these only, by their names in the table")
+    choice(parser)
 
 
 def measure(asked: argparse.Namespace) -> Result:

@@ -21,6 +21,7 @@ from instrument.servers import (
     SOCKETIO,
     WEBSOCKETS,
     Server,
+    choice,
     kinds,
     present,
     running,
@@ -40,16 +41,20 @@ class Size(NamedTuple):
 
 
 SIZES = {
-    100: Size(100, 120, 30),
-    1_000: Size(1_000, 80, 30),
-    5_000: Size(5_000, 20, 75),
-    10_000: Size(10_000, 15, 150),
+    100: Size(100, 80, 30),
+    1_000: Size(1_000, 60, 30),
+    5_000: Size(5_000, 15, 75),
+    10_000: Size(10_000, 10, 150),
 }
 
 
 def size_of(readers: int) -> Size:
     """What is broadcast to so many."""
     return SIZES.get(readers) or Size(readers, 60, max(30.0, readers * 0.012))
+
+
+BRIEF_MILLISECONDS = 30.0
+"""Between two updates to one reader: nothing to wait for, but each is to be a frame of its own."""
 
 
 class Side(NamedTuple):
@@ -95,9 +100,10 @@ class Spent(NamedTuple):
 def spent(side: Side, updates: int, per_tick: int, milliseconds: float) -> Spent:
     """By the many readers, less by the one."""
     runs = []
-    for server, crowd in ((side.server, side.crowd), (side.alone, side.reader)):
+    brief = min(milliseconds, BRIEF_MILLISECONDS)
+    for server, crowd, between in ((side.server, side.crowd, milliseconds), (side.alone, side.reader, brief)):
         before = server.cpu()
-        taken = crowd.take(server, updates=updates, per_tick=per_tick, milliseconds=milliseconds)
+        taken = crowd.take(server, updates=updates, per_tick=per_tick, milliseconds=between)
         runs.append(Spent(server.cpu() - before, taken.messages, taken.updates))
     many, one = runs
     return Spent(many.cpu - one.cpu, many.messages - one.messages, many.updates - one.updates)
@@ -106,7 +112,8 @@ def spent(side: Side, updates: int, per_tick: int, milliseconds: float) -> Spent
 def flags(parser: argparse.ArgumentParser) -> None:
     """What can be asked for."""
     parser.add_argument("--readers", type=int, nargs="+", default=list(SIZES), help="how many (default: all sizes)")
-    parser.add_argument("--servers", nargs="+", metavar="NAME", help="these only, by their names in the table")
+    parser.add_argument("--updates", type=int, help="how many are broadcast in a run (default: by the size)")
+    choice(parser)
 
 
 def measure(asked: argparse.Namespace) -> Result:
@@ -120,7 +127,7 @@ def measure(asked: argparse.Namespace) -> Result:
             sides = {name: side(stack, name, readers) for name in names}
             for _ in repetitions(NAME, asked.repetitions):
                 for name in names:
-                    run = spent(sides[name], size.updates, 1, size.milliseconds)
+                    run = spent(sides[name], asked.updates or size.updates, 1, size.milliseconds)
                     sheet.note(name, case(readers), run.a_message)
     return Result(sheet.figures(), verdicts(sheet))
 

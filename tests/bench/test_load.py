@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from instrument import built
 from instrument.crowd import Wrong, following, polling
 from instrument.figures import Sheet, at_least, at_most
 from instrument.questions import answer, cursor, status_path
@@ -139,6 +140,18 @@ def test_a_median_beyond_its_bound_fails_and_the_report_says_so(tmp_path: Path) 
     assert "| a | ≤ 1.6 × | 2 × (1 to 3) | **FAIL** |" in page
     assert "| scanstream | 2 µs (1 to 3), 2 × |" in page
     assert json.loads((tmp_path / "results" / "results.json").read_text())["figures"][0]["median"] == 2.0
+
+
+def test_one_workload_is_run_judged_and_written_down(tmp_path: Path) -> None:
+    command = [sys.executable, str(built.BENCH / "run.py"), "fanout", "--readers", "20", "--updates", "10"]
+    command += ["--repetitions", "2", "--servers", "C", "scanstream", "--results", str(tmp_path / "results")]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+    assert ran.returncode == 0, ran.stderr
+    assert "| scanstream |" in ran.stdout
+    assert "repetition 2 of 2" in ran.stderr
+    figures = json.loads((tmp_path / "results" / "results.json").read_text())["figures"]
+    assert [(figure["server"], len(figure["values"])) for figure in figures] == [("C", 2), ("scanstream", 2)]
 
 
 @contextmanager
