@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -96,3 +96,27 @@ async def test_a_disk_that_hangs_is_as_good_as_away_and_ends_nothing_else(monkey
             goes_on.set()
             assert await commits.close()
     assert done == ["hung"]  # what waited behind it has not happened, as its caller was told
+
+
+async def test_what_waits_is_all_done_however_it_comes_and_what_is_taken_back_ends_nothing() -> None:
+    async with committing() as commits:
+        for _ in range(200):  # one that is gone as the thread wakes up: it waits for the next one
+            gone: Operation[int] = Operation(one, fed=False, reads=True)
+            commits._queue.append(gone)
+            commits._bell.ring()
+            with suppress(ValueError):
+                commits._queue.remove(gone)
+            assert await commits.run(one) == 1
+        answers: list[int] = []
+
+        async def ask() -> None:
+            for _ in range(20):
+                answers.append(await commits.run(one))
+
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(50):
+                    tasks.start_soon(ask)
+        assert answers == [1] * 1000
+        assert commits._thread.is_alive()
+    assert not commits._thread.is_alive()

@@ -82,6 +82,26 @@ class Operation(Generic[T]):
             self.answered.set_result(None)
 
 
+class Bell:
+    """Wakes one thread, from one other; rung again before it is heard it is rung once.
+
+    A lock and no `threading.Condition`, which takes ten calls for the same, on the way of every ack.
+    """
+
+    def __init__(self) -> None:
+        self._silent = threading.Lock()
+        self._silent.acquire()
+
+    def ring(self) -> None:
+        """What the other thread is to see is there already."""
+        if self._silent.locked():
+            self._silent.release()
+
+    def wait(self) -> None:
+        """Until it is rung."""
+        self._silent.acquire()
+
+
 class GroupCommit:
     """The writer thread and its bounded queue."""
 
@@ -101,7 +121,7 @@ class GroupCommit:
         self._on_rollback = on_rollback
         self._most_at_once = most_at_once
         self._queue: deque[Operation[Any]] = deque()
-        self._work = threading.Condition()
+        self._bell = Bell()
         self._closing = False
         self._places = asyncio.Semaphore(MOST_WAITING)
         self._loop = asyncio.get_running_loop()
@@ -125,11 +145,10 @@ class GroupCommit:
         """
         operation = Operation(run, fed=fed, reads=reads)
         async with nullcontext() if urgent else self._places:
-            with self._work:
-                if self._closing:
-                    raise StoreUnavailable("The store is closed", retry_after=5)
-                self._queue.append(operation)
-                self._work.notify()
+            if self._closing:
+                raise StoreUnavailable("The store is closed", retry_after=5)
+            self._queue.append(operation)
+            self._bell.ring()
             # a timer and no cancel scope: those cost more than all else that is done for an operation
             late = None if urgent else self._loop.call_later(ANSWER_SECONDS, self._late, operation)
             try:
@@ -147,16 +166,15 @@ class GroupCommit:
         """The disk hangs: say so, unless only the consumer is late. What is being written may still come to be."""
         if operation.tried:
             return
-        with self._work, suppress(ValueError):
+        with suppress(ValueError):
             self._queue.remove(operation)
         operation.unanswered = StoreUnavailable(f"The store has not answered for {ANSWER_SECONDS:g} s", retry_after=5)
         operation.answer()
 
     async def close(self) -> bool:
         """Write what was accepted, and end the thread; whether it has ended, and needs the connection no more."""
-        with self._work:
-            self._closing = True
-            self._work.notify()
+        self._closing = True
+        self._bell.ring()
         with anyio.move_on_after(CLOSE_SECONDS):
             while self._thread.is_alive():  # noqa: ASYNC110  # to wait in a thread would need one, and have no end
                 await anyio.sleep(0.005)
@@ -178,9 +196,15 @@ class GroupCommit:
         self._loop.call_soon_threadsafe(self._on_commit, batch)
 
     def _take(self) -> list[Operation[Any]]:
-        with self._work:
-            self._work.wait_for(lambda: self._queue or self._closing)
-            return [self._queue.popleft() for _ in range(min(len(self._queue), self._most_at_once))]
+        """What waits, as much of it as one transaction may do; empty at the end."""
+        batch: list[Operation[Any]] = []
+        while not batch and not (self._closing and not self._queue):
+            if not self._queue:
+                self._bell.wait()
+            with suppress(IndexError):  # one may have been taken back meanwhile
+                while len(batch) < self._most_at_once:
+                    batch.append(self._queue.popleft())
+        return batch
 
     def _read(self, operation: Operation[Any]) -> None:
         try:
