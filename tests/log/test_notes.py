@@ -87,3 +87,11 @@ def test_every_shards_note_is_in_the_state_also_of_those_that_failed() -> None:
 def test_a_note_stays_where_later_shards_have_none() -> None:
     state = folded(registered("a"), planned(a=2), done("a", 0, note="gaps"), done("a", 1)).state
     assert state.strategies["a"].note == "gaps"
+
+
+def test_of_many_notes_few_are_looked_at() -> None:
+    """Each of 4,096 shards has its own: a note more is as much work as the first."""
+    notes = noted([(shard, f"shard {shard} saw gaps") for shard in range(4096)])
+    assert len(notes.groups) == 4096
+    assert len(notes.within) < MOST_BYTES // 16
+    assert sum(bool(group.text) for group in notes.groups.values()) == len(notes.within)

@@ -6,7 +6,8 @@ no text needs to be held that is not told, and memory is bounded by the number o
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -36,39 +37,47 @@ class Notes(Struct, frozen=True):
 
     groups: Mapping[bytes, Group] = {}
     """By a digest of the text."""
+    within: tuple[bytes, ...] = ()
+    """Those that are told, in the order of their lowest shards: all until the first for which there is no room …"""
+    beyond: float = math.inf
+    """… and the lowest shard of that one."""
 
     def __bool__(self) -> bool:
         """Whether anything was noted."""
         return bool(self.groups)
 
     def add(self, shard: int, text: str) -> "Notes":
-        """With the note of one more shard."""
+        """With the note of one more shard. However many groups there are, only those that are told are looked at."""
         digest = hashlib.blake2s(text.encode(), digest_size=16).digest()
         told = _cut(text)
         group = self.groups.get(digest) or Group(shard, 0, len(told.encode()) + _COUNT + len("; "), told)
         group = replace(group, first=min(group.first, shard), count=group.count + 1, text=told)
+        if digest not in self.within and group.first > self.beyond:
+            return replace(self, groups={**self.groups, digest: replace(group, text="")})
         groups = {**self.groups, digest: group}
-        within = dict(_within(groups))
-        return Notes(
-            {name: one if name in within or not one.text else replace(one, text="") for name, one in groups.items()}
-        )
+        order = sorted({*self.within, digest}, key=lambda name: groups[name].first)
+        within = _that_fit(groups, order)
+        for name in order[len(within) :]:
+            groups[name] = replace(groups[name], text="")
+        beyond = self.beyond if len(within) == len(order) else groups[order[len(within)]].first
+        return Notes(groups, within, beyond)
 
     def told(self) -> str:
         """All of them in one text; how many more there are, where that would be too long."""
-        within = list(_within(self.groups))
-        texts = [one.text if one.count == 1 else f"{one.text} ({one.count:,} shards)" for _, one in within]
-        more = len(self.groups) - len(within)
+        groups = [self.groups[name] for name in self.within]
+        texts = [one.text if one.count == 1 else f"{one.text} ({one.count:,} shards)" for one in groups]
+        more = len(self.groups) - len(groups)
         return "; ".join([*texts, *([f"… and {more:,} more"] if more else [])])
 
 
-def _within(groups: Mapping[bytes, Group]) -> Iterator[tuple[bytes, Group]]:
-    """The groups that there is room for, in the order of their lowest shards, up to the first that does not fit."""
+def _that_fit(groups: Mapping[bytes, Group], order: Sequence[bytes]) -> tuple[bytes, ...]:
+    """Of these groups those that there is room for, up to the first that does not fit."""
     room = _ROOM + len("; ")
-    for name, group in sorted(groups.items(), key=lambda item: item[1].first):
-        room -= group.size
+    for count, name in enumerate(order):
+        room -= groups[name].size
         if room < 0:
-            return
-        yield name, group
+            return tuple(order[:count])
+    return tuple(order)
 
 
 def _cut(text: str) -> str:
