@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -125,6 +126,39 @@ async def test_a_wait_in_the_queue_looks_at_the_rank_until_its_time_is_over(
             received = await to_thread.run_sync(_until, connection.recv, b"\r\n\r\n")
         assert received.startswith(b"HTTP/1.1 304 ")
         assert anyio.current_time() - begun >= 1
+
+
+async def test_a_defect_in_telling_one_is_the_end_of_that_one(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = held.Polls.answer
+    told: list[object] = []
+
+    def broken(self: held.Polls, *asked: Any) -> bytes:
+        told.append(asked)
+        if len(told) == 1:
+            raise RuntimeError("broken on purpose")
+        return answer(self, *asked)
+
+    async with serve(workers=0, max_running=1) as url:
+        scan_id, tag = await queued(url)
+        with crowd(url, poll(scan_id, tag), 3) as polls:
+            await readers(url, 3)
+            monkeypatch.setattr(held.Polls, "answer", broken)
+            await cancel(url, scan_id)
+            received = [await to_thread.run_sync(_first, connection) for connection in polls]
+        await readers(url, 0)
+    assert sorted(part[:15] for part in received) == [b"", b"HTTP/1.1 200 OK", b"HTTP/1.1 200 OK"]
+    assert [record.message for record in caplog.records if record.exc_info] == [
+        "a defect in telling somebody who waits; the connection is closed"
+    ]
+
+
+def _first(connection: socket.socket) -> bytes:
+    try:
+        return connection.recv(65536)
+    except ConnectionError:
+        return b""
 
 
 NAMED = b"/opportunities/status/scan_" + b"0" * 42

@@ -22,6 +22,7 @@ from scanstream.push.held import Polls
 from scanstream.push.line import Client, Line, Waiting
 from scanstream.push.question import Fields, Question, question
 from scanstream.push.stream import Streams
+from scanstream.push.waiter import Room
 
 logger = logging.getLogger("scanstream")
 
@@ -30,11 +31,11 @@ class Glance:
     """Reads plain requests, and answers them: a `Taker`."""
 
     def __init__(self, desk: Desk, fanout: Fanout, drain: Drain, answers: StatusAnswers, entrance: Entrance) -> None:
-        deadlines = Deadlines()
+        room = Room(fanout, drain, Deadlines())
         self._desk = desk
         self._entrance = entrance
-        self._polls = Polls(desk, fanout, drain, answers, deadlines)
-        self._streams = Streams(desk, fanout, drain, deadlines)
+        self._polls = Polls(desk, room, answers)
+        self._streams = Streams(room)
 
     def question(self, target: bytes, fields: Fields, client: Client) -> Question | None:
         """See `Taker`."""

@@ -4,17 +4,14 @@ They are answered by whoever tells them of news, so five thousand of them cost w
 """
 
 import asyncio
-from contextlib import AbstractContextManager
 
 from scanstream.log.cursor import Position
 from scanstream.log.scanlog import ScanLog
 from scanstream.push.answers import StatusAnswers
-from scanstream.push.deadlines import Deadlines
 from scanstream.push.desk import Desk
-from scanstream.push.drain import Drain
-from scanstream.push.fanout import Channel, Fanout
 from scanstream.push.line import Line
 from scanstream.push.question import Question
+from scanstream.push.waiter import Room, Waiter
 
 RANK_TICK_SECONDS = 1.0
 """How often a long poll looks at its scan's place in the queue: that goes on without a change of the scan."""
@@ -24,11 +21,9 @@ _VARIES = b"vary: Prefer, Origin\r\n"
 class Polls:
     """What is said to polls, and when."""
 
-    def __init__(self, desk: Desk, fanout: Fanout, drain: Drain, answers: StatusAnswers, deadlines: Deadlines) -> None:
+    def __init__(self, desk: Desk, room: Room, answers: StatusAnswers) -> None:
         self.desk = desk
-        self.fanout = fanout
-        self.drain = drain
-        self.deadlines = deadlines
+        self.room = room
         self._answers = answers
 
     def take(self, log: ScanLog, asked: Question, line: Line) -> "HeldPoll | bytes | None":
@@ -48,7 +43,7 @@ class Polls:
 
         :param rank: the place in the queue that was the scan's when the caller came
         """
-        if log.ended or self.drain.begun:
+        if log.ended or self.room.drain.begun:
             return True
         if position is None:
             return self._answers.of(log).tag != asked.tag
@@ -73,43 +68,34 @@ def _applied(asked: Question, head: bytes) -> bytes:
     return b"%spreference-applied: wait=%d\r\n%s" % (_VARIES, asked.wait, head.removeprefix(_VARIES))
 
 
-class HeldPoll:
+class HeldPoll(Waiter):
     """One that waits: until there is news, its scan has ended, its time is over, or the server is about to restart."""
 
-    __slots__ = ("_asked", "_following", "_grain", "_line", "_log", "_polls", "_position", "_rank", "_until")
+    __slots__ = ("_asked", "_polls", "_position", "_rank", "_until")
 
     def __init__(
         self, polls: Polls, log: ScanLog, asked: Question, position: Position | None, rank: int | None, line: Line
     ) -> None:
+        super().__init__(polls.room, log, line)
         self._polls = polls
-        self._log = log
         self._asked = asked
         self._position = position
         self._rank = rank
-        self._line = line
         self._until = asyncio.get_running_loop().time() + asked.wait
-        self._following: AbstractContextManager[Channel] | None = polls.fanout.following(log.scan_id, self.wake)
-        self._following.__enter__()
-        polls.drain.attend(self.wake)
-        self._wait(asked.wait)
+        self._join(self._look_after(asked.wait))
 
-    def _wait(self, seconds: float) -> None:
-        queued = self._rank is not None
-        self._grain = self._polls.deadlines.add(self._look, min(seconds, RANK_TICK_SECONDS) if queued else seconds)
+    def _look_after(self, left: float) -> float:
+        return left if self._rank is None else min(left, RANK_TICK_SECONDS)
 
-    def _look(self) -> None:
+    def _time(self) -> None:
         left = self._until - asyncio.get_running_loop().time()
         if left > 0 and not self._over():
-            self._wait(left)
+            self._again(self._look_after(left))
         else:
             self._answer()
 
-    def wake(self) -> None:
-        """There may be news: looked at once all who are told of a change have been, as the queue is one of them."""
-        asyncio.get_running_loop().call_soon(self._see)
-
-    def _see(self) -> None:
-        if self._following is not None and self._over():
+    def _news(self) -> None:
+        if self._over():
             self._answer()
 
     def _over(self) -> bool:
@@ -119,14 +105,3 @@ class HeldPoll:
         self.leave()
         self._line.say(self._polls.answer(self._log, self._asked, self._position, self._line))
         self._line.end()
-
-    def leave(self) -> None:
-        """See `Waiting`."""
-        if self._following is not None:
-            self._following.__exit__(None, None, None)
-            self._following = None
-            self._polls.drain.depart(self.wake)
-            self._polls.deadlines.discard(self._look, self._grain)
-
-    def resume(self) -> None:
-        """See `Waiting`; what there is to say is said in one go, once."""

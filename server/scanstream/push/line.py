@@ -35,6 +35,10 @@ class Line(Protocol):
         """The answer is complete."""
         ...
 
+    def break_off(self) -> None:
+        """The answer cannot be completed: hang up, so that the caller does not take what came for the whole."""
+        ...
+
     @property
     def paused(self) -> bool:
         """Whether the caller has much to take first; `Waiting.resume` tells when that is over."""

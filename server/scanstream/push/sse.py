@@ -58,7 +58,7 @@ class EventsDoor:
 def event(message: Encoded, cursor: str | None = None) -> bytes:
     """One event: its name is the message's type, its id the cursor after it where the stream is of one scan."""
     identity = "" if cursor is None else f"id: {cursor}\n"
-    return f"event: {message.type}\n{identity}data: {message.payload!s}\n\n".encode()
+    return b"".join((f"event: {message.type}\n{identity}data: ".encode(), message.data, b"\n\n"))
 
 
 class EventStream(PiecewiseResponse):

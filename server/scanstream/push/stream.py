@@ -5,7 +5,6 @@ The bytes of an event are made once for all streams of a scan that are at the sa
 
 import asyncio
 from collections import OrderedDict
-from contextlib import AbstractContextManager
 
 from starlette.responses import Response
 
@@ -13,15 +12,13 @@ from scanstream.log.cursor import Position
 from scanstream.log.scanlog import ScanLog
 from scanstream.push.answers import lines
 from scanstream.push.codec import JSON
-from scanstream.push.deadlines import Deadlines
-from scanstream.push.desk import Desk
-from scanstream.push.drain import Drain
-from scanstream.push.fanout import Channel, Encoded, Fanout
+from scanstream.push.fanout import Channel, Encoded
 from scanstream.push.line import Line
 from scanstream.push.query import EVENTS_TYPE
 from scanstream.push.question import Question
 from scanstream.push.sse import HEARTBEAT, HEARTBEAT_SECONDS, RETRY, UNBUFFERED, event
 from scanstream.push.transport.bounds import HIGH_WATER_BYTES
+from scanstream.push.waiter import Room, Waiter
 
 MOST_BYTES = 8 * 1024 * 1024
 """Of events that are kept for others at the same position; the oldest are forgotten first."""
@@ -68,52 +65,43 @@ class Events:
 class Streams:
     """What streams have in common."""
 
-    def __init__(self, desk: Desk, fanout: Fanout, drain: Drain, deadlines: Deadlines) -> None:
-        self.desk = desk
-        self.fanout = fanout
-        self.drain = drain
-        self.deadlines = deadlines
+    def __init__(self, room: Room) -> None:
+        self.room = room
         self.events = Events()
 
     def take(self, log: ScanLog, asked: Question, line: Line) -> "Stream | None":
         """The stream of an unfinished scan; of others None: the chain tells it to its end, or that there is nothing."""
         since = asked.since
-        if log.ended or self.drain.begun or (since and since.epoch == log.epoch and since.position.seq > log.seq):
+        if log.ended or self.room.drain.begun or (since and since.epoch == log.epoch and since.position.seq > log.seq):
             return None
         return Stream(self, log, log.place(since), line)
 
 
-class Stream:
+class Stream(Waiter):
     """One reader: a position, and the way to it. While it takes nothing more it is left where it is."""
 
-    __slots__ = ("_channel", "_following", "_grain", "_line", "_log", "_position", "_said_at", "_streams")
+    __slots__ = ("_events", "_position", "_said_at")
 
     def __init__(self, streams: Streams, log: ScanLog, position: Position, line: Line) -> None:
-        self._streams = streams
-        self._log = log
+        super().__init__(streams.room, log, line)
+        self._events = streams.events
         self._position = position
-        self._line = line
-        self._following: AbstractContextManager[Channel] | None = streams.fanout.following(log.scan_id, self.resume)
-        self._channel = self._following.__enter__()
-        streams.drain.attend(self.resume)
-        line.say(line.start(200) + _BEGINNING)
         self._said_at = asyncio.get_running_loop().time()
-        self._grain = streams.deadlines.add(self._beat, HEARTBEAT_SECONDS)
+        self._join(HEARTBEAT_SECONDS)
+        line.say(line.start(200) + _BEGINNING)
         self.resume()
 
-    def resume(self) -> None:
-        """See `Waiting`: say what there is to say, as long as the reader takes it."""
-        if self._following is None:
-            return
-        if self._streams.drain.begun or self._log.expired:
+    def _news(self) -> None:
+        """Say what there is to say, as long as the reader takes it."""
+        if self._room.drain.begun or self._log.expired:
             self._end()
-        elif not self._line.paused:
-            self._tell()
+        elif self._channel is not None and not self._line.paused:
+            self._tell(self._channel)
 
-    def _tell(self) -> None:
-        """In one go no more than the system is glad to take; the reader is not known to be slow before."""
-        while message := self._channel.next(self._log, self._position, JSON):
-            self._line.say(self._streams.events.chunk(self._log, self._position, message))
+    def _tell(self, channel: Channel) -> None:
+        """In one go no more than the system is glad to take: only later it says that it has enough."""
+        while message := channel.next(self._log, self._position, JSON):
+            self._line.say(self._events.chunk(self._log, self._position, message))
             self._position = message.position
             self._said_at = asyncio.get_running_loop().time()
             if message.last:
@@ -123,24 +111,16 @@ class Stream:
                 asyncio.get_running_loop().call_soon(self.resume)
                 return
 
-    def _beat(self) -> None:
+    def _time(self) -> None:
         """A comment, where nothing was said for so long; a reader that takes nothing needs none."""
         now = asyncio.get_running_loop().time()
         if now - self._said_at >= HEARTBEAT_SECONDS:
             if not self._line.paused:
                 self._line.say(_HEARTBEAT)
             self._said_at = now
-        self._grain = self._streams.deadlines.add(self._beat, self._said_at + HEARTBEAT_SECONDS - now)
+        self._again(self._said_at + HEARTBEAT_SECONDS - now)
 
     def _end(self) -> None:
         self.leave()
         self._line.say(LAST_CHUNK)
         self._line.end()
-
-    def leave(self) -> None:
-        """See `Waiting`."""
-        if self._following is not None:
-            self._following.__exit__(None, None, None)
-            self._following = None
-            self._streams.drain.depart(self.resume)
-            self._streams.deadlines.discard(self._beat, self._grain)

@@ -53,6 +53,11 @@ class Exchange:
             self._connection.transport.close()
         self._connection.on_response_complete()
 
+    def break_off(self) -> None:
+        """See `Line`."""
+        self.waiting = None
+        self._connection.transport.abort()
+
     @property
     def paused(self) -> bool:
         """See `Line`."""
