@@ -65,13 +65,14 @@ class Follower(Protocol):
     codec: Codec
     only: Only | None
     outlet: Outlet
+    """One that is never ready, once the reader has left."""
 
     def told(self, message: Encoded) -> None:
         """The message was put into the outlet, and more may be there to tell."""
         ...
 
     def notice(self) -> None:
-        """There is news, but the outlet is not ready."""
+        """There is news, but the outlet is not ready, or the reader has left."""
         ...
 
 
@@ -140,29 +141,26 @@ class Channel:
         return told, True
 
     def _tell(self, followers: Iterable[Follower], written: list[Outlet]) -> int:
-        """Most are at the same position and want the same: the frame is looked up when somebody is elsewhere."""
-        log, there, ended = self._log, self.followers, self._log.ended
+        """Most are at the same position and want the same: what they are told is looked up where one is elsewhere."""
+        log = self._log
         position: Position | None = None
-        codec, only, message = None, None, None
+        codec, only, message, more = None, None, None, False
         told = 0
-        for follower in followers:
-            told += 1
+        for told, follower in enumerate(followers, start=1):
             outlet = follower.outlet
-            if follower not in there:
-                continue
             if not outlet.ready:
                 follower.notice()
                 continue
             if follower.position is not position or follower.codec is not codec or follower.only is not only:
                 position, codec, only = follower.position, follower.codec, follower.only
                 message = self.next(log, position, codec, only)
-            if message is None:
-                continue
-            outlet.put(message)
-            written.append(outlet)
-            follower.position = message.position
-            if ended or log.news(message.position, only):
-                follower.told(message)
+                more = message is not None and (log.ended or log.news(message.position, only))
+            if message is not None:
+                outlet.put(message)
+                written.append(outlet)
+                follower.position = message.position
+                if more:
+                    follower.told(message)
         return told
 
     def next(self, log: ScanLog, position: Position, codec: Codec, only: Only | None = None) -> Encoded | None:

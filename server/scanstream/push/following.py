@@ -13,7 +13,7 @@ from scanstream.push.codec import Codec
 from scanstream.push.ended import Ended, Place
 from scanstream.push.fanout import Channel, Encoded, Fanout
 from scanstream.push.outgoing import Outgoing
-from scanstream.push.outlet import Outlet, Start, nothing
+from scanstream.push.outlet import NOWHERE, Outlet, Start, nothing
 
 Find = Callable[[ScanId], Awaitable[ScanLog]]
 
@@ -28,13 +28,14 @@ class Followed:
         self.log = log
         self.position = position
         self.only = only
-        self.outlet = following.outlet
+        self.outlet: Outlet = following.outlet
         self.codec = following.codec
         self.channel: Channel = following.fanout.channel(log.scan_id)
         self.channel.followers[self] = None
 
     def leave(self) -> None:
         """Let go of the scan."""
+        self.outlet = NOWHERE
         self.channel.followers.pop(self, None)
         self._following.fanout.left(self.log.scan_id)
 
@@ -138,6 +139,8 @@ class Following:
 
     def wait(self, followed: Followed) -> None:
         """There is news of this one, and no room. If it has ended, nobody knows for how long its log would be held."""
+        if self._live.get(followed.log.scan_id) is not followed:
+            return
         if followed.log.ended:
             self._park_live(followed)
             return

@@ -89,6 +89,11 @@ class Outlet:
             self._awaited = None
 
 
+NOWHERE = Outlet()
+"""The outlet of those who have left."""
+NOWHERE.shut()
+
+
 class PlainOutlet(Outlet):
     """`await send(…)` of ASGI, in a task for as long as it takes."""
 
