@@ -31,7 +31,7 @@ from scanstream.app import Core, open_core
 from scanstream.engines.sqlite import SqliteStore
 from scanstream.log.entry import AnyEntry, Cut, Planned, Registered, ShardDone, ShardFound
 from scanstream.model import ANYONE, DiscoverRequest, Opportunity, ScanId, now, timestamp
-from scanstream.push import fanout
+from scanstream.push.fanout import TICK_SECONDS
 from scanstream.scans.identity import new_scan_id
 from scanstream.settings import Settings
 
@@ -208,9 +208,8 @@ async def main(arguments: argparse.Namespace) -> None:
     stamps = Stamps(arguments.stamps) if arguments.stamps else None
     if stamps:
         stamp_all(stamps)
-    if arguments.tick is not None:
-        fanout.TICK_SECONDS = arguments.tick
-    settings = Settings(port=0, data=arguments.data, workers=0, stall=arguments.stall)
+    tick = TICK_SECONDS if arguments.tick is None else arguments.tick
+    settings = Settings(port=0, data=arguments.data, workers=0, stall=arguments.stall, tick=tick)
     commands = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     with core_kept() as kept:

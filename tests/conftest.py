@@ -38,10 +38,10 @@ class Serve(Protocol):
 
 @pytest.fixture
 def serve() -> Serve:
-    """A server in this process, on a real socket, keeping nothing unless told."""
+    """A server in this process, on a real socket, keeping nothing unless told. It compresses for who offers that."""
 
     def start(**settings: Any) -> AbstractAsyncContextManager[str]:
-        return serving(Settings(**{"port": 0, "data": ":memory:", **settings}))
+        return serving(Settings(**{"port": 0, "data": ":memory:", "compression": "deflate", **settings}))
 
     return start
 

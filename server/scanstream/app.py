@@ -108,7 +108,7 @@ class Core:
             self.machine,
         )
         self.sweeper = Sweeper(store, self.hub, self.desk.release)
-        self.fanout = Fanout(self.hub)
+        self.fanout = Fanout(self.hub, tick=settings.tick)
         self.answers = StatusAnswers(self.planner.rank)
         self.attendance = Attendance()
         self.readiness = Readiness(store, self.machine, lambda: self.drain.begun)

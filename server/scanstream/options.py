@@ -118,6 +118,12 @@ SETTINGS: tuple[Callable[[Any], Any], ...] = (
     ),
     setting("--stall", type=float, default=60.0, help="Seconds after which a reader that takes no byte is closed."),
     setting("--keep-alive", type=float, default=75.0, help="Seconds that an idle connection is kept for a request."),
+    setting("--tick", type=float, default=0.025, help="Seconds between two flushes of one scan to its readers."),
+    setting(
+        "--compression",
+        default="none",
+        help="none, or deflate: compresses the messages of WebSockets whose clients offer that.",
+    ),
     setting("--max-message", type=int, default=1024 * 1024, help="Bytes of the largest message accepted."),
     setting("--allow-origin", multiple=True, help="A web origin beside our own whose pages may use the server."),
     setting("--allow-host", multiple=True, help="A name beside loopback's that requests may be for."),

@@ -97,7 +97,7 @@ def _server(settings: Settings, doors: Doors) -> "_Server":
         http=HttpTransport,
         ws=WebSocketTransport,
         ws_max_size=settings.max_message,
-        ws_per_message_deflate=False,
+        ws_per_message_deflate=settings.compression == "deflate",
         ws_ping_interval=None,  # the sweep sends them
         timeout_keep_alive=settings.keep_alive,  # type: ignore[arg-type]  # it is handed to `call_later`
         timeout_graceful_shutdown=1,  # what is left then was cut before

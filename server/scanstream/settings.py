@@ -11,6 +11,7 @@ from scanstream.market.files import FilesMarket
 from scanstream.market.market import Market
 from scanstream.market.synthetic import SyntheticMarket
 from scanstream.panel import timeframe_length
+from scanstream.push.fanout import TICK_SECONDS
 from scanstream.push.forwarded import Network, network_of, prefix_of
 from scanstream.push.host import HostNames, host_of
 from scanstream.push.origin import Origin, origin_of
@@ -18,6 +19,7 @@ from scanstream.push.origin import Origin, origin_of
 MEMORY = ":memory:"
 NO_HOST = "must be an address or a name to listen on, as in 127.0.0.1; 0.0.0.0 takes connections from everywhere"
 FRESH_SECONDS = 300.0
+LONGEST_TICK_SECONDS = 1.0
 LONGEST_SECONDS = 10 * 365 * 86_400.0
 
 
@@ -59,6 +61,10 @@ class Settings:
     """Seconds after which a reader that takes no byte is closed."""
     keep_alive: float = 75.0
     """Seconds that an idle connection is kept for its next request."""
+    tick: float = TICK_SECONDS
+    """Seconds between two flushes of one scan to its readers."""
+    compression: str = "none"
+    """`deflate` compresses the messages of WebSockets whose clients offer that."""
     max_message: int = 1024 * 1024
     """Bytes of the largest message and body accepted."""
     allow_origin: tuple[str, ...] = ()
@@ -85,6 +91,8 @@ class Settings:
             self._require(getattr(self, name) >= least, name, f"must be at least {least}")
         for name in ("budget", "retention", "stall", "keep_alive", "refresh"):
             self._require(0 < getattr(self, name) <= LONGEST_SECONDS, name, "must be above 0 and at most ten years")
+        self._require(0 <= self.tick <= LONGEST_TICK_SECONDS, "tick", f"must be from 0 to {LONGEST_TICK_SECONDS:g}")
+        self._require(self.compression in ("none", "deflate"), "compression", "must be none or deflate")
         self._require(self.data != "", "data", "must name a directory, or be :memory:")
         self._require(host_of(f"[{self.host}]" if ":" in self.host else self.host) is not None, "host", NO_HOST)
         self._require("*" not in self.host, "host", NO_HOST)

@@ -41,7 +41,7 @@ class Crashing:
         self.how = how
         self.data = data
         self.random = random.Random(seed)
-        self.server = ServerProcess(data)
+        self.server = ServerProcess(data, "--compression", "deflate")
         self.up = anyio.Event()
         self.up.set()
         self.acked: dict[str, str] = {}
@@ -197,7 +197,7 @@ def _runs(pid: int) -> bool:
 
 async def undisturbed(data: Path) -> dict[str, set[str]]:
     """The opportunity ids of each kind of scan, from a server that nobody kills."""
-    server = ServerProcess(data)
+    server = ServerProcess(data, "--compression", "deflate")
     try:
         expected = {}
         for kind, request in KINDS.items():

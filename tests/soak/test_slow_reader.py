@@ -15,6 +15,8 @@ from support.wire import Socket, deaf, discover, results, status, until_terminal
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
 
 MEGABYTE = 1024 * 1024
+OFFERS_NOTHING = "from scanstream.push.transport import websocket; websocket.EXTENSION = 'of another server'"
+"""The server takes no ready-made frames, as other ASGI servers do not."""
 
 
 def wanted(shards: int) -> dict[str, Any]:
@@ -23,12 +25,15 @@ def wanted(shards: int) -> dict[str, Any]:
     return {"strategy_ids": ["scripted"], "parameters": parameters, "force_refresh": True}
 
 
-async def growth(data: Path, shards: int, *, reads: bool) -> tuple[int, Mirror, int, int, int]:
+async def growth(data: Path, shards: int, before: str, *, reads: bool) -> tuple[int, Mirror, int, int, int]:
     """What the server grows by while one client reads, or does not; what it gets afterwards, in how many frames."""
-    with server_process(data, "--stall", "600") as server:
+    with server_process(data, "--stall", "600", before=before) as server:
         await until_terminal(server.url, (await discover(server.url, wanted(20))).json()["scan_id"])
         before = resident(server)
-        async with websocket(server.url, **deaf(server.url)) as slow, websocket(server.url) as other:
+        async with (
+            websocket(server.url, **deaf(server.url)) as slow,
+            websocket(server.url) as other,
+        ):
             await slow.send(type="discover", request=wanted(shards))
             scan_id = (await slow.receive())["scan_id"]
             mirror = Mirror()
@@ -66,12 +71,13 @@ async def _catch_up(slow: Socket, mirror: Mirror, scan_id: str) -> int:
     return len(sizes) - widest
 
 
+@pytest.mark.parametrize("before", ["", OFFERS_NOTHING], ids=["ready made", "plain"])
 @pytest.mark.parametrize("shards", [300, pytest.param(1700, marks=pytest.mark.soak)])
 async def test_a_reader_that_stops_costs_little_and_catches_up_in_few_frames(
-    tmp_path: Path, shards: int, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, shards: int, before: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    control, *_ = await growth(tmp_path / "control", shards, reads=True)
-    grown, mirror, frames, revisions, _ = await growth(tmp_path / "slow", shards, reads=False)
+    control, *_ = await growth(tmp_path / "control", shards, before, reads=True)
+    grown, mirror, frames, revisions, _ = await growth(tmp_path / "slow", shards, before, reads=False)
     extra = grown - control
     with capsys.disabled():
         print(

@@ -96,10 +96,11 @@ def exists(pid: int) -> bool:
 
 
 @contextmanager
-def server_process(data: Path | str, *flags: str) -> Iterator[ServerProcess]:
-    """A server process that ends with the block."""
-    server = ServerProcess(data, *flags)
+def server_process(data: Path | str, *flags: str, before: str = "") -> Iterator[ServerProcess]:
+    """A server process that ends with the block; `before` it Python that it runs first."""
+    server = ServerProcess(data, *flags, before=before)
     try:
+        server.until_serving()
         yield server
     finally:
         if server.process.poll() is None:

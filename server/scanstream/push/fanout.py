@@ -28,6 +28,7 @@ from scanstream.push.outgoing import Outgoing
 from scanstream.push.outlet import Outlet
 
 TICK_SECONDS = 0.025
+"""Unless `--tick` says otherwise."""
 GRAINS = 5
 """Parts of a tick: what is due in the same part is flushed together, by one timer for all of it."""
 READERS_IN_TURN = 400
@@ -112,7 +113,7 @@ class Channel:
         if self._walk is not None:
             self._changed = True
             return
-        due = self._flushed_at + TICK_SECONDS
+        due = self._flushed_at + self._flushes.tick
         if log.ended or self._flushes.now() >= due:
             self._flushes.soon(self)
         elif not self.pending:
@@ -126,7 +127,9 @@ class Channel:
         if self._walk is None:
             self._flushed_at = self._flushes.now()
             self._walk, self._waking = iter(tuple(self.followers)), iter(tuple(self.wakes))
-        told = self._tell(islice(self._walk, most), written)
+        followers = list(islice(self._walk, most))
+        self._tell(followers, written)
+        told = len(followers)
         for wake in islice(self._waking, max(0, most - told) // READERS_A_WAKE):
             told += READERS_A_WAKE
             if wake in self.wakes:
@@ -140,13 +143,12 @@ class Channel:
             self._notice(self._log)
         return told, True
 
-    def _tell(self, followers: Iterable[Follower], written: list[Outlet]) -> int:
+    def _tell(self, followers: Iterable[Follower], written: list[Outlet]) -> None:
         """Most are at the same position and want the same: what they are told is looked up where one is elsewhere."""
         log = self._log
         position: Position | None = None
         codec, only, message, more = None, None, None, False
-        told = 0
-        for told, follower in enumerate(followers, start=1):
+        for follower in followers:
             outlet = follower.outlet
             if not outlet.ready:
                 follower.notice()
@@ -161,7 +163,6 @@ class Channel:
                 follower.position = message.position
                 if more:
                     follower.told(message)
-        return told
 
     def next(self, log: ScanLog, position: Position, codec: Codec, only: Only | None = None) -> Encoded | None:
         """What a reader at a position is to be told now; None while there is nothing.
@@ -200,7 +201,9 @@ def _end(log: ScanLog, position: Position, codec: Codec) -> Encoded:
 class Flushes:
     """Which channels are to be flushed, and when: at once, or together with others in the same part of a tick."""
 
-    def __init__(self) -> None:
+    def __init__(self, tick: float) -> None:
+        self.tick = tick
+        """Seconds between two flushes of one channel."""
         self._soon: deque[Channel] = deque()
         self._later: dict[int, list[Channel]] = {}
         self._scheduled = False
@@ -221,10 +224,10 @@ class Flushes:
     def later(self, channel: Channel, due: float) -> None:
         """Not before `due`."""
         channel.pending = True
-        grain = ceil(due * GRAINS / TICK_SECONDS)
+        grain = ceil(due * GRAINS / self.tick)
         if (together := self._later.get(grain)) is None:
             together = self._later[grain] = []
-            asyncio.get_running_loop().call_at(grain * TICK_SECONDS / GRAINS, self._ripen, grain)
+            asyncio.get_running_loop().call_at(grain * self.tick / GRAINS, self._ripen, grain)
         together.append(channel)
 
     def _ripen(self, grain: int) -> None:
@@ -277,10 +280,10 @@ class Reader:
 class Fanout:
     """The channels of all scans that somebody follows."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, *, tick: float = TICK_SECONDS) -> None:
         self._hub = hub
         self._frames = FrameCache[Encoded]()
-        self._flushes = Flushes()
+        self._flushes = Flushes(tick)
         self._channels: dict[ScanId, Channel] = {}
 
     def channel(self, scan_id: ScanId) -> Channel:

@@ -70,7 +70,9 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._patience = patience_of(self.config)
-        self.conn = Handshake(max_size=self.config.ws_max_size, logger=logger)
+        self.conn = Handshake(
+            extensions=self.conn.available_extensions, max_size=self.config.ws_max_size, logger=logger
+        )
         self.queue = Inbox()  # type: ignore[assignment]  # has what uvicorn asks of a queue
         self.writable = Gate()  # type: ignore[assignment]  # and of an event
         self.writable.set()
