@@ -29,7 +29,7 @@ async def growth(data: Path, shards: int, before: str, *, reads: bool) -> tuple[
     """What the server grows by while one client reads, or does not; what it gets afterwards, in how many frames."""
     with server_process(data, "--stall", "600", before=before) as server:
         await until_terminal(server.url, (await discover(server.url, wanted(20))).json()["scan_id"])
-        before = resident(server)
+        small = resident(server)
         async with (
             websocket(server.url, **deaf(server.url)) as slow,
             websocket(server.url) as other,
@@ -47,7 +47,7 @@ async def growth(data: Path, shards: int, before: str, *, reads: bool) -> tuple[
                 else:
                     slow.connection.transport.pause_reading()
             revisions = int((await status(server.url, scan_id)).json()["cursor"].partition("-")[2].partition(".")[0])
-            grown = resident(server) - before
+            grown = resident(server) - small
             frames = 0 if reads else await _catch_up(slow, mirror, scan_id)
             answer = (await results(server.url, scan_id)).json()
             assert (

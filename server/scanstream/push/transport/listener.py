@@ -28,19 +28,20 @@ async def keep_watch(connections: set[Any], seconds: float) -> None:
 
     :param connections: uvicorn's set of them; each is a HttpTransport or a WebSocketTransport
     """
-    loop = asyncio.get_running_loop()
     while True:
         await anyio.sleep(seconds)
-        now = loop.time()
-        until = time.monotonic() + SLICE_SECONDS
-        for number, connection in enumerate(tuple(connections)):
-            looked = connection.rests_until <= now and connection in connections
-            if looked:
-                _look(connection, now)
-            if (looked or number % GLANCES == 0) and time.monotonic() >= until:
-                await anyio.lowlevel.checkpoint()
-                now = loop.time()
-                until = time.monotonic() + SLICE_SECONDS
+        await _sweep(connections, asyncio.get_running_loop())
+
+
+async def _sweep(connections: set[Any], loop: asyncio.AbstractEventLoop) -> None:
+    now = loop.time()
+    until = time.perf_counter() + SLICE_SECONDS
+    for connection in [one for one in connections if one.rests_until <= now]:
+        if connection in connections:
+            _look(connection, loop.time())
+        if time.perf_counter() >= until:
+            await anyio.lowlevel.checkpoint()
+            until = time.perf_counter() + SLICE_SECONDS
 
 
 def _look(connection: Any, now: float) -> None:
