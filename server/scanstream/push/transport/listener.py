@@ -34,14 +34,17 @@ async def keep_watch(connections: set[Any], seconds: float) -> None:
 
 
 async def _sweep(connections: set[Any], loop: asyncio.AbstractEventLoop) -> None:
+    """In a call of its own: what it has looked at last is not kept until the next one."""
     now = loop.time()
-    until = time.perf_counter() + SLICE_SECONDS
-    for connection in [one for one in connections if one.rests_until <= now]:
-        if connection in connections:
-            _look(connection, loop.time())
-        if time.perf_counter() >= until:
+    until = time.monotonic() + SLICE_SECONDS
+    for number, connection in enumerate(tuple(connections)):
+        looked = connection.rests_until <= now and connection in connections
+        if looked:
+            _look(connection, now)
+        if (looked or number % GLANCES == 0) and time.monotonic() >= until:
             await anyio.lowlevel.checkpoint()
-            until = time.perf_counter() + SLICE_SECONDS
+            now = loop.time()
+            until = time.monotonic() + SLICE_SECONDS
 
 
 def _look(connection: Any, now: float) -> None:
