@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import anyio
 import pytest
+from anyio import to_thread
 
 from conftest import Serve
 from scanstream import collector as module
@@ -13,7 +14,8 @@ from scanstream.app import open_core
 from scanstream.collector import Collector
 from scanstream.model import ANYONE, DiscoverRequest
 from scanstream.settings import Settings
-from support.wire import ONE_QUICK_SCAN, request, websocket
+from support.raw import connected, get
+from support.wire import ONE_QUICK_SCAN, discover, request, websocket
 
 ONE = DiscoverRequest(symbols=["BTC/USDT"], strategy_ids=["tsmom"], force_refresh=True)
 FULL = 50_000
@@ -175,3 +177,35 @@ async def test_connections_and_requests_come_and_go_without_cycles(
                 await everything()
             left = kept()
             assert left == []
+
+
+@pytest.mark.anyio
+async def test_those_who_wait_over_http_come_and_go_without_cycles(
+    serve: Serve, kept: Callable[[], list[object]]
+) -> None:
+    async with serve(workers=0) as url:
+        scan_id = (await discover(url)).json()["scan_id"]
+        path = f"/opportunities/status/{scan_id}"
+        with anyio.fail_after(30):
+            while (now := await request(url, "GET", path)).json()["phase"] != "running":
+                pass
+        held = get(f"{path}?wait=60").replace(b"\r\n\r\n", f"\r\nIf-None-Match: {now.headers['etag']}\r\n\r\n".encode())
+
+        async def readers(count: int) -> None:
+            with anyio.fail_after(30):
+                while b"\nscanstream_connections %d.0\n" % count not in (await request(url, "GET", "/metrics")).body:
+                    pass
+
+        async def everything() -> None:
+            events = get(f"/opportunities/events/{scan_id}")
+            with connected(url, get(path) + held) as poll, connected(url, events) as stream:
+                await to_thread.run_sync(poll.recv, 100)
+                await to_thread.run_sync(stream.recv, 100)
+                await readers(2)
+            await readers(0)
+
+        await everything()
+        kept()
+        for _ in range(3):
+            await everything()
+        assert kept() == []
