@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import anyio
 import msgspec
@@ -171,6 +172,28 @@ def test_scans_that_run_at_the_same_time_take_turns() -> None:
 
     assert house.seconds(house.waits("b")) == 2.0
     assert house.seconds(house.waits("a")) == 21.0
+
+
+@pytest.mark.parametrize("scans", [400, 100])
+def test_of_many_that_run_some_are_counted_and_the_rest_is_like_them(
+    scans: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a free place, and without one: each of the 100 has 20 seconds of work left, for two workers."""
+    house = House(scans=scans)
+    house.ran("a", 20, 1000)
+    for _ in range(100):
+        house.takes(house.waits("a"), planned(a=20))
+    counted: list[object] = []
+    load = Forecast._load
+
+    def looked_at(*arguments: Any, **named: Any) -> Any:
+        counted.append(arguments)
+        return load(*arguments, **named)
+
+    monkeypatch.setattr(Forecast, "_load", looked_at)
+    log = house.waits("a")
+    assert house.seconds(log) == (101 * 20 / 2 if scans == 400 else 100 * 20 / 2 + 20 / 2)
+    assert len(counted) < COUNTED_AT_ONCE + 10
 
 
 def test_a_queue_from_before_anything_was_measured_is_counted_once_it_was() -> None:

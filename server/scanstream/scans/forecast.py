@@ -1,8 +1,7 @@
 """When a scan will be complete: from what was measured of its strategies, and from what is to be done before."""
 
 import math
-from collections import deque
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple
 
@@ -72,8 +71,8 @@ class Forecast:
         self._queue = Load()
         """The sum over those that wait."""
         self._known = 0
-        self._guessed: deque[Watched] = deque()
-        """Those that wait and may be known better by now."""
+        self._guessed: Iterator[Watched] = iter(())
+        """Those that wait, some of which may be known better by now."""
 
     def notice(self, log: ScanLog) -> None:
         """A watcher of all scans: learns from what has run, and remembers what is left."""
@@ -103,10 +102,9 @@ class Forecast:
         """When a strategy was measured for the first time, those that wait are counted anew, some at a time."""
         if self._known != self._pace.known():
             self._known = self._pace.known()
-            self._guessed = deque(watched for watched in self._waiting.values() if watched.guessed)
-        for _ in range(min(COUNTED_AT_ONCE, len(self._guessed))):
-            watched = self._guessed.popleft()
-            if watched.log.scan_id in self._waiting:
+            self._guessed = iter(tuple(self._waiting.values()))
+        for watched in islice(self._guessed, COUNTED_AT_ONCE):
+            if watched.guessed and watched.log.scan_id in self._waiting:
                 self._queue = _less(self._queue, watched.load)
                 self._count(watched)
 
