@@ -131,3 +131,25 @@ async def test_a_cancelled_scan_leaves_its_place_and_the_queue_of_shards() -> No
         with anyio.fail_after(10):
             while "scanstream_shards_waiting 0.0" not in core.metrics.text().decode():  # noqa: ASYNC110
                 await anyio.sleep(0.01)  # the end is known before the place is left
+
+
+@pytest.mark.anyio
+async def test_scans_that_are_cancelled_while_they_are_planned_cost_no_process() -> None:
+    async def one(*, cancelled: bool) -> None:
+        ack = await core.desk.register(ANYONE, DiscoverRequest(force_refresh=True))
+        core.desk.release(ack.scan_id)
+        with anyio.fail_after(30):
+            await core.hub.until(ack.scan_id, lambda log: log.folded.state.phase != "init")
+            while core.planner.rank(ack.scan_id) is not None:  # noqa: ASYNC110  # who is let in is not told
+                await anyio.sleep(0.001)
+            if not cancelled:
+                await core.hub.until(ack.scan_id, lambda log: log.folded.state.phase == "running")
+            await core.desk.cancel(ANYONE, ack.scan_id)
+
+    async with open_core(Settings(port=0, data=":memory:", workers=0, max_running=1)) as core:
+        await one(cancelled=False)
+        processes = core.planning.pids()
+        for _ in range(10):
+            await one(cancelled=True)
+        await one(cancelled=False)
+        assert core.planning.pids() == processes

@@ -29,6 +29,8 @@ MOST_SHARDS = 4096
 """Shards in one plan: logs stay short, and are kept whole."""
 STOPPING_SECONDS = 2.0
 """How long the end of a cancelled scan waits for its shards to stop."""
+UNWANTED_SECONDS = 1.0
+"""How long the plan of a scan that has ended may take to be made: then the process that makes it is ended."""
 UNSTOPPED_SECONDS = 5.0
 """How long a shard that is over its time may take to stop."""
 MOST_OVERDUE_AT_ONCE = 256
@@ -150,12 +152,20 @@ class Planner:
                 await self._hub.until(log.scan_id, partial(_changed_since, seen))
 
     async def _plan(self, log: ScanLog, budget: ScanBudget) -> bool:
-        """Append the plan; whether that was still wanted: a scan that ends meanwhile is not waited for."""
-        entries: list[AnyEntry] = []
+        """Append the plan; whether that was still wanted: a scan that ends meanwhile is not waited for much longer.
+
+        Not cut off at once: that costs its process, and to start another one costs more than most plans.
+        """
         with anyio.CancelScope() as scope:
-            with self._hub.watching(log.scan_id, lambda log: scope.cancel() if log.ended else None):
+
+            def notice(log: ScanLog) -> None:
+                if log.ended:
+                    scope.deadline = anyio.current_time() + UNWANTED_SECONDS
+
+            with self._hub.watching(log.scan_id, notice):
                 entries = await self._entries(log.folded.registered, budget)
-                await self._append(log.scan_id, *entries)
+                if not log.ended:
+                    await self._append(log.scan_id, *entries)
         return not log.ended
 
     async def _entries(self, scan: Registered, budget: ScanBudget) -> list[AnyEntry]:
