@@ -10,15 +10,13 @@ PANELS = (
     ("batches", "16 a tick, 1,000 readers", "CPU of an update to one reader, µs\n1,000 readers, sixteen a tick"),
     ("connecting", "idle reader", "Memory of an idle reader, KiB"),
 )
+LEAST = 0.1
 OURS, BOUND, PEER = "#0b7285", "#adb5bd", "#ced4da"
 
 
 def draw(figures: list[Figure], file: Path) -> bool:
     """As SVG, the same bytes for the same figures; False where there is nothing to draw, or nothing to draw with."""
-    panels = [
-        (title, [one for one in figures if (one.workload, one.case) == (workload, case)])
-        for workload, case, title in PANELS
-    ]
+    panels = [(title, drawn(figures, workload, case)) for workload, case, title in PANELS]
     panels = [(title, shown) for title, shown in panels if shown]
     try:
         import matplotlib as mpl  # noqa: PLC0415
@@ -30,14 +28,20 @@ def draw(figures: list[Figure], file: Path) -> bool:
     mpl.rcParams.update({"svg.hashsalt": "scanstream", "font.size": 9, "axes.spines.top": False})
     canvas = Canvas(figsize=(4.4 * len(panels), 3.4), layout="constrained")
     for axes, (title, shown) in zip(canvas.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        bars(axes, title, sorted(shown, key=lambda one: -one.median))
+        bars(axes, title, shown)
     canvas.savefig(file, format="svg", metadata={"Date": None})
     return True
 
 
+def drawn(figures: list[Figure], workload: str, case: str) -> list[Figure]:
+    """The servers of one panel, the least last; without one that holds nothing itself, as the memory is the kernel's."""
+    shown = [one for one in figures if (one.workload, one.case) == (workload, case) and one.median > LEAST]
+    return sorted(shown, key=lambda one: -one.median)
+
+
 def bars(axes, title: str, shown: list[Figure]) -> None:  # type: ignore[no-untyped-def]  # it may not be installed
     """One panel: the least at the bottom, on a logarithmic scale where they are far apart."""
-    medians = [max(one.median, 0.01) for one in shown]
+    medians = [one.median for one in shown]
     axes.barh([one.server for one in shown], medians, color=[colour(one.server) for one in shown])
     for row, one in enumerate(shown):
         axes.text(medians[row], row, f" {one.median:.3g}", va="center")
