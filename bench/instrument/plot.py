@@ -34,7 +34,7 @@ def draw(figures: list[Figure], file: Path) -> bool:
 
 
 def drawn(figures: list[Figure], workload: str, case: str) -> list[Figure]:
-    """The servers of one panel, the least last; without one that holds nothing itself, as the memory is the kernel's."""
+    """The servers of one panel, the least last, without one that holds nothing itself: its memory is the kernel's."""
     shown = [one for one in figures if (one.workload, one.case) == (workload, case) and one.median > LEAST]
     return sorted(shown, key=lambda one: -one.median)
 
