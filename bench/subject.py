@@ -28,6 +28,7 @@ import uvloop
 
 from scanstream import server
 from scanstream.app import Core, open_core
+from scanstream.collector import kept_apart
 from scanstream.engines.sqlite import SqliteStore
 from scanstream.log.entry import AnyEntry, Cut, Planned, Registered, ShardDone, ShardFound
 from scanstream.model import ANYONE, DiscoverRequest, Opportunity, ScanId, now, timestamp
@@ -213,7 +214,7 @@ async def main(arguments: argparse.Namespace) -> None:
     commands = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     with core_kept() as kept:
-        async with server.serving(settings) as url:
+        async with kept_apart(), server.serving(settings) as url:
             print(url, flush=True)
             groups = Groups(lambda: Scans(kept[0], stamps, arguments.shards))
             while line := await commands.readline():
@@ -250,5 +251,5 @@ if __name__ == "__main__":
     parser.add_argument("--stamps", type=Path)
     parser.add_argument("--shards", type=int, default=SHARDS)
     parser.add_argument("--stall", type=float, default=60.0)
-    parser.add_argument("--tick", type=float, help="seconds between two flushes of a scan, in place of the server's")
+    parser.add_argument("--tick", type=float, default=TICK_SECONDS)
     uvloop.run(main(parser.parse_args()))
