@@ -57,6 +57,8 @@ def doors(settings: Settings, core: Core) -> Doors:
     socket = SocketDoor(ANYONE, core.desk, fanout, core.drain, core.attendance)
     door = HttpDoor(core.desk, poll, lambda: core.panels.current, catalogue(), most_bytes=settings.max_message)
     static = static_files()
+    for contract in (openapi, asyncapi):  # kept from now on: they take longer to make than the loop has
+        contract()
 
     async def page(_: Request) -> Response:
         return FileResponse(static / "index.html")

@@ -132,8 +132,9 @@ class _Server(uvicorn.Server):
 
     async def dismiss(self) -> None:
         """Hang up on those who are idle; whoever is being answered goes with the answer."""
-        slices = Slices()
-        for connection in tuple(self.server_state.connections):
+        slices, connected = Slices(), list(self.server_state.connections)
+        while connected:  # let go of one after the other: all at once takes as long as to make them
+            connection = connected.pop()
             if connection in self.server_state.connections:
                 connection.shutdown()
             await slices.turn()
@@ -145,7 +146,7 @@ class _Server(uvicorn.Server):
 
     async def cut(self) -> None:
         """Be rid of everybody, whatever they have not taken."""
-        slices = Slices()
-        for connection in tuple(self.server_state.connections):
-            connection.transport.abort()
+        slices, connected = Slices(), list(self.server_state.connections)
+        while connected:
+            connected.pop().transport.abort()
             await slices.turn()

@@ -70,8 +70,9 @@ class Drain:
         """Tell everybody, and wait until all have left: as long as the caller likes."""
         self.begun = True
         self._empty = anyio.Event()
-        slices = Slices()
-        for wake in tuple(self._attending):
+        slices, attending = Slices(), list(self._attending)
+        while attending:  # let go of one after the other: all at once takes as long as to make them
+            wake = attending.pop()
             if wake in self._attending:
                 wake()
             await slices.turn()
@@ -80,9 +81,9 @@ class Drain:
 
     async def cut(self) -> None:
         """End what is still under way; nobody is there any more to be answered."""
-        slices = Slices()
-        for scope in tuple(self._under_way):
-            scope.cancel()
+        slices, under_way = Slices(), list(self._under_way)
+        while under_way:
+            under_way.pop().cancel()
             await slices.turn()
 
     def __len__(self) -> int:

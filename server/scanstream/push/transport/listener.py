@@ -37,11 +37,13 @@ async def _sweep(connections: set[Any], loop: asyncio.AbstractEventLoop) -> None
     """In a call of its own: what it has looked at last is not kept until the next one."""
     now = loop.time()
     until = time.monotonic() + SLICE_SECONDS
-    for number, connection in enumerate(tuple(connections)):
+    there = list(connections)
+    while there:  # let go of one after the other: of thousands that have left meanwhile, all at once would be felt
+        connection = there.pop()
         looked = connection.rests_until <= now and connection in connections
         if looked:
             _look(connection, now)
-        if (looked or number % GLANCES == 0) and time.monotonic() >= until:
+        if (looked or len(there) % GLANCES == 0) and time.monotonic() >= until:
             await anyio.lowlevel.checkpoint()
             now = loop.time()
             until = time.monotonic() + SLICE_SECONDS
