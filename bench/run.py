@@ -49,6 +49,7 @@ WORKLOADS: tuple[ModuleType, ...] = (
 )
 PROGRAMS = ("group_commit.py", "discover.py", "work.py", "loop_lag.py")
 """Benches of single parts: each prints what it has found and judges it by its exit code."""
+PROGRAM_SECONDS = 900
 RESULTS = BENCH / "results"
 REPETITIONS = 5
 
@@ -58,7 +59,7 @@ def main() -> int:
     asked = parsed()
     try:
         parts = [one(name, asked) for name in ([asked.workload] if asked.workload else every_name())]
-    except (NoCompiler, Wrong) as error:
+    except (NoCompiler, Wrong, TimeoutError) as error:
         machine.progress(f"bench: {error}")
         return 1
     run = Run(machine.facts(), asked.repetitions, parts)
@@ -123,7 +124,11 @@ def with_defaults(workload: ModuleType, asked: argparse.Namespace) -> argparse.N
 
 def program(name: str) -> Result:
     """A bench of its own: its output is shown, its last line is what it says of itself."""
-    ran = subprocess.run([sys.executable, str(BENCH / name)], stdout=subprocess.PIPE, text=True, check=False)
+    command = [sys.executable, str(BENCH / name)]
+    try:
+        ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, timeout=PROGRAM_SECONDS)
+    except subprocess.TimeoutExpired:
+        return Result([], [Verdict(f"bench/{name}", "its own", f"not done within {PROGRAM_SECONDS} s", False)])
     print(ran.stdout, flush=True)
     said = ran.stdout.strip().rpartition("\n")[2] or "it said nothing"
     return Result([], [Verdict(f"bench/{name}", "its own", said, ran.returncode == 0)])

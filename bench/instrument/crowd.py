@@ -33,19 +33,18 @@ class Taken(NamedTuple):
 class Crowd:
     """Readers that are connected and have joined."""
 
-    def __init__(self, process: "subprocess.Popen[str]", readers: int, silent: int) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]", readers: int, silent: int) -> None:
         self._process = process
         self._readers = readers - silent
         self.joined = self._taken("ready", readers)
 
     def _taken(self, name: str, expected: int) -> Taken:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        line = machine.line_of(self._process)
         if not line:
             raise Wrong("the load generator has ended")
         told: dict[str, Any] = json.loads(line)
         if told[name] != expected or told["broken"] or told["left"]:
-            raise Wrong(f"of {expected} readers: {line.strip()}")
+            raise Wrong(f"of {expected} readers: {line}")
         return Taken(**{field: told[field] for field in Taken._fields})
 
     def take(self, server: Server, *, updates: int, per_tick: int, milliseconds: float) -> Taken:
@@ -60,8 +59,7 @@ class Crowd:
     def until(self, last: int) -> Taken:
         """Wait until every reader that reads has this update."""
         assert self._process.stdin is not None
-        self._process.stdin.write(f"take {last} {PATIENCE_SECONDS}\n")
-        self._process.stdin.flush()
+        self._process.stdin.write(f"take {last} {PATIENCE_SECONDS}\n".encode())
         return self._taken("complete", self._readers)
 
 
@@ -81,7 +79,7 @@ def following(
         flags += ["--says", words, "--subprotocol", "scanstream.v1.json"]
         flags += ["--stamps", server.stamps] if len(server.scan_ids) == 1 else []
     command = machine.pinned(machine.cores()[1], [str(built.load()), "follow", *map(str, flags)])
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
         try:
             yield Crowd(process, readers, silent)
         finally:
@@ -106,7 +104,7 @@ def polling(server: Server, request: bytes, *flags: object) -> Iterator["Pollers
     file = server.scratch / "request"
     file.write_bytes(request)
     command = [str(built.load()), "poll", "--port", str(server.port), "--request", str(file), *map(str, flags)]
-    with subprocess.Popen(machine.pinned(machine.cores()[1], command), stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(machine.pinned(machine.cores()[1], command), stdout=subprocess.PIPE, bufsize=0) as process:
         try:
             yield Pollers(process)
         finally:
@@ -116,18 +114,17 @@ def polling(server: Server, request: bytes, *flags: object) -> Iterator["Pollers
 class Pollers:
     """Connections that have asked."""
 
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
         self._process = process
         self._line()
 
     def _line(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        line = machine.line_of(self._process)
         if not line:
             raise Wrong("the load generator has ended")
         told: dict[str, Any] = json.loads(line)
         if told.get("broken") or told.get("left"):
-            raise Wrong(line.strip())
+            raise Wrong(line)
         return told
 
     def answered(self) -> Polled:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import select
 import shutil
 import subprocess
 import sys
@@ -33,6 +34,21 @@ def cpu_seconds(pid: int) -> float:
 def resident_bytes(pid: int) -> int:
     """Memory of the process that is in RAM."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_BYTES
+
+
+PATIENCE_SECONDS = 360
+"""In which whatever was asked of a process is done, also on a machine that others keep busy."""
+
+
+def line_of(process: "subprocess.Popen[bytes]") -> str:
+    """The next line that it prints; empty where it has ended. Its pipe must have no buffer on our side.
+
+    :raises TimeoutError: if there is none for too long
+    """
+    assert process.stdout is not None
+    if not select.select([process.stdout], [], [], PATIENCE_SECONDS)[0]:
+        raise TimeoutError(f"{process.args!r} has said nothing for {PATIENCE_SECONDS} s")
+    return process.stdout.readline().decode().rstrip("\n")
 
 
 def facts() -> dict[str, str]:

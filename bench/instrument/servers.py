@@ -94,21 +94,17 @@ def present(*names: str) -> list[str]:
 class Server:
     """One that runs."""
 
-    def __init__(self, name: str, kind: Kind, process: "subprocess.Popen[str]", scratch: Path) -> None:
+    def __init__(self, name: str, kind: Kind, process: "subprocess.Popen[bytes]", scratch: Path) -> None:
         self.name = name
         self.kind = kind
         self.pid = process.pid
         self._process = process
         self.scratch = scratch
-        address = self._read()
+        address = machine.line_of(process)
         if not address.startswith("http://"):
             raise RuntimeError(f"{name} did not start: {address!r}")
         self.port = int(address.rsplit(":", 1)[1])
         self.scan_ids: list[str] = []
-
-    def _read(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().rstrip("\n")
 
     def ask(self, line: str) -> str:
         """Have it do something; the line that it answers."""
@@ -118,12 +114,11 @@ class Server:
     def tell(self, line: str) -> None:
         """Have it do something, and not wait."""
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{line}\n")
-        self._process.stdin.flush()
+        self._process.stdin.write(f"{line}\n".encode())
 
     def told(self) -> str:
         """The answer to what it was told."""
-        if not (answer := self._read()):
+        if not (answer := machine.line_of(self._process)):
             raise RuntimeError(f"{self.name} has ended")
         return answer
 
@@ -163,14 +158,14 @@ def running(name: str, *flags: str) -> Iterator[Server]:
         scratch = Path(directory)
         own = ["--data", str(scratch / "data"), "--stamps", str(scratch / "stamps")] if name == SCANSTREAM else []
         command = machine.pinned(machine.cores()[0], [*kind.command, *own, *flags])
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
             try:
                 yield Server(name, kind, process, scratch)
             finally:
                 _stop(process)
 
 
-def _stop(process: "subprocess.Popen[str]") -> None:
+def _stop(process: "subprocess.Popen[bytes]") -> None:
     """By the end of its standard input, and by force where that does not do it in time."""
     assert process.stdin is not None
     process.stdin.close()

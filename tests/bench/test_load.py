@@ -160,7 +160,7 @@ def saying(texts: list[str], dialect: str, scratch: Path) -> Iterator[Server]:
     script = scratch / "saying.py"
     script.write_text(SAYING)
     command = [sys.executable, str(script), json.dumps(texts)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
         try:
             server = Server("saying", Kind(command, dialect), process, scratch)
             server.scan_ids = ["scan_1"]
