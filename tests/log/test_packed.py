@@ -108,3 +108,16 @@ def test_what_comes_in_one_step_is_unpacked_once(monkeypatch: pytest.MonkeyPatch
     Random(1).shuffle(order)
     assert len(whole.encoded(order)) == 1000
     assert len(unpacked) == 10
+
+
+def test_many_are_put_in_order_step_by_step_and_once_for_all_who_want_it() -> None:
+    found = [replace(opportunity(f"a:{number}"), confidence_score=number * 37 % 101) for number in range(3000)]
+    whole = Packed()
+    for start in range(0, len(found), 500):
+        whole.extend(found[start : start + 500])
+    one, other = whole.ordering(), whole.ordering()
+    assert sum(1 for _ in one) == len(found) // packed_module.TOGETHER
+    assert sum(1 for _ in other) == 0
+    assert [found[index] for index in whole.by_confidence()] == sorted(found, key=confidence_order)
+    whole.extend([replace(opportunity("b"), confidence_score=101.0)])
+    assert whole.by_confidence()[0] == len(found), "what comes later has its place, too"

@@ -7,11 +7,13 @@ handed out as they are, in the order of results, without being decoded.
 import zlib
 from array import array
 from bisect import insort
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from heapq import merge, nsmallest
 from itertools import accumulate
-from typing import overload
+from typing import TypeAlias, overload
 
 import msgspec
+import numpy as np
 
 from scanstream.model import Opportunity, confidence_order
 
@@ -19,8 +21,11 @@ TOGETHER = 100
 """Opportunities that are kept, and decoded, together."""
 MOST_BEST = 10
 """The most confident of a scan that runs: so many are shown."""
+MOST_IN_A_RUN = 1000
+"""What has come is put in order in runs of so many, and the runs are merged when all is there: sorted anew each time, a
+hundred thousand would stop the loop for longer and longer."""
 MOST_INSERTED = 16
-"""Of more that come at once the order is sorted, which is quick where most of it is in order."""
+"""Of more that come at once the run is sorted, which is quick where most of it is in order."""
 BYTES_OF_A_RANK = 140
 MOST_COMPRESSED = 16 * TOGETHER
 """A longer list is not compressed: its results, whose order is another, would be unpacked again for each piece."""
@@ -31,11 +36,14 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(list[Opportunity])
 _decoder_of_one = msgspec.json.Decoder(Opportunity)
 
+Rank: TypeAlias = tuple[float, str, int]
+"""What decides the place of one in the order of results, and its index."""
+
 
 class Packed(Sequence[Opportunity]):
     """A list of opportunities."""
 
-    __slots__ = ("_compressed", "_open", "_order", "_parts", "_ranked", "_sizes")
+    __slots__ = ("_best", "_compressed", "_open", "_order", "_parts", "_runs", "_sizes")
 
     def __init__(self, opportunities: Sequence[Opportunity] = ()) -> None:
         self._parts: list[bytes] = []
@@ -45,10 +53,11 @@ class Packed(Sequence[Opportunity]):
         """Those behind the parts, one by one."""
         self._sizes = array("I")
         """Bytes of each."""
-        self._ranked: list[tuple[float, str, int]] = []
-        """The index of each behind what decides its place in the order of results, in this order …"""
+        self._best: list[Rank] = []
+        self._runs: list[list[Rank]] = []
+        """Of all, in the order of results within each run …"""
         self._order: array[int] | None = None
-        """… and, of a closed list, the indices alone."""
+        """… and, once somebody has wanted them all in this order, the indices alone."""
         self.extend(opportunities)
 
     def extend(self, opportunities: Sequence[Opportunity]) -> None:
@@ -61,12 +70,17 @@ class Packed(Sequence[Opportunity]):
             if len(self._open) == TOGETHER:
                 self._close_part()
         ranked = [(*confidence_order(one), index) for index, one in enumerate(opportunities, start=first)]
+        if not self._runs or len(self._runs[-1]) + len(ranked) > MOST_IN_A_RUN:
+            self._runs.append([])
+        run = self._runs[-1]
         if len(ranked) < MOST_INSERTED:
-            for key in ranked:
-                insort(self._ranked, key)
+            for rank in ranked:
+                insort(run, rank)
         else:
-            self._ranked += ranked
-            self._ranked.sort()
+            run += ranked
+            run.sort()
+        self._best = nsmallest(MOST_BEST, self._best + ranked)
+        self._order = None
 
     def _close_part(self) -> None:
         if self._open:
@@ -76,8 +90,11 @@ class Packed(Sequence[Opportunity]):
     def close(self) -> Iterator[None]:
         """Let nothing more come, and take less room; step by step, and whole after each step."""
         self._close_part()
-        self._order = array("I", self.by_confidence())
-        self._ranked = []
+        yield from self.ordering()
+        self._best = []
+        while self._runs:
+            self._runs.pop()
+            yield
         while len(self) <= MOST_COMPRESSED and self._compressed < len(self._parts):
             self._parts[self._compressed] = zlib.compress(self._parts[self._compressed], LEVEL)
             self._compressed += 1
@@ -87,18 +104,18 @@ class Packed(Sequence[Opportunity]):
     def size(self) -> int:
         """In bytes."""
         kept = sum(map(len, self._parts)) + sum(map(len, self._open))
-        return kept + 2 * self._sizes.itemsize * len(self) + BYTES_OF_A_RANK * len(self._ranked)
+        return kept + 2 * self._sizes.itemsize * len(self) + BYTES_OF_A_RANK * sum(map(len, self._runs))
 
     def best(self) -> list[Opportunity]:
         """The most confident, in the order of results."""
-        order = self._order if self._order is not None else [index for *_, index in self._ranked[:MOST_BEST]]
+        order = self._order if self._order is not None else [index for *_, index in self._best]
         return [_decoder_of_one.decode(one) for one in self.encoded(order[:MOST_BEST])]
 
-    def sizes(self, indices: Iterable[int]) -> int:
+    def sizes(self, indices: Sequence[int]) -> int:
         """Bytes of those together, as JSON."""
-        return sum(self._sizes[index] for index in indices)
+        return int(np.frombuffer(self._sizes, np.uintc)[np.asarray(indices, np.intp)].sum())
 
-    def encoded(self, indices: Iterable[int]) -> list[memoryview]:
+    def encoded(self, indices: Sequence[int]) -> list[memoryview]:
         """Those as JSON, in this order. Each part that they are in is unpacked once."""
         parts: dict[int, tuple[memoryview, list[int]]] = {}
         found: list[memoryview] = []
@@ -115,9 +132,23 @@ class Packed(Sequence[Opportunity]):
             found.append(part[starts_of[place] : starts_of[place + 1] - 1])
         return found
 
+    def ordering(self) -> Generator[None, None, None]:
+        """Put their indices into the order of results; step by step, and once for all who want it."""
+        while self._order is None:
+            order, there = array("I"), len(self)
+            for place, (*_, index) in enumerate(merge(*self._runs), start=1):
+                order.append(index)
+                if place % TOGETHER == 0:
+                    yield
+            if there == len(self):
+                self._order = order
+
     def by_confidence(self) -> Sequence[int]:
-        """Their indices in the order of results."""
-        return self._order if self._order is not None else [index for *_, index in self._ranked]
+        """Their indices in the order of results; of many it takes long, unless `ordering` was before."""
+        for _ in self.ordering():
+            pass
+        assert self._order is not None
+        return self._order
 
     def __len__(self) -> int:
         return len(self._sizes)

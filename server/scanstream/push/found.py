@@ -9,7 +9,7 @@ from scanstream.log.packed import TOGETHER, Packed
 
 
 class Found:
-    """A page of it."""
+    """A page of it. Of much that is found it is to be put in order before, step by step: see `Packed.ordering`."""
 
     def __init__(self, packed: Packed, offset: int, limit: int) -> None:
         self._packed = packed
@@ -20,7 +20,7 @@ class Found:
     def size(self) -> int:
         """Bytes of the page as a JSON list."""
         several = max(0, len(self._wanted) - 1)
-        return 2 + several + self._packed.sizes(self._order[place] for place in self._wanted)
+        return 2 + several + self._packed.sizes(self._order[self._wanted.start : self._wanted.stop])
 
     async def document(self, before: bytes, after: bytes) -> AsyncGenerator[bytes, None]:
         """The page as a JSON list, with what stands around it."""

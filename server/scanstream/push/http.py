@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from scanstream.errors import InvalidRequest
 from scanstream.log.cursor import Position
-from scanstream.log.refold import Slices
+from scanstream.log.refold import Slices, sliced
 from scanstream.log.scanlog import ScanLog
 from scanstream.message import POLLING_INTERVAL_SECONDS, AckBody
 from scanstream.model import ANYONE, IdempotencyKey, timestamp
@@ -125,6 +125,7 @@ class HttpDoor:
             body = {**log.document, "cursor": str(log.cursor(Position(log.seq, 0)))}
             headers["retry-after"] = str(POLLING_INTERVAL_SECONDS)
             return json_response(body, status=202, headers=headers)
+        await sliced(log.opportunities.ordering())
         found = Found(log.opportunities, offset, limit)
         if media_type == LINES_TYPE:
             return PiecewiseResponse(found.lines(), headers, media_type)
