@@ -5,6 +5,7 @@ import inspect
 import socket
 import time
 from importlib.metadata import version
+from unittest.mock import Mock
 
 import anyio
 import anyio.lowlevel
@@ -20,6 +21,7 @@ from scanstream.push.transport.flow import Flow
 from scanstream.push.transport.http import HttpTransport
 from scanstream.push.transport.listener import SEND_BUFFER_BYTES, SLICE_SECONDS, keep_watch, listen
 from scanstream.push.transport.websocket import WebSocketTransport
+from support.raw import UPGRADE
 
 pytestmark = pytest.mark.anyio
 
@@ -151,3 +153,28 @@ async def test_connections_inherit_a_small_send_buffer() -> None:
             size = accepted.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
             assert client.getpeername() == accepted.getsockname()
     assert size in (SEND_BUFFER_BYTES, 2 * SEND_BUFFER_BYTES)  # Linux doubles what it is asked for
+
+
+async def test_who_leaves_during_the_handshake_is_told_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """uvicorn accepts nobody whose connection is closing, and its application has no way to know."""
+    closing = Mock(asyncio.Transport, **{"is_closing.return_value": True, "get_extra_info.return_value": None})
+
+    async def app(_scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+
+    config = DoorConfig(app, ws=WebSocketTransport, log_config=None, lifespan="off")
+    config.load()
+    state = ServerState()
+    connection = WebSocketTransport(config, state, {})
+    connection.connection_made(closing)
+    connection.begin(
+        "GET",
+        b"/ws",
+        [(name, value) for name, _, value in (line.partition(b": ") for line in UPGRADE.split(b"\r\n")[1:-1])],
+    )
+    with anyio.fail_after(10):
+        await asyncio.gather(*state.tasks)
+
+    assert closing.write.mock_calls == []
+    assert caplog.records == []

@@ -135,7 +135,7 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
             logger.exception("Exception in ASGI application\n")
             self.send_500_response()
         else:
-            if not self.handshake_complete:
+            if not self.handshake_complete and not self.transport.is_closing():  # who has left is told nothing
                 logger.error("ASGI callable returned without completing handshake.")
                 self.send_500_response()
         if not self.queue.calls and self.close_timer is None:  # type: ignore[attr-defined]
