@@ -17,9 +17,10 @@ from scanstream.log import scanlog
 from scanstream.log.cursor import START, Cursor, Position, parse
 from scanstream.log.entry import AnyEntry, Queued, Registered
 from scanstream.log.fold import Folded, Step, fold
+from scanstream.log.packed import NO_PIECE
 from scanstream.log.scanlog import Frame, GapError, ScanLog
 from scanstream.model import Document
-from scanstream.push.codec import frame_message
+from scanstream.push.codec import JSON, frame_message
 from support.histories import NOON, done, found, histories, planned, registered, started
 
 Act = Literal["read", "lose", "cut"]
@@ -51,7 +52,7 @@ class Reader:
     def read(self) -> Frame:
         """Take the next frame."""
         frame = self.log.read(self.position)
-        self.mirror.apply(msgspec.to_builtins(frame_message(self.log, frame)))
+        self.mirror.apply(msgspec.json.decode(JSON.encode(frame_message(self.log, frame, JSON))))
         self.position = frame.position
         return frame
 
@@ -243,7 +244,7 @@ def test_what_changes_nothing_moves_the_head_and_is_no_news() -> None:
 
     assert (log.head, log.changed) == (Position(4, 0), 3)
     assert not log.news(before)
-    assert log.read(before) == Frame(False, {}, [], 0, log.head, more=False, skipped=0)
+    assert log.read(before) == Frame(False, {}, NO_PIECE, 0, log.head, more=False, skipped=0)
     assert log.apply(5, done("a"))
     assert log.news(before)
 

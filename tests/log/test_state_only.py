@@ -14,7 +14,7 @@ from scanstream.log.cursor import START, Position, parse
 from scanstream.log.entry import AnyEntry, Registered
 from scanstream.log.scanlog import ScanLog
 from scanstream.model import Only
-from scanstream.push.codec import frame_message
+from scanstream.push.codec import JSON, frame_message
 from support.histories import done, found, histories, planned, registered
 
 Act = Literal["all", "state", "cut"]
@@ -32,7 +32,7 @@ class Reader:
     def read(self, only: Only | None = None) -> dict[str, Any]:
         """Take the next frame."""
         frame = self.log.read(self.position, only)
-        message: dict[str, Any] = msgspec.to_builtins(frame_message(self.log, frame))
+        message: dict[str, Any] = msgspec.json.decode(JSON.encode(frame_message(self.log, frame, JSON)))
         self.mirror.apply(message)
         self.position = frame.position
         return message

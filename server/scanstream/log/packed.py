@@ -182,8 +182,39 @@ class Packed(Sequence[Opportunity]):
     __hash__ = None  # type: ignore[assignment]  # as of a list
 
 
+class Piece(Sequence[Opportunity]):
+    """Some of a list, one after the other; of use as long as the list is."""
+
+    __slots__ = ("_indices", "_whole")
+
+    def __init__(self, whole: Packed, start: int, stop: int) -> None:
+        self._whole = whole
+        self._indices = range(start, stop)
+
+    def encoded(self) -> list[memoryview]:
+        """Each as JSON, which nobody decodes for that."""
+        return self._whole.encoded(self._indices)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    @overload
+    def __getitem__(self, index: int) -> Opportunity: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Opportunity]: ...
+    def __getitem__(self, index: int | slice) -> Opportunity | list[Opportunity]:
+        wanted = self._indices[index]
+        return self._whole[wanted] if isinstance(wanted, int) else self._whole[wanted.start : wanted.stop : wanted.step]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # as of a list
+
+
 NOTHING = Packed()
 """Of all scans that have not found anything yet."""
+NO_PIECE = Piece(NOTHING, 0, 0)
 
 
 def _joined(encoded: list[bytes]) -> bytes:

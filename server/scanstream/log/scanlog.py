@@ -6,7 +6,7 @@ comes late gets a frame that covers more, and resuming after a disconnect is the
 
 import logging
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -14,7 +14,7 @@ import msgspec
 from scanstream.log.cursor import START, Cursor, Position
 from scanstream.log.entry import PART_OPPORTUNITIES, AnyEntry, Registered, ScanFailed, lean
 from scanstream.log.fold import Folded, Step, begin, fold
-from scanstream.log.packed import NOTHING, Packed
+from scanstream.log.packed import NO_PIECE, NOTHING, Packed, Piece
 from scanstream.log.patch import diff, merge
 from scanstream.log.weight import weight
 from scanstream.model import Document, Only, Opportunity, ScanId, document
@@ -41,7 +41,7 @@ class Frame(NamedTuple):
     """Whether the reader is to discard what it has: then `body` is the state and `offset` 0."""
     body: Document
     """The state, or the patch that leads to it."""
-    opportunities: Sequence[Opportunity]
+    opportunities: Piece
     offset: int
     """Index of the first of them in the scan's list."""
     position: Position
@@ -223,14 +223,15 @@ class ScanLog:
 
     def _state_only(self, seq: int, n: int) -> Frame:
         if not seq:
-            return Frame(True, self.document, (), 0, Position(self.seq, 0), False, 0, "state")
+            return Frame(True, self.document, NO_PIECE, 0, Position(self.seq, 0), False, 0, "state")
         skipped = max(0, self.seq - seq - 1)
-        return Frame(False, self._patch_from(seq), (), n, Position(self.seq, n), False, skipped, "state")
+        return Frame(False, self._patch_from(seq), NO_PIECE, n, Position(self.seq, n), False, skipped, "state")
 
     def _chunk(self, seq: int, n: int, body: Document, *, skipped: int, snapshot: bool = False) -> Frame:
         total = self._count(seq)
         stop = min(n + PART_OPPORTUNITIES, total)
-        return Frame(snapshot, body, self.opportunities[n:stop], n, Position(seq, stop), stop < total, skipped)
+        piece = Piece(self.opportunities, n, stop)
+        return Frame(snapshot, body, piece, n, Position(seq, stop), stop < total, skipped)
 
     def _patch_from(self, seq: int) -> Document:
         behind = self.seq - seq

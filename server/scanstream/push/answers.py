@@ -13,9 +13,11 @@ from starlette.responses import Response
 
 from scanstream.log.cursor import Position
 from scanstream.log.entry import PART_OPPORTUNITIES
+from scanstream.log.packed import Piece
 from scanstream.log.scanlog import ScanLog
 from scanstream.message import POLLING_INTERVAL_SECONDS
 from scanstream.model import ScanId
+from scanstream.push.codec import JSON
 from scanstream.push.query import JSON_TYPE
 
 MOST_ANSWERS = 4096
@@ -136,7 +138,7 @@ def _body_since(log: ScanLog, rank: int | None, position: Position) -> dict[str,
     body = {
         **log.document,
         "cursor": str(log.cursor(Position(log.seq, stop))),
-        "opportunities": log.opportunities[position.n : stop],
+        "opportunities": JSON.listed(Piece(log.opportunities, position.n, stop)),
         "offset": position.n,
     }
     if rank is not None:

@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from scanstream.errors import InvalidJson, InvalidMessage, InvalidRequest, ScanstreamError
+from scanstream.log.packed import Piece
 from scanstream.log.scanlog import Frame, ScanLog
 from scanstream.message import (
     LONGEST_NAME,
@@ -153,6 +154,10 @@ class Codec:
             return UNSET
         return identity or UNSET
 
+    def listed(self, found: Piece) -> list[Any]:
+        """Opportunities as `encode` takes them: in JSON as they are kept, without being decoded."""
+        return [msgspec.Raw(one) for one in found.encoded()] if self.text else list(found)
+
     def encode(self, message: ServerMessage) -> Payload:
         """A message as one WebSocket frame carries it."""
         encoded: bytes = self._encoder.encode(message)
@@ -213,10 +218,10 @@ def _located(error: msgspec.ValidationError) -> tuple[str, str]:
     return field or "request", reason
 
 
-def frame_message(log: ScanLog, frame: Frame) -> Snapshot | Update:
-    """A frame of a log as the message that carries it."""
+def frame_message(log: ScanLog, frame: Frame, codec: Codec) -> Snapshot | Update:
+    """A frame of a log as the message that carries it, for this codec to encode."""
     cursor = str(log.cursor(frame.position))
-    found = list(frame.opportunities)
+    found = codec.listed(frame.opportunities)
     if frame.snapshot:
         return Snapshot(
             scan_id=log.scan_id,

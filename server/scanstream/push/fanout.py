@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import islice
 from math import ceil
-from time import perf_counter
+from time import monotonic
 from typing import Literal, Protocol, TypeAlias
 
 import anyio
@@ -32,8 +32,9 @@ TICK_SECONDS = 0.025
 GRAINS = 5
 """Parts of a tick: what is due in the same part is flushed together, by one timer for all of it."""
 READERS_IN_TURN = 400
-SECONDS_IN_TURN = 0.002
-"""What is told in one turn of the loop, which then has as many writes to make."""
+FEWEST_IN_TURN = 50
+SECONDS_IN_TURN = 0.003
+"""How many readers are told in one turn of the loop: fewer, if the turns take longer than this."""
 READERS_A_WAKE = 10
 """Readers that are told in the time that one takes who has a task to be woken."""
 
@@ -190,7 +191,7 @@ class Channel:
 def _frame(log: ScanLog, position: Position, codec: Codec, only: Only | None) -> Encoded:
     frame = log.read(position, only)
     kind: MessageType = "snapshot" if frame.snapshot else "update"
-    return Encoded(kind, codec.encode(frame_message(log, frame)), frame.position)
+    return Encoded(kind, codec.encode(frame_message(log, frame, codec)), frame.position)
 
 
 def _end(log: ScanLog, position: Position, codec: Codec) -> Encoded:
@@ -207,6 +208,8 @@ class Flushes:
         self._soon: deque[Channel] = deque()
         self._later: dict[int, list[Channel]] = {}
         self._scheduled = False
+        self._most = READERS_IN_TURN
+        """What one turn tells; what its writes take is known afterwards only."""
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def now(self) -> float:
@@ -242,10 +245,10 @@ class Flushes:
     def _turn(self) -> None:
         """Tell so many readers as others may wait for, then write to all of their connections."""
         self._scheduled = False
-        until = perf_counter() + SECONDS_IN_TURN
-        left = READERS_IN_TURN
+        began = monotonic()
+        left = most = self._most
         written: list[Outlet] = []
-        while self._soon and left > 0 and perf_counter() < until:
+        while self._soon and left > 0 and monotonic() < began + SECONDS_IN_TURN:
             channel = self._soon.popleft()
             if channel.pending:
                 told, all_told = channel.flush(max(left, READERS_A_WAKE), written)
@@ -254,8 +257,16 @@ class Flushes:
                     self._soon.appendleft(channel)
         for outlet in written:
             outlet.flush()
+        self._learn(most - left, monotonic() - began)
         if self._soon:
             self._schedule()
+
+    def _learn(self, told: int, seconds: float) -> None:
+        """Tell fewer in the next turn, if this one has taken long; step by step more, if not."""
+        if seconds > SECONDS_IN_TURN:
+            self._most = max(FEWEST_IN_TURN, int(told * SECONDS_IN_TURN / seconds))
+        else:
+            self._most = min(READERS_IN_TURN, self._most * 2)
 
 
 class Reader:
