@@ -203,9 +203,22 @@ def _name(callback: Any) -> str:
         callback = callback.func
     owner = getattr(callback, "__self__", None)
     if isinstance(owner, asyncio.Task):
-        name = owner.get_name()
-        return str(getattr(owner.get_coro(), "__qualname__", name)) if name.startswith("Task-") else name
+        name, coroutine = owner.get_name(), owner.get_coro()
+        if name.startswith("Task-"):
+            return str(getattr(coroutine, "__qualname__", name))
+        return f"{name.removeprefix('scanstream.')}{_waits(coroutine)}"
     return str(getattr(callback, "__qualname__", type(callback).__name__))
+
+
+def _waits(coroutine: Any) -> str:
+    """Which function of ours a task has come to, at the end of its step."""
+    place = ""
+    while (inner := getattr(coroutine, "cr_await", None)) is not None:
+        coroutine = inner
+        code = getattr(coroutine, "cr_code", None)
+        if code is not None and "scanstream/" in code.co_filename:
+            place = f" ({code.co_qualname})"
+    return place
 
 
 def _stack(frame: FrameType | None, most: int = 4) -> str:
