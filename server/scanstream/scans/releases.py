@@ -6,6 +6,7 @@ import anyio
 
 from scanstream.log.entry import Queued
 from scanstream.log.hub import Hub
+from scanstream.log.refold import Slices
 from scanstream.model import ScanId, now
 from scanstream.scans.appending import Appender
 
@@ -33,9 +34,11 @@ class Releases:
         """Append the permission of every released scan."""
         while True:
             while batch := list(islice(self._released, MOST_AT_ONCE)):
+                slices = Slices()
                 async with anyio.create_task_group() as appending:
                     for scan_id in batch:
                         appending.start_soon(self._queue, scan_id)
+                        await slices.turn()
             self._arrived = anyio.Event()
             await self._arrived.wait()
 
