@@ -289,3 +289,18 @@ def test_an_entry_that_the_fold_cannot_take_ends_its_scan_in_words(monkeypatch: 
 
     assert (log.ended, log.document["status"], log.document["error"]["code"]) == (True, "failed", "damaged")
     assert log.seq == 3
+
+
+def test_an_ended_log_lets_go_of_its_past_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scanlog, "FREED_AT_ONCE", 10)
+    log = ScanLog(registered("a"), "k3f9")
+    entries: list[AnyEntry] = [planned(a=1), found("a", *map(str, range(95))), done("a")]
+    for seq, entry in enumerate(entries, start=2):
+        log.apply(seq, entry)
+    state, opportunities = log.document, list(log.opportunities)
+    steps = 0
+    for _ in log.freeze():
+        steps += 1
+        assert (log.document, list(log.opportunities)) == (state, opportunities)
+    assert steps >= 10
+    assert not log.apply(5, done("a"))

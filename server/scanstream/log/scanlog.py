@@ -30,6 +30,9 @@ BYTES_AN_ENTRY = 256
 BYTES_BESIDE = 2048
 """What a log weighs in memory beside its opportunities: the id of each, each entry with its patch, and the log."""
 
+FREED_AT_ONCE = 2000
+"""Ids of opportunities that an ended scan needs no more: of a hundred thousand it takes long to let go."""
+
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Document)
 
@@ -169,9 +172,13 @@ class ScanLog:
         if self.ended and not self._frozen:
             self._frozen = True
             self._document = None
-            self._ids = None
             self._patches = []
             self._counts = array("L")
+            while self._ids:
+                for _ in range(min(len(self._ids), FREED_AT_ONCE)):
+                    self._ids.pop()
+                yield
+            self._ids = None
             yield from self.opportunities.close()
 
     @property

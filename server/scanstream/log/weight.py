@@ -21,7 +21,11 @@ def weight(*values: Any) -> int:
             left += value.keys()
             left += value.values()
         elif isinstance(value, list | tuple):
-            left += value
+            texts = {id(item): item for item in value if type(item) is str}  # all at once: there may be ten thousand
+            new = texts.keys() - seen
+            seen |= new
+            total += sum(map(sys.getsizeof, map(texts.__getitem__, new)))
+            left += (item for item in value if type(item) is not str)
         elif isinstance(value, Struct):
             left += (getattr(value, name) for name in value.__struct_fields__)
     return total
