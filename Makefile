@@ -36,7 +36,7 @@ types: $(VENV)/dev.stamp  ## Strict types
 soak: $(VENV)/dev.stamp  ## The long runs: races of 2,000 scans, kill -9 at random moments
 	@$(BIN)/python -m pytest -m soak --timeout 1800 -s $(ARGS)
 
-bench: $(VENV)/bench.stamp  ## Figures beside its peers (some 20 minutes; ARGS=--help shows how to run a part)
+bench: $(VENV)/bench.stamp  ## Figures beside its peers (some 25 minutes; ARGS=--help shows how to run a part)
 	@$(BIN)/python bench/run.py $(ARGS)
 
 transcript: $(VENV)/dev.stamp  ## Record docs/transcript.md anew, from the real commands (needs port 8000)

@@ -78,7 +78,7 @@ def parsed() -> argparse.Namespace:
     every.add_argument("--repetitions", type=int, default=REPETITIONS, help=f"interleaved, default {REPETITIONS}")
     every.add_argument("--results", type=Path, metavar="DIR", help="where to write tables, JSON and a plot")
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], parents=[every])
-    parser.epilog = f"Without a workload all are run, some 20 minutes, and written to {RESULTS.name}/."
+    parser.epilog = f"Without a workload all are run, some 25 minutes, and written to {RESULTS.name}/."
     commands = parser.add_subparsers(dest="workload", metavar="WORKLOAD")
     for workload in WORKLOADS:
         workload.flags(commands.add_parser(workload.NAME, help=workload.ABOUT, parents=[every]))
