@@ -61,7 +61,7 @@ class Run(NamedTuple):
             "the server on one core, the load on another."
         )
         yield from table(("what it must show", "bound", "measured", ""), judged(self.verdicts))
-        for part in self.parts:
+        for part in (part for part in self.parts if part.figures):
             yield f"## {part.name}: {part.about}"
             yield from of_part(part)
         yield "## How long it took"
