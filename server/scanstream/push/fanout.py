@@ -78,6 +78,20 @@ class Follower(Protocol):
         ...
 
 
+class Flushable(Protocol):
+    """Who has something to tell, in the turn of the loop that comes to it."""
+
+    pending: bool
+    """Whether it waits for its turn, or is in the midst of it."""
+
+    def flush(self, most: int, written: list[Outlet]) -> tuple[int, bool]:
+        """Tell so many readers what is new, or all: how many have been told, and whether these were all.
+
+        :param written: takes the outlets that are to be flushed
+        """
+        ...
+
+
 class Channel:
     """One scan's readers on this node."""
 
@@ -121,10 +135,7 @@ class Channel:
             self._flushes.later(self, due)
 
     def flush(self, most: int, written: list[Outlet]) -> tuple[int, bool]:
-        """Tell so many readers what is new, or all: how many have been told, and whether these were all.
-
-        :param written: the outlets that are to be flushed
-        """
+        """See `Flushable.flush`."""
         if self._walk is None:
             self._flushed_at = self._flushes.now()
             self._walk, self._waking = iter(tuple(self.followers)), iter(tuple(self.wakes))
@@ -205,7 +216,7 @@ class Flushes:
     def __init__(self, tick: float) -> None:
         self.tick = tick
         """Seconds between two flushes of one channel."""
-        self._soon: deque[Channel] = deque()
+        self._soon: deque[Flushable] = deque()
         self._later: dict[int, list[Channel]] = {}
         self._scheduled = False
         self._most = READERS_IN_TURN
@@ -218,10 +229,10 @@ class Flushes:
             self._loop = asyncio.get_running_loop()
         return self._loop.time()
 
-    def soon(self, channel: Channel) -> None:
+    def soon(self, flushable: Flushable) -> None:
         """With the next turn of the loop."""
-        channel.pending = True
-        self._soon.append(channel)
+        flushable.pending = True
+        self._soon.append(flushable)
         self._schedule()
 
     def later(self, channel: Channel, due: float) -> None:
@@ -249,12 +260,12 @@ class Flushes:
         left = most = self._most
         written: list[Outlet] = []
         while self._soon and left > 0 and monotonic() < began + SECONDS_IN_TURN:
-            channel = self._soon.popleft()
-            if channel.pending:
-                told, all_told = channel.flush(max(left, READERS_A_WAKE), written)
+            flushable = self._soon.popleft()
+            if flushable.pending:
+                told, all_told = flushable.flush(max(left, READERS_A_WAKE), written)
                 left -= told + 1
                 if not all_told:
-                    self._soon.appendleft(channel)
+                    self._soon.appendleft(flushable)
         for outlet in written:
             outlet.flush()
         self._learn(most - left, monotonic() - began)
@@ -294,14 +305,14 @@ class Fanout:
     def __init__(self, hub: Hub, *, tick: float = TICK_SECONDS) -> None:
         self._hub = hub
         self._frames = FrameCache[Encoded]()
-        self._flushes = Flushes(tick)
+        self.flushes = Flushes(tick)
         self._channels: dict[ScanId, Channel] = {}
 
     def channel(self, scan_id: ScanId) -> Channel:
         """The scan's channel; whoever joins its readers is to `leave` it again."""
         channel = self._channels.get(scan_id)
         if channel is None:
-            channel = self._channels[scan_id] = Channel(self._hub, scan_id, self._frames, self._flushes)
+            channel = self._channels[scan_id] = Channel(self._hub, scan_id, self._frames, self.flushes)
         return channel
 
     def left(self, scan_id: ScanId) -> None:

@@ -15,6 +15,9 @@ from scanstream.push.fanout import Channel, Encoded, Fanout
 from scanstream.push.outgoing import Outgoing
 from scanstream.push.outlet import NOWHERE, Outlet, Start, nothing
 
+TAKEN_UP_IN_TURN = 8
+"""Readers that are taken up again in one turn of the loop: each has some 64 KiB to tell, or one large frame."""
+
 Find = Callable[[ScanId], Awaitable[ScanLog]]
 
 
@@ -72,6 +75,7 @@ class Following:
         "failed",
         "fanout",
         "outlet",
+        "pending",
     )
 
     def __init__(self, outlet: Outlet, codec: Codec, fanout: Fanout, find: Find, start: Start) -> None:
@@ -88,7 +92,9 @@ class Following:
         self._ended: Ended | None = None
         self._ended_is_next = False
         self._taking_up = False
-        outlet.drained = self.fill
+        self.pending = False
+        """See `Flushable.pending`."""
+        outlet.drained = self._come_back
 
     def __contains__(self, scan_id: ScanId) -> bool:
         return scan_id in self._live or (self._ended is not None and scan_id in self._ended)
@@ -147,6 +153,17 @@ class Following:
         if self._waiting is None:
             self._waiting = {}
         self._waiting[followed.log.scan_id] = None
+
+    def _come_back(self) -> None:
+        """There is room: but one that reads fast has it at once again, and is not to have the loop for itself."""
+        if not self.pending:
+            self.fanout.flushes.soon(self)
+
+    def flush(self, most: int, _: list[Outlet]) -> tuple[int, bool]:
+        """See `Flushable.flush`."""
+        self.pending = False
+        self.fill()
+        return most // TAKEN_UP_IN_TURN, True
 
     def fill(self) -> None:
         """Put what is to be told, by turns, as long as there is room."""
