@@ -189,7 +189,7 @@ class Watch:
             self._collected = time.thread_time()
         elif (pause := time.thread_time() - self._collected) > TOLD_SECONDS:
             self._seen[f"garbage collection, generation {info['generation']}"] += int(pause / LOOK_SECONDS)
-            _keep(self.part.collections, (pause, f"generation {info['generation']}"))
+            _keep(self.part.collections, (pause, f"generation {info['generation']}, {info['collected']} collected"))
 
     def cut(self) -> dict[str, Any]:
         """End a part; what was seen in it."""
