@@ -18,6 +18,8 @@ from websockets.exceptions import ConnectionClosed
 
 from conftest import Serve
 from scanstream.app import open_core
+from scanstream.log.entry import CancelRequested
+from scanstream.model import ANYONE, DiscoverRequest
 from scanstream.push.fanout import Encoded
 from scanstream.push.outgoing import Outgoing
 from scanstream.push.transport.bounds import HIGH_WATER_BYTES
@@ -233,6 +235,39 @@ async def test_a_plain_uvicorn_with_our_websocket_class_serves_readers_as_ours_d
             await reader.until_end()
         final = await until_terminal(url, scan_id)
         assert {name: final[name] for name in reader.mirror.state} == reader.mirror.state
+
+
+async def test_a_connection_is_written_to_once_where_many_of_its_scans_have_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = Settings(port=0, data=":memory:", workers=0)
+    flush = ReadyMadeOutlet.flush
+    writes: list[int] = []
+
+    def counted(self: ReadyMadeOutlet) -> None:
+        if self._box:
+            writes.append(len(self._box))
+        flush(self)
+
+    async with open_core(settings) as core, plain_uvicorn(application(settings, core)) as address:
+        url = "http" + address.removeprefix("ws").removesuffix("/ws")
+        scans = [
+            (await core.desk.register(ANYONE, DiscoverRequest(capital_usd=1000 + number))).scan_id
+            for number in range(20)
+        ]
+        async with websocket(url) as client:
+            for scan_id in scans:
+                await client.send(type="subscribe", scan_id=scan_id)
+                assert [(await client.receive())["type"] for _ in range(2)] == ["ack", "snapshot"]
+            monkeypatch.setattr(ReadyMadeOutlet, "flush", counted)
+            async with anyio.create_task_group() as tasks:
+                for scan_id in scans:
+                    tasks.start_soon(core.store.append, scan_id, CancelRequested(at=core.hub.live()[0].folded.at))
+            told: set[str] = set()
+            with anyio.fail_after(20):
+                while told != set(scans):
+                    told.add((await client.receive())["scan_id"])
+    assert len(writes) < len(scans) / 2
 
 
 async def test_many_readers_are_told_in_turns_and_their_frame_is_made_once(

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import re
 import socket
 import time
 from importlib.metadata import version
@@ -37,15 +38,18 @@ async def test_the_names_that_are_used_exist() -> None:
     config.load()
     socket_, http = WebSocketTransport(config, ServerState(), {}), HttpTransport(config, ServerState(), {})
     used = {
-        socket_: "conn close_sent close_timer close_timeout loop transport queue writable frames curr_msg_data_type"
-        " handshake_initiated handshake_complete pong_timer ping_timeout ping_sent_at stop_keepalive"
-        " handle_parser_exception",
+        socket_: "app conn close_sent close_timer close_timeout config disconnected frames curr_msg_data_type"
+        " handshake_initiated handshake_complete loop queue receive send tasks transport writable"
+        " pending_ping_payload ping_sent_at handle_parser_exception keepalive_timeout send_500_response stop_keepalive",
         http: "parser pipeline cycle flow headers loop transport server_state _should_upgrade"
         " _unset_keepalive_if_required app_state connections",
     }
     for transport, names in used.items():
         for name in names.split():
             assert hasattr(transport, name), name
+    handshake = inspect.getsource(WebSocketsSansIOProtocol.handle_connect)
+    for name in ("request", "response", "scope"):
+        assert f"self.{name}" in handshake, name
     for name in ("disconnected", "message_event", "response_started", "response_complete"):
         assert f"self.{name} = " in inspect.getsource(RequestResponseCycle), name
 
@@ -66,7 +70,13 @@ def test_what_is_overridden_is_there_and_takes_the_same(overridden: type, base: 
 def test_fragments_and_messages_are_handed_on_by_the_names_that_are_overridden() -> None:
     """Were they not called any more, the bounds would hold nothing and no test of signatures would tell."""
     events = inspect.getsource(WebSocketsSansIOProtocol.handle_events)
-    assert all(f"self.{name}(event)" in events for name in ("handle_cont", "handle_text", "handle_pong"))
+    assert all(
+        f"self.{name}(event)" in events for name in ("handle_cont", "handle_text", "handle_pong", "handle_close")
+    )
+    assert "self.run_asgi()" in inspect.getsource(WebSocketsSansIOProtocol.handle_connect)
+    every = inspect.getsource(WebSocketsSansIOProtocol)
+    assert set(re.findall(r"self\.queue\.(\w+)", every)) == {"put_nowait", "get", "empty"}
+    assert set(re.findall(r"self\.writable\.(\w+)", every)) == {"set", "clear", "wait"}
     assert "self.send_receive_event_to_app()" in inspect.getsource(WebSocketsSansIOProtocol.handle_text)
     assert "self._start_asgi_task(" in inspect.getsource(HttpToolsProtocol.on_response_complete)
 

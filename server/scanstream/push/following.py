@@ -134,14 +134,14 @@ class Following:
         self.outlet.drained = nothing
 
     def told(self, followed: Followed, message: Encoded) -> None:
-        """This one was told something by its channel, and there may be more to tell, in its turn."""
+        """This one was told something by its channel, which flushes; there may be more to tell, in its turn."""
         if message.last:
             self.drop(followed.log.scan_id)
         elif self._may_go_on(followed):
             self._advance(followed)
         elif followed.due:
             self.wait(followed)
-        self.fill()
+        self._put()
 
     def wait(self, followed: Followed) -> None:
         """There is news of this one, and no room. If it has ended, nobody knows for how long its log would be held."""
@@ -166,14 +166,17 @@ class Following:
         return most // TAKEN_UP_IN_TURN, True
 
     def fill(self) -> None:
-        """Put what is to be told, by turns, as long as there is room."""
+        """Hand over what is to be told, by turns, as long as there is room."""
+        self._put()
+        self.outlet.flush()
+
+    def _put(self) -> None:
         outlet = self.outlet
         while outlet.ready:
             self._ended_is_next = not self._ended_is_next
             first, second = (self._of_ended, self._of_live) if self._ended_is_next else (self._of_live, self._of_ended)
             if not first() and not second():
                 break
-        outlet.flush()
 
     def _of_live(self) -> bool:
         """Put what comes next of the live scan that waits longest; whether there was one."""
