@@ -51,8 +51,8 @@ logger = logging.getLogger("scanstream")
 
 BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 1024 * 1024), "MALLOC_TRIM_THRESHOLD_": str(64 * 1024 * 1024)}
-"""Of glibc's malloc: arrays that come and go by the thousand are not given back to the kernel each time. It cost the
-workers a sixth of their time, 60,000 page faults a second, and whoever wanted their processor had to wait for them."""
+"""Of glibc's malloc: arrays that come and go by the thousand are not given back to the kernel each time. That took
+60,000 page faults a second in two workers, a sixth of their time."""
 
 
 class Core:
