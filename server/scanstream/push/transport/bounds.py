@@ -28,9 +28,9 @@ MOST_REFUSED_AT_ONCE = 32
 """Connections beyond those that there may be which are told so; of more at once the rest is cut off."""
 MOST_LINGER_BYTES = 64 * 1024
 """What is still taken, and thrown away, of a connection that was refused, so that the answer is not lost by a reset."""
-STALL_PARTS, LONGEST_REST_SECONDS = 16, 4.0
-"""A connection that is idle is looked at so often in the time that it may take no byte, and at least each four seconds:
-ten thousand looks in each sweep are a tenth of a processor."""
+STALL_PARTS, LONGEST_REST_SECONDS = 16, 1.0
+"""A connection that is idle is looked at so often in the time that it may take no byte, and at least each second: ten
+thousand looks in each sweep would be a tenth of a processor."""
 
 
 class Patience(NamedTuple):
