@@ -25,17 +25,18 @@ class Found:
     async def document(self, before: bytes, after: bytes) -> AsyncGenerator[bytes, None]:
         """The page as a JSON list, with what stands around it."""
         lead = before + b"["
-        for piece in self._pieces():
-            yield lead + b",".join(piece)
+        for piece in self._pieces(b","):
+            yield lead + piece
             lead = b","
         yield (b"]" if self._wanted else lead + b"]") + after
 
     async def lines(self) -> AsyncGenerator[bytes, None]:
         """One opportunity a line, some at a time, so that the first ones leave at once."""
-        for piece in self._pieces():
-            yield b"\n".join(piece) + b"\n"
+        for piece in self._pieces(b"\n"):
+            yield piece + b"\n"
 
-    def _pieces(self) -> Iterator[list[memoryview]]:
+    def _pieces(self, joint: bytes) -> Iterator[bytes]:
+        """Joined at once: each of them, as it is, would hold all that was unpacked for it while its reader is slow."""
         for start in range(0, len(self._wanted), TOGETHER):
             places = self._wanted[start : start + TOGETHER]
-            yield self._packed.encoded([self._order[place] for place in places])
+            yield joint.join(self._packed.encoded([self._order[place] for place in places]))
