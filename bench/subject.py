@@ -32,7 +32,7 @@ from scanstream.collector import kept_apart
 from scanstream.engines.sqlite import SqliteStore
 from scanstream.log.entry import AnyEntry, Cut, Planned, Registered, ShardDone, ShardFound
 from scanstream.model import ANYONE, DiscoverRequest, Opportunity, ScanId, now, timestamp
-from scanstream.push.fanout import TICK_SECONDS
+from scanstream.push.flushes import TICK_SECONDS
 from scanstream.scans.identity import new_scan_id
 from scanstream.settings import Settings
 

@@ -11,7 +11,7 @@ from scanstream.market.files import FilesMarket
 from scanstream.market.market import Market
 from scanstream.market.synthetic import SyntheticMarket
 from scanstream.panel import timeframe_length
-from scanstream.push.fanout import TICK_SECONDS
+from scanstream.push.flushes import TICK_SECONDS
 from scanstream.push.forwarded import Network, network_of, prefix_of
 from scanstream.push.host import HostNames, host_of
 from scanstream.push.origin import Origin, origin_of

@@ -282,7 +282,7 @@ async def test_many_readers_are_told_in_turns_and_their_frame_is_made_once(
         init(self, kind, *rest)
 
     monkeypatch.setattr(Encoded, "__init__", counted)
-    monkeypatch.setattr("scanstream.push.fanout.READERS_IN_TURN", 3)
+    monkeypatch.setattr("scanstream.push.flushes.READERS_IN_TURN", 3)
     async with serve(workers=1) as url, scripting() as script, AsyncExitStack() as stack:
         scan_id = (await discover(url, script.request(shards=1))).json()["scan_id"]
         shard = await script.started()

@@ -1,17 +1,12 @@
 """From one log to many readers: tells them at most once a tick, and makes each frame once for all of them.
 
-The first change goes out at once, then at most one flush a scan each tick, the end at once. Flushes of many scans are
-made together: a connection that follows several of them is written to once. Telling ten thousand readers takes tens of
-milliseconds, so it is done in turns of the loop.
+The first change goes out at once, then at most one flush a scan each tick, the end at once (push/flushes.py). Flushes
+of many scans are made together: a connection that follows several of them is written to once.
 """
 
-import asyncio
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import islice
-from math import ceil
-from time import monotonic
 from typing import Literal, Protocol, TypeAlias
 
 import anyio
@@ -23,20 +18,13 @@ from scanstream.log.scanlog import ScanLog
 from scanstream.message import End
 from scanstream.model import Only, ScanId
 from scanstream.push.codec import Codec, Payload, error_message, frame_message
+from scanstream.push.flushes import READERS_A_WAKE, TICK_SECONDS, Flushes
 from scanstream.push.frames import FrameCache
 from scanstream.push.outgoing import Outgoing
 from scanstream.push.outlet import Outlet
 
-TICK_SECONDS = 0.025
-"""Unless `--tick` says otherwise."""
-GRAINS = 5
-"""Parts of a tick: what is due in the same part is flushed together, by one timer for all of it."""
-READERS_IN_TURN = 400
-FEWEST_IN_TURN = 50
-SECONDS_IN_TURN = 0.003
-"""How many readers are told in one turn of the loop: fewer, if the turns take longer than this."""
-READERS_A_WAKE = 10
-"""Readers that are told in the time that one takes who has a task to be woken."""
+FEW = 8
+"""Readers that are told without a walk that could be broken off."""
 
 Wake = Callable[[], None]
 
@@ -78,24 +66,10 @@ class Follower(Protocol):
         ...
 
 
-class Flushable(Protocol):
-    """Who has something to tell, in the turn of the loop that comes to it."""
-
-    pending: bool
-    """Whether it waits for its turn, or is in the midst of it."""
-
-    def flush(self, most: int, written: list[Outlet]) -> tuple[int, bool]:
-        """Tell so many readers what is new, or all: how many have been told, and whether these were all.
-
-        :param written: takes the outlets that are to be flushed
-        """
-        ...
-
-
 class Channel:
     """One scan's readers on this node."""
 
-    def __init__(self, hub: Hub, scan_id: ScanId, frames: FrameCache[Encoded], flushes: "Flushes") -> None:
+    def __init__(self, hub: Hub, scan_id: ScanId, frames: FrameCache[Encoded], flushes: Flushes) -> None:
         self.wakes: set[Wake] = set()
         """Of readers that fetch what is new themselves."""
         self.followers: dict[Follower, None] = {}
@@ -138,6 +112,10 @@ class Channel:
         """See `Flushable.flush`."""
         if self._walk is None:
             self._flushed_at = self._flushes.now()
+            if len(self.followers) <= FEW and not self.wakes:
+                self.pending = False
+                self._tell(tuple(self.followers), written)
+                return len(self.followers), True
             self._walk, self._waking = iter(tuple(self.followers)), iter(tuple(self.wakes))
         followers = list(islice(self._walk, most))
         self._tell(followers, written)
@@ -188,13 +166,16 @@ class Channel:
         news = log.news(position, only)
         if not news and not log.ended:
             return None
+        make = _frame if news else _end
+        if len(self) == 1:  # there is nobody to share it with
+            return make(log, position, codec, only)
         if log.seq != self._head:
             self._frames.drop(self._scan_id)
             self._head = log.seq
         key = (position, codec.name, only)
         known = self._frames.get(self._scan_id, key)
         if known is None:
-            known = _frame(log, position, codec, only) if news else _end(log, position, codec)
+            known = make(log, position, codec, only)
             self._frames.put(self._scan_id, key, known)
         return known
 
@@ -205,79 +186,9 @@ def _frame(log: ScanLog, position: Position, codec: Codec, only: Only | None) ->
     return Encoded(kind, codec.encode(frame_message(log, frame, codec)), frame.position)
 
 
-def _end(log: ScanLog, position: Position, codec: Codec) -> Encoded:
+def _end(log: ScanLog, position: Position, codec: Codec, _: Only | None) -> Encoded:
     end = End(scan_id=log.scan_id, cursor=str(log.cursor(position)), status=log.folded.state.status)
     return Encoded("end", codec.encode(end), position)
-
-
-class Flushes:
-    """Which channels are to be flushed, and when: at once, or together with others in the same part of a tick."""
-
-    def __init__(self, tick: float) -> None:
-        self.tick = tick
-        """Seconds between two flushes of one channel."""
-        self._soon: deque[Flushable] = deque()
-        self._later: dict[int, list[Channel]] = {}
-        self._scheduled = False
-        self._most = READERS_IN_TURN
-        """What one turn tells; what its writes take is known afterwards only."""
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def now(self) -> float:
-        """Seconds, of the loop's clock."""
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-        return self._loop.time()
-
-    def soon(self, flushable: Flushable) -> None:
-        """With the next turn of the loop."""
-        flushable.pending = True
-        self._soon.append(flushable)
-        self._schedule()
-
-    def later(self, channel: Channel, due: float) -> None:
-        """Not before `due`."""
-        channel.pending = True
-        grain = ceil(due * GRAINS / self.tick)
-        if (together := self._later.get(grain)) is None:
-            together = self._later[grain] = []
-            asyncio.get_running_loop().call_at(grain * self.tick / GRAINS, self._ripen, grain)
-        together.append(channel)
-
-    def _ripen(self, grain: int) -> None:
-        self._soon.extend(self._later.pop(grain))
-        self._schedule()
-
-    def _schedule(self) -> None:
-        if not self._scheduled:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._turn)
-
-    def _turn(self) -> None:
-        """Tell so many readers as others may wait for, then write to all of their connections."""
-        self._scheduled = False
-        began = monotonic()
-        left = most = self._most
-        written: list[Outlet] = []
-        while self._soon and left > 0 and monotonic() < began + SECONDS_IN_TURN:
-            flushable = self._soon.popleft()
-            if flushable.pending:
-                told, all_told = flushable.flush(max(left, READERS_A_WAKE), written)
-                left -= told + 1
-                if not all_told:
-                    self._soon.appendleft(flushable)
-        for outlet in written:
-            outlet.flush()
-        self._learn(most - left, monotonic() - began)
-        if self._soon:
-            self._schedule()
-
-    def _learn(self, told: int, seconds: float) -> None:
-        """Tell fewer in the next turn, if this one has taken long; step by step more, if not."""
-        if seconds > SECONDS_IN_TURN:
-            self._most = max(FEWEST_IN_TURN, int(told * SECONDS_IN_TURN / seconds))
-        else:
-            self._most = min(READERS_IN_TURN, self._most * 2)
 
 
 class Reader:

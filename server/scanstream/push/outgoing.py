@@ -1,8 +1,11 @@
 """A message as it leaves: made ready once, whoever and however many it is for."""
 
-from websockets.frames import Frame, Opcode
+from websockets.frames import Opcode
 
 from scanstream.push.codec import Payload
+
+WHOLE = 0x80
+"""The bit of a frame that is a whole message."""
 
 
 class Outgoing:
@@ -15,9 +18,10 @@ class Outgoing:
         self.text = isinstance(payload, str)
         """Whether its frame is one of text."""
         data = payload.encode() if isinstance(payload, str) else payload
-        self.frame = Frame(Opcode.TEXT if self.text else Opcode.BINARY, data).serialize(mask=False)
+        header = _header(WHOLE | (Opcode.TEXT if self.text else Opcode.BINARY), len(data))
+        self.frame = header + data
         """Header and message."""
-        self._header_bytes = len(self.frame) - len(data)
+        self._header_bytes = len(header)
 
     @property
     def data(self) -> bytes:
@@ -32,3 +36,12 @@ class Outgoing:
     def __len__(self) -> int:
         """Bytes."""
         return len(self.frame)
+
+
+def _header(first: int, size: int) -> bytes:
+    """By hand: where each reader has a scan of its own, a frame is made for each delivery."""
+    if size < 126:
+        return bytes((first, size))
+    if size < 65_536:
+        return bytes((first, 126, size >> 8, size & 0xFF))
+    return bytes((first, 127)) + size.to_bytes(8, "big")
