@@ -41,8 +41,13 @@ async def plain_uvicorn(app: ASGIApp, **options: Any) -> AsyncIterator[str]:
         config = uvicorn.Config(app, ws=WebSocketTransport, lifespan="off", log_config=None, **options)
         server = uvicorn.Server(config)
         server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]
+
+        async def serve() -> None:
+            with anyio.CancelScope(shield=True):  # a cancelled uvicorn leaves its sockets behind
+                await server.serve([listener])
+
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(server.serve, [listener])
+            tasks.start_soon(serve)
             try:
                 yield f"ws://127.0.0.1:{listener.getsockname()[1]}/ws"
             finally:
@@ -224,6 +229,33 @@ async def test_an_idle_connection_has_no_task_and_leaves_nothing_behind(serve: S
         finally:
             gc.enable()
         await shard.tell("end")
+
+
+async def test_one_that_leaves_while_it_is_answered_is_let_go(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(port=0, data=":memory:", workers=0)
+    async with open_core(settings) as core, plain_uvicorn(application(settings, core)) as address:
+        asked, may_answer = anyio.Event(), anyio.Event()
+        find = core.desk.find
+
+        async def slow(*arguments: Any) -> Any:
+            asked.set()
+            await may_answer.wait()
+            return await find(*arguments)
+
+        monkeypatch.setattr(core.desk, "find", slow)
+        async with websocket("http" + address.removeprefix("ws").removesuffix("/ws")) as client:
+            await client.send(type="subscribe", scan_id="scan_of_nobody")
+            await asked.wait()
+            there = [one for one in gc.get_objects() if type(one) is ReadyMadeOutlet and not one.closed]
+            client.connection.transport.abort()
+            await until(lambda: all(one.closed for one in there))
+            assert there
+        assert len(core.drain) == 1
+        may_answer.set()
+        await until(lambda: len(core.drain) == 0)
+    assert "defect" not in caplog.text
 
 
 async def test_a_plain_uvicorn_with_our_websocket_class_serves_readers_as_ours_does() -> None:

@@ -52,7 +52,10 @@ async def _out_of_descriptors(server: ServerProcess) -> None:
 
         async def refused() -> bool:
             told = await answer(socket, "discover", request=wanted())
-            return told["type"] == "error" and (told["code"], told["retry_after"] > 0) == ("overloaded", True)
+            if told["type"] != "error" or "descriptors" not in told["detail"]:
+                return False  # not yet: one of the killed may have been about to come up, which is another shortage
+            assert (told["code"], told["retry_after"] > 0) == ("overloaded", True)
+            return True
 
         await until(refused)
         joined = await answer(socket, "discover", request={**wanted(shards=20, seconds=0.1), "force_refresh": False})

@@ -144,7 +144,10 @@ class Connection:
     async def _answered(self, outlet: ReadyMadeOutlet, event: Any) -> None:
         with suppress(OutletClosed):
             await self._take(event)
-        self.listen(outlet)
+        if outlet.closed:
+            self._leave()
+        else:
+            self.listen(outlet)
 
     def _leave(self) -> None:
         self._door.drain.depart(self._dismiss)
