@@ -15,7 +15,7 @@ TICK_SECONDS = 0.025
 """Unless `--tick` says otherwise."""
 GRAINS = 5
 """Parts of a tick: what is due in the same part is flushed together, by one timer for all of it."""
-READERS_IN_TURN = 400
+READERS_IN_TURN = 180
 FEWEST_IN_TURN = 50
 SECONDS_IN_TURN = 0.003
 """How many readers are told in one turn of the loop: fewer, if the turns take longer than this."""
