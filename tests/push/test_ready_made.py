@@ -20,6 +20,7 @@ from conftest import Serve
 from scanstream.app import open_core
 from scanstream.log.entry import CancelRequested
 from scanstream.model import ANYONE, DiscoverRequest
+from scanstream.push.codec import frame_message
 from scanstream.push.fanout import Encoded
 from scanstream.push.outgoing import Outgoing
 from scanstream.push.transport.bounds import HIGH_WATER_BYTES
@@ -256,6 +257,39 @@ async def test_one_that_leaves_while_it_is_answered_is_let_go(
         may_answer.set()
         await until(lambda: len(core.drain) == 0)
     assert "defect" not in caplog.text
+
+
+async def test_a_defect_in_one_scans_frame_is_told_its_readers_and_no_others(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(port=0, data=":memory:", workers=0)
+    async with open_core(settings) as core, plain_uvicorn(application(settings, core)) as address:
+        url = "http" + address.removeprefix("ws").removesuffix("/ws")
+        broken, sound = [
+            (await core.desk.register(ANYONE, DiscoverRequest(capital_usd=1000 + number))).scan_id
+            for number in range(2)
+        ]
+        async with websocket(url) as one, websocket(url) as other:
+            for client, scan_id in ((one, broken), (other, sound)):
+                await client.send(type="subscribe", scan_id=scan_id)
+                assert [(await client.receive())["type"] for _ in range(2)] == ["ack", "snapshot"]
+
+            def defective(log: Any, *rest: Any) -> Any:
+                if log.scan_id == broken:
+                    raise KeyError("a defect")
+                return frame_message(log, *rest)
+
+            monkeypatch.setattr("scanstream.push.fanout.frame_message", defective)
+            with anyio.fail_after(20):
+                for scan_id in (broken, sound):
+                    await core.store.append(scan_id, CancelRequested(at=core.hub.live()[0].folded.at))
+                told = await one.receive()
+                assert (told["type"], told["code"]) == ("error", "internal")
+                with pytest.raises(ConnectionClosed):
+                    await one.receive()
+                while (await other.receive())["type"] != "end":
+                    pass
+    assert "a defect in telling a scan" in caplog.text
 
 
 async def test_a_plain_uvicorn_with_our_websocket_class_serves_readers_as_ours_does() -> None:

@@ -65,6 +65,10 @@ class Follower(Protocol):
         """There is news, but the outlet is not ready, or the reader has left."""
         ...
 
+    def fail(self, error: Exception) -> None:
+        """What there is to tell cannot be made."""
+        ...
+
 
 class Channel:
     """One scan's readers on this node."""
@@ -132,6 +136,12 @@ class Channel:
             self._changed = False
             self._notice(self._log)
         return told, True
+
+    def fail(self, error: Exception) -> None:
+        """See `Flushable.fail`."""
+        self._walk = None
+        for follower in tuple(self.followers):
+            follower.fail(error)
 
     def _tell(self, followers: Iterable[Follower], written: list[Outlet]) -> None:
         """Most are at the same position and want the same: what they are told is looked up where one is elsewhere."""

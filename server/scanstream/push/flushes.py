@@ -36,6 +36,10 @@ class Flushable(Protocol):
         """
         ...
 
+    def fail(self, error: Exception) -> None:
+        """A defect came up in `flush`: whoever was to be told is told that, instead of nothing for ever."""
+        ...
+
 
 class Flushes:
     """Who is to be flushed, and when: at once, or together with others in the same part of a tick."""
@@ -89,7 +93,7 @@ class Flushes:
         while self._soon and left > 0 and monotonic() < began + SECONDS_IN_TURN:
             flushable = self._soon.popleft()
             if flushable.pending:
-                told, all_told = flushable.flush(max(left, READERS_A_WAKE), written)
+                told, all_told = _flushed(flushable, max(left, READERS_A_WAKE), written)
                 left -= told + 1
                 if not all_told:
                     self._soon.appendleft(flushable)
@@ -105,3 +109,13 @@ class Flushes:
             self._most = max(FEWEST_IN_TURN, int(told * SECONDS_IN_TURN / seconds))
         else:
             self._most = min(READERS_IN_TURN, self._most * 2)
+
+
+def _flushed(flushable: Flushable, most: int, written: list[Outlet]) -> tuple[int, bool]:
+    """A defect with one of them is not to keep the others from their turn."""
+    try:
+        return flushable.flush(most, written)
+    except Exception as error:
+        flushable.pending = False
+        flushable.fail(error)
+        return 0, True

@@ -4,7 +4,9 @@ A scan that goes on is a position, told by its channel whenever the outlet is re
 be told to its end at once only the place is kept; its log is held on its turn, which takes a task: else there is none.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from typing import Any
 
 from scanstream.log.cursor import Position
 from scanstream.log.scanlog import ScanLog
@@ -59,6 +61,10 @@ class Followed:
         """See `Follower.notice`."""
         self._following.wait(self)
 
+    def fail(self, error: Exception) -> None:
+        """See `Follower.fail`."""
+        self._following.fail(error)
+
 
 class Following:
     """All that one connection follows."""
@@ -82,8 +88,8 @@ class Following:
         self.outlet = outlet
         self.codec = codec
         self.fanout = fanout
-        self.failed: Callable[[Exception], Awaitable[None]] | None = None
-        """Called where a scan that has ended cannot be read; nothing more is told then."""
+        self.failed: Callable[[Exception], Coroutine[Any, Any, None]] | None = None
+        """Called where a scan cannot be told; nothing more is told then."""
         self._find = find
         self._start = start
         self._live: dict[ScanId, Followed] = {}
@@ -245,10 +251,14 @@ class Following:
             if ended:
                 await ended.take_up(next(iter(ended)))
         except Exception as error:
-            failed = self.failed
-            self.close()
-            if failed is not None:
-                await failed(error)
+            self.fail(error)
         finally:
             self._taking_up = False
         self.fill()
+
+    def fail(self, error: Exception) -> None:
+        """A scan cannot be told: whoever follows hears that, if they are there still."""
+        failed = self.failed
+        self.close()
+        if failed is not None:
+            self._start(partial(failed, error))

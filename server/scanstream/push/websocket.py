@@ -280,11 +280,11 @@ class Connection:
             await self._close(1012, "restart; reconnect with your cursors")
 
     async def _fail(self, error: Exception) -> None:
-        """A scan that has ended cannot be read."""
+        """A scan cannot be told."""
         with suppress(OutletClosed):
             if not isinstance(error, StoreUnavailable):
-                logger.error("a defect in reading a scan that has ended", exc_info=error)
-                error = Internal("The server failed on a scan that has ended; its log says why", retry_after=1)
+                logger.error("a defect in telling a scan", exc_info=error)
+                error = Internal("The server failed on a scan; its log says why", retry_after=1)
             await self._say(error_message(error))
             await self._close(1013, "a scan cannot be read now; reconnect with your cursors")
 
