@@ -64,6 +64,9 @@ class NoWayBack:
             raise sqlite3.OperationalError("disk I/O error")
         return self.inner.execute(*arguments)
 
+    def close(self) -> None:
+        self.inner.close()
+
 
 async def test_the_thread_goes_on_where_not_even_the_way_back_is_possible() -> None:
     connection = NoWayBack()
@@ -73,7 +76,6 @@ async def test_the_thread_goes_on_where_not_even_the_way_back_is_possible() -> N
         connection.broken = False
         connection.in_transaction = False
         assert await commits.run(one) == 1
-    connection.inner.close()
 
 
 async def test_a_disk_that_hangs_is_as_good_as_away_and_ends_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,7 @@ def test_a_large_one_that_nobody_asks_for_any_more_goes_before_the_small_ones(ro
     room.keep("A", kilobytes=60, asked=True)
     room.keep(*"bcd")
     room.now = finished.ASKED_SECONDS + 1
-    room.scans.look()
+    list(room.scans.look())
     assert room.names == "bcd"
 
 
@@ -105,7 +105,7 @@ def test_what_is_followed_stays_whatever_it_weighs(room: Room) -> None:
     assert "A" in room.names
     assert "B" in room.names
     room.followed.clear()
-    room.scans.look()
+    list(room.scans.look())
     assert room.names == "cde"
 
 
@@ -159,14 +159,46 @@ def test_those_whose_time_is_over_are_found_without_the_others(room: Room) -> No
     assert [log.scan_id for log in room.scans.due(expires_at)] == ["a"]
 
 
-def test_of_those_that_were_let_go_of_little_is_remembered(room: Room) -> None:
+def test_of_those_that_were_let_go_of_nothing_is_remembered(room: Room) -> None:
     for number in range(5000):
         room.keep(f"scan_{number}", kilobytes=1)
     assert len(room.scans) <= 50
-    assert len(room.scans._expiries) <= 2 * 50 + finished.MOST_LEFT_OVER + 1
+    assert len(room.scans._expiries) == len(room.scans)
     held = {log.scan_id for log in room.scans}
     due = [log.scan_id for log in room.scans.due(NOON + 10**9)]
     assert sorted(due) == sorted(held)
+
+
+def test_many_that_have_to_go_at_once_go_some_at_a_time(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finished, "MOST_AT_ONCE", 3)
+    room.keep(*"abcdefghijklmno", asked=True)
+    room.now = finished.ASKED_SECONDS + 1  # all of them at the same moment
+    room.keep("p")
+    assert len(room.scans._asked) == 12
+    for more in range(2, 6):
+        room.keep("pqrst"[more - 1])
+        assert len(room.scans._asked) == 15 - 3 * more
+    assert len(room.scans) == 20
+    room.keep("u", kilobytes=19)
+    assert len(room.scans) == 18  # 21, less 3
+    steps = sum(1 for _ in room.scans.look())
+    assert room.names == "mnou"
+    assert steps == 14
+
+
+def test_those_that_were_followed_are_looked_at_one_by_one(room: Room) -> None:
+    room.followed |= set("ABCDEFG")
+    room.keep(*"ABCDEFG", kilobytes=30)
+    room.followed -= set("ABCDEF")
+    looking = room.scans.look()
+    before = len(room.scans)
+    for _ in range(3):
+        next(looking)
+        assert len(room.scans) == before
+    room.keep("h")  # somebody else comes meanwhile
+    assert room.scans.pop(ScanId("D")) is not None
+    list(looking)
+    assert room.names == "FGh"  # for one of them there is room
 
 
 def test_nobody_walks_over_all_that_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,11 +216,11 @@ def test_nobody_walks_over_all_that_is_held(monkeypatch: pytest.MonkeyPatch) -> 
         assert len(questions) <= number
     assert len(scans) == 3000
     questions.clear()
-    scans.look()
+    list(scans.look())
     assert questions == []
     at += finished.ASKED_SECONDS + 1
-    scans.look()
+    list(scans.look())
     assert (len(questions), len(scans)) == (3000 - len(scans) + 1, len(scans))
     questions.clear()
-    scans.look()
+    list(scans.look())
     assert questions == ["scan_7"]

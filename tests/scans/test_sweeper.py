@@ -14,6 +14,8 @@ from scanstream.scans import sweeper as module
 from scanstream.scans.sweeper import UNRELEASED_AFTER_SECONDS, Sweeper
 from support.histories import NOON, registered
 
+pytestmark = pytest.mark.anyio
+
 
 class Hands:
     """A clock that the test sets."""
@@ -37,7 +39,7 @@ def waiting(number: int) -> ScanLog:
     return ScanLog(registered("a", scan_id=ScanId(f"scan_{number}")), "epoch")
 
 
-def test_only_those_are_started_that_have_waited_long_enough(hands: Hands) -> None:
+async def test_only_those_are_started_that_have_waited_long_enough(hands: Hands) -> None:
     released: list[str] = []
     sweeper = Sweeper(cast(Store, None), cast(Hub, None), released.append)  # it walks over nothing of the hub's
     logs = [waiting(number) for number in range(3)]
@@ -47,17 +49,17 @@ def test_only_those_are_started_that_have_waited_long_enough(hands: Hands) -> No
     sweeper.notice(logs[1])
     hands.at += UNRELEASED_AFTER_SECONDS - 1
     sweeper.notice(logs[2])
-    sweeper._start(UNRELEASED_AFTER_SECONDS)
+    await sweeper._start(UNRELEASED_AFTER_SECONDS)
     assert released == []
     hands.at += 1
-    sweeper._start(UNRELEASED_AFTER_SECONDS)
+    await sweeper._start(UNRELEASED_AFTER_SECONDS)
     assert released == ["scan_0"]
     hands.at += UNRELEASED_AFTER_SECONDS
-    sweeper._start(UNRELEASED_AFTER_SECONDS)
+    await sweeper._start(UNRELEASED_AFTER_SECONDS)
     assert released == ["scan_0", "scan_2"]
 
 
-def test_a_round_touches_none_of_those_that_are_not_due(hands: Hands) -> None:
+async def test_a_round_touches_none_of_those_that_are_not_due(hands: Hands) -> None:
     touched: list[Any] = []
 
     class Watched(OrderedDict[Any, Any]):
@@ -71,5 +73,5 @@ def test_a_round_touches_none_of_those_that_are_not_due(hands: Hands) -> None:
     for number in range(1000):
         sweeper.notice(waiting(number))
     for _ in range(10):
-        sweeper._start(UNRELEASED_AFTER_SECONDS)
+        await sweeper._start(UNRELEASED_AFTER_SECONDS)
     assert len(touched) == 10

@@ -33,6 +33,9 @@ CLOSE_SECONDS = 3.0
 MOST_WAITING = 4096
 """Operations accepted and not yet answered; a caller beyond waits."""
 
+ANSWERED_IN_TURN = 8
+"""Callers that go on in one turn of the loop: each has its own to do then, an ack to write, a page to make."""
+
 
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _UNREADABLE = (sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS)
@@ -103,7 +106,7 @@ class Bell:
 
 
 class GroupCommit:
-    """The writer thread and its bounded queue."""
+    """The writer thread and its bounded queue. The connection is the thread's, which closes it at its end."""
 
     def __init__(
         self,
@@ -121,6 +124,8 @@ class GroupCommit:
         self._on_rollback = on_rollback
         self._most_at_once = most_at_once
         self._queue: deque[Operation[Any]] = deque()
+        self._done: deque[Operation[Any]] = deque()
+        """Those of which the loop has not been told yet; bounded, as their callers wait."""
         self._bell = Bell()
         self._closing = False
         self._places = asyncio.Semaphore(MOST_WAITING)
@@ -172,7 +177,7 @@ class GroupCommit:
         operation.answer()
 
     async def close(self) -> bool:
-        """Write what was accepted, and end the thread; whether it has ended, and needs the connection no more."""
+        """Write what was accepted, and end the thread, the connection with it; whether it has ended."""
         self._closing = True
         self._bell.ring()
         with anyio.move_on_after(CLOSE_SECONDS):
@@ -181,6 +186,12 @@ class GroupCommit:
         return not self._thread.is_alive()
 
     def _write(self) -> None:
+        try:
+            self._serve()
+        finally:
+            self._connection.close()  # of a large log it takes long: what it holds comes into the file
+
+    def _serve(self) -> None:
         while batch := self._take():
             if writing := [operation for operation in batch if not operation.reads]:
                 self._written(writing)
@@ -193,7 +204,19 @@ class GroupCommit:
     def _hand_over(self, batch: list[Operation[Any]]) -> None:
         for operation in batch:
             operation.tried = True
-        self._loop.call_soon_threadsafe(self._on_commit, batch)
+        self._loop.call_soon_threadsafe(self._take_over, batch)
+
+    def _take_over(self, batch: list[Operation[Any]]) -> None:
+        """On the loop: in the order in which it was done, and so much in a turn that no caller is in others' way."""
+        behind = bool(self._done)
+        self._done += batch
+        if not behind:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._on_commit([self._done.popleft() for _ in range(min(len(self._done), ANSWERED_IN_TURN))])
+        if self._done:
+            self._loop.call_soon(self._tell)
 
     def _take(self) -> list[Operation[Any]]:
         """What waits, as much of it as one transaction may do; empty at the end."""

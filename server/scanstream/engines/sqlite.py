@@ -19,7 +19,7 @@ from anyio import to_thread
 from anyio.lowlevel import checkpoint
 
 from scanstream.engines.directory import locked
-from scanstream.engines.group_commit import MOST_AT_ONCE, GroupCommit, Malformed, Operation
+from scanstream.engines.group_commit import ANSWERED_IN_TURN, MOST_AT_ONCE, GroupCommit, Malformed, Operation
 from scanstream.engines.opening import connected
 from scanstream.engines.reading import (
     Row,
@@ -135,7 +135,7 @@ class SqliteStore:
                 for replayed[scan_id], entry in enumerate(entries, start=1):
                     yield scan_id, replayed[scan_id], entry
             while True:
-                slices = Slices()
+                slices = Slices(ANSWERED_IN_TURN)
                 while self._committed:
                     operation, written = self._committed[0]
                     for scan_id, seq, entry in written:
@@ -145,6 +145,7 @@ class SqliteStore:
                     self._committed.popleft()
                     operation.answer()
                     del operation, written  # whoever appended them lets them go
+                    await slices.turn()
                 self._arrived.clear()
                 await self._arrived.wait()
         finally:
@@ -293,9 +294,7 @@ class SqliteStore:
 
     async def close(self) -> None:
         """See `Store.close`."""
-        if await self._commits.close():
-            self._connection.close()
-        else:
+        if not await self._commits.close():
             logger.error("%s: the disk does not answer; the server leaves without it", self._file)
 
     def _head(self, scan_id: ScanId) -> int:

@@ -4,13 +4,15 @@ Bounded in bytes. The least recently asked for goes first, and never one that is
 or asked a moment ago. Those do not count against the others: one large scan that many poll leaves the others where they
 are. One that alone would take a good part of the room is kept only as long as it is asked for.
 
-Nothing here walks over all that is held: there may be tens of thousands, and the loop has others to serve.
+Nothing here walks over all that is held: there may be tens of thousands, and the loop has others to serve. Where many
+have to go at once, as one that comes is large or all were asked for in the same moment, they go some at a time.
 """
 
 import time
+from bisect import bisect_left, insort
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from heapq import heapify, heappop, heappush
+from itertools import islice
 
 from scanstream.log.scanlog import ScanLog
 from scanstream.model import Milliseconds, ScanId
@@ -23,8 +25,9 @@ LARGE = FINISHED_BYTES // 4
 """One above this goes first."""
 ASKED_SECONDS = 10.0
 """So long after a question a scan counts as being asked for: pollers come each second, patient ones each five."""
-MOST_LEFT_OVER = 1000
-"""Of scans that were let go of before their time, beside as many as are held twice: what is remembered of when."""
+MOST_AT_ONCE = 256
+"""So many at most are let go of, or put elsewhere, when one more comes; the rest follows with the next, or with the
+look of each second."""
 ROOM = 64
 """Where something has to go, a part of the bytes (one in so many) is freed beyond it: not again at the next scan."""
 
@@ -46,6 +49,9 @@ class Shelf:
     def __init__(self) -> None:
         self._held: OrderedDict[ScanId, Held] = OrderedDict()
         self.weight = 0
+
+    def __contains__(self, scan_id: ScanId) -> bool:
+        return scan_id in self._held
 
     def __iter__(self) -> Iterator[ScanId]:
         return iter(self._held)
@@ -84,7 +90,7 @@ class FinishedScans:
         self._large = Shelf()
         self._loose = Shelf()
         self._expiries: list[tuple[Milliseconds, ScanId]] = []
-        """A heap: of each that is held, and of some that were, when its time is over."""
+        """In order: of each that is held, and was not due yet, when its time is over."""
 
     @property
     def _shelves(self) -> tuple[Shelf, ...]:
@@ -122,41 +128,44 @@ class FinishedScans:
         at = self._clock() if asked else before.asked if before else float("-inf")
         held = self._held[log.scan_id] = Held(log, at)
         self._put_away(held)
-        if before is None and (expires_at := log.folded.expires_at) is not None:
-            self._expect(expires_at, log.scan_id)
-        self._make_room()
+        if before is None and (expiry := _expiry(log)) is not None:
+            insort(self._expiries, expiry)
+        for _ in islice(self._make_room(), MOST_AT_ONCE):
+            pass
 
     def pop(self, scan_id: ScanId) -> ScanLog | None:
         """Let go of a log."""
-        held = self._take(scan_id)
+        held = self._forget(scan_id)
         return held.log if held else None
 
-    def look(self) -> None:
-        """See anew who is being asked for."""
-        for scan_id in [scan_id for scan_id in self._followed if not self._is_followed(scan_id)]:
-            self._put_away(self._held[scan_id])
-        self._make_room()
-
-    def _expect(self, expires_at: Milliseconds, scan_id: ScanId) -> None:
-        if len(self._expiries) > 2 * len(self._held) + MOST_LEFT_OVER:  # most of them were let go of since
-            ends = ((held.log.folded.expires_at, scan_id) for scan_id, held in self._held.items())
-            self._expiries = [(at, scan_id) for at, scan_id in ends if at is not None]
-            heapify(self._expiries)
-        else:
-            heappush(self._expiries, (expires_at, scan_id))
+    def look(self) -> Iterator[None]:
+        """See anew who is being asked for, and make room; step by step, and whole after each."""
+        for scan_id in tuple(self._followed):
+            if scan_id in self._followed and not self._is_followed(scan_id):
+                self._put_away(self._held[scan_id])
+            yield
+        yield from self._make_room()
 
     def due(self, at: Milliseconds) -> Iterator[ScanLog]:
         """Those whose time is over by then, each once; others may come and go meanwhile."""
         while self._expiries and self._expiries[0][0] <= at:
-            _, scan_id = heappop(self._expiries)
-            if held := self._held.get(scan_id):
-                yield held.log
+            _, scan_id = self._expiries.pop(0)
+            yield self._held[scan_id].log
 
     def _take(self, scan_id: ScanId) -> Held | None:
         for shelf in self._shelves:
             if shelf.take(scan_id):
                 break
         return self._held.pop(scan_id, None)
+
+    def _forget(self, scan_id: ScanId) -> Held | None:
+        """Take it away for good."""
+        held = self._take(scan_id)
+        if held is not None and (expiry := _expiry(held.log)) is not None:
+            place = bisect_left(self._expiries, expiry)
+            if self._expiries[place : place + 1] == [expiry]:
+                del self._expiries[place]
+        return held
 
     def _move(self, held: Held, there: Shelf) -> None:
         for shelf in self._shelves:
@@ -171,16 +180,17 @@ class FinishedScans:
         else:
             self._move(held, self._large if held.weight > LARGE else self._loose)
 
-    def _make_room(self) -> None:
+    def _make_room(self) -> Iterator[None]:
         since = self._clock() - ASKED_SECONDS
         while (held := self._asked.first()) is not None and held.asked < since:
             self._put_away(held)
+            yield
         if self._large.weight + self._loose.weight > FINISHED_BYTES:
             most = FINISHED_BYTES - FINISHED_BYTES // ROOM
-            self._let_go((self._large, self._loose), most)
-        self._let_go((self._loose, self._large, self._asked), ASKED_BYTES)
+            yield from self._let_go((self._large, self._loose), most)
+        yield from self._let_go((self._loose, self._large, self._asked), ASKED_BYTES)
 
-    def _let_go(self, shelves: Sequence[Shelf], most: int) -> None:
+    def _let_go(self, shelves: Sequence[Shelf], most: int) -> Iterator[None]:
         """Of those on these shelves, in this order, until they weigh no more than that."""
         for shelf in shelves:
             while len(shelf) and sum(one.weight for one in shelves) > most:
@@ -190,8 +200,16 @@ class FinishedScans:
                 if self._is_followed(scan_id):
                     self._move(held, self._followed)
                 elif scan_id != next(reversed(self._held)):
-                    self._take(scan_id)
+                    self._forget(scan_id)
                 elif len(shelf) > 1:
                     self._move(held, shelf)
                 else:  # whoever kept it is about to ask
                     break
+                del held  # what is large takes long to free: not together with the next
+                yield
+
+
+def _expiry(log: ScanLog) -> tuple[Milliseconds, ScanId] | None:
+    """When its time is over, and whose that is."""
+    expires_at = log.folded.expires_at
+    return None if expires_at is None else (expires_at, log.scan_id)

@@ -175,7 +175,8 @@ class Hub:
         for log in self._finished.due(at):
             self.expire(log)
             await slices.turn()
-        self._finished.look()
+        for _ in self._finished.look():
+            await slices.turn()
 
     def expire(self, log: ScanLog) -> None:
         """The scan's time is over: tell its watchers, once."""

@@ -18,13 +18,18 @@ SLICE_SECONDS = 0.002
 class Slices:
     """Gives way whenever a slice is over."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = 0) -> None:
+        """`most`: so many steps are a slice, however short, as each has others do something in the next turn."""
+        self._most = most
+        self._done = 0
         self._until = time.perf_counter() + SLICE_SECONDS
 
     async def turn(self) -> None:
-        """To be called often."""
-        if time.perf_counter() >= self._until:
+        """To be called often: after each step."""
+        self._done += 1
+        if time.perf_counter() >= self._until or self._done == self._most:
             await checkpoint()
+            self._done = 0
             self._until = time.perf_counter() + SLICE_SECONDS
 
 

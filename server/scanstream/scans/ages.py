@@ -9,6 +9,9 @@ from scanstream.log.scanlog import ScanLog
 from scanstream.model import ScanId, now
 from scanstream.scans.budget import Seconds
 
+FORGOTTEN_AT_ONCE = 8
+"""Of those that ended long ago, for each that ends: after a crowd of them nobody forgets all at once."""
+
 
 def uptime() -> Seconds:
     """Seconds since the machine started, those in which it slept among them (where the kernel counts them)."""
@@ -30,7 +33,9 @@ class Ages:
         if log.ended:
             at = self._clock()
             self._ended.setdefault(log.scan_id, at)
-            while at - next(iter(self._ended.values())) > self._matters:
+            for _ in range(FORGOTTEN_AT_ONCE):
+                if at - next(iter(self._ended.values())) <= self._matters:
+                    break
                 self._ended.popitem(last=False)
 
     def of(self, log: ScanLog) -> Seconds:

@@ -2,6 +2,7 @@
 
 import heapq
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
@@ -16,7 +17,8 @@ from scanstream.errors import Restarting
 from scanstream.jobs import Jobs, Shard
 from scanstream.log.entry import AnyEntry, Cancelled, Cut, Planned, Registered, ScanFailed, ShardFailed
 from scanstream.log.fold import Folded, Tally
-from scanstream.log.hub import Hub
+from scanstream.log.hub import Hub, Watcher
+from scanstream.log.refold import Slices
 from scanstream.log.scanlog import ScanLog
 from scanstream.model import Problem, ScanId, now
 from scanstream.scans.appending import Appender
@@ -75,12 +77,20 @@ class Planner:
         """Conduct every queued scan, those of before a restart first."""
         async with anyio.create_task_group() as conducted:
             notice = partial(self._notice, conducted)
+            await self._take_up(notice)
             with self._hub.watching_all(notice):
-                for log in self._hub.live():
-                    notice(log)
                 while True:
                     await self._places.acquire()
                     conducted.start_soon(self._conduct, await self._next())
+
+    async def _take_up(self, notice: Watcher) -> None:
+        """Those of before a restart, in their order, which may be many; behind them whoever comes meanwhile."""
+        earlier = deque(self._hub.live())
+        slices = Slices()
+        with self._hub.watching_all(earlier.append):
+            while earlier:
+                await slices.turn()
+                notice(earlier.popleft())
 
     def waiting(self) -> int:
         """How many scans wait."""

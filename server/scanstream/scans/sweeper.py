@@ -45,7 +45,7 @@ class Sweeper:
 
     async def run(self) -> None:
         """Sweep for ever; what the store cannot take now it is offered again in the next round."""
-        self._start(older_than=0)
+        await self._start(older_than=0)
         while True:
             await self._hub.expire_all(now())
             try:
@@ -57,17 +57,19 @@ class Sweeper:
                     logger.warning("the sweep waits: %s", error.detail)
                 self._waits = True
             await anyio.sleep(INTERVAL_SECONDS)
-            self._start(older_than=UNRELEASED_AFTER_SECONDS)
+            await self._start(older_than=UNRELEASED_AFTER_SECONDS)
 
-    def _start(self, older_than: float) -> None:
+    async def _start(self, older_than: float) -> None:
         """Let those go that have waited for so long; looks at no others."""
         until = time.monotonic() - older_than
+        slices = Slices()
         while self._unreleased:
             scan_id, since = next(iter(self._unreleased.items()))
             if since > until:
                 return
             del self._unreleased[scan_id]
             self._release(scan_id)
+            await slices.turn()
 
     async def _settle(self) -> None:
         for scan_id, expires_at in list(self._unsettled.items()):
