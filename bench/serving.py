@@ -12,11 +12,15 @@ from scanstream.client.connection import Connection
 from scanstream.client.following import mirrored
 from scanstream.client.mirror import Mirror
 
+PLAIN = ("-m", "scanstream")
+GIVING_BACK = ("-c", "from scanstream import app, cli; app.KEPT_MEMORY.clear(); cli.main()")
+"""The server, but its workers give memory back to the kernel as glibc does by itself."""
+
 
 @contextmanager
-def server(data: Path | str, *flags: str) -> Iterator[str]:
+def server(data: Path | str, *flags: str, program: tuple[str, ...] = PLAIN) -> Iterator[str]:
     """A server process on a free port; gives its address; ends with the block."""
-    command = [sys.executable, "-m", "scanstream", "serve", "--port", "0", "--data", str(data), *flags]
+    command = [sys.executable, *program, "serve", "--port", "0", "--data", str(data), *flags]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

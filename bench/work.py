@@ -1,11 +1,12 @@
 """The speed of the work itself: shards a second and finds per strategy, and two workers against one.
 
-    python bench/work.py
+    python bench/work.py [--json FILE]
 
 1. On the generated market, one scan per strategy with its default parameters, three rounds, against a server with two
    workers.
 2. In one worker process, all shards of a full scan: how often it opened the market's data.
-3. On 256 generated symbols, as a Parquet file: full scans by one worker and by two, in turn, three rounds.
+3. On 256 generated symbols, as a Parquet file: full scans by one worker, by two, and by two that do not keep the memory
+   of arrays that come and go (`KEPT_MEMORY` of app.py), in turn, three rounds.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +29,7 @@ import uvloop
 from anyio import CapacityLimiter, to_process
 from msgspec import UNSET
 
+from instrument.figures import Figure, Result, Sheet, at_least
 from scanstream import panel as panel_module
 from scanstream.client.connection import connected
 from scanstream.jobs import Shard
@@ -35,11 +38,16 @@ from scanstream.model import DiscoverRequest, ScanId
 from scanstream.panel import FIELDS, Panel
 from scanstream.scans.work import shard as worker
 from scanstream.strategies.installed import registry
-from serving import followed, server
+from serving import GIVING_BACK, PLAIN, followed, server
 
 ROUNDS = 3
 SYMBOLS = 256
 LEAST_RATIO = 1.0
+NAME = "work.py"
+ONE, TWO, PAGING = "1 worker", "2 workers", "2 workers, memory given back"
+SIDES: dict[str, tuple[str, tuple[str, ...]]] = {ONE: ("1", PLAIN), TWO: ("2", PLAIN), PAGING: ("2", GIVING_BACK)}
+"""Workers, and how the server is run."""
+SCAN = f"a full scan of {SYMBOLS} symbols"
 
 
 class Measured(NamedTuple):
@@ -53,16 +61,26 @@ class Measured(NamedTuple):
 
 def main() -> int:
     """Measure, print, judge; the exit code."""
-    argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         description="Shards a second and finds per strategy; two workers against one on 256 symbols."
-    ).parse_args()
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    given = parser.parse_args()
     with server(":memory:", "--workers", "2") as url:
-        table(uvloop.run(each_strategy(url)))
+        rows = uvloop.run(each_strategy(url))
+    table(rows)
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="bench-") as scratch:
         anyio.run(count_loads, Path(scratch))
         file = Path(scratch) / "generated.parquet"
         write(SyntheticMarket(symbols=SYMBOLS).load(), file)
-        return compare(file)
+        compared = compare(file)
+    if given.json:
+        speeds = [
+            Figure(NAME, strategy, "shards a second, 2 workers", "/s", [row.shards / row.wall])
+            for strategy, row in rows.items()
+        ]
+        Result([*speeds, *compared.figures], compared.verdicts).write(given.json)
+    return 0 if all(verdict.passed for verdict in compared.verdicts) else 1
 
 
 async def each_strategy(url: str) -> dict[str, Measured]:
@@ -136,24 +154,30 @@ def times_loaded() -> int:
     return panel_module._mapped.cache_info().misses
 
 
-def compare(file: Path) -> int:
-    """One worker and two, in turn; the exit code."""
-    market = (":memory:", "--market", f"files:{file}", "--workers")
-    with server(*market, "1") as one, server(*market, "2") as two:
-        sides = {1: one, 2: two}
-        for url in sides.values():
+def compare(file: Path) -> Result:
+    """One worker, two, and two that give memory back, in turn."""
+    sheet = Sheet(NAME, "s")
+    with ExitStack() as stack:
+        urls = {
+            side: stack.enter_context(
+                server(":memory:", "--market", f"files:{file}", "--workers", workers, program=program)
+            )
+            for side, (workers, program) in SIDES.items()
+        }
+        for url in urls.values():
             uvloop.run(one_scan(url, {}))
-        rounds = [{workers: uvloop.run(one_scan(url, {})) for workers, url in sides.items()} for _ in range(ROUNDS)]
-    walls = {workers: statistics.median(scan[workers].wall for scan in rounds) for workers in sides}
-    print(f"A full scan of {SYMBOLS} symbols, {rounds[0][1].shards} shards, median of {ROUNDS}:")
-    for workers, wall in walls.items():
-        shown = ", ".join(f"{scan[workers].wall:.2f}" for scan in rounds)
-        print(f"  {workers} worker{'s' if workers > 1 else ' '}  {wall:7.2f} s   ({shown})")
-    ratio = statistics.median(scan[1].wall / scan[2].wall for scan in rounds)
-    print(f"  ratio     {ratio:6.2f} ×\n")
-    passed = ratio > LEAST_RATIO
-    print(f"{'PASS' if passed else 'FAIL'}: two workers must be faster than one.")
-    return 0 if passed else 1
+        for _ in range(ROUNDS):
+            scans = {side: uvloop.run(one_scan(url, {})) for side, url in urls.items()}
+            for side, scan in scans.items():
+                sheet.note(side, SCAN, scan.wall)
+    print(f"{SCAN}, {scans[ONE].shards} shards, median of {ROUNDS}:")
+    for figure in sheet.figures():
+        print(f"  {figure.server:<28} {figure.median:7.2f} s   ({', '.join(f'{wall:.2f}' for wall in figure.values)})")
+    found = at_least("Two workers against one, a full scan", LEAST_RATIO, sheet.ratios(ONE, TWO, SCAN))
+    kept = statistics.median(sheet.ratios(PAGING, TWO, SCAN))
+    print(f"  two against one {found[0].measured}; memory kept against given back {kept:.2f} ×\n")
+    print(f"{'PASS' if found[0].passed else 'FAIL'}: two workers must be faster than one.")
+    return Result(sheet.figures(), found)
 
 
 def write(panel: Panel, file: Path) -> None:

@@ -78,6 +78,7 @@ def following(
         words.write_text("".join(json.dumps(message) + "\n" for message in subscribe))
         flags += ["--says", words, "--subprotocol", "scanstream.v1.json"]
         flags += ["--stamps", server.stamps] if len(server.scan_ids) == 1 else []
+        flags += [] if since is None else ["--since", since.partition("-")[2]]
     command = machine.pinned(machine.cores()[1], [str(built.load()), "follow", *map(str, flags)])
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
         try:
@@ -101,12 +102,37 @@ class Polled(NamedTuple):
 @contextmanager
 def polling(server: Server, request: bytes, *flags: object) -> Iterator["Pollers"]:
     """Connections that ask the same, again and again: see load/poll.c for the flags."""
-    file = server.scratch / "request"
-    file.write_bytes(request)
-    command = [str(built.load()), "poll", "--port", str(server.port), "--request", str(file), *map(str, flags)]
-    with subprocess.Popen(machine.pinned(machine.cores()[1], command), stdout=subprocess.PIPE, bufsize=0) as process:
+    (server.scratch / "request").write_bytes(request)
+    with _loading("poll", server, "--request", server.scratch / "request", *flags) as process:
+        yield Pollers(process)
+
+
+@contextmanager
+def asking(server: Server, question: bytes, *flags: object) -> Iterator["Pollers"]:
+    """One message after the other, each over a WebSocket of its own: see load/ask.c for the flags."""
+    (server.scratch / "question").write_bytes(question)
+    with _loading("ask", server, "--path", server.kind.path, "--says", server.scratch / "question", *flags) as process:
+        yield Pollers(process)
+
+
+@contextmanager
+def holding(server: Server, request: bytes, connections: int, expected: str = "") -> Iterator["Held"]:
+    """Connections that say this, have an answer that begins so, or none, and do nothing more: see load/hold.c."""
+    (server.scratch / "request").write_bytes(request)
+    flags = ["--expect", expected] if expected else []
+    size = ("--connections", connections)
+    with _loading("hold", server, *size, "--request", server.scratch / "request", *flags) as process:
+        yield Held(process, connections)
+
+
+@contextmanager
+def _loading(kind: str, server: Server, *flags: object) -> "Iterator[subprocess.Popen[bytes]]":
+    command = machine.pinned(
+        machine.cores()[1], [str(built.load()), kind, "--port", str(server.port), *map(str, flags)]
+    )
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
         try:
-            yield Pollers(process)
+            yield process
         finally:
             process.kill()
 
@@ -116,18 +142,39 @@ class Pollers:
 
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
         self._process = process
-        self._line()
-
-    def _line(self) -> dict[str, Any]:
-        line = machine.line_of(self._process)
-        if not line:
-            raise Wrong("the load generator has ended")
-        told: dict[str, Any] = json.loads(line)
-        if told.get("broken") or told.get("left"):
-            raise Wrong(line)
-        return told
+        _line(process)
 
     def answered(self) -> Polled:
         """Wait until they have been answered as often as was asked for."""
-        told = self._line()
+        told = _line(self._process)
         return Polled(**{field: told[field] for field in Polled._fields})
+
+
+class Held:
+    """Connections that are there, and stay."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", connections: int) -> None:
+        self._process = process
+        self._connections = connections
+        self._all_there()
+
+    def _all_there(self) -> None:
+        told = _line(self._process)
+        if told["ready"] != self._connections:
+            raise Wrong(f"of {self._connections} connections: {told}")
+
+    def still(self) -> None:
+        """All of them are there still, and nothing came that was not to come."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"\n")
+        self._all_there()
+
+
+def _line(process: "subprocess.Popen[bytes]") -> dict[str, Any]:
+    line = machine.line_of(process)
+    if not line:
+        raise Wrong("the load generator has ended")
+    told: dict[str, Any] = json.loads(line)
+    if told.get("broken") or told.get("left"):
+        raise Wrong(line)
+    return told

@@ -1,7 +1,10 @@
 """Figures: what was measured, how often, and what the issue asks of it."""
 
+import json
 import statistics
+import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from instrument.machine import progress
@@ -38,7 +41,8 @@ class Verdict(NamedTuple):
     what: str
     bound: str
     measured: str
-    passed: bool
+    passed: bool | None
+    """None: it was not measured, as the machine lacks what it needs or it was not asked for."""
 
 
 class Result(NamedTuple):
@@ -46,6 +50,32 @@ class Result(NamedTuple):
 
     figures: list[Figure]
     verdicts: list[Verdict] = []  # noqa: RUF012  # never added to
+
+    def write(self, file: Path) -> None:
+        """As JSON, for `read`."""
+        plain = {
+            "figures": [figure.plain() for figure in self.figures],
+            "verdicts": [verdict._asdict() for verdict in self.verdicts],
+        }
+        file.write_text(json.dumps(plain, indent=1) + "\n")
+
+    @classmethod
+    def read(cls, file: Path) -> "Result":
+        """What `write` has written."""
+        plain = json.loads(file.read_text())
+        figures = [Figure(**{name: one[name] for name in Figure._fields}) for one in plain["figures"]]
+        return cls(figures, [Verdict(**verdict) for verdict in plain["verdicts"]])
+
+
+class Cost(NamedTuple):
+    """Seconds that a workload takes on the machine of docs/performance.md, so that a run can say how long it will."""
+
+    once: float
+    repetition: float
+
+    def of(self, repetitions: int) -> float:
+        """All of it."""
+        return self.once + repetitions * self.repetition
 
 
 class Sheet:
@@ -68,33 +98,37 @@ class Sheet:
 
     def ratios(self, server: str, other: str, case: str, other_case: str | None = None) -> list[float]:
         """One server's value over another's, repetition by repetition; empty where one of them was not measured."""
-        mine, theirs = self._found(server, case), self._found(other, other_case or case)
+        mine, theirs = self.values(server, case), self.values(other, other_case or case)
         return [mine / their for mine, their in zip(mine, theirs, strict=False)]
 
-    def _found(self, server: str, case: str) -> list[float]:
+    def values(self, server: str, case: str) -> list[float]:
+        """Repetition by repetition."""
         return next((values for (a, b, _), values in self._values.items() if (a, b) == (server, case)), [])
 
 
-def at_most(what: str, bound: float, ratios: list[float], unit: str = " ×") -> list[Verdict]:
-    """The median must not be above the bound; no verdict where nothing was measured."""
-    return _judged(what, f"≤ {bound:.3g}{unit}", ratios, unit, lambda median: median <= bound)
+def at_most(what: str, bound: float, values: list[float], unit: str = " ×") -> list[Verdict]:
+    """The median must not be above the bound."""
+    return _judged(what, f"≤ {bound:.3g}{unit}", values, unit, lambda median: median <= bound)
 
 
-def at_least(what: str, bound: float, ratios: list[float], unit: str = " ×") -> list[Verdict]:
+def at_least(what: str, bound: float, values: list[float], unit: str = " ×") -> list[Verdict]:
     """The median must not be below the bound."""
-    return _judged(what, f"≥ {bound:.3g}{unit}", ratios, unit, lambda median: median >= bound)
+    return _judged(what, f"≥ {bound:.3g}{unit}", values, unit, lambda median: median >= bound)
 
 
 def _judged(what: str, bound: str, values: list[float], unit: str, holds: Callable[[float], bool]) -> list[Verdict]:
     if not values:
-        return []
+        return [Verdict(what, bound, "not measured", None)]
     median = statistics.median(values)
     measured = f"{shown(median)}{unit} ({shown(min(values))} to {shown(max(values))})"
     return [Verdict(what, bound, measured, holds(median))]
 
 
 def repetitions(workload: str, count: int) -> Iterable[int]:
-    """Count them aloud."""
+    """Count them aloud, and say how long those that are left will take."""
+    began = time.monotonic()
     for number in range(1, count + 1):
-        progress(f"  {workload}: repetition {number} of {count}")
+        each = (time.monotonic() - began) / (number - 1) if number > 1 else 0
+        left = f", some {(count - number + 1) * each:.0f} s left" if each else ""
+        progress(f"  {workload}: repetition {number} of {count}{left}")
         yield number

@@ -17,10 +17,14 @@ class Part(NamedTuple):
 
     name: str
     about: str
+    meaning: str
+    """What the figures are of, in some sentences."""
     seconds: float
     """It took so long."""
     figures: list[Figure]
     verdicts: list[Verdict]
+    failure: str = ""
+    """Why it has no figures."""
 
 
 class Run(NamedTuple):
@@ -42,6 +46,7 @@ class Run(NamedTuple):
             "repetitions": self.repetitions,
             "figures": [figure.plain() for part in self.parts for figure in part.figures],
             "verdicts": [verdict._asdict() for verdict in self.verdicts],
+            "failures": {part.name: part.failure for part in self.parts if part.failure},
             "seconds": {part.name: round(part.seconds) for part in self.parts},
         }
 
@@ -60,18 +65,36 @@ class Run(NamedTuple):
             f"Medians of {self.repetitions} interleaved repetitions, least and most in parentheses; "
             "the server on one core, the load on another."
         )
-        yield from table(("what it must show", "bound", "measured", ""), judged(self.verdicts))
-        for part in (part for part in self.parts if part.figures):
-            yield f"## {part.name}: {part.about}"
-            yield from of_part(part)
+        yield from table(JUDGED, judged(self.verdicts))
+        yield tally(self.verdicts)
+        for part in self.parts:
+            if part.figures or part.failure:
+                yield ""
+                yield f"## {part.name}: {part.about}"
+                yield ""
+                yield f"**No figures: {part.failure}**" if part.failure else part.meaning
+            if part.figures:
+                yield from of_part(part)
+        yield ""
         yield "## How long it took"
         yield from table(("workload", "seconds"), ((part.name, f"{part.seconds:.0f}") for part in self.parts))
+
+
+JUDGED = ("what it must show", "bound", "measured: median (least to most)", "")
+MARKS = {True: "PASS", False: "**FAIL**", None: "–"}
 
 
 def judged(verdicts: Iterable[Verdict]) -> Iterator[tuple[str, ...]]:
     """Rows of verdicts."""
     for verdict in verdicts:
-        yield verdict.what, verdict.bound, verdict.measured, "PASS" if verdict.passed else "**FAIL**"
+        yield verdict.what, verdict.bound, verdict.measured, MARKS[verdict.passed]
+
+
+def tally(verdicts: list[Verdict]) -> str:
+    """All of them in one line."""
+    passed = [verdict.passed for verdict in verdicts]
+    text = f"{passed.count(True)} of {len(passed)} bounds hold, {passed.count(False)} do not"
+    return text + (f", {passed.count(None)} were not measured." if None in passed else ".")
 
 
 def of_part(part: Part) -> Iterator[str]:

@@ -23,6 +23,7 @@ static struct {
     int port;
     const char *path, *subprotocol, *says;
     size_t readers, silent, window;
+    unsigned long long number, held; /* where each reader goes on from; 0: from its first message */
     enum dialect dialect;
 } options = {.path = "/ws", .readers = 1, .window = 200};
 
@@ -41,7 +42,8 @@ static const struct option FLAGS[] = {
     {"readers", required_argument, NULL, 'n'}, {"silent", required_argument, NULL, 'k'},
     {"window", required_argument, NULL, 'w'},  {"dialect", required_argument, NULL, 'd'},
     {"says", required_argument, NULL, 's'},    {"subprotocol", required_argument, NULL, 'b'},
-    {"stamps", required_argument, NULL, 't'},  {0},
+    {"stamps", required_argument, NULL, 't'},  {"since", required_argument, NULL, 'c'},
+    {0},
 };
 
 static enum dialect dialect_of(const char *name) {
@@ -72,6 +74,9 @@ static void read_options(int count, char **arguments) {
             case 's': options.says = whole_file(optarg, &length); break;
             case 'b': options.subprotocol = optarg; break;
             case 't': stamps = mapped(optarg); break;
+            case 'c':
+                if (sscanf(optarg, "%llu.%llu", &options.number, &options.held) != 2) exit(2);
+                break;
             default: exit(2);
         }
     }
@@ -209,8 +214,12 @@ int follow(int count, char **arguments) {
     epoll = epoll_create1(EPOLL_CLOEXEC);
     if (!readers || epoll < 0) fail("no memory for %zu readers", options.readers);
     hand_out_words();
+    for (size_t i = 0; i < options.readers; i++) {
+        readers[i].number = options.number;
+        readers[i].held = options.held;
+    }
     uint64_t began = now(), deadline = began + JOIN_SECONDS * 1000000000ull;
-    while (joined < options.readers) {
+    while (joined < options.readers && !tally.broken) { /* one that is told something wrong may never join */
         dial_more();
         turns(1000);
         if (now() > deadline) fail("%zu of %zu readers have joined in %d s", joined, options.readers, JOIN_SECONDS);

@@ -70,10 +70,13 @@ bool understand(enum dialect dialect, struct reader *reader, char *text, size_t 
 /* websocket.c */
 void say(struct reader *reader, int opcode, const char *text, size_t length);
 size_t frames(enum dialect dialect, struct reader *reader, char *bytes, size_t length, uint64_t at);
+size_t head_of(const unsigned char *frame, size_t length, size_t *payload);
 void shake_hands(struct reader *reader, int port, const char *path, const char *subprotocol);
 
-/* follow.c, poll.c: the two kinds of load */
+/* follow.c, poll.c, hold.c, ask.c: the kinds of load */
 int follow(int count, char **arguments);
 int poll_http(int count, char **arguments);
+int hold(int count, char **arguments);
+int ask_in_turn(int count, char **arguments);
 
 #endif

@@ -1,13 +1,18 @@
-/* `load follow …` or `load poll …`: see follow.c and poll.c. */
+/* `load follow …`, `load poll …`, `load hold …` or `load ask …`: see follow.c, poll.c, hold.c and ask.c. */
 #include "load.h"
 
 #include <stdio.h>
 #include <string.h>
 
+static const struct {
+    const char *name;
+    int (*run)(int, char **);
+} KINDS[] = {{"follow", follow}, {"poll", poll_http}, {"hold", hold}, {"ask", ask_in_turn}};
+
 int main(int count, char **arguments) {
     raise_limit();
-    if (count > 1 && !strcmp(arguments[1], "follow")) return follow(count - 1, arguments + 1);
-    if (count > 1 && !strcmp(arguments[1], "poll")) return poll_http(count - 1, arguments + 1);
-    fputs("usage: load follow|poll --port PORT …\n", stderr);
+    for (size_t i = 0; count > 1 && i < sizeof KINDS / sizeof *KINDS; i++)
+        if (!strcmp(arguments[1], KINDS[i].name)) return KINDS[i].run(count - 1, arguments + 1);
+    fputs("usage: load follow|poll|hold|ask --port PORT …\n", stderr);
     return 2;
 }

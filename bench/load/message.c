@@ -71,7 +71,7 @@ static bool scanstream(struct reader *reader, const char *text, size_t length, u
     char *dot;
     uint64_t seq = strtoull(cursor + 1, &dot, 10), n = *dot == '.' ? strtoull(dot + 1, NULL, 10) : UINT64_MAX;
     uint64_t brought = occurrences(text, "{\"id\":\""), offset = figure(text, "\"offset\":", brought ? UINT64_MAX : n);
-    bool first = reader->stage == JOINING;
+    bool first = reader->stage == JOINING && !reader->number; /* a resumed reader has no first one: it goes on */
     if (!strncmp(kind, "snapshot\"", 9)) {
         if (offset || n != brought || !first) return false;
     } else if (!strncmp(kind, "update\"", 7)) {

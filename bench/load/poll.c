@@ -1,7 +1,7 @@
 /* HTTP polls over connections that are kept: `load poll …`.
  *
- * Each connection asks again as soon as it has its answer. Every answer must have the status that is expected, and its
- * whole body. With --each 1 it is a crowd of long polls: {"ready": …} is printed once all have asked.
+ * Each connection asks again as soon as it has its answer. Every answer must have the status that is expected, its whole
+ * body, and in it what --expect says. With --each 1 it is a crowd of long polls: {"ready": …} is printed once all have asked.
  */
 #include "load.h"
 
@@ -27,15 +27,15 @@ static struct {
     int port, status;
     size_t connections, each, total, length;
     double seconds, pause;
-    const char *request;
-} options = {.status = 200, .connections = 1, .seconds = 600};
+    const char *request, *expected;
+} options = {.status = 200, .connections = 1, .seconds = 600, .expected = ""};
 
 static const struct option FLAGS[] = {
     {"port", required_argument, NULL, 'p'},    {"connections", required_argument, NULL, 'c'},
     {"request", required_argument, NULL, 'r'}, {"status", required_argument, NULL, 'e'},
     {"each", required_argument, NULL, 'k'},    {"total", required_argument, NULL, 'n'},
     {"seconds", required_argument, NULL, 's'}, {"pause", required_argument, NULL, 'z'},
-    {0},
+    {"expect", required_argument, NULL, 'x'},  {0},
 };
 
 static struct histogram taken;
@@ -55,6 +55,7 @@ static void read_options(int count, char **arguments) {
             case 'n': options.total = strtoul(optarg, NULL, 10); break;
             case 's': options.seconds = atof(optarg); break;
             case 'z': options.pause = atof(optarg); break;
+            case 'x': options.expected = optarg; break;
             default: exit(2);
         }
     }
@@ -84,7 +85,8 @@ static void answered(struct poller *poller, const char *answer, size_t length) {
     record(&taken, now() - poller->since);
     answers++;
     bytes += length;
-    if (status != options.status && !broken++) fprintf(stderr, "load: %.300s\n", answer);
+    bool right = status == options.status && memmem(answer, length, options.expected, strlen(options.expected));
+    if (!right && !broken++) fprintf(stderr, "load: %.300s\n", answer);
     if (length < least) least = length;
     if (length > most) most = length;
 }

@@ -35,7 +35,7 @@ void say(struct reader *reader, int opcode, const char *text, size_t length) {
 }
 
 /* The length of the frame's head, its payload's in `*payload`; 0 while the head is not whole. */
-static size_t head_of(const unsigned char *frame, size_t length, size_t *payload) {
+size_t head_of(const unsigned char *frame, size_t length, size_t *payload) {
     if (length < 2) return 0;
     size_t size = frame[1] & 127, bytes = size < 126 ? 0 : size == 126 ? 2 : 8;
     if (length < 2 + bytes) return 0;

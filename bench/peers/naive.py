@@ -1,11 +1,13 @@
 """What people write first: Starlette on uvicorn, and a loop that sends to one WebSocket after the other."""
 
 import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
@@ -46,6 +48,10 @@ STATUS = {
 }
 """The state of a scan, as ours is when the bench asks for it."""
 subscribers: set[WebSocket] = set()
+held = 0
+"""Requests that wait for news."""
+KEEP_ALIVE_SECONDS = 75
+"""As ours: else what is to be idle would be closed."""
 
 
 async def follow(websocket: WebSocket) -> None:
@@ -75,11 +81,55 @@ async def echo(request: Request) -> Response:
     return JSONResponse(await request.json(), status_code=202)
 
 
+@contextmanager
+def counted() -> Iterator[None]:
+    """While this request waits; the end of the server ends it."""
+    global held  # noqa: PLW0603  # as short as can be
+    held += 1
+    try:
+        with suppress(asyncio.CancelledError):
+            yield
+    finally:
+        held -= 1
+
+
+async def poll(_request: Request) -> Response:
+    """A long poll: it waits for news, of which there are none."""
+    with counted():
+        await asyncio.Event().wait()
+    return JSONResponse(STATUS)
+
+
+async def events(_request: Request) -> Response:
+    """An event stream: the state, and whatever comes after it."""
+
+    async def stream() -> AsyncIterator[str]:
+        with counted():
+            yield "event: snapshot\ndata: {}\n\n"
+            await asyncio.Event().wait()
+
+    return StreamingResponse(stream(), media_type="text/event-stream")
+
+
+async def count(_request: Request) -> Response:
+    """How many wait."""
+    return PlainTextResponse(str(held))
+
+
+ROUTES = [
+    WebSocketRoute("/ws", follow),
+    Route("/status", status),
+    Route("/echo", echo, methods=["POST"]),
+    Route("/poll", poll),
+    Route("/events", events),
+    Route("/held", count),
+]
+
+
 async def main() -> None:
     """Serve, and obey."""
-    routes = [WebSocketRoute("/ws", follow), Route("/status", status), Route("/echo", echo, methods=["POST"])]
     config = uvicorn.Config(
-        Starlette(routes=routes),
+        Starlette(routes=ROUTES),
         loop="uvloop",
         http="httptools",
         ws="websockets-sansio",
@@ -88,6 +138,7 @@ async def main() -> None:
         lifespan="off",
         log_config=None,
         access_log=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve([listener()]))

@@ -1,8 +1,10 @@
-"""One discover after the other: from the request until the scan is durably acknowledged.
+"""One discover after the other: from the request until the scan is durably acknowledged, over HTTP and a WebSocket.
 
-Against the sum of its two parts, each as bare as can be: a Starlette route that reads and writes JSON, and the
-transaction of a registration in SQLite, synchronous=FULL, on the same file system. A moment passes between two
-requests, with all three, so that what the last one left to do is done.
+Against the sum of its two parts, each as bare as can be: a Starlette route that reads and writes JSON, or a WebSocket
+that says again what it is told, and the transaction of a registration in SQLite, synchronous=FULL, on the same file
+system. A moment passes between two requests, with all of them, so that what the last one left to do is done. Each
+WebSocket asks once: its handshake is before the question, and the frames of the scan that it then follows are after
+the ack.
 """
 
 import argparse
@@ -11,16 +13,17 @@ import statistics
 import subprocess
 import sys
 
-from instrument.crowd import polling
-from instrument.figures import Result, Sheet, at_most, repetitions
+from instrument.crowd import asking, polling
+from instrument.figures import Cost, Result, Sheet, at_most, repetitions
 from instrument.machine import cores, pinned
 from instrument.servers import BENCH, NAIVE, SCANSTREAM, Server, running
 
 NAME = "acks"
 ABOUT = "from a discover to its durable ack, one at a time"
+COST = Cost(3, 8)
 COUNT = 150
 PAUSE_SECONDS = 0.01
-CASE = "p50"
+HTTP, WEBSOCKET, DISK = "HTTP, p50", "WebSocket, p50", "p50"
 PARTS = "echo + transaction"
 TRANSACTION = "SQLite"
 REQUEST = {
@@ -29,6 +32,8 @@ REQUEST = {
     "strategy_ids": ["tsmom"],
     "parameters": {"tsmom": {"walk_forward": 0}},
 }
+MESSAGE = json.dumps({"type": "discover", "request": REQUEST}, separators=(",", ":")).encode()
+ACK = '{"type":"ack"'
 
 
 def flags(_parser: argparse.ArgumentParser) -> None:
@@ -36,17 +41,21 @@ def flags(_parser: argparse.ArgumentParser) -> None:
 
 
 def measure(asked: argparse.Namespace) -> Result:
-    """The three of them in turn, again and again."""
+    """All of them in turn, again and again."""
     sheet = Sheet(NAME, "ms")
     with running(SCANSTREAM) as ours, running(NAIVE) as bare:
         for number in repetitions(NAME, asked.repetitions):
-            sheet.note(SCANSTREAM, CASE, one_at_a_time(ours, "/opportunities/discover"))
-            echo = one_at_a_time(bare, "/echo")
+            sheet.note(SCANSTREAM, HTTP, one_at_a_time(ours, "/opportunities/discover"))
+            sheet.note(SCANSTREAM, WEBSOCKET, over_websockets(ours, ACK, "--subprotocol", "scanstream.v1.json"))
+            echoes = {HTTP: one_at_a_time(bare, "/echo"), WEBSOCKET: over_websockets(bare, MESSAGE.decode())}
             transaction = registrations(bare, number)
-            sheet.note(NAIVE, CASE, echo)
-            sheet.note(TRANSACTION, CASE, transaction)
-            sheet.note(PARTS, CASE, echo + transaction)
-    found = at_most("Discover to durable ack, against echo + transaction", 1.5, sheet.ratios(SCANSTREAM, PARTS, CASE))
+            sheet.note(TRANSACTION, DISK, transaction)
+            for case, echo in echoes.items():
+                sheet.note(NAIVE, case, echo)
+                sheet.note(PARTS, case, echo + transaction)
+    what = "Discover to durable ack over {}, against echo + transaction"
+    found = at_most(what.format("HTTP"), 1.5, sheet.ratios(SCANSTREAM, PARTS, HTTP))
+    found += at_most(what.format("a WebSocket"), 1.5, sheet.ratios(SCANSTREAM, PARTS, WEBSOCKET))
     return Result(sheet.figures(), found)
 
 
@@ -57,6 +66,12 @@ def one_at_a_time(server: Server, path: str) -> float:
     request = f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
     with polling(server, request, "--total", COUNT, "--pause", PAUSE_SECONDS, "--status", 202) as pollers:
         return pollers.answered().latency["p50"]
+
+
+def over_websockets(server: Server, expected: str, *flags: str) -> float:
+    """Milliseconds of the median message."""
+    with asking(server, MESSAGE, "--total", COUNT, "--pause", PAUSE_SECONDS, "--expect", expected, *flags) as askers:
+        return askers.answered().latency["p50"]
 
 
 def registrations(server: Server, number: int) -> float:

@@ -7,7 +7,7 @@ and what counts is how far every reader got. The peers deliver each of the sixte
 import argparse
 from contextlib import ExitStack
 
-from instrument.figures import Result, Sheet, at_most, repetitions
+from instrument.figures import Cost, Result, Sheet, at_most, repetitions
 from instrument.servers import (
     BATCHING_FLOOR,
     FLOOR,
@@ -22,6 +22,7 @@ from workloads.fanout import side, spent
 
 NAME = "batches"
 ABOUT = "CPU of the server an update and reader, sixteen updates a tick"
+COST = Cost(12, 17)
 READERS = 1_000
 PER_TICK = 16
 TICKS = {FLOOR: 30, BATCHING_FLOOR: 30, SCANSTREAM: 30, SOCKETIO: 3, NODE_SOCKETIO: 4}

@@ -7,11 +7,12 @@ scanstream the handshake and a subscription with its first frame; of the others 
 import argparse
 
 from instrument.crowd import following
-from instrument.figures import Result, Sheet, at_most, repetitions
+from instrument.figures import Cost, Result, Sheet, at_most, repetitions
 from instrument.servers import BATCHING_FLOOR, NAIVE, SCANSTREAM, choice, kinds, present, running
 
 NAME = "connecting"
 ABOUT = "CPU of a connect and subscribe, memory of an idle reader"
+COST = Cost(0, 15)
 READERS = 2_000
 BEFORE = 1_000
 """Enough to fill the memory that a process has left over from its start: what comes then is what a connection takes."""

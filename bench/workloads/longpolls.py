@@ -1,18 +1,23 @@
-"""5,000 long polls wait for news of one scan: what each costs while it comes to wait, and how soon all are answered."""
+"""5,000 long polls wait for news of one scan: what each costs while it comes to wait, and how soon all are answered.
+
+The first row is the CPU of a connection, its request and what is set up for its wait; the second that of its answer,
+when one revision wakes all of them; the third how long it takes from the revision until the last answer was read. Each
+answer must be whole and have the cursor of that revision.
+"""
 
 import argparse
 import time
 
 from instrument.crowd import polling
-from instrument.figures import Result, Sheet, repetitions
-from instrument.questions import answer, cursor, status_path
-from instrument.servers import SCANSTREAM, Server, running
+from instrument.figures import Cost, Result, Sheet, repetitions
+from instrument.questions import cursor, status_path, until_waiting
+from instrument.servers import SCANSTREAM, running
 from workloads.polling import get
 
 NAME = "longpolls"
 ABOUT = "5,000 long polls, all answered by one revision"
+COST = Cost(2, 4)
 CROWD = 5_000
-PATIENCE_SECONDS = 60
 
 
 def flags(parser: argparse.ArgumentParser) -> None:
@@ -27,9 +32,11 @@ def measure(asked: argparse.Namespace) -> Result:
     with running(SCANSTREAM) as server:
         server.begin_scans()
         for _ in repetitions(NAME, asked.repetitions):
-            request = get(f"{status_path(server)}?wait=60&since={cursor(server)}")
+            since = cursor(server)
+            request = get(f"{status_path(server)}?wait=60&since={since}")
             used = server.cpu()
-            with polling(server, request, "--connections", crowd, "--each", 1) as pollers:
+            flags = ("--connections", crowd, "--each", 1, "--expect", f'"cursor":"{following(since)}"')
+            with polling(server, request, *flags) as pollers:
                 until_waiting(server, crowd)
                 sheet.note(SCANSTREAM, "connects and waits", (server.cpu() - used) / crowd * 1e6)
                 used, began = server.cpu(), time.monotonic()
@@ -41,13 +48,7 @@ def measure(asked: argparse.Namespace) -> Result:
     return Result(sheet.figures())
 
 
-def until_waiting(server: Server, count: int) -> None:
-    """All of the crowd wait: the server counts its readers."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        metrics = answer(server, "/metrics").text.splitlines()
-        line = next(line for line in metrics if line.startswith("scanstream_readers "))
-        if float(line.split()[1]) == count:
-            return
-        time.sleep(0.1)
-    raise RuntimeError(f"of {count} long polls not all wait after {PATIENCE_SECONDS} s")
+def following(cursor: str) -> str:
+    """The cursor after one revision more that brings no result."""
+    log, seq, held = cursor.replace("-", ".").split(".")
+    return f"{log}-{int(seq) + 1}.{held}"

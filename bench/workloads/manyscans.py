@@ -8,12 +8,13 @@ import argparse
 from contextlib import ExitStack
 
 from instrument.crowd import Crowd, following
-from instrument.figures import Result, Sheet, at_most, repetitions
+from instrument.figures import Cost, Result, Sheet, at_most, repetitions
 from instrument.servers import SCANSTREAM, Server, running
 from workloads.fanout import side, spent
 
 NAME = "manyscans"
 ABOUT = "10,000 scans with a reader each, against 10,000 readers of one"
+COST = Cost(25, 6)
 COUNT = 10_000
 REVISIONS = 2
 MILLISECONDS = 500.0

@@ -4,7 +4,7 @@ import argparse
 
 import uvloop
 
-from instrument.figures import Result, Sheet, at_most, repetitions
+from instrument.figures import Cost, Result, Sheet, at_most, repetitions
 from instrument.servers import SCANSTREAM
 from quiet_loop import centile
 from quiet_loop import measure as rounds
@@ -12,6 +12,7 @@ from serving import server
 
 NAME = "ping"
 ABOUT = "ping p99 while a full scan computes, against idle"
+COST = Cost(4, 6)
 IDLE, LOADED = "p99, idle", "p99, a full scan computes"
 
 

@@ -6,12 +6,13 @@ The bare route makes its answer anew each time, as ours would without a cache, o
 import argparse
 
 from instrument.crowd import polling
-from instrument.figures import Result, Sheet, at_least, repetitions
+from instrument.figures import Cost, Result, Sheet, at_least, repetitions
 from instrument.questions import answer, status_path
 from instrument.servers import NAIVE, SCANSTREAM, Server, running
 
 NAME = "polling"
 ABOUT = "status polls a second, 200 and 304"
+COST = Cost(2, 6)
 CONNECTIONS = 32
 SECONDS = 2.0
 UNCHANGED = "304"

@@ -4,11 +4,12 @@ import argparse
 from contextlib import ExitStack
 
 from instrument.crowd import Crowd, following
-from instrument.figures import Result, Sheet, at_most, repetitions
+from instrument.figures import Cost, Result, Sheet, at_most, repetitions
 from instrument.servers import SCANSTREAM, Server, running
 
 NAME = "slow"
 ABOUT = "100 of 1,000 readers read nothing: latency of the others"
+COST = Cost(8, 6)
 READERS = 1_000
 SILENT = 100
 UPDATES = 90

@@ -1,9 +1,11 @@
 """The load generator counts right, and notices what is not right: else no figure of the bench is worth anything."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from instrument import built
-from instrument.crowd import Wrong, following, polling
+from instrument.crowd import Held, Wrong, asking, following, holding, polling
 from instrument.figures import Sheet, at_least, at_most
-from instrument.questions import answer, cursor, status_path
+from instrument.questions import answer, cursor, status_path, until_waiting
 from instrument.report import Part, Run
 from instrument.servers import FLOOR, NAIVE, SCANSTREAM, Kind, Server, running
 
@@ -74,6 +76,62 @@ def test_an_answer_of_another_status_is_no_answer() -> None:
             pollers.answered()
 
 
+def test_an_answer_without_what_is_expected_in_it_is_no_answer() -> None:
+    with running(NAIVE) as server:
+        request = b"GET /status HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+        with polling(server, request, "--each", 2, "--expect", '"cursor":"7b5a453e-2.0"') as pollers:
+            assert pollers.answered().answers == 2
+        with (
+            polling(server, request, "--each", 2, "--expect", '"cursor":"7b5a453e-3.0"') as pollers,
+            pytest.raises(Wrong, match=BROKEN),
+        ):
+            pollers.answered()
+
+
+def test_questions_over_websockets_are_answered_one_after_the_other() -> None:
+    with running(NAIVE) as server:
+        with asking(server, b'{"n":1}', "--total", 3, "--expect", '{"n":1}') as askers:
+            assert askers.answered().answers == 3
+        with asking(server, b"1", "--total", 2, "--expect", "2") as askers, pytest.raises(Wrong, match=BROKEN):
+            askers.answered()
+
+
+def test_held_connections_are_counted_and_one_that_has_an_answer_too_soon_is_noticed() -> None:
+    with running(NAIVE) as server:
+        poll = b"GET /poll HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+        with holding(server, poll, 20) as waiting, holding(server, EVENTS, 10, "HTTP/1.1 200") as streams:
+            until_waiting(server, 30)
+            waiting.still()
+            streams.still()
+        with pytest.raises(Wrong, match=BROKEN), holding(server, EVENTS, 2, "HTTP/1.1 404"):
+            pass
+        with holding(server, EVENTS, 2) as silent, pytest.raises(Wrong, match=BROKEN):
+            until_told(silent)
+
+
+def until_told(held: Held) -> None:
+    """Ask until something is wrong."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        held.still()
+        time.sleep(0.01)
+
+
+def test_a_reader_that_resumes_goes_on_from_its_cursor(tmp_path: Path) -> None:
+    with (
+        saying([frame(8, skipped=2)], "scanstream", tmp_path) as server,
+        following(server, 1, since="k3f9-5.0") as crowd,
+    ):
+        assert (crowd.joined.messages, crowd.joined.updates) == (1, 3)
+    with (
+        saying([frame(8, skipped=1)], "scanstream", tmp_path) as server,
+        pytest.raises(Wrong, match=BROKEN),
+        following(server, 1, since="k3f9-5.0"),
+    ):
+        pass
+
+
+EVENTS = b"GET /events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 UPDATES = {
     "lost": ['{"n":1,"at":1}', '{"n":3,"at":1}'],
     "twice": ['{"n":1,"at":1}', '{"n":2,"at":1}', '{"n":2,"at":1}'],
@@ -132,14 +190,68 @@ def test_a_median_beyond_its_bound_fails_and_the_report_says_so(tmp_path: Path) 
         sheet.note(FLOOR, "1,000 readers", bound)
     ratios = sheet.ratios(SCANSTREAM, FLOOR, "1,000 readers")
     verdicts = [*at_most("a", 1.6, ratios), *at_least("b", 1.6, ratios), *at_most("not measured", 1, [])]
-    run = Run({"cores": "2"}, 3, [Part("fanout", "about", 1.0, sheet.figures(), verdicts)])
+    run = Run({"cores": "2"}, 3, [Part("fanout", "about", "meaning", 1.0, sheet.figures(), verdicts)])
     run.write(tmp_path / "results")
 
-    assert [verdict.passed for verdict in verdicts] == [False, True]
+    assert [verdict.passed for verdict in verdicts] == [False, True, None]
     page = (tmp_path / "results" / "results.md").read_text()
     assert "| a | ≤ 1.6 × | 2 × (1 to 3) | **FAIL** |" in page
+    assert "| not measured | ≤ 1 × | not measured | – |" in page
+    assert "1 of 3 bounds hold, 1 do not, 1 were not measured." in page
+    assert "meaning" in page
     assert "| scanstream | 2 µs (1 to 3), 2 × |" in page
     assert json.loads((tmp_path / "results" / "results.json").read_text())["figures"][0]["median"] == 2.0
+
+
+def test_what_goes_wrong_takes_no_other_figures_with_it(tmp_path: Path) -> None:
+    ran = bench_of(TWO, "(Broken, Right)", tmp_path)
+
+    assert ran.returncode == 1
+    assert "broken (1 of 2): after 0:00 min, some 0:03 min left" in ran.stderr
+    page = (tmp_path / "results" / "results.md").read_text()
+    assert "| broken: it breaks | is measured | Wrong: a message was lost | **FAIL** |" in page
+    assert "**No figures: Wrong: a message was lost**" in page
+    assert "| one | 1 µs (1 to 1) |" in page
+
+
+def bench_of(definitions: str, workloads: str, scratch: Path, *flags: str) -> "subprocess.CompletedProcess[str]":
+    """A run of everything, where that is these workloads."""
+    script = f"import run, sys\n{definitions}\nrun.WORKLOADS = {workloads}\nrun.PROGRAMS = {{}}\nsys.exit(run.main())"
+    paths = os.pathsep.join([str(built.BENCH), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-c", script, "--results", str(scratch / "results"), *flags]
+    environment = {**os.environ, "PYTHONPATH": paths}
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environment)
+
+
+TWO = """
+import types
+from instrument.crowd import Wrong
+from instrument.figures import Cost, Result, Sheet, at_most
+
+def flags(parser): pass
+
+def breaks(asked): raise Wrong("a message was lost")
+
+def measures(asked):
+    sheet = Sheet("right", "µs")
+    sheet.note("scanstream", "one", 1.0)
+    return Result(sheet.figures())
+
+Broken = types.SimpleNamespace(NAME="broken", ABOUT="it breaks", COST=Cost(1, 0), flags=flags, measure=breaks)
+Right = types.SimpleNamespace(NAME="right", ABOUT="it is right", COST=Cost(2, 0), flags=flags, measure=measures)
+"""
+
+
+@pytest.mark.parametrize(("flags", "code"), [((), 0), (("--strict",), 1)], ids=["told", "strict"])
+def test_a_bound_that_does_not_hold_is_told_and_fails_only_where_that_is_asked_for(
+    flags: tuple[str, ...], code: int, tmp_path: Path
+) -> None:
+    missed = TWO.replace("Result(sheet.figures())", "Result(sheet.figures(), at_most('a', 0.5, [1.0]))")
+    ran = bench_of(missed, "(Right,)", tmp_path, *flags)
+
+    assert ran.returncode == code, ran.stderr
+    assert "| a | ≤ 0.5 × | 1 × (1 to 1) | **FAIL** |" in ran.stdout
+    assert "0 of 1 bounds hold, 1 do not." in ran.stdout
 
 
 def test_one_workload_is_run_judged_and_written_down(tmp_path: Path) -> None:
