@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scanstream.client.mirror import Mirror
-from scanstream.log import scanlog
+from scanstream.log import ids, packed, scanlog
 from scanstream.log.cursor import START, Cursor, Position, parse
 from scanstream.log.entry import AnyEntry, Queued, Registered
 from scanstream.log.fold import Folded, Step, fold
@@ -292,7 +292,7 @@ def test_an_entry_that_the_fold_cannot_take_ends_its_scan_in_words(monkeypatch: 
 
 
 def test_an_ended_log_lets_go_of_its_past_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scanlog, "FREED_AT_ONCE", 10)
+    monkeypatch.setattr(ids, "FREED_AT_ONCE", 10)
     log = ScanLog(registered("a"), "k3f9")
     entries: list[AnyEntry] = [planned(a=1), found("a", *map(str, range(95))), done("a")]
     for seq, entry in enumerate(entries, start=2):
@@ -304,3 +304,48 @@ def test_an_ended_log_lets_go_of_its_past_step_by_step(monkeypatch: pytest.Monke
         assert (log.document, list(log.opportunities)) == (state, opportunities)
     assert steps >= 10
     assert not log.apply(5, done("a"))
+
+
+def test_the_ids_of_very_many_are_many_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ids, "TOGETHER", 100)
+    held = ids.Ids()
+    names = [f"a:{number}" for number in range(1000)]
+    for start in range(0, 1000, 50):
+        held.update(names[start : start + 50])
+        assert len(held) == start + 50
+        assert (len(held._sets) == 1) == (len(held) <= 100)
+    assert sorted(held) == sorted(names)
+    assert all(name in held for name in names)
+    assert "a:1000" not in held
+    assert max(map(len, held._sets)) < 100
+    assert sum(1 for _ in held.let_go()) <= ids.SETS
+    assert len(held) == 0
+    assert "a:1" not in held
+
+
+def test_a_frame_is_bounded_in_bytes_and_its_reader_has_all_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packed, "MOST_IN_A_PIECE", 20_000)
+    monkeypatch.setattr(packed, "LARGEST_FEW", 5)
+    log = ScanLog(registered("a"), "k3f9")
+    entries: list[AnyEntry] = [planned(a=1), found("a", *map(str, range(300))), done("a")]
+    for seq, entry in enumerate(entries, start=2):
+        log.apply(seq, entry)
+    for _ in range(2):
+        position, frames = START, 0
+        got: list[object] = []
+        while log.news(position):
+            frame = log.read(position)
+            encoded = frame.opportunities.encoded()
+            assert len(encoded) >= 5
+            assert sum(map(len, encoded)) <= 20_000
+            assert frame.more == (frame.position.n < 300)
+            assert frame.offset == len(got)
+            got += list(frame.opportunities)
+            position, frames = frame.position, frames + 1
+        assert got == list(log.opportunities)
+        assert frames > 5
+        list(log.freeze())
+    monkeypatch.setattr(packed, "MOST_IN_A_PIECE", 10)
+    assert (
+        len(log.read(START).opportunities) == 5
+    )  # however large they are: one that says nothing new would be the last

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import socket
 import weakref
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from typing import Any
@@ -22,12 +23,14 @@ from scanstream.log.entry import CancelRequested
 from scanstream.model import ANYONE, DiscoverRequest
 from scanstream.push.codec import frame_message
 from scanstream.push.fanout import Encoded
+from scanstream.push.flushes import BYTES_A_READER
 from scanstream.push.outgoing import Outgoing
 from scanstream.push.transport.bounds import HIGH_WATER_BYTES
 from scanstream.push.transport.ready_made import EXTENSION, ReadyMadeOutlet
 from scanstream.push.transport.websocket import WebSocketTransport
 from scanstream.routes import application
 from scanstream.settings import Settings
+from support.histories import done, found, planned
 from support.readers import SocketReader
 from support.script import scripting
 from support.wire import ONE_QUICK_SCAN, discover, until_terminal, websocket
@@ -361,6 +364,50 @@ async def test_many_readers_are_told_in_turns_and_their_frame_is_made_once(
         told = [[message["type"] async for message in until_end(follower)] for follower in sockets]
     assert all(types[-1] == "end" for types in told)
     assert made.count("end") <= len(made) <= max(len(types) for types in told) + 3
+
+
+async def test_readers_of_much_are_told_so_much_in_a_turn_though_the_kernel_takes_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By bytes, not by readers: each of them would be told thousands of results at once."""
+    monkeypatch.setattr("scanstream.push.flushes.READERS_IN_TURN", 50)
+    parts, put = 12, ReadyMadeOutlet.put
+    turn = 0
+    puts: Counter[int] = Counter()
+    largest = 0
+
+    def counted(self: ReadyMadeOutlet, message: Outgoing) -> None:
+        nonlocal largest
+        puts[turn] += len(message)
+        largest = max(largest, len(message))
+        put(self, message)
+
+    async def count() -> None:
+        nonlocal turn
+        while True:
+            await anyio.lowlevel.checkpoint()
+            turn += 1
+
+    settings = Settings(port=0, data=":memory:", workers=0)
+    async with open_core(settings) as core, plain_uvicorn(application(settings, core)) as address:
+        url = "http" + address.removeprefix("ws").removesuffix("/ws")
+        request = DiscoverRequest(strategy_ids=["tsmom"], symbols=["BTC/USDT"])
+        scan_id = (await core.desk.register(ANYONE, request)).scan_id
+        async with AsyncExitStack() as stack, anyio.create_task_group() as tasks:
+            sockets = [await stack.enter_async_context(websocket(url)) for _ in range(12)]
+            for follower in sockets:
+                await follower.send(type="subscribe", scan_id=scan_id)
+                assert [(await follower.receive())["type"] for _ in range(2)] == ["ack", "snapshot"]
+            monkeypatch.setattr(ReadyMadeOutlet, "put", counted)
+            tasks.start_soon(count)
+            lots = [found("tsmom", *(f"{part}-{number}" for number in range(500))) for part in range(parts)]
+            await core.store.append(scan_id, planned(tsmom=1), *lots, done("tsmom"))
+            for follower in sockets:
+                results = [one async for message in until_end(follower) for one in message.get("opportunities", [])]
+                assert [one["id"] for one in results] == [one.id for lot in lots for one in lot.opportunities]
+            tasks.cancel_scope.cancel()
+    assert largest > 100_000
+    assert max(puts.values()) <= 50 * BYTES_A_READER + 2 * largest + HIGH_WATER_BYTES
 
 
 async def until_end(follower: Any) -> AsyncIterator[dict[str, Any]]:

@@ -9,7 +9,7 @@ from array import array
 from bisect import insort
 from collections.abc import Generator, Iterator, Sequence
 from heapq import merge, nsmallest
-from itertools import accumulate
+from itertools import accumulate, takewhile
 from typing import TypeAlias, overload
 
 import msgspec
@@ -26,6 +26,10 @@ MOST_IN_A_RUN = 1000
 hundred thousand would stop the loop for longer and longer."""
 MOST_INSERTED = 16
 """Of more that come at once the run is sorted, which is quick where most of it is in order."""
+MOST_IN_A_PIECE = 1024 * 1024
+"""Bytes of those that are read together: a frame of the largest would be ten times that."""
+LARGEST_FEW = 32
+"""So many take less, however large each is."""
 BYTES_OF_A_RANK = 140
 MOST_COMPRESSED = 16 * TOGETHER
 """A longer list is not compressed: its results, whose order is another, would be unpacked again for each piece."""
@@ -110,6 +114,13 @@ class Packed(Sequence[Opportunity]):
         """The most confident, in the order of results."""
         order = self._order if self._order is not None else [index for *_, index in self._best]
         return [_decoder_of_one.decode(one) for one in self.encoded(order[:MOST_BEST])]
+
+    def stop(self, start: int, stop: int) -> int:
+        """Where a piece from `start` on has to end: at `stop`, or before, if it would be too large."""
+        if stop - start > LARGEST_FEW and sum(self._sizes[start:stop]) > MOST_IN_A_PIECE:
+            ends = accumulate(self._sizes[start:stop])
+            return start + max(LARGEST_FEW, sum(1 for _ in takewhile(MOST_IN_A_PIECE.__ge__, ends)))
+        return stop
 
     def sizes(self, indices: Sequence[int]) -> int:
         """Bytes of those together, as JSON."""

@@ -14,6 +14,7 @@ import msgspec
 from scanstream.log.cursor import START, Cursor, Position
 from scanstream.log.entry import PART_OPPORTUNITIES, AnyEntry, Registered, ScanFailed, lean
 from scanstream.log.fold import Folded, Step, begin, fold
+from scanstream.log.ids import Ids
 from scanstream.log.packed import NO_PIECE, NOTHING, Packed, Piece
 from scanstream.log.patch import diff, merge
 from scanstream.log.weight import weight
@@ -29,9 +30,6 @@ BYTES_AN_ID = 192
 BYTES_AN_ENTRY = 256
 BYTES_BESIDE = 2048
 """What a log weighs in memory beside its opportunities: the id of each, each entry with its patch, and the log."""
-
-FREED_AT_ONCE = 2000
-"""Ids of opportunities that an ended scan needs no more: of a hundred thousand it takes long to let go."""
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Document)
@@ -92,7 +90,7 @@ class ScanLog:
         """The last entry that changed anything."""
         self.folded: Folded = begin(lean(registered))
         self.opportunities: Packed = NOTHING
-        self._ids: set[str] | None = None
+        self._ids: Ids | None = None
         """Those of the opportunities, once there are any."""
         self._counts = array("L", [0, 0])
         """How many opportunities there were as of each seq."""
@@ -144,7 +142,7 @@ class ScanLog:
 
     def _take(self, new: list[Opportunity]) -> None:
         if self._ids is None:
-            self._ids = set()
+            self._ids = Ids()
             self.opportunities = Packed()
         self.opportunities.extend(new)
         self._ids.update(opportunity.id for opportunity in new)
@@ -174,11 +172,9 @@ class ScanLog:
             self._document = None
             self._patches = []
             self._counts = array("L")
-            while self._ids:
-                for _ in range(min(len(self._ids), FREED_AT_ONCE)):
-                    self._ids.pop()
-                yield
-            self._ids = None
+            if self._ids is not None:
+                yield from self._ids.let_go()
+                self._ids = None
             yield from self.opportunities.close()
 
     @property
@@ -236,7 +232,7 @@ class ScanLog:
 
     def _chunk(self, seq: int, n: int, body: Document, *, skipped: int, snapshot: bool = False) -> Frame:
         total = self._count(seq)
-        stop = min(n + PART_OPPORTUNITIES, total)
+        stop = self.opportunities.stop(n, min(n + PART_OPPORTUNITIES, total))
         piece = Piece(self.opportunities, n, stop)
         return Frame(snapshot, body, piece, n, Position(seq, stop), stop < total, skipped)
 

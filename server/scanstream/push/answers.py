@@ -134,7 +134,7 @@ def _made(body: dict[str, Any], headers: dict[str, str]) -> Whole:
 
 
 def _body_since(log: ScanLog, rank: int | None, position: Position) -> dict[str, Any]:
-    stop = min(position.n + PART_OPPORTUNITIES, len(log.opportunities))
+    stop = log.opportunities.stop(position.n, min(position.n + PART_OPPORTUNITIES, len(log.opportunities)))
     body = {
         **log.document,
         "cursor": str(log.cursor(Position(log.seq, stop))),

@@ -4,7 +4,7 @@ The first change goes out at once, then at most one flush a scan each tick, the 
 of many scans are made together: a connection that follows several of them is written to once.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import islice
 from typing import Literal, Protocol, TypeAlias
@@ -18,7 +18,7 @@ from scanstream.log.scanlog import ScanLog
 from scanstream.message import End
 from scanstream.model import Only, ScanId
 from scanstream.push.codec import Codec, Payload, error_message, frame_message
-from scanstream.push.flushes import READERS_A_WAKE, TICK_SECONDS, Flushes
+from scanstream.push.flushes import BYTES_A_READER, READERS_A_WAKE, TICK_SECONDS, Flushes
 from scanstream.push.frames import FrameCache
 from scanstream.push.outgoing import Outgoing
 from scanstream.push.outlet import Outlet
@@ -116,14 +116,16 @@ class Channel:
         """See `Flushable.flush`."""
         if self._walk is None:
             self._flushed_at = self._flushes.now()
+            walk = iter(tuple(self.followers))
             if len(self.followers) <= FEW and not self.wakes:
                 self.pending = False
-                self._tell(tuple(self.followers), written)
-                return len(self.followers), True
-            self._walk, self._waking = iter(tuple(self.followers)), iter(tuple(self.wakes))
-        followers = list(islice(self._walk, most))
-        self._tell(followers, written)
-        told = len(followers)
+                if (told := self._tell(walk, most, written)) < most:
+                    return told, True
+                self.pending = True
+                self._walk, self._waking = walk, iter(())
+                return told, False
+            self._walk, self._waking = walk, iter(tuple(self.wakes))
+        told = self._tell(self._walk, most, written)
         for wake in islice(self._waking, max(0, most - told) // READERS_A_WAKE):
             told += READERS_A_WAKE
             if wake in self.wakes:
@@ -143,15 +145,21 @@ class Channel:
         for follower in tuple(self.followers):
             follower.fail(error)
 
-    def _tell(self, followers: Iterable[Follower], written: list[Outlet]) -> None:
-        """Most are at the same position and want the same: what they are told is looked up where one is elsewhere."""
-        log = self._log
+    def _tell(self, followers: Iterator[Follower], most: int, written: list[Outlet]) -> int:
+        """Most are at the same position and want the same: what they are told is looked up where one is elsewhere.
+
+        As for the count see `Flushable.flush`.
+        """
+        log, told = self._log, 0
         position: Position | None = None
         codec, only, message, more = None, None, None, False
         for follower in followers:
+            told += 1
             outlet = follower.outlet
             if not outlet.ready:
                 follower.notice()
+                if told >= most:
+                    break
                 continue
             if follower.position is not position or follower.codec is not codec or follower.only is not only:
                 position, codec, only = follower.position, follower.codec, follower.only
@@ -160,9 +168,13 @@ class Channel:
             if message is not None:
                 outlet.put(message)
                 written.append(outlet)
+                told += len(message) // BYTES_A_READER
                 follower.position = message.position
                 if more:
                     follower.told(message)
+            if told >= most:
+                break
+        return told
 
     def next(self, log: ScanLog, position: Position, codec: Codec, only: Only | None = None) -> Encoded | None:
         """What a reader at a position is to be told now; None while there is nothing.

@@ -19,6 +19,8 @@ READERS_IN_TURN = 180
 FEWEST_IN_TURN = 50
 SECONDS_IN_TURN = 0.003
 """How many readers are told in one turn of the loop: fewer, if the turns take longer than this."""
+BYTES_A_READER = 4096
+"""Of a message: to make and to write so many takes as long as another reader."""
 READERS_A_WAKE = 10
 """Readers that are told in the time that one takes who has a task to be woken."""
 
@@ -31,6 +33,8 @@ class Flushable(Protocol):
 
     def flush(self, most: int, written: list[Outlet]) -> tuple[int, bool]:
         """Tell so many readers what is new, or all: how many have been told, and whether these were all.
+
+        One that is told much counts for several (`BYTES_A_READER`).
 
         :param written: takes the outlets that are to be flushed
         """

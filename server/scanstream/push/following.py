@@ -14,11 +14,12 @@ from scanstream.model import Only, ScanId
 from scanstream.push.codec import Codec
 from scanstream.push.ended import Ended, Place
 from scanstream.push.fanout import Channel, Encoded, Fanout
+from scanstream.push.flushes import BYTES_A_READER
 from scanstream.push.outgoing import Outgoing
 from scanstream.push.outlet import NOWHERE, Outlet, Start, nothing
 
-TAKEN_UP_IN_TURN = 8
-"""Readers that are taken up again in one turn of the loop: each has some 64 KiB to tell, or one large frame."""
+MOST_BYTES = 64 * 1024
+"""What one reader is told in a turn, but for the last frame of it; the kernel may take megabytes at once."""
 
 Find = Callable[[ScanId], Awaitable[ScanLog]]
 
@@ -115,7 +116,7 @@ class Following:
         if log.ended and not log.news(position, only):
             self._park(log.scan_id, Place(position, only))
         else:
-            followed = self._live[log.scan_id] = Followed(self, log, position, only)
+            self._live[log.scan_id] = followed = Followed(self, log, position, only)
             self._advance(followed)
         self.fill()
 
@@ -141,13 +142,14 @@ class Following:
 
     def told(self, followed: Followed, message: Encoded) -> None:
         """This one was told something by its channel, which flushes; there may be more to tell, in its turn."""
+        put = len(message)
         if message.last:
             self.drop(followed.log.scan_id)
-        elif self._may_go_on(followed):
-            self._advance(followed)
+        elif self._may_go_on(followed, put):
+            put = self._advance(followed, put)
         elif followed.due:
             self.wait(followed)
-        self._put()
+        self._put(put)
 
     def wait(self, followed: Followed) -> None:
         """There is news of this one, and no room. If it has ended, nobody knows for how long its log would be held."""
@@ -161,58 +163,66 @@ class Following:
         self._waiting[followed.log.scan_id] = None
 
     def _come_back(self) -> None:
-        """There is room: but one that reads fast has it at once again, and is not to have the loop for itself."""
+        """There is something to tell, and room: in its turn, as one that reads fast has room at once again."""
         if not self.pending:
             self.fanout.flushes.soon(self)
 
     def flush(self, most: int, _: list[Outlet]) -> tuple[int, bool]:
         """See `Flushable.flush`."""
         self.pending = False
-        self.fill()
-        return most // TAKEN_UP_IN_TURN, True
+        return self.fill() // BYTES_A_READER, True
 
-    def fill(self) -> None:
-        """Hand over what is to be told, by turns, as long as there is room."""
-        self._put()
+    def fill(self) -> int:
+        """Hand over what is to be told, by turns, as long as there is room; so many bytes."""
+        put = self._put()
         self.outlet.flush()
+        return put
 
-    def _put(self) -> None:
+    def _put(self, put: int = 0) -> int:
+        """`put`: the bytes that were put in this turn by now; beyond `MOST_BYTES` it goes on in another."""
         outlet = self.outlet
         while outlet.ready:
+            if put >= MOST_BYTES:
+                if self._waiting or self._ended:
+                    self._come_back()
+                break
             self._ended_is_next = not self._ended_is_next
             first, second = (self._of_ended, self._of_live) if self._ended_is_next else (self._of_live, self._of_ended)
-            if not first() and not second():
+            if (after := first(put)) is None and (after := second(put)) is None:
                 break
+            put = after
+        return put
 
-    def _of_live(self) -> bool:
-        """Put what comes next of the live scan that waits longest; whether there was one."""
+    def _of_live(self, put: int) -> int | None:
+        """Put what comes next of the live scan that waits longest; None if there was none. As for bytes see `_put`."""
         if not self._waiting:
             self._waiting = None
-            return False
+            return None
         scan_id = next(iter(self._waiting))
         del self._waiting[scan_id]
         followed = self._live.get(scan_id)
-        if followed is not None:
-            self._advance(followed)
-        return True
+        return put if followed is None else self._advance(followed, put)
 
-    def _advance(self, followed: Followed) -> None:
-        """Put what comes next of this one, and leave the rest for its next turn."""
+    def _advance(self, followed: Followed, put: int = 0) -> int:
+        """Put what comes next of this one, and leave the rest for its next turn. As for bytes see `_put`."""
         while (message := followed.next()) is not None:
             followed.position = message.position
             self.outlet.put(message)
+            put += len(message)
             if message.last:
                 self.drop(followed.log.scan_id)
-                return
+                break
             if not followed.due:
-                return
-            if not self._may_go_on(followed):
+                break
+            if not self._may_go_on(followed, put):
                 self.wait(followed)
-                return
+                break
+        return put
 
-    def _may_go_on(self, followed: Followed) -> bool:
+    def _may_go_on(self, followed: Followed, put: int) -> bool:
         """One that has ended is told to its end at once, while there is room and no other waits for it."""
-        return followed.log.ended and self.outlet.ready and not self._waiting and not self._ended
+        room = put < MOST_BYTES and self.outlet.ready
+        return room and followed.log.ended and not self._waiting and not self._ended
 
     # Those that have ended
 
@@ -226,18 +236,18 @@ class Following:
             self._ended = Ended(self._find, self.fanout, self.codec)
         self._ended.park(scan_id, place)
 
-    def _of_ended(self) -> bool:
-        """Put what comes next of the first that has ended, once it is taken up; whether it was."""
+    def _of_ended(self, put: int) -> int | None:
+        """Put what comes next of the first that has ended, if it is taken up; else None. As for bytes see `_put`."""
         if not self._ended:
             if not self._taking_up:
                 self._ended = None
-            return False
+            return None
         message = self._ended.next(next(iter(self._ended)))
         if message is None:
             self._take_up()
-            return False
+            return None
         self.outlet.put(message)
-        return True
+        return put + len(message)
 
     def _take_up(self) -> None:
         if not self._taking_up:
@@ -254,7 +264,7 @@ class Following:
             self.fail(error)
         finally:
             self._taking_up = False
-        self.fill()
+        self._come_back()
 
     def fail(self, error: Exception) -> None:
         """A scan cannot be told: whoever follows hears that, if they are there still."""
