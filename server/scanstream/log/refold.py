@@ -11,8 +11,8 @@ from scanstream.log.scanlog import ScanLog
 
 T = TypeVar("T")
 
-SLICE_SECONDS = 0.002
-"""How long the loop is held at a time; what was begun within it is done."""
+SLICE_SECONDS = 0.001
+"""How long the loop is held at a time; what was begun within it is done, which may take twice as long."""
 
 
 class Slices:
