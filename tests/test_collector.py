@@ -3,8 +3,10 @@
 import gc
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import anyio
+import msgspec
 import pytest
 from anyio import to_thread
 
@@ -14,7 +16,7 @@ from scanstream.app import open_core
 from scanstream.collector import Collector
 from scanstream.model import ANYONE, DiscoverRequest
 from scanstream.settings import Settings
-from support.raw import connected, get
+from support.raw import HOST, connected, get
 from support.wire import ONE_QUICK_SCAN, discover, request, websocket
 
 ONE = DiscoverRequest(symbols=["BTC/USDT"], strategy_ids=["tsmom"], force_refresh=True)
@@ -87,8 +89,38 @@ def test_a_cycle_that_was_frozen_in_use_goes_at_a_quiet_moment(
     collector.look()
     assert gone() is not None  # it is busy
     monkeypatch.setattr(module, "QUIET", 1e9)
+    there = [True]
+    collector.anybody = lambda: bool(there)
+    collector.look()
+    assert gone() is not None  # somebody is there who would be held up
+    there.clear()
     collector.look()
     assert gone() is None, len(held)
+
+
+def test_no_collection_looks_at_much(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where old things go while new ones come, the collector's count of what is new stands still."""
+    looked: list[int] = []
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        if phase == "start":
+            looked.append(sum(len(gc.get_objects(generation=number)) for number in range(info["generation"] + 1)))
+
+    gc.callbacks.append(note)  # behind the collector's own: it sees what is left to be looked at
+    try:
+        old = make_much()
+        gc.collect()
+        collections = len(looked)
+        new = []
+        for number in range(FULL):
+            old.pop()
+            new.append([number])
+        held = make_much()
+        assert len(looked) > collections
+    finally:
+        gc.callbacks.remove(note)
+    assert len(new) + len(held) == 2 * FULL
+    assert max(looked) <= module.MOST_OBJECTS + 10  # what this test itself makes is there, too
 
 
 def test_much_that_is_frozen_is_looked_at_however_busy_it_is(
@@ -170,6 +202,10 @@ async def test_connections_and_requests_come_and_go_without_cycles(
             scan_id = message["scan_id"]
             for path in (f"results/{scan_id}", f"status/{scan_id}?wait=1", f"events/{scan_id}", "status/none", "scans"):
                 await request(url, "GET", f"/opportunities/{path}")
+            for follow in ([{"scan_id": scan_id}], [{"scan_id": "no scan"}], [], 2 * [{"scan_id": scan_id}]):
+                for accept in ("application/json", "text/event-stream"):
+                    asked = msgspec.json.encode({"follow": follow})
+                    await request(url, "POST", "/opportunities/follow", asked, {"accept": accept})
 
         with anyio.fail_after(60):
             await everything()
@@ -197,12 +233,23 @@ async def test_those_who_wait_over_http_come_and_go_without_cycles(
                 while b"\nscanstream_connections %d.0\n" % count not in (await request(url, "GET", "/metrics")).body:
                     pass
 
+        body = msgspec.json.encode({"follow": [{"scan_id": scan_id, "since": now.json()["cursor"]}], "wait": 60})
+        head = f"POST /opportunities/follow HTTP/1.1\r\nContent-Length: {len(body)}\r\nAccept: ".encode()
+        waiting = [
+            get(path) + held,
+            get(path) + held.replace(b"\r\n", b"\r\nOrigin: http://127.0.0.1\r\n", 1),
+            get(f"/opportunities/events/{scan_id}"),
+            get(path) + get(f"/opportunities/results/{scan_id}?wait=60"),
+            *(get(path) + head + it + b"\r\n" + HOST + b"\r\n" + body for it in (b"*/*", b"text/event-stream")),
+            get(path) + held + get(f"/opportunities/results/{scan_id}?wait=60") + get(path),
+        ]
+
         async def everything() -> None:
-            events = get(f"/opportunities/events/{scan_id}")
-            with connected(url, get(path) + held) as poll, connected(url, events) as stream:
-                await to_thread.run_sync(poll.recv, 100)
-                await to_thread.run_sync(stream.recv, 100)
-                await readers(2)
+            with ExitStack() as stack:
+                connections = [stack.enter_context(connected(url, asked)) for asked in waiting]
+                for connection in connections:
+                    await to_thread.run_sync(connection.recv, 100)
+                await readers(len(waiting))
             await readers(0)
 
         await everything()

@@ -81,9 +81,9 @@ async def _serve(make: Callable[[], Any], announce: Callable[[str], None], leavi
         if starts:
             tasks.cancel_scope.cancel()
 
-    async with kept_apart(), anyio.create_task_group() as tasks:
+    async with kept_apart() as collector, anyio.create_task_group() as tasks:
         tasks.start_soon(listen)
-        async with serving(make()) as url:
+        async with serving(make(), collector) as url:
             starts = False  # from here on a cancel would end what requests under way still need
             announce(url)
             try:

@@ -1,39 +1,55 @@
 """The garbage collector, kept out of the way of the loop.
 
 Python frees what nobody holds at once; its collector is for cycles only, and looks for them by walking over all objects
-there are: a second with 100,000 scans. So each full collection here looks at what is new since the last one, some
-thousand objects, and what is left then is frozen (`gc.freeze`): never walked over again, and freed as ever when nobody
-holds it any more. A cycle that was frozen while it was in use is found when all is looked at, which is done at a quiet
-moment, or when what is frozen has become far more than it was. What comes and goes with connections, requests and
-scans makes no cycles (tests/test_collector.py).
+there are: a second with 100,000 scans. So it looks here at what is new since the last time, some thousand objects, and
+what is left then is frozen (`gc.freeze`): never walked over again, and freed as ever when nobody holds it any more.
+There may be more that is new than the collector counts, as it counts what goes against what comes: then it is frozen
+unseen.
+
+What comes and goes with connections, requests and scans makes no cycles (tests/test_collector.py), so that there is
+nothing to find. A cycle that was frozen all the same, as one of a plug-in may be, is found when all is looked at: while
+nobody is there who would be held up, or when what is frozen has become far more than it was.
 """
 
 import gc
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import anyio
 
-THRESHOLDS = (700, 3, 1)
-"""See `gc.set_threshold`: a full collection after some 6,000 new objects, so that it takes a few milliseconds."""
+THRESHOLDS = (400, 1, 1)
+"""See `gc.set_threshold`: a full collection after some 1,600 new objects …"""
+MOST_OBJECTS = 2000
+"""… and of more than so many none: they take some 2 µs each, where they are spread over thousands of connections."""
+OLDEST = 2
+"""The generation of a full collection."""
 LOOK_SECONDS = 60.0
 """From one look at what is frozen to the next."""
 QUIET = 0.02
-"""Of the time since the last look, what the process was at work: below this nobody is held up."""
+"""Of the time since the last look, what the process was at work: above this somebody wants something of it."""
 WORTH_OBJECTS = 50_000
 """So many more than were left by the last whole collection: below, there is nothing to win …"""
 MUCH_OBJECTS = 500_000
 """… and so many beyond twice of what it left: then there may be more garbage than anything else."""
 
 
+def nobody() -> bool:
+    """Whether anybody is there: as long as nothing is known of it, nobody is."""
+    return False
+
+
 class Collector:
     """When to collect, and what."""
 
     def __init__(self) -> None:
+        self.anybody: Callable[[], bool] = nobody
+        """Whether somebody is connected, or a scan is under way, whom a whole collection would hold up."""
         self._left = 0
         """Objects that the last whole collection left."""
+        self._whole = False
+        """Whether all is being looked at, however much it is."""
         self._looked_at = time.monotonic()
         self._worked = time.process_time()
 
@@ -42,12 +58,12 @@ class Collector:
         """The collector of this process is ours in here."""
         before = gc.get_threshold()
         gc.set_threshold(*THRESHOLDS)
-        gc.callbacks.append(self._freeze)
+        gc.callbacks.append(self._watch)
         try:
             self.collect_whole()
             yield self
         finally:
-            gc.callbacks.remove(self._freeze)
+            gc.callbacks.remove(self._watch)
             gc.set_threshold(*before)
             gc.unfreeze()
 
@@ -60,7 +76,7 @@ class Collector:
     def look(self) -> None:
         """Collect all there is, if it is time to."""
         at, worked = time.monotonic(), time.process_time()
-        quiet = worked - self._worked < QUIET * (at - self._looked_at)
+        quiet = worked - self._worked < QUIET * (at - self._looked_at) and not self.anybody()
         self._looked_at, self._worked = at, worked
         frozen = gc.get_freeze_count()
         if frozen > 2 * self._left + MUCH_OBJECTS or (quiet and frozen > self._left + WORTH_OBJECTS):
@@ -69,21 +85,35 @@ class Collector:
     def collect_whole(self) -> None:
         """Also what was frozen."""
         gc.unfreeze()
-        gc.collect()
-        gc.collect()  # of nothing: else the interpreter would put off the next one until a quarter of all is new
+        self._whole = True
+        try:
+            gc.collect()
+            gc.collect()  # of nothing: else the interpreter would put off the next one until a quarter of all is new
+        finally:
+            self._whole = False
         self._left = gc.get_freeze_count()
 
-    def _freeze(self, phase: str, info: dict[str, Any]) -> None:
+    def _watch(self, phase: str, info: dict[str, Any]) -> None:
         """See `gc.callbacks`."""
-        if phase == "stop" and info["generation"] == 2:
+        if phase == "stop":
+            if info["generation"] == OLDEST:
+                gc.freeze()
+        elif not self._whole and _beyond(MOST_OBJECTS, info["generation"]):
             gc.freeze()
 
 
+def _beyond(most: int, oldest: int) -> bool:
+    """Whether so many objects, and more, are in this generation and younger ones."""
+    for generation in range(oldest + 1):
+        most -= len(gc.get_objects(generation=generation))
+    return most < 0
+
+
 @asynccontextmanager
-async def kept_apart() -> AsyncIterator[None]:
+async def kept_apart() -> AsyncIterator[Collector]:
     """In here the collector of this process keeps out of the loop's way."""
     with Collector().at_work() as collector:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(collector.run)
-            yield
+            yield collector
             tasks.cancel_scope.cancel()

@@ -17,8 +17,10 @@ from scanstream.metrics import MEDIA_TYPE
 from scanstream.model import ANYONE
 from scanstream.push.bodies import CatalogueEntry
 from scanstream.push.contract.documents import asyncapi, openapi
+from scanstream.push.deadlines import Deadlines
 from scanstream.push.drain import DrainRule
 from scanstream.push.entrance import Entrance
+from scanstream.push.events import EventsDoor
 from scanstream.push.follow import FollowDoor
 from scanstream.push.forwarded import Forwarded
 from scanstream.push.glance import Glance
@@ -28,7 +30,8 @@ from scanstream.push.origin import OriginCheck
 from scanstream.push.poll import PollDoor
 from scanstream.push.problem import json_response
 from scanstream.push.refusals import ANY_PATH, REFUSALS, CacheRule, ShortageRule, no_such_socket, upgrade_required
-from scanstream.push.sse import EventsDoor
+from scanstream.push.stream import Streams
+from scanstream.push.waiter import Room
 from scanstream.push.websocket import SocketDoor, SocketsFirst
 from scanstream.settings import Settings
 from scanstream.strategies.installed import registry
@@ -51,9 +54,11 @@ def application(settings: Settings, core: Core) -> ASGIApp:
 def doors(settings: Settings, core: Core) -> Doors:
     """The ASGI application over a running core, and the short way beside it."""
     fanout = core.fanout
-    poll = PollDoor(core.desk, fanout, core.drain, core.answers)
-    events = EventsDoor(core.desk, fanout, core.drain)
-    follow = FollowDoor(core.desk, fanout, core.drain, most_bytes=settings.max_message)
+    room = Room(fanout, core.drain, Deadlines())
+    streams = Streams(room)
+    poll = PollDoor(core.desk, room, core.answers)
+    events = EventsDoor(core.desk, streams)
+    follow = FollowDoor(core.desk, room, core.attendance, most_bytes=settings.max_message)
     socket = SocketDoor(ANYONE, core.desk, fanout, core.drain, core.attendance)
     door = HttpDoor(core.desk, poll, lambda: core.panels.current, catalogue(), most_bytes=settings.max_message)
     static = static_files()
@@ -93,7 +98,7 @@ def doors(settings: Settings, core: Core) -> Doors:
     app.router.redirect_slashes = False  # its Location is absolute, and would lead out of a proxy's path
     checked = OriginCheck(SocketsFirst(ShortageRule(app), socket), origins=settings.origins, names=settings.host_names)
     placed = Forwarded(checked, prefix=settings.prefix, trusted=settings.proxies)
-    glance = Glance(core.desk, fanout, core.drain, core.answers, Entrance(placed, checked))
+    glance = Glance(core.desk, room, core.answers, streams, Entrance(placed, checked))
     return Doors(DrainRule(HeadRule(CacheRule(placed)), core.drain), glance)
 
 

@@ -12,6 +12,7 @@ import anyio
 import uvicorn
 
 from scanstream.app import Core, open_core
+from scanstream.collector import Collector
 from scanstream.descriptors import places, raise_limit
 from scanstream.errors import PortInUse, SettingError
 from scanstream.log.refold import Slices
@@ -34,9 +35,10 @@ interpreter's own 5 ms are all that it may ever be held up."""
 
 
 @asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[str]:
+async def serving(settings: Settings, collector: Collector | None = None) -> AsyncIterator[str]:
     """A server on a real socket; gives its address, and drains it at the end.
 
+    :param collector: at work in this process: it is told whether anybody is there
     :raises SetupError: if it cannot be had like this
     """
     raise_limit()
@@ -45,6 +47,8 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
         with contextlib.closing(_listener(settings)) as listener:
             server = _server(settings, doors(settings, core))
             port = listener.getsockname()[1]
+            if collector is not None:
+                collector.anybody = lambda: bool(server.server_state.connections or core.hub.unfinished())
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_until_drained, server, listener)
                 tasks.start_soon(keep_watch, server.server_state.connections, server.patience.sweep)

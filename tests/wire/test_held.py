@@ -8,11 +8,12 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 from anyio import to_thread
 
 from conftest import Serve
-from scanstream.push import held
+from scanstream.push import held, waiter
 from scanstream.push.question import Question, question
 from support.raw import HOST, connected, everything, get
 from support.wire import discover, request
@@ -39,6 +40,42 @@ async def cancel(url: str, scan_id: str) -> None:
 def poll(scan_id: str, tag: str, seconds: int = 60) -> bytes:
     path = f"GET /opportunities/status/{scan_id}?wait={seconds} HTTP/1.1\r\n"
     return path.encode() + HOST + f"If-None-Match: {tag}\r\n\r\n".encode()
+
+
+def follow(scan_id: str, cursor: str, accept: str) -> bytes:
+    body = msgspec.json.encode({"follow": [{"scan_id": scan_id, "since": cursor}], "wait": 60})
+    head = f"POST /opportunities/follow HTTP/1.1\r\nAccept: {accept}\r\nContent-Length: {len(body)}\r\n"
+    return head.encode() + HOST + b"\r\n" + body
+
+
+def with_lines(asked: bytes, *lines: str) -> bytes:
+    return asked.replace(b"\r\n", b"\r\n" + "".join(f"{line}\r\n" for line in lines).encode(), 1)
+
+
+PAGE = "https://page.example"
+"""An origin that is allowed."""
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+def waits(scan_id: str, tag: str) -> list[tuple[bytes, bytes]]:
+    """All ways to wait for news of a scan, and how what comes then ends."""
+    epoch, seq, _ = tag.strip('"').split("-")
+    cursor = f"{epoch}-{seq}.0"
+    events, lines = get(f"/opportunities/events/{scan_id}"), "Accept: application/x-ndjson"
+    results = get(f"/opportunities/results/{scan_id}?wait=60")
+    polls = get(f"/opportunities/status/{scan_id}?wait=60&since={cursor}")
+    many = [follow(scan_id, cursor, accept) for accept in ("application/json", "text/event-stream")]
+    plain = [
+        (poll(scan_id, tag), b"}"),
+        (polls, b"}"),
+        (events, LAST_CHUNK),
+        (results, b"}"),
+        (with_lines(get(f"/opportunities/results/{scan_id}"), "Prefer: wait=60"), b"}"),
+        (with_lines(results, lines), LAST_CHUNK),
+        (many[0], b"]}"),
+        (many[1], LAST_CHUNK),
+    ]
+    return plain + [(with_lines(asked, f"Origin: {PAGE}"), last) for asked, last in plain]
 
 
 async def readers(url: str, count: int) -> None:
@@ -71,6 +108,105 @@ async def test_who_waits_has_no_task_and_all_are_told(serve: Serve) -> None:
                 assert b'"status":"cancelled"' in received
             await readers(url, 0)
             assert len(asyncio.all_tasks()) == before
+
+
+async def test_whatever_is_waited_for_has_no_task(serve: Serve) -> None:
+    """Also of pages from elsewhere, whose requests go through the chain: they may read what they are told."""
+    async with serve(workers=0, max_running=1, allow_origin=(PAGE,)) as url:
+        scan_id, tag = await queued(url)
+        before = len(asyncio.all_tasks())
+        ways = waits(scan_id, tag)
+        with ExitStack() as stack:
+            crowds = [(stack.enter_context(crowd(url, asked, 8)), asked, last) for asked, last in ways]
+            await readers(url, 8 * len(ways))
+            assert len(asyncio.all_tasks()) == before
+            await cancel(url, scan_id)
+            for connections, asked, last in crowds:
+                for connection in connections:
+                    received = await to_thread.run_sync(_until, connection.recv, last)
+                    assert received.startswith(b"HTTP/1.1 200 OK\r\n"), asked
+                    allowed = b"\r\naccess-control-allow-origin: %b\r\n" % PAGE.encode()
+                    assert (allowed in received) == (b"Origin" in asked), asked
+                    assert b"ndjson" in asked or b'"cancelled"' in received, asked
+                    connection.sendall(get("/healthz"))  # and the connection goes on
+                    assert (await to_thread.run_sync(_until, connection.recv, b"}")).endswith(b'{"status":"ok"}')
+        await readers(url, 0)
+        assert len(asyncio.all_tasks()) == before
+
+
+async def test_who_waits_in_any_way_and_leaves_is_forgotten(serve: Serve) -> None:
+    async with serve(workers=0, max_running=1, allow_origin=(PAGE,)) as url:
+        scan_id, tag = await queued(url)
+        ways = waits(scan_id, tag)
+        with ExitStack() as stack:
+            for asked, _ in ways:
+                stack.enter_context(crowd(url, asked, 2))
+            await readers(url, 2 * len(ways))
+        await readers(url, 0)
+
+
+async def test_a_restart_ends_every_wait(serve: Serve) -> None:
+    with ExitStack() as stack:
+        async with serve(workers=0, max_running=1, allow_origin=(PAGE,)) as url:
+            scan_id, tag = await queued(url)
+            ways = waits(scan_id, tag)
+            connections = [stack.enter_context(connected(url, asked)) for asked, _ in ways]
+            await readers(url, len(ways))
+        for connection, (asked, last) in zip(connections, ways, strict=True):
+            received = await to_thread.run_sync(everything, connection)
+            assert received.startswith((b"HTTP/1.1 200", b"HTTP/1.1 202", b"HTTP/1.1 304")), asked
+            assert received.endswith((last, b"\r\n\r\n", b"}")), asked  # of a 304 and a 202
+            assert (b"HTTP/1.1 202" in received) == (b"/results/" in asked)
+
+
+async def test_a_wait_that_is_over_without_news(serve: Serve) -> None:
+    told = {b"/status/": (b" 304 ", b" 200 "), b"/results/": (b" 202 ",), b"/follow ": (b" 200 ",)}
+    async with serve(workers=0, max_running=1, allow_origin=(PAGE,)) as url:
+        scan_id, tag = await queued(url)
+        polls = [asked for asked, _ in waits(scan_id, tag) if b"event" not in asked]
+        short = [asked.replace(b"wait=60", b"wait=1").replace(b'"wait":60', b'"wait":1 ') for asked in polls]
+        asking = [(asked, told[kind]) for asked in short for kind in told if kind in asked]
+        with ExitStack() as stack:
+            connections = [stack.enter_context(connected(url, asked)) for asked, _ in asking]
+            for connection, (asked, statuses) in zip(connections, asking, strict=True):
+                received = await to_thread.run_sync(_first, connection)
+                assert received[8:13] in statuses, asked
+                assert (b"\r\nretry-after: 1\r\n" in received) == (b"/follow " not in asked), asked
+                assert (b"\r\npreference-applied: wait=1\r\n" in received) == (b"Prefer" in asked), asked
+                assert b"/follow " not in asked or b'{"frames":[]}' in received
+
+
+async def test_old_clients_wait_too(serve: Serve) -> None:
+    """HTTP/1.0 knows no chunks, and its connections end with the answer."""
+    async with serve(workers=0, max_running=1) as url:
+        scan_id, tag = await queued(url)
+        new = [asked for asked, _ in waits(scan_id, tag) if b"Origin" not in asked]
+        ways = [asked.replace(b" HTTP/1.1\r\n", b" HTTP/1.0\r\n") for asked in new]
+        with ExitStack() as stack:
+            connections = [stack.enter_context(connected(url, asked)) for asked in ways]
+            await readers(url, len(ways))
+            await cancel(url, scan_id)
+            for connection, asked in zip(connections, ways, strict=True):
+                received = await to_thread.run_sync(everything, connection)
+                assert received.startswith(b"HTTP/1.1 200 OK\r\n"), asked
+                assert b"ndjson" in asked or b'"cancelled"' in received, asked
+                assert b"chunked" not in received, asked
+
+
+async def test_a_body_that_comes_while_one_waits(serve: Serve) -> None:
+    async with serve(workers=0, max_running=1) as url:
+        scan_id, tag = await queued(url)
+        gets = [asked for asked, _ in waits(scan_id, tag) if b"POST" not in asked and b"Origin" not in asked]
+        with ExitStack() as stack:
+            begun = [with_lines(asked, "Content-Length: 5") + b"some" for asked in gets]
+            connections = [stack.enter_context(connected(url, asked)) for asked in begun]
+            await readers(url, len(connections))
+            for connection in connections:
+                connection.sendall(b"!" + get("/healthz"))
+            await cancel(url, scan_id)
+            for connection, asked in zip(connections, gets, strict=True):
+                received = await to_thread.run_sync(_until, connection.recv, b'{"status":"ok"}')
+                assert received.count(b"HTTP/1.1 200 OK\r\n") == 2, asked
 
 
 def _until(receive: Callable[[int], bytes], last: bytes) -> bytes:
@@ -118,7 +254,7 @@ async def test_who_leaves_is_forgotten(serve: Serve) -> None:
 async def test_a_wait_in_the_queue_looks_at_the_rank_until_its_time_is_over(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(held, "RANK_TICK_SECONDS", 0.1)
+    monkeypatch.setattr(waiter, "RANK_TICK_SECONDS", 0.1)
     async with serve(workers=0, max_running=1) as url:
         scan_id, tag = await queued(url)
         begun = anyio.current_time()

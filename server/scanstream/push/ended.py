@@ -51,6 +51,10 @@ class Ended:
         """One more, whose turn comes after that of the others."""
         self._places[scan_id] = place
 
+    def place(self, scan_id: ScanId) -> Place:
+        """Where the reader of this one is."""
+        return self._places[scan_id]
+
     def drop(self, scan_id: ScanId) -> None:
         """Nothing more is to be told of this one."""
         self._places.pop(scan_id, None)

@@ -15,15 +15,19 @@ from scanstream.errors import InvalidRequest, StoreUnavailable
 from scanstream.log.cursor import parse
 from scanstream.message import Follow
 from scanstream.model import ANYONE
+from scanstream.push.attendance import Attendance
 from scanstream.push.codec import JSON
 from scanstream.push.desk import Desk
-from scanstream.push.drain import Drain
 from scanstream.push.ended import ABSENT
-from scanstream.push.fanout import Fanout
+from scanstream.push.holding import Held, HeldStream, waited
+from scanstream.push.line import Line, WayBack
+from scanstream.push.outlet import nothing
 from scanstream.push.presence import while_there
 from scanstream.push.query import EVENTS_TYPE, JSON_TYPE, accepted, read_body
 from scanstream.push.round import Round
-from scanstream.push.sse import HEARTBEAT, HEARTBEAT_SECONDS, RETRY, EventStream, event
+from scanstream.push.sse import HEARTBEAT, HEARTBEAT_SECONDS, RETRY, event
+from scanstream.push.together import Together
+from scanstream.push.waiter import Room, Waiter
 
 MOST_ANSWER_BYTES = 1024 * 1024
 """An answer of the long poll takes no further frame beyond this; what is left comes with the next one, at once."""
@@ -33,33 +37,46 @@ VARIES = {"vary": "Accept"}
 class FollowDoor:
     """`POST /opportunities/follow`."""
 
-    def __init__(self, desk: Desk, fanout: Fanout, drain: Drain, *, most_bytes: int) -> None:
+    def __init__(self, desk: Desk, room: Room, attendance: Attendance, *, most_bytes: int) -> None:
         self._desk = desk
-        self._fanout = fanout
-        self._drain = drain
+        self._find = partial(desk.find, ANYONE)
+        self._room = room
+        self._attendance = attendance
         self._most_bytes = most_bytes
 
     async def follow(self, request: Request) -> Response:
         """The messages of many scans: as events until all have ended, or in JSON as soon as there are any."""
+        waiting = waited(request)
+        if isinstance(waiting, Poller):
+            async with while_there(request.receive):
+                return _answer(await self._frames(waiting.scans))
         asked = JSON.decode_follow(await read_body(request, self._most_bytes))
         streams = accepted(request, JSON_TYPE, EVENTS_TYPE) == EVENTS_TYPE
-        frames: list[bytes] = []
         async with while_there(request.receive):
             scans = await self._round(asked.follow)
-            if not streams:
-                frames = await self._frames(scans, asked.seconds)
+            frames = [] if streams else await self._frames(scans)
         if streams:
-            stream = EventStream(self._events(scans))
+            stream = HeldStream(self._events(scans), lambda line: self._stream(scans, line))
             stream.headers.update(VARIES)
             return stream
-        return Response(b'{"frames":[%b]}' % b",".join(frames), 200, VARIES, JSON_TYPE)
+        if frames or not asked.seconds or self._room.drain.begun:
+            return _answer(frames)
+        return Held(self.follow, lambda way: Poller(self._room, scans, way, asked.seconds))
+
+    def _stream(self, scans: Round, line: Line) -> Together:
+        return Together(self._room, scans, line, self._find, self._attendance.start)
+
+    async def _frames(self, scans: Round) -> list[bytes]:
+        """The messages that there are now."""
+        with scans.opened():
+            return await scans.all(MOST_ANSWER_BYTES)
 
     async def _round(self, wanted: Sequence[Follow]) -> Round:
         """Find the scans; one that is not there is a message, too.
 
         :raises InvalidRequest: if two of them are one scan
         """
-        scans = Round(partial(self._desk.find, ANYONE), self._fanout)
+        scans = Round(self._find, self._room.fanout)
         named: set[str] = set()
         for index, follow in enumerate(wanted):
             try:
@@ -75,9 +92,10 @@ class FollowDoor:
 
     async def _events(self, scans: Round) -> AsyncGenerator[bytes, None]:
         yield RETRY
-        with suppress(StoreUnavailable), scans.opened(), self._drain.attending(scans.wake):
+        drain = self._room.drain
+        with suppress(StoreUnavailable), scans.opened(), drain.attending(scans.wake):
             beat = anyio.current_time() + HEARTBEAT_SECONDS
-            while not self._drain.begun and not scans.over:
+            while not drain.begun and not scans.over:
                 message = await scans.next()
                 if message is not None:
                     yield event(message)
@@ -88,16 +106,36 @@ class FollowDoor:
                     continue
                 beat = anyio.current_time() + HEARTBEAT_SECONDS
 
-    async def _frames(self, scans: Round, seconds: float) -> list[bytes]:
-        """The messages that there are, at once or as soon as there are any; none after so many seconds."""
-        deadline = anyio.current_time() + seconds
-        with scans.opened(), self._drain.attending(scans.wake):
-            while not (frames := await scans.all(MOST_ANSWER_BYTES)) and not self._drain.begun:
-                left = deadline - anyio.current_time()
-                if left <= 0:
-                    break
-                await scans.woken(left)
-        return frames
+
+class Poller(Waiter):
+    """Who waits for news of any of them, and is answered with all that there is then."""
+
+    __slots__ = ("scans",)
+
+    def __init__(self, room: Room, scans: Round, way: WayBack, seconds: float) -> None:
+        super().__init__(room, way)
+        self.scans = scans
+        self._join(seconds)
+
+    def _enter(self) -> None:
+        self.scans.told = self.resume
+        self.scans.open()
+        self._news()
+
+    def _part(self) -> None:
+        self.scans.close()
+        self.scans.told = nothing
+
+    def _news(self) -> None:
+        if self.scans.due or self._room.drain.begun:
+            self._ask_again()
+
+    def _time(self) -> None:
+        self._ask_again()
+
+
+def _answer(frames: list[bytes]) -> Response:
+    return Response(b'{"frames":[%b]}' % b",".join(frames), 200, VARIES, JSON_TYPE)
 
 
 def _name(named: set[str], index: int, scan_id: str) -> None:

@@ -114,11 +114,17 @@ class Following:
         self.drop(log.scan_id)
         self.outlet.put(ack)
         if log.ended and not log.news(position, only):
-            self._park(log.scan_id, Place(position, only))
+            self.park(log.scan_id, Place(position, only))
         else:
             self._live[log.scan_id] = followed = Followed(self, log, position, only)
             self._advance(followed)
         self.fill()
+
+    def add(self, log: ScanLog, position: Position, only: Only | None) -> None:
+        """One more that goes on: what there is to say of it is said with the next `fill`, in its turn."""
+        followed = self._live[log.scan_id] = Followed(self, log, position, only)
+        if followed.due:
+            self.wait(followed)
 
     def drop(self, scan_id: ScanId) -> None:
         """Nothing more is to be told of this scan."""
@@ -229,9 +235,10 @@ class Following:
     def _park_live(self, followed: Followed) -> None:
         scan_id = followed.log.scan_id
         self.drop(scan_id)
-        self._park(scan_id, Place(followed.position, followed.only))
+        self.park(scan_id, Place(followed.position, followed.only))
 
-    def _park(self, scan_id: ScanId, place: Place) -> None:
+    def park(self, scan_id: ScanId, place: Place) -> None:
+        """One more that has ended: it is told in its turn."""
         if self._ended is None:
             self._ended = Ended(self._find, self.fanout, self.codec)
         self._ended.park(scan_id, place)

@@ -13,11 +13,8 @@ import logging
 
 from scanstream.model import ANYONE
 from scanstream.push.answers import StatusAnswers
-from scanstream.push.deadlines import Deadlines
 from scanstream.push.desk import Desk
-from scanstream.push.drain import Drain
 from scanstream.push.entrance import Entrance
-from scanstream.push.fanout import Fanout
 from scanstream.push.held import Polls
 from scanstream.push.line import Client, Line, Waiting
 from scanstream.push.question import Fields, Question, question
@@ -30,12 +27,11 @@ logger = logging.getLogger("scanstream")
 class Glance:
     """Reads plain requests, and answers them: a `Taker`."""
 
-    def __init__(self, desk: Desk, fanout: Fanout, drain: Drain, answers: StatusAnswers, entrance: Entrance) -> None:
-        room = Room(fanout, drain, Deadlines())
+    def __init__(self, desk: Desk, room: Room, answers: StatusAnswers, streams: Streams, entrance: Entrance) -> None:
         self._desk = desk
         self._entrance = entrance
         self._polls = Polls(desk, room, answers)
-        self._streams = Streams(room)
+        self._streams = streams
 
     def question(self, target: bytes, fields: Fields, client: Client) -> Question | None:
         """See `Taker`."""

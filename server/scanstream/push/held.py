@@ -3,18 +3,14 @@
 They are answered by whoever tells them of news, so five thousand of them cost what writing their answers costs.
 """
 
-import asyncio
-
 from scanstream.log.cursor import Position
 from scanstream.log.scanlog import ScanLog
 from scanstream.push.answers import StatusAnswers
 from scanstream.push.desk import Desk
 from scanstream.push.line import Line
 from scanstream.push.question import Question
-from scanstream.push.waiter import Room, Waiter
+from scanstream.push.waiter import Patient, Room
 
-RANK_TICK_SECONDS = 1.0
-"""How often a long poll looks at its scan's place in the queue: that goes on without a change of the scan."""
 _VARIES = b"vary: Prefer, Origin\r\n"
 
 
@@ -68,35 +64,20 @@ def _applied(asked: Question, head: bytes) -> bytes:
     return b"%spreference-applied: wait=%d\r\n%s" % (_VARIES, asked.wait, head.removeprefix(_VARIES))
 
 
-class HeldPoll(Waiter):
+class HeldPoll(Patient):
     """One that waits: until there is news, its scan has ended, its time is over, or the server is about to restart."""
 
-    __slots__ = ("_asked", "_polls", "_position", "_rank", "_until")
+    __slots__ = ("_asked", "_polls", "_position", "_rank")
+    _line: Line
 
     def __init__(
         self, polls: Polls, log: ScanLog, asked: Question, position: Position | None, rank: int | None, line: Line
     ) -> None:
-        super().__init__(polls.room, log, line)
         self._polls = polls
         self._asked = asked
         self._position = position
         self._rank = rank
-        self._until = asyncio.get_running_loop().time() + asked.wait
-        self._join(self._look_after(asked.wait))
-
-    def _look_after(self, left: float) -> float:
-        return left if self._rank is None else min(left, RANK_TICK_SECONDS)
-
-    def _time(self) -> None:
-        left = self._until - asyncio.get_running_loop().time()
-        if left > 0 and not self._over():
-            self._again(self._look_after(left))
-        else:
-            self._answer()
-
-    def _news(self) -> None:
-        if self._over():
-            self._answer()
+        super().__init__(polls.room, log, line, asked.wait, ranked=rank is not None)
 
     def _over(self) -> bool:
         return self._polls.over(self._log, self._asked, self._position, self._rank)

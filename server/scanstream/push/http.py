@@ -36,6 +36,8 @@ from scanstream.push.query import (
 from scanstream.push.streaming import PiecewiseResponse
 
 MOST_RESULTS = 1_000_000_000
+MOST_BYTES_AT_ONCE = 32 * 1024
+"""Of results that are not sent in pieces: less than a reader has to take before it is waited for."""
 MOST_SCANS = 100
 """Scans in one answer of the list."""
 
@@ -118,8 +120,9 @@ class HttpDoor:
         media_type = accepted(request, JSON_TYPE, LINES_TYPE)
         limit = whole_number(request, "limit", least=1, most=MOST_RESULTS, default=MOST_RESULTS)
         offset = whole_number(request, "offset", least=0, most=MOST_RESULTS, default=0)
-        log = await self._desk.find(ANYONE, request.path_params["scan_id"])
-        await self._poll.until(request, log, lambda: False, wait.seconds)
+        log = await self._poll.log(request)
+        if held := self._poll.held(request, self.results, log, wait.seconds):
+            return held
         headers = {**wait.headers, "vary": "Accept, Prefer"}
         if not log.ended:
             body = {**log.document, "cursor": str(log.cursor(Position(log.seq, 0)))}
@@ -130,6 +133,9 @@ class HttpDoor:
         if media_type == LINES_TYPE:
             return PiecewiseResponse(found.lines(), headers, media_type)
         before, _, after = msgspec.json.encode(_results(log)).partition(b"[]")
+        if found.size <= MOST_BYTES_AT_ONCE:
+            pieces = [piece async for piece in found.document(before, after)]
+            return Response(b"".join(pieces), 200, headers, media_type)
         headers["content-length"] = str(len(before) + found.size + len(after))
         return PiecewiseResponse(found.document(before, after), headers, media_type)
 

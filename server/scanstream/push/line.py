@@ -1,6 +1,7 @@
 """The port below the doors: a caller whose request was read, as the transport has it, without a task of its own."""
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias
 
 from scanstream.push.question import Fields, Question
 
@@ -20,7 +21,19 @@ class Waiting(Protocol):
         ...
 
 
-class Line(Protocol):
+class WayBack(Protocol):
+    """The way of somebody who waits, back to the door."""
+
+    def again(self, waited: Waiting) -> None:
+        """Ask for an answer once more, in a task as at first; the scope's `extensions` say who has waited."""
+        ...
+
+    def break_off(self) -> None:
+        """The answer cannot be completed: hang up, so that the caller does not take what came for the whole."""
+        ...
+
+
+class Line(WayBack, Protocol):
     """The way to the caller. push/transport/exchange.py fits it."""
 
     def start(self, status: int) -> bytes:
@@ -35,10 +48,6 @@ class Line(Protocol):
         """The answer is complete."""
         ...
 
-    def break_off(self) -> None:
-        """The answer cannot be completed: hang up, so that the caller does not take what came for the whole."""
-        ...
-
     @property
     def paused(self) -> bool:
         """Whether the caller has much to take first; `Waiting.resume` tells when that is over."""
@@ -48,6 +57,14 @@ class Line(Protocol):
     def untaken(self) -> int:
         """Bytes that the system has not taken yet."""
         ...
+
+
+Hold: TypeAlias = Callable[[Callable[[Line], Waiting]], bool]
+"""Have the request that is being answered wait at its line, and let its task end; False where that cannot be."""
+HOLD = "scanstream.hold"
+"""In the scope's `extensions`: a `Hold`."""
+WAITED = "scanstream.waited"
+"""There, too, of a request that has waited: what waited for it, and it is to be answered now."""
 
 
 class Taker(Protocol):

@@ -19,13 +19,15 @@ async def while_there(receive: Receive) -> AsyncIterator[None]:
     """
     left = False
     raised: Exception | None = None
+    listening = anyio.CancelScope()
 
     async def listen(inside: anyio.CancelScope) -> None:
         nonlocal left
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        left = True
-        inside.cancel()
+        with listening:  # ended in here, it returns: of a task that ends by an error anyio keeps a circle
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            left = True
+            inside.cancel()
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(listen, tasks.cancel_scope)
@@ -33,8 +35,11 @@ async def while_there(receive: Receive) -> AsyncIterator[None]:
             yield
         except Exception as error:  # raised again below, outside of the group
             raised = error
-        tasks.cancel_scope.cancel()
-    if raised is not None:
-        raise raised
+        listening.cancel()
+    try:
+        if raised is not None:
+            raise raised
+    finally:
+        del raised  # which leads back here
     if left:
         raise ClientDisconnect

@@ -1,6 +1,6 @@
 """The scans of one `follow`: where the reader of each is, and whose turn it is."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
@@ -12,14 +12,16 @@ from scanstream.log.scanlog import ScanLog
 from scanstream.model import Only, ScanId
 from scanstream.push.codec import JSON
 from scanstream.push.ended import Ended, Place, refused
-from scanstream.push.fanout import Encoded, Fanout
+from scanstream.push.fanout import Encoded, Fanout, Wake
+from scanstream.push.following import Find, Following
+from scanstream.push.outlet import nothing
 from scanstream.push.subscription import Subscription
 
 
 class Round:
     """Each scan has its turn, one message at a time; a stream tells one that has ended to its end before the next."""
 
-    def __init__(self, find: Callable[[ScanId], Awaitable[ScanLog]], fanout: Fanout) -> None:
+    def __init__(self, find: Find, fanout: Fanout) -> None:
         self._fanout = fanout
         self._absent: list[Encoded] = []
         self._live: dict[ScanId, Subscription] = {}
@@ -27,7 +29,11 @@ class Round:
         """Those of the live ones that may have a message."""
         self._ended = Ended(find, fanout, JSON)
         self._live_is_next = True
-        self._woken = anyio.Event()
+        self._is_woken = False
+        self._woken: anyio.Event | None = None
+        """There is one while a task waits."""
+        self.told: Wake = nothing
+        """Called when there may be a message."""
 
     def refuse(self, error: ScanstreamError) -> None:
         """One that cannot be followed: that is said of it, once."""
@@ -44,34 +50,67 @@ class Round:
     def opened(self) -> Iterator[None]:
         """Be told of news in here."""
         try:
-            for scan_id, subscription in self._live.items():
-                subscription.open(self._fanout, partial(self._wake, scan_id))
-                if subscription.due:
-                    self._ready[scan_id] = None
+            self.open()
             yield
         finally:
-            for subscription in self._live.values():
-                subscription.close()
-            self._ended.let_go()
+            self.close()
+
+    def open(self) -> None:
+        """Be told of news from now on, until it is closed again."""
+        for scan_id, subscription in self._live.items():
+            subscription.open(self._fanout, partial(self._wake, scan_id))
+            if subscription.due:
+                self._ready[scan_id] = None
+
+    def close(self) -> None:
+        """Let go of all scans, but not of where their readers are."""
+        for subscription in self._live.values():
+            subscription.close()
+        self._ended.let_go()
+
+    def hand_over(self, following: Following) -> None:
+        """All that is to be told is told there, and not here."""
+        outlet = following.outlet
+        for message in self._absent:
+            outlet.put(message)
+        for scan_id in self._ended:
+            following.park(scan_id, self._ended.place(scan_id))
+        for subscription in self._live.values():
+            following.add(subscription.log, subscription.position, subscription.only)
+        self._absent.clear()
+        self._live.clear()
+        self._ended.close()
 
     @property
     def over(self) -> bool:
         """Whether nothing more will come of any of them."""
         return not self._live and not self._ended and not self._absent
 
+    @property
+    def due(self) -> bool:
+        """Whether there is a message."""
+        ready = (self._live.get(scan_id) for scan_id in self._ready)
+        return bool(self._absent or self._ended) or any(subscription and subscription.due for subscription in ready)
+
     def wake(self) -> None:
         """There is something beside the scans to look at."""
-        self._woken.set()
+        self._is_woken = True
+        if self._woken is not None:
+            self._woken.set()
 
     def _wake(self, scan_id: ScanId) -> None:
         self._ready[scan_id] = None
-        self._woken.set()
+        self.told()
+        self.wake()
 
     async def woken(self, seconds: float) -> None:
         """Wait until there may be a message, or the time is over."""
-        with anyio.move_on_after(seconds):
-            await self._woken.wait()
-        self._woken = anyio.Event()
+        if not self._is_woken:
+            self._woken = anyio.Event()
+            with anyio.move_on_after(seconds):
+                await self._woken.wait()
+            self._woken = None
+        self._is_woken = False
 
     async def next(self) -> Encoded | None:
         """The message that is to be sent now, of live and ended scans by turns; None while there is none.

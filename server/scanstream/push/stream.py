@@ -18,7 +18,7 @@ from scanstream.push.query import EVENTS_TYPE
 from scanstream.push.question import Question
 from scanstream.push.sse import HEARTBEAT, HEARTBEAT_SECONDS, RETRY, UNBUFFERED, event
 from scanstream.push.transport.bounds import HIGH_WATER_BYTES
-from scanstream.push.waiter import Room, Waiter
+from scanstream.push.waiter import Room, ScanWaiter
 
 MOST_BYTES = 8 * 1024 * 1024
 """Of events that are kept for others at the same position; the oldest are forgotten first."""
@@ -39,7 +39,7 @@ def _head() -> bytes:
 
 
 _BEGINNING = _head() + chunk(RETRY)
-_HEARTBEAT = chunk(HEARTBEAT)
+HEARTBEAT_CHUNK = chunk(HEARTBEAT)
 
 
 class Events:
@@ -74,21 +74,23 @@ class Streams:
         since = asked.since
         if log.ended or self.room.drain.begun or (since and since.epoch == log.epoch and since.position.seq > log.seq):
             return None
-        return Stream(self, log, log.place(since), line)
+        return Stream(self, log, log.place(since), line, line.start(200) + _BEGINNING)
 
 
-class Stream(Waiter):
+class Stream(ScanWaiter):
     """One reader: a position, and the way to it. While it takes nothing more it is left where it is."""
 
     __slots__ = ("_events", "_position", "_said_at")
+    _line: Line
 
-    def __init__(self, streams: Streams, log: ScanLog, position: Position, line: Line) -> None:
+    def __init__(self, streams: Streams, log: ScanLog, position: Position, line: Line, beginning: bytes) -> None:
+        """:param beginning: what is said before any event"""
         super().__init__(streams.room, log, line)
         self._events = streams.events
         self._position = position
         self._said_at = asyncio.get_running_loop().time()
         self._join(HEARTBEAT_SECONDS)
-        line.say(line.start(200) + _BEGINNING)
+        line.say(beginning)
         self.resume()
 
     def _news(self) -> None:
@@ -116,7 +118,7 @@ class Stream(Waiter):
         now = asyncio.get_running_loop().time()
         if now - self._said_at >= HEARTBEAT_SECONDS:
             if not self._line.paused:
-                self._line.say(_HEARTBEAT)
+                self._line.say(HEARTBEAT_CHUNK)
             self._said_at = now
         self._again(self._said_at + HEARTBEAT_SECONDS - now)
 

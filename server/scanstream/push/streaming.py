@@ -22,7 +22,13 @@ class PiecewiseResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send all pieces, while listening for the reader's leaving."""
+        await self._begin(send)
+        await self._go_on(receive, send)
+
+    async def _begin(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+
+    async def _go_on(self, receive: Receive, send: Send) -> None:
         with suppress(ClientDisconnect):
             async with aclosing(self._pieces), while_there(receive):
                 await self._send_all(send)

@@ -6,6 +6,7 @@ of uvicorn that pyproject.toml pins (tests/push/test_transport.py).
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import httptools
@@ -13,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from scanstream.errors import HeadersTooLarge, MalformedRequest, Overloaded
 from scanstream.push.host import origin_form
-from scanstream.push.line import Taker
+from scanstream.push.line import HOLD, Line, Taker, Waiting
 from scanstream.push.question import Question
 from scanstream.push.transport.bounds import (
     HIGH_WATER_BYTES,
@@ -25,7 +26,7 @@ from scanstream.push.transport.bounds import (
     places_of,
 )
 from scanstream.push.transport.close_delimited import close_delimited
-from scanstream.push.transport.exchange import DONE, Exchange
+from scanstream.push.transport.exchange import DONE, Exchange, extend
 from scanstream.push.transport.flow import Flow, Pipeline
 from scanstream.push.transport.intake import Intake, Phase
 from scanstream.push.transport.outflow import Outflow
@@ -73,6 +74,8 @@ class HttpTransport(Watched):
         if self._answering and self._answered is not None:
             self._answered.disconnected = True
             self._answered.message_event.set()
+        self.pipeline.clear()
+        self.cycle = self._answered  # type: ignore[assignment]
         self._let_go()
 
     # What comes in
@@ -251,7 +254,7 @@ class HttpTransport(Watched):
             self.transport.write(told)
             self.server_state.total_requests += 1
         else:
-            exchange.waiting = told
+            exchange.keep(told)
             self.cycle = self._answered = exchange  # type: ignore[assignment]
         self._greeted, self._asked = True, asked
         self.scope, self.headers = None, NONE  # type: ignore[assignment]
@@ -284,6 +287,30 @@ class HttpTransport(Watched):
         if isinstance(self._answered, Exchange):
             self._answered.resume()
 
+    def hold(self, wait: Callable[[Line], Waiting]) -> bool:
+        """See `Hold`. Not of one that has left, nor one that has not said all."""
+        cycle = self._answered
+        if not isinstance(cycle, RequestResponseCycle) or cycle.disconnected or self._phase is Phase.BODY:
+            return False
+        cycle.disconnected = True  # its task says nothing more
+        exchange = Exchange(self)
+        exchange.keep_alive = cycle.keep_alive
+        if not cycle.response_started:
+            exchange.scope = cycle.scope
+        if self.cycle is cycle:
+            self.cycle = exchange  # type: ignore[assignment]
+        self._answered = exchange
+        if self._phase is Phase.WHOLE:
+            self.scope, self.headers = None, NONE  # type: ignore[assignment]
+        self.flow.resume_reading()
+        try:
+            exchange.keep(wait(exchange))
+        except BaseException:
+            exchange.break_off()
+            raise
+        return True
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answered = cycle
+        extend(cycle.scope, HOLD, self.hold)
         super()._start_asgi_task(cycle, close_delimited(cycle, app) if cycle.scope["http_version"] == "1.0" else app)

@@ -1,0 +1,50 @@
+"""The SSE door: one scan as a stream of events, resumed by `Last-Event-ID`."""
+
+from collections.abc import AsyncGenerator
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from scanstream.log.cursor import Position, parse
+from scanstream.log.scanlog import ScanLog
+from scanstream.model import ANYONE
+from scanstream.push.codec import JSON
+from scanstream.push.desk import Desk
+from scanstream.push.holding import HeldStream
+from scanstream.push.query import single
+from scanstream.push.sse import HEARTBEAT, HEARTBEAT_SECONDS, RETRY, EventStream, event
+from scanstream.push.stream import Stream, Streams, chunk
+
+
+class EventsDoor:
+    """`GET /opportunities/events/{scan_id}`."""
+
+    def __init__(self, desk: Desk, streams: Streams) -> None:
+        self._desk = desk
+        self._streams = streams
+        self._fanout, self._drain, _ = streams.room
+
+    async def events(self, request: Request) -> Response:
+        """Frames as events; 204 where nothing is left of a terminal scan, which makes an EventSource stop."""
+        log = await self._desk.find(ANYONE, request.path_params["scan_id"])
+        since = request.headers.get("last-event-id") or single(request, "since")
+        position = await self._desk.place(log, parse(since) if since else None)
+        if log.ended and not log.news(position):
+            return Response(status_code=204)
+        events = self._frames(log, position)
+        if log.ended:
+            return EventStream(events)
+        return HeldStream(events, lambda line: Stream(self._streams, log, position, line, chunk(RETRY)))
+
+    async def _frames(self, log: ScanLog, position: Position) -> AsyncGenerator[bytes, None]:
+        yield RETRY
+        with self._fanout.reading(log.scan_id) as reader, self._drain.attending(reader.wake):
+            while not self._drain.begun and not log.expired:
+                message = reader.channel.next(log, position, JSON)
+                if message is not None:
+                    position = message.position
+                    yield event(message, str(log.cursor(position)))
+                    if message.last:
+                        return
+                elif not await reader.woken(HEARTBEAT_SECONDS):
+                    yield HEARTBEAT

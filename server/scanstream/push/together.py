@@ -1,0 +1,126 @@
+"""The stream of a `follow`, without a task: many scans that one connection follows, as events of one answer."""
+
+import asyncio
+from collections.abc import Callable
+
+from scanstream.errors import StoreUnavailable
+from scanstream.push.codec import JSON
+from scanstream.push.fanout import Encoded
+from scanstream.push.following import Find, Following
+from scanstream.push.line import Line
+from scanstream.push.outgoing import Outgoing
+from scanstream.push.outlet import Outlet, Start, nothing
+from scanstream.push.round import Round
+from scanstream.push.sse import HEARTBEAT_SECONDS, RETRY, event
+from scanstream.push.stream import HEARTBEAT_CHUNK, LAST_CHUNK, chunk
+from scanstream.push.transport.bounds import HIGH_WATER_BYTES
+from scanstream.push.waiter import Room, Waiter
+
+
+class EventsOutlet(Outlet):
+    """Messages leave as events, at a line."""
+
+    __slots__ = ("_box", "_line", "_over", "said_at")
+
+    def __init__(self, line: Line, over: Callable[[], None]) -> None:
+        """:param over: called after each flush, which may have been the last"""
+        super().__init__()
+        self._line = line
+        self._over = over
+        self._box = chunk(RETRY)
+        self.said_at = 0.0
+        """On the loop's clock."""
+
+    def put(self, message: Outgoing) -> None:
+        """See `Outlet.put`."""
+        assert isinstance(message, Encoded)
+        self._box += chunk(event(message))
+        if len(self._box) > HIGH_WATER_BYTES:
+            self._write()
+
+    def flush(self) -> None:
+        """See `Outlet.flush`."""
+        self._write()
+        self._over()
+
+    def _write(self) -> None:
+        """No more than the system is glad to take: only later it says that it has enough."""
+        box, self._box = self._box, b""
+        if not box or self.closed:
+            return
+        self._line.say(box)
+        self.said_at = asyncio.get_running_loop().time()
+        if self._line.paused or self._line.untaken > HIGH_WATER_BYTES:
+            self.ready = False
+            asyncio.get_running_loop().call_soon(self.look)
+
+    def look(self) -> None:
+        """Whether the line takes more again; while it is paused, it tells that itself."""
+        if not (self.ready or self._line.paused):
+            self._resume()
+
+    def shut(self) -> None:
+        """See `Outlet.shut`; what leads to the stream would keep it alive in a circle."""
+        super().shut()
+        self._over = nothing
+
+
+class Together(Waiter):
+    """The stream of one `follow`."""
+
+    __slots__ = ("_following", "_outlet")
+    _line: Line
+
+    def __init__(self, room: Room, scans: Round, line: Line, find: Find, start: Start) -> None:
+        super().__init__(room, line)
+        self._outlet = EventsOutlet(line, self._look)
+        self._following = Following(self._outlet, JSON, room.fanout, find, start)
+        self._following.failed = self._failed
+        try:
+            scans.hand_over(self._following)
+            self._join(HEARTBEAT_SECONDS)
+            self._following.fill()
+        except BaseException:
+            self._part()
+            self.leave()
+            raise
+
+    def _enter(self) -> None:
+        """What it follows tells it."""
+
+    def _part(self) -> None:
+        self._following.close()
+        self._outlet.shut()
+
+    def _news(self) -> None:
+        if self._room.drain.begun:
+            self._end()
+        else:
+            self._outlet.look()
+
+    def _look(self) -> None:
+        """Whether all is told."""
+        if not len(self._following) and self._following.failed is not None:
+            self._end()
+
+    async def _failed(self, error: Exception) -> None:
+        """What is told ends here: whoever asks again hears why."""
+        if isinstance(error, StoreUnavailable):
+            self._end()
+        else:
+            self.fail(error)
+
+    def _time(self) -> None:
+        """A comment, where nothing was said for so long; a reader that takes nothing needs none."""
+        now = asyncio.get_running_loop().time()
+        if now - self._outlet.said_at >= HEARTBEAT_SECONDS:
+            if not self._line.paused:
+                self._line.say(HEARTBEAT_CHUNK)
+            self._outlet.said_at = now
+        self._again(self._outlet.said_at + HEARTBEAT_SECONDS - now)
+
+    def _end(self) -> None:
+        if self._there:
+            self.leave()
+            self._line.say(LAST_CHUNK)
+            self._line.end()
