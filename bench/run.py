@@ -8,6 +8,7 @@ enough for it. With --strict the exit code is 1 then; it is 1 always where a wor
 """
 
 import argparse
+import ast
 import inspect
 import subprocess
 import sys
@@ -55,16 +56,15 @@ WORKLOADS: tuple[ModuleType, ...] = (
 )
 """In the order of the issue's table, then those without a bound."""
 PROGRAMS = {
-    "group_commit.py": Cost(15, 0),
+    "group_commit.py": Cost(6, 0),
     "discover.py": Cost(20, 0),
-    "work.py": Cost(100, 0),
-    "loop_lag.py": Cost(300, 0),
+    "work.py": Cost(60, 0),
+    "core.py": Cost(60, 0),
+    "loop_lag.py": Cost(240, 0),
 }
 """Benches of single parts: each prints what it has found and judges it by its exit code."""
-WRITING = ("group_commit.py", "work.py")
-"""Those that write their figures where `--json` says."""
-ALONE = ("loop_lag.py",)
-"""Those that a run of everything leaves out: they would take it beyond half an hour."""
+WRITING = ("group_commit.py", "work.py", "core.py")
+"""Those whose `--json FILE` is for `Result.read`."""
 PROGRAM_SECONDS = 900
 RESULTS = BENCH / "results"
 REPETITIONS = 5
@@ -107,10 +107,7 @@ def parsed() -> argparse.Namespace:
     every.add_argument("--strict", action="store_true", help="exit with 1 where a bound does not hold")
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], parents=[every])
     seconds = sum(cost_of(name).of(REPETITIONS) for name in every_name())
-    parser.epilog = (
-        f"Without a workload all but {', '.join(ALONE)} are run, some {seconds / 60:.0f} minutes, "
-        f"and written to bench/{RESULTS.name}/."
-    )
+    parser.epilog = f"Without a workload all are run, some {seconds / 60:.0f} minutes, and written to {RESULTS.name}/."
     commands = parser.add_subparsers(dest="workload", metavar="WORKLOAD")
     for workload in WORKLOADS:
         workload.flags(commands.add_parser(workload.NAME, help=workload.ABOUT, parents=[every]))
@@ -129,7 +126,7 @@ def programs() -> list[str]:
 
 def every_name() -> list[str]:
     """What a run of everything runs, in order."""
-    return [*(workload.NAME for workload in WORKLOADS), *(name for name in programs() if name not in ALONE)]
+    return [*(workload.NAME for workload in WORKLOADS), *programs()]
 
 
 def workload_of(name: str) -> ModuleType | None:
@@ -148,7 +145,7 @@ def one(name: str, asked: argparse.Namespace) -> Part:
     """Run one, and print its table. One that goes wrong has no figures, and takes no other's with it."""
     began = time.monotonic()
     workload = workload_of(name)
-    about, meaning = (workload.ABOUT, meaning_of(workload)) if workload else (f"bench/{name}", "")
+    about, meaning = described(name)
     result, failure = Result([]), ""
     try:
         result = workload.measure(with_defaults(workload, asked)) if workload else program(name)
@@ -163,9 +160,13 @@ def one(name: str, asked: argparse.Namespace) -> Part:
     return part
 
 
-def meaning_of(workload: ModuleType) -> str:
-    """What it says of itself."""
-    return inspect.cleandoc(workload.__doc__ or "")
+def described(name: str) -> tuple[str, str]:
+    """What it measures, in one line, and in all the lines that it has for it."""
+    if workload := workload_of(name):
+        return workload.ABOUT, inspect.cleandoc(workload.__doc__ or "")
+    words = ast.get_docstring(ast.parse((BENCH / name).read_text())) or name
+    line, _, rest = words.partition("\n")
+    return line.rstrip("."), rest.strip("\n")
 
 
 def with_defaults(workload: ModuleType, asked: argparse.Namespace) -> argparse.Namespace:

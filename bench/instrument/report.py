@@ -66,16 +66,12 @@ class Run(NamedTuple):
             "the server on one core, the load on another."
         )
         yield from table(JUDGED, judged(self.verdicts))
-        yield tally(self.verdicts)
+        yield from (tally(self.verdicts), "")
         for part in self.parts:
             if part.figures or part.failure:
-                yield ""
-                yield f"## {part.name}: {part.about}"
-                yield ""
+                yield from (f"## {part.name}: {part.about}", "")
                 yield f"**No figures: {part.failure}**" if part.failure else part.meaning
-            if part.figures:
-                yield from of_part(part)
-        yield ""
+                yield from of_part(part) if part.figures else ("",)
         yield "## How long it took"
         yield from table(("workload", "seconds"), ((part.name, f"{part.seconds:.0f}") for part in self.parts))
 

@@ -23,7 +23,7 @@ ABOUT = "from a discover to its durable ack, one at a time"
 COST = Cost(3, 8)
 COUNT = 150
 PAUSE_SECONDS = 0.01
-HTTP, WEBSOCKET, DISK = "HTTP, p50", "WebSocket, p50", "p50"
+HTTP, WEBSOCKET = "HTTP, p50", "WebSocket, p50"
 PARTS = "echo + transaction"
 TRANSACTION = "SQLite"
 REQUEST = {
@@ -49,9 +49,9 @@ def measure(asked: argparse.Namespace) -> Result:
             sheet.note(SCANSTREAM, WEBSOCKET, over_websockets(ours, ACK, "--subprotocol", "scanstream.v1.json"))
             echoes = {HTTP: one_at_a_time(bare, "/echo"), WEBSOCKET: over_websockets(bare, MESSAGE.decode())}
             transaction = registrations(bare, number)
-            sheet.note(TRANSACTION, DISK, transaction)
             for case, echo in echoes.items():
                 sheet.note(NAIVE, case, echo)
+                sheet.note(TRANSACTION, case, transaction)
                 sheet.note(PARTS, case, echo + transaction)
     what = "Discover to durable ack over {}, against echo + transaction"
     found = at_most(what.format("HTTP"), 1.5, sheet.ratios(SCANSTREAM, PARTS, HTTP))

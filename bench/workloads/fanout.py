@@ -31,7 +31,7 @@ from instrument.servers import (
 
 NAME = "fanout"
 ABOUT = "CPU of the server a delivery, one update a tick"
-COST = Cost(60, 107)
+COST = Cost(40, 102)
 
 
 class Size(NamedTuple):

@@ -14,7 +14,7 @@ from instrument.servers import SCANSTREAM, Server, running
 
 NAME = "growth"
 ABOUT = "CPU of one revision with ten times the scans, shards, revisions"
-COST = Cost(35, 10)
+COST = Cost(18, 9)
 REVISIONS = 50
 MILLISECONDS = 30.0
 SIZES = {

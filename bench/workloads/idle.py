@@ -21,7 +21,7 @@ from workloads.polling import get
 
 NAME = "idle"
 ABOUT = "memory of an idle connection, kind by kind"
-COST = Cost(0, 22)
+COST = Cost(0, 14)
 CONNECTIONS = 1_000
 BEFORE = 500
 WAITING = "?wait=60&since="

@@ -16,7 +16,7 @@ from workloads.polling import get
 
 NAME = "longpolls"
 ABOUT = "5,000 long polls, all answered by one revision"
-COST = Cost(2, 4)
+COST = Cost(1, 3)
 CROWD = 5_000
 
 

@@ -14,7 +14,7 @@ from workloads.fanout import side, spent
 
 NAME = "manyscans"
 ABOUT = "10,000 scans with a reader each, against 10,000 readers of one"
-COST = Cost(25, 6)
+COST = Cost(25, 8)
 COUNT = 10_000
 REVISIONS = 2
 MILLISECONDS = 500.0

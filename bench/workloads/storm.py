@@ -14,7 +14,7 @@ from instrument.servers import SCANSTREAM, running
 
 NAME = "storm"
 ABOUT = "5,000 reconnects with cursors at once"
-COST = Cost(0, 8)
+COST = Cost(0, 5)
 READERS = 5_000
 BEHIND = 100
 
