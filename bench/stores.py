@@ -62,14 +62,13 @@ def _rest(at: int) -> list[AnyEntry]:
     return [
         Planned(at=at, cuts={"tsmom": Cut(1)}),
         ShardStarted(at=at, strategy_id="tsmom", shard=0),
-        ShardFound(
-            at=at, strategy_id="tsmom", shard=0, opportunities=[_opportunity(number) for number in range(FOUND)]
-        ),
+        ShardFound(at=at, strategy_id="tsmom", shard=0, opportunities=[opportunity(number) for number in range(FOUND)]),
         ShardDone(at=at, strategy_id="tsmom", shard=0, elapsed_ms=10),
     ]
 
 
-def _opportunity(number: int) -> Opportunity:
+def opportunity(number: int) -> Opportunity:
+    """One of those that a scan finds, as large as usual."""
     return Opportunity(
         id=f"tsmom:BTC/USDT@{number}:2026-11-23T14:00:00.000Z",
         strategy_id="tsmom",

@@ -19,7 +19,7 @@ from scanstream.log.entry import AnyEntry, Queued, Registered
 from scanstream.log.fold import Folded, Step, fold
 from scanstream.log.packed import NO_PIECE
 from scanstream.log.scanlog import Frame, GapError, ScanLog
-from scanstream.model import Document
+from scanstream.model import Document, ScanId
 from scanstream.push.codec import JSON, frame_message
 from support.histories import NOON, done, found, histories, planned, registered, started
 
@@ -349,3 +349,26 @@ def test_a_frame_is_bounded_in_bytes_and_its_reader_has_all_in_the_end(monkeypat
     assert (
         len(log.read(START).opportunities) == 5
     )  # however large they are: one that says nothing new would be the last
+
+
+def test_what_is_the_same_in_all_that_wait_is_held_once() -> None:
+    one, other = (log_of(registered("a", "b", scan_id=ScanId(name)), Queued(at=NOON)) for name in "12")
+    assert one.folded.state.strategies is other.folded.state.strategies
+    assert one.folded.state.progress is other.folded.state.progress
+    one.apply(3, planned(a=1, b=1))
+    assert other.document["strategies"]["a"]["status"] == "pending"
+    assert other.document["strategies"]["a"]["total_shards"] == 0
+
+
+def test_a_cursor_of_before_the_first_find_is_as_good_as_any() -> None:
+    log = log_of(registered("a"), Queued(at=NOON), planned(a=2))
+    early = [log.head]
+    entries: list[AnyEntry] = [found("a", "1", "2"), done("a"), found("a", "3", shard=1)]
+    for seq, entry in enumerate(entries, start=log.seq + 1):
+        log.apply(seq, entry)
+        early.append(log.head)
+    assert [position.n for position in early] == [0, 2, 2, 3]
+    for position in [Position(seq, 0) for seq in range(1, log.seq + 1)] + early:
+        assert log.place(log.cursor(position)) == position
+    for ahead in (Position(1, 1), Position(early[0].seq, 1), Position(early[1].seq, 3)):
+        assert log.place(log.cursor(ahead)) == START

@@ -11,6 +11,7 @@ Terminal states come out of here: when the last strategy has its outcome the sca
 """
 
 from collections.abc import Container, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from msgspec import UNSET, Struct, UnsetType
@@ -30,7 +31,7 @@ from scanstream.log.entry import (
     ShardFound,
     ShardStarted,
 )
-from scanstream.log.notes import Notes
+from scanstream.log.tally import Tally
 from scanstream.model import (
     RESULTS_PATH,
     STATUS_PATH,
@@ -46,35 +47,6 @@ from scanstream.model import (
 )
 
 _PENDING = StrategyState()  # all that have not begun share it
-
-
-class Tally(Struct, frozen=True):
-    """One strategy's shards, as the plan cut them and as they came out."""
-
-    total: int
-    outcomes: int = 0
-    """A bit a shard: set once the shard has an outcome."""
-    started_at: Milliseconds | None = None
-    busy_ms: Milliseconds = 0
-    """Measured time of the shards that ran to their end …"""
-    measured: int = 0
-    """… and how many those are."""
-    problem: tuple[int, int, Problem] | None = None
-    """(0 failed or 1 timed out, shard, what): the least one, whatever the order in which they came."""
-    notes: Notes = Notes()
-
-    @property
-    def completed(self) -> int:
-        """How many shards have an outcome."""
-        return self.outcomes.bit_count()
-
-    def lacks(self, shard: int) -> bool:
-        """Whether the plan has this shard and it has no outcome yet."""
-        return 0 <= shard < self.total and not self.outcomes >> shard & 1
-
-    def missing(self) -> list[int]:
-        """The shards without an outcome."""
-        return [shard for shard in range(self.total) if self.lacks(shard)]
 
 
 class Folded(Struct, frozen=True):
@@ -111,15 +83,22 @@ class Step(NamedTuple):
     opportunities: list[Opportunity]
 
 
+@lru_cache(maxsize=64)
+def _begun(names: tuple[str, ...]) -> tuple[Progress, dict[str, StrategyState]]:
+    """How far a scan of these strategies is at first: thousands of scans may wait, and share it."""
+    return Progress(total_strategies=len(names)), dict.fromkeys(names, _PENDING)
+
+
 def begin(entry: Registered) -> Folded:
     """The placeholder: true from its first moment, with the true number of strategies."""
+    progress, strategies = _begun(tuple(entry.budgets))
     state = ScanState(
         scan_id=entry.scan_id,
         message="Scan registered",
         market=entry.market,
         filters=entry.filters,
-        progress=Progress(total_strategies=len(entry.budgets)),
-        strategies=dict.fromkeys(entry.budgets, _PENDING),
+        progress=progress,
+        strategies=strategies,
         created_at=timestamp(entry.at),
         poll_url=entry.prefix + STATUS_PATH + entry.scan_id,
         results_url=entry.prefix + RESULTS_PATH + entry.scan_id,

@@ -92,8 +92,8 @@ class ScanLog:
         self.opportunities: Packed = NOTHING
         self._ids: Ids | None = None
         """Those of the opportunities, once there are any."""
-        self._counts = array("L", [0, 0])
-        """How many opportunities there were as of each seq."""
+        self._counts: array[int] | None = None
+        """How many opportunities there were as of each seq, once there are any."""
         self._frozen = False
         self._past = past
         self._document: Document | None = None
@@ -117,7 +117,8 @@ class ScanLog:
             self._advance(after, new)
         elif self._past:
             self._keep_patch({})
-        self._counts.append(len(self.opportunities))
+        if self._counts is not None:
+            self._counts.append(len(self.opportunities))
         return changed
 
     def _step(self, entry: AnyEntry) -> Step:
@@ -143,6 +144,7 @@ class ScanLog:
     def _take(self, new: list[Opportunity]) -> None:
         if self._ids is None:
             self._ids = Ids()
+            self._counts = array("L", bytes(self.seq * array("L").itemsize))
             self.opportunities = Packed()
         self.opportunities.extend(new)
         self._ids.update(opportunity.id for opportunity in new)
@@ -171,7 +173,7 @@ class ScanLog:
             self._frozen = True
             self._document = None
             self._patches = []
-            self._counts = array("L")
+            self._counts = None
             if self._ids is not None:
                 yield from self._ids.let_go()
                 self._ids = None
@@ -188,7 +190,7 @@ class ScanLog:
 
     def _count(self, seq: int) -> int:
         """How many opportunities there were as of an entry; of a frozen scan as of its end."""
-        return len(self.opportunities) if self._frozen else self._counts[seq]
+        return len(self.opportunities) if self._counts is None else self._counts[seq]
 
     @property
     def head(self) -> Position:

@@ -18,7 +18,7 @@ from scanstream.log.hub import Hub
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
 from scanstream.message import POLLING_INTERVAL_SECONDS, AckBody
-from scanstream.model import EVENTS_PATH, DiscoverRequest, IdempotencyKey, Principal, ScanId, now
+from scanstream.model import EVENTS_PATH, DiscoverRequest, IdempotencyKey, Milliseconds, Principal, ScanId, now
 from scanstream.panel import Panel
 from scanstream.scans import selection
 from scanstream.scans.admission import Admission
@@ -77,6 +77,7 @@ class ScanDesk:
         self.newest = self._archive.newest
         self.place = self._archive.place
         self._limits = limits
+        self._retention: Milliseconds = round(limits.retention * 1000)
         self._admission = Admission(hub.unfinished, limits.max_scans)
         self._releases = releases
         self._machine = machine
@@ -167,7 +168,7 @@ class ScanDesk:
             filters=meaning.filters,
             budgets=meaning.budgets,
             budget=self._limits.budget,
-            retention=round(self._limits.retention * 1000),
+            retention=self._retention,
             prefix=prefix,
         )
 

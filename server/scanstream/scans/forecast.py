@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from msgspec import UnsetType
 
-from scanstream.log.fold import Tally
 from scanstream.log.scanlog import ScanLog
+from scanstream.log.tally import Tally
 from scanstream.model import ScanId
 from scanstream.scans.pace import Kind, Pace, Work
 

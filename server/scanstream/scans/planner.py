@@ -16,10 +16,11 @@ from msgspec import UNSET
 from scanstream.errors import Restarting
 from scanstream.jobs import Jobs, Shard
 from scanstream.log.entry import AnyEntry, Cancelled, Cut, Planned, Registered, ScanFailed, ShardFailed
-from scanstream.log.fold import Folded, Tally
+from scanstream.log.fold import Folded
 from scanstream.log.hub import Hub, Watcher
 from scanstream.log.refold import Slices
 from scanstream.log.scanlog import ScanLog
+from scanstream.log.tally import Tally
 from scanstream.model import Problem, ScanId, now
 from scanstream.scans.appending import Appender
 from scanstream.scans.budget import Budgets, ScanBudget, limited
