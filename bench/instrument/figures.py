@@ -108,12 +108,12 @@ class Sheet:
 
 def at_most(what: str, bound: float, values: list[float], unit: str = " ×") -> list[Verdict]:
     """The median must not be above the bound."""
-    return _judged(what, f"≤ {bound:.3g}{unit}", values, unit, lambda median: median <= bound)
+    return _judged(what, f"≤ {shown(bound)}{unit}", values, unit, lambda median: median <= bound)
 
 
 def at_least(what: str, bound: float, values: list[float], unit: str = " ×") -> list[Verdict]:
     """The median must not be below the bound."""
-    return _judged(what, f"≥ {bound:.3g}{unit}", values, unit, lambda median: median >= bound)
+    return _judged(what, f"≥ {shown(bound)}{unit}", values, unit, lambda median: median >= bound)
 
 
 def _judged(what: str, bound: str, values: list[float], unit: str, holds: Callable[[float], bool]) -> list[Verdict]:

@@ -61,6 +61,7 @@ def facts() -> dict[str, str]:
         "python": platform.python_version(),
         "compiler": _first_line("gcc", "--version"),
         "node": _first_line("node", "--version"),
+        "others at work before (load average)": f"{os.getloadavg()[0]:.1f}",
     }
 
 
