@@ -10,6 +10,8 @@ enough for it. With --strict the exit code is 1 then; it is 1 always where a wor
 import argparse
 import ast
 import inspect
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -183,14 +185,25 @@ def program(name: str) -> Result:
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="bench-") as scratch:
         file = Path(scratch) / "result.json"
         command = [sys.executable, str(BENCH / name), *(("--json", str(file)) if name in WRITING else ())]
-        ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, timeout=PROGRAM_SECONDS)
-        print(ran.stdout, flush=True)
+        code, output = ended(command)
+        print(output, flush=True)
         if file.exists():
             return Result.read(file)
-    said = ran.stdout.strip().rpartition("\n")[2]
-    if not said or ran.returncode not in (0, 1):
-        raise RuntimeError(f"bench/{name} has ended with {ran.returncode}: {said or 'it said nothing'}")
-    return Result([], [Verdict(f"bench/{name}", "its own", said, ran.returncode == 0)])
+    said = output.strip().rpartition("\n")[2]
+    if not said or code not in (0, 1):
+        raise RuntimeError(f"bench/{name} has ended with {code}: {said or 'it said nothing'}")
+    return Result([], [Verdict(f"bench/{name}", "its own", said, code == 0)])
+
+
+def ended(command: list[str]) -> tuple[int, str]:
+    """Its exit code and what it has printed; where it takes too long, it ends with all that it has started."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            output, _ = process.communicate(timeout=PROGRAM_SECONDS)
+        except BaseException:  # whoever stops the bench stops it, too
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return process.returncode, output
 
 
 if __name__ == "__main__":
