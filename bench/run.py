@@ -87,10 +87,10 @@ def main() -> int:
     for name in names:
         clock.begins(name)
         run.parts.append(one(name, asked))
-        if directory:
-            run.write(directory)  # each time: whoever stops a run keeps what it has found
+        if directory:  # each time: whoever stops a run keeps what it has found
+            run.write(directory)
+            drawn = plot.draw([figure for part in run.parts for figure in part.figures], directory / "results.svg")
     if directory:
-        drawn = plot.draw([figure for part in run.parts for figure in part.figures], directory / "results.svg")
         machine.progress(f"written to {directory}" + ("" if drawn else ", without a plot"))
     if run.verdicts:
         print("\n".join(table(JUDGED, judged(run.verdicts))), tally(run.verdicts), sep="\n")
