@@ -8,7 +8,8 @@
 - `start`: until a server with 10,000 unfinished scans is up.
 - `memory`: bytes that a scan holds, all its rooms together (`tracemalloc`).
 
-All in this process: its CPU is that of the core, with the store's thread.
+All in this process, whose CPU is that of the core and of the store's thread, with the collector and the threads' turns
+as a server has them.
 """
 
 import argparse
@@ -28,11 +29,13 @@ from msgspec.structs import replace
 
 from instrument.figures import Result, Sheet, Verdict, at_least, at_most
 from scanstream.app import Core, open_core
+from scanstream.collector import kept_apart
 from scanstream.log.cursor import Position
 from scanstream.log.entry import AnyEntry, Cut, Planned, ShardDone, ShardFound, ShardStarted
 from scanstream.log.scanlog import ScanLog
 from scanstream.model import ANYONE, DiscoverRequest, ScanId, now
 from scanstream.push.codec import JSON, frame_message
+from scanstream.server import SWITCH_SECONDS
 from scanstream.settings import Settings
 from stores import filled, opportunity
 
@@ -76,7 +79,9 @@ def main() -> int:
 
 async def measured(measure: "Measure", sheet: Sheet, place: Path) -> list[Verdict]:
     """One of them."""
-    return await measure(sheet, place)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    async with kept_apart():
+        return await measure(sheet, place)
 
 
 def settings(data: Path) -> Settings:
@@ -206,14 +211,15 @@ async def memory(sheet: Sheet, place: Path) -> list[Verdict]:
         for scan_id in scans:
             await core.store.append(scan_id, Planned(at=now(), cuts={"tsmom": Cut(OF_A_SCAN)}))
             await ended(core, scan_id, range(half))
-        sheet.note(OURS, f"half of {OF_A_SCAN} shards and {FOUND} finds", (held() - before) / RUNNING, "bytes")
+        size = f"{OF_A_SCAN} shards and {FOUND} finds"
+        sheet.note(OURS, f"a running scan, half of {size}", (held() - before) / RUNNING, "bytes")
         for scan_id in scans:
             await ended(core, scan_id, range(half, OF_A_SCAN))
         logs = [log for log in map(core.hub.get, scans) if log is not None]
         with anyio.fail_after(60):
             while not all(log.ended and log._frozen for log in logs):  # noqa: ASYNC110  # the sweeper does it
                 await anyio.sleep(0.1)
-        sheet.note(OURS, f"finished, {OF_A_SCAN} shards and {FOUND} finds", (held() - before) / RUNNING, "bytes")
+        sheet.note(OURS, f"a finished scan, {size}", (held() - before) / RUNNING, "bytes")
         results = sum(map(len, logs[0].opportunities.encoded(range(FOUND))))
         sheet.note(OURS, "… of which the results as JSON would be", results, "bytes")
         sheet.note(OURS, "… as the hub counts it", statistics.median(log.weight for log in logs), "bytes")
@@ -223,6 +229,7 @@ async def memory(sheet: Sheet, place: Path) -> list[Verdict]:
 
 def held() -> int:
     """Bytes of all that Python has allocated since the trace began."""
+    gc.unfreeze()
     gc.collect()
     return tracemalloc.get_traced_memory()[0]
 
