@@ -105,6 +105,7 @@ class Watch:
         self._seen: Counter[str] = Counter()
         self._others: Counter[str] = Counter()
         self._marked = False
+        self._looking = False
         self._turn: deque[tuple[Any, float]] = deque(maxlen=50_000)
         self._collected = 0.0
         self._schedstat = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
@@ -175,6 +176,16 @@ class Watch:
         self._turn.clear()
 
     def _look(self, _number: int, frame: FrameType | None) -> None:
+        """Never within itself: the interpreter holds a lock while it lists the frames, and may collect meanwhile."""
+        if self._looking:
+            return
+        self._looking = True
+        try:
+            self._see(frame)
+        finally:
+            self._looking = False
+
+    def _see(self, frame: FrameType | None) -> None:
         if self._callback is not None and time.thread_time() - self._began > TOLD_SECONDS / 2:
             self._seen[_stack(frame)] += 1
         if self._callback is not None:

@@ -70,6 +70,7 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._patience = patience_of(self.config)
+        self.conn.parser.close()  # a generator, which leads back to it: a circle that nothing else would break
         self.conn = Handshake(
             extensions=self.conn.available_extensions, max_size=self.config.ws_max_size, logger=logger
         )
