@@ -99,7 +99,25 @@ async def of_questions(_scratch: Path) -> list[Seen]:
             await server.cancel(scan_id)
             await until(members, lambda member: member.taken > 0)
             server.cut("5,000 long polls are answered at once")
+        for form, end in (("application/json", b"}"), ("text/event-stream", b"0\r\n\r\n")):
+            await of_follows(server, form, end)
         return server.seen
+
+
+async def of_follows(server: Server, form: str, end: bytes) -> None:
+    """A crowd in one form of `follow`."""
+    scan_id = await server.scripted(1, 0, 60 * SLOW)  # no news before it is cancelled
+    await asyncio.sleep(1)
+    state = (await server.client.get(f"/opportunities/status/{scan_id}")).json()
+    body = json.dumps({"follow": [{"scan_id": scan_id, "since": state["cursor"]}], "wait": 60})
+    head = f"POST /opportunities/follow HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: {form}\r\n"
+    follow = f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
+    async with crowd(server.url, [follow] * 5000) as members:
+        await asyncio.sleep(2)
+        server.cut(f"5,000 follows come, {form}")
+        await server.cancel(scan_id)
+        await until(members, lambda member: member.last.endswith(end))
+        server.cut(f"5,000 follows are told the end, {form}")
 
 
 async def mass(server: Server, count: int, **request: Any) -> list[str]:

@@ -2,9 +2,9 @@
 
 1,000 more connections to a server that holds 500 of the kind, so that what it loads and allocates once is no part of
 it; the kernel's part is the same for all and not in it. A plain one has had the answer to one request and is kept for
-the next; a WebSocket has shaken hands, and has subscribed to a scan or has not; a poll and a follow wait for news; an
-event stream has had its first event. The bare Starlette has the least code for the same; it knows no subscription, and
-no follow of many scans.
+the next; a WebSocket has shaken hands, and has subscribed to a scan or has not; a poll and a follow wait for news,
+results for the end; an event stream has had its first event. The bare Starlette has the least code for the same; it
+knows no subscription, no follow of many scans, and no results.
 """
 
 import argparse
@@ -62,6 +62,9 @@ KINDS: dict[str, dict[str, Callable[[Server], Idle]]] = {
     "held poll": {
         SCANSTREAM: lambda server: Idle(get(status_path(server) + WAITING + cursor(server))),
         NAIVE: lambda _: Idle(get("/poll")),
+    },
+    "results, waited for": {
+        SCANSTREAM: lambda server: Idle(get(f"/opportunities/results/{server.scan_ids[0]}?wait=60")),
     },
     "event stream": {
         SCANSTREAM: lambda server: Idle(get(f"/opportunities/events/{server.scan_ids[0]}", EVENTS), "HTTP/1.1 200"),

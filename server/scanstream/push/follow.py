@@ -128,10 +128,10 @@ class Poller(Waiter):
 
     def _news(self) -> None:
         if self.scans.due or self._room.drain.begun:
-            self._ask_again()
+            self._soon()
 
     def _time(self) -> None:
-        self._ask_again()
+        self._soon()
 
 
 def _answer(frames: list[bytes]) -> Response:

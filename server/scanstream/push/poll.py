@@ -117,4 +117,4 @@ class Asker(Patient):
         return self._log.ended or self._room.drain.begun or self._holds()
 
     def _answer(self) -> None:
-        self._ask_again()
+        self._soon()

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from scanstream.errors import StoreUnavailable
 from scanstream.push.codec import JSON
 from scanstream.push.fanout import Encoded
+from scanstream.push.flushes import READERS_A_WAKE
 from scanstream.push.following import Find, Following
 from scanstream.push.line import Line
 from scanstream.push.outgoing import Outgoing
-from scanstream.push.outlet import Outlet, Start, nothing
+from scanstream.push.outlet import Outlet, Start
 from scanstream.push.round import Round
 from scanstream.push.sse import HEARTBEAT_SECONDS, RETRY, event
 from scanstream.push.stream import HEARTBEAT_CHUNK, LAST_CHUNK, chunk
@@ -22,8 +23,8 @@ class EventsOutlet(Outlet):
 
     __slots__ = ("_box", "_line", "_over", "said_at")
 
-    def __init__(self, line: Line, over: Callable[[], None]) -> None:
-        """:param over: called after each flush, which may have been the last"""
+    def __init__(self, line: Line, over: Callable[[], bool]) -> None:
+        """:param over: says at each flush whether nothing more comes: the rest is taken then, and leaves with the end"""
         super().__init__()
         self._line = line
         self._over = over
@@ -40,12 +41,17 @@ class EventsOutlet(Outlet):
 
     def flush(self) -> None:
         """See `Outlet.flush`."""
-        self._write()
-        self._over()
+        if not self._over():
+            self._write()
+
+    def take(self) -> bytes:
+        """What was put, and has not left."""
+        box, self._box = self._box, b""
+        return box
 
     def _write(self) -> None:
         """No more than the system is glad to take: only later it says that it has enough."""
-        box, self._box = self._box, b""
+        box = self.take()
         if not box or self.closed:
             return
         self._line.say(box)
@@ -62,7 +68,7 @@ class EventsOutlet(Outlet):
     def shut(self) -> None:
         """See `Outlet.shut`; what leads to the stream would keep it alive in a circle."""
         super().shut()
-        self._over = nothing
+        self._over = bool
 
 
 class Together(Waiter):
@@ -73,7 +79,7 @@ class Together(Waiter):
 
     def __init__(self, room: Room, scans: Round, line: Line, find: Find, start: Start) -> None:
         super().__init__(room, line)
-        self._outlet = EventsOutlet(line, self._look)
+        self._outlet = EventsOutlet(line, self._over)
         self._following = Following(self._outlet, JSON, room.fanout, find, start)
         self._following.failed = self._failed
         try:
@@ -98,10 +104,18 @@ class Together(Waiter):
         else:
             self._outlet.look()
 
-    def _look(self) -> None:
-        """Whether all is told."""
-        if not len(self._following) and self._following.failed is not None:
-            self._end()
+    def _over(self) -> bool:
+        """Whether all is told; it ends in its turn then, as thousands may end at once."""
+        over = not len(self._following) and self._following.failed is not None
+        if over:
+            self._soon()
+        return over
+
+    def flush(self, most: int, _: list[Outlet]) -> tuple[int, bool]:
+        """See `Flushable.flush`."""
+        self.pending = False
+        self._end()
+        return min(most, READERS_A_WAKE), True
 
     async def _failed(self, error: Exception) -> None:
         """What is told ends here: whoever asks again hears why."""
@@ -121,6 +135,7 @@ class Together(Waiter):
 
     def _end(self) -> None:
         if self._there:
+            rest = self._outlet.take()
             self.leave()
-            self._line.say(LAST_CHUNK)
+            self._line.say(rest + LAST_CHUNK)
             self._line.end()

@@ -81,13 +81,13 @@ class Waiter(ABC):
         except Exception as error:
             self.fail(error)
 
-    def _ask_again(self) -> None:
-        """The door is to answer: in its turn among all who are told something, as that takes a task."""
+    def _soon(self) -> None:
+        """Have `flush` called: in its turn among all who are told something."""
         if not self.pending:
             self._room.fanout.flushes.soon(self)
 
     def flush(self, most: int, _: list[Outlet]) -> tuple[int, bool]:
-        """See `Flushable.flush`."""
+        """See `Flushable.flush`: the door is to answer, which takes a task."""
         self.pending = False
         if self._there:
             self.leave()
