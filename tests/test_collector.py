@@ -1,6 +1,7 @@
 """The collector keeps out of the way, and garbage goes all the same."""
 
 import gc
+import sys
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -79,7 +80,7 @@ def test_a_frozen_thing_that_nobody_holds_goes_at_once(collector: Collector) -> 
 def test_a_cycle_that_was_frozen_in_use_goes_at_a_quiet_moment(
     collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "WORTH_OBJECTS", 1000)
+    monkeypatch.setattr(module, "WORTH_BLOCKS", 1000)
     thing = Thing()
     thing.held = thing
     held = make_much()
@@ -129,8 +130,8 @@ def test_much_that_is_frozen_is_looked_at_however_busy_it_is(
     collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "QUIET", -1.0)
-    monkeypatch.setattr(module, "MUCH_OBJECTS", FULL // 2)
-    monkeypatch.setattr(collector, "_left", gc.get_freeze_count() // 2)  # whatever other tests have left
+    monkeypatch.setattr(module, "MUCH_BLOCKS", FULL // 2)
+    monkeypatch.setattr(collector, "_left", sys.getallocatedblocks() // 2)  # whatever other tests have left
     cycles = [Thing() for _ in range(5 * FULL)]
     for thing in cycles:
         thing.held = thing

@@ -12,6 +12,7 @@ nobody is there who would be held up, or when what is frozen has become far more
 """
 
 import gc
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -29,9 +30,10 @@ LOOK_SECONDS = 60.0
 """From one look at what is frozen to the next."""
 QUIET = 0.02
 """Of the time since the last look, what the process was at work: above this somebody wants something of it."""
-WORTH_OBJECTS = 50_000
-"""So many more than were left by the last whole collection: below, there is nothing to win …"""
-MUCH_OBJECTS = 500_000
+WORTH_BLOCKS = 150_000
+"""So many more than were left by the last whole collection: below, there is nothing to win … An object has some three
+of them, and they are counted quickly, while to count what is frozen is a walk over it."""
+MUCH_BLOCKS = 1_500_000
 """… and so many beyond twice of what it left: then there may be more garbage than anything else."""
 
 
@@ -47,7 +49,7 @@ class Collector:
         self.anybody: Callable[[], bool] = nobody
         """Whether somebody is connected, or a scan is under way, whom a whole collection would hold up."""
         self._left = 0
-        """Objects that the last whole collection left."""
+        """Blocks of memory that the last whole collection left."""
         self._whole = False
         """Whether all is being looked at, however much it is."""
         self._looked_at = time.monotonic()
@@ -78,8 +80,8 @@ class Collector:
         at, worked = time.monotonic(), time.process_time()
         quiet = worked - self._worked < QUIET * (at - self._looked_at) and not self.anybody()
         self._looked_at, self._worked = at, worked
-        frozen = gc.get_freeze_count()
-        if frozen > 2 * self._left + MUCH_OBJECTS or (quiet and frozen > self._left + WORTH_OBJECTS):
+        blocks = sys.getallocatedblocks()
+        if blocks > 2 * self._left + MUCH_BLOCKS or (quiet and blocks > self._left + WORTH_BLOCKS):
             self.collect_whole()
 
     def collect_whole(self) -> None:
@@ -91,7 +93,7 @@ class Collector:
             gc.collect()  # of nothing: else the interpreter would put off the next one until a quarter of all is new
         finally:
             self._whole = False
-        self._left = gc.get_freeze_count()
+        self._left = sys.getallocatedblocks()
 
     def _watch(self, phase: str, info: dict[str, Any]) -> None:
         """See `gc.callbacks`."""

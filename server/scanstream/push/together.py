@@ -24,7 +24,7 @@ class EventsOutlet(Outlet):
     __slots__ = ("_box", "_line", "_over", "said_at")
 
     def __init__(self, line: Line, over: Callable[[], bool]) -> None:
-        """:param over: says at each flush whether nothing more comes: the rest is taken then, and leaves with the end"""
+        """:param over: says at each flush whether nothing more comes: then the rest leaves with the end"""
         super().__init__()
         self._line = line
         self._over = over
