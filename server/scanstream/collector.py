@@ -20,9 +20,9 @@ from typing import Any
 
 import anyio
 
-THRESHOLDS = (400, 1, 1)
-"""See `gc.set_threshold`: a full collection after some 1,600 new objects …"""
-MOST_OBJECTS = 2000
+THRESHOLDS = (250, 1, 1)
+"""See `gc.set_threshold`: a full collection after some 1,000 new objects …"""
+MOST_OBJECTS = 1200
 """… and of more than so many none: they take some 2 µs each, where they are spread over thousands of connections."""
 OLDEST = 2
 """The generation of a full collection."""
