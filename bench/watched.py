@@ -103,7 +103,6 @@ class Watch:
         """What is run just now; None between two steps."""
         self._began = 0.0
         self._seen: Counter[str] = Counter()
-        self._others: Counter[str] = Counter()
         self._marked = False
         self._looking = False
         self._turn: deque[tuple[Any, float]] = deque(maxlen=50_000)
@@ -145,11 +144,9 @@ class Watch:
                 _keep(self.part.longest_steps, (cpu, wall, f"{name}{self._where()}"))
             held = wall - cpu - (self._waited - before)
             if held > TOLD_SECONDS:
-                others = "".join(f"; beside it {place}" for place, _ in self._others.most_common(1))
-                _keep(self.part.held, (held, f"{name}{self._where()}{others}"))
+                _keep(self.part.held, (held, f"{name}{self._where()}"))
         if self._seen:
             self._seen.clear()
-            self._others.clear()
 
     def _where(self) -> str:
         return "".join(f" < {stack}" for stack, _ in self._seen.most_common(1))
@@ -176,6 +173,7 @@ class Watch:
         self._turn.clear()
 
     def _look(self, _number: int, frame: FrameType | None) -> None:
+        """Of this thread only: to ask for the frames of others now and then hangs (CPython's gh-106883)."""
         """Never within itself: the interpreter holds a lock while it lists the frames, and may collect meanwhile."""
         if self._looking:
             return
@@ -188,10 +186,6 @@ class Watch:
     def _see(self, frame: FrameType | None) -> None:
         if self._callback is not None and time.thread_time() - self._began > TOLD_SECONDS / 2:
             self._seen[_stack(frame)] += 1
-        if self._callback is not None:
-            for thread, others in sys._current_frames().items():
-                if thread != self._thread and (place := _stack(others, most=2)) and "wait" not in place:
-                    self._others[place] += 1
 
     def _collect(self, phase: str, info: dict[str, int]) -> None:
         if threading.get_ident() != self._thread:
