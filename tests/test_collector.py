@@ -2,6 +2,7 @@
 
 import gc
 import sys
+import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from anyio import to_thread
 from conftest import Serve
 from scanstream import collector as module
 from scanstream.app import open_core
-from scanstream.collector import Collector
+from scanstream.collector import Collector, _beyond
 from scanstream.model import ANYONE, DiscoverRequest
 from scanstream.push.answers import StatusAnswer, Whole
 from scanstream.settings import Settings
@@ -272,3 +273,33 @@ async def test_those_who_wait_over_http_come_and_go_without_cycles(
             await everything()
         assert {kind: more for kind, more in (living() - before).items() if more >= 3} == {}
         assert kept() == []
+
+
+def test_what_another_thread_lets_go_ends_there_though_it_was_just_counted() -> None:
+    ended: set[int] = set()
+    over = threading.Event()
+
+    class Kept:
+        def __init__(self) -> None:
+            self.something: list[int] = []
+
+        def __del__(self) -> None:
+            ended.add(threading.get_ident())
+
+    def come_and_go() -> None:
+        while not over.is_set():
+            Kept()
+
+    thread = threading.Thread(target=come_and_go)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        thread.start()
+        for _ in range(2000):
+            _beyond(1000, 0)
+    finally:
+        over.set()
+        thread.join()
+        sys.setswitchinterval(interval)
+
+    assert ended == {thread.ident}

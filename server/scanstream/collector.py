@@ -105,10 +105,13 @@ class Collector:
 
 
 def _beyond(most: int, oldest: int) -> bool:
-    """Whether so many objects, and more, are in this generation and younger ones."""
-    for generation in range(oldest + 1):
-        most -= len(gc.get_objects(generation=generation))
-    return most < 0
+    """Whether so many objects, and more, are in this generation and younger ones.
+
+    They are listed, counted and let go in one call into C, in which no other thread comes to its turn. Else what such a
+    one lets go meanwhile would live in our list alone, and end in our thread: a cursor of the store's, which is not
+    made for that, would take the statement back that its own thread is using.
+    """
+    return sum(map(len, map(gc.get_objects, range(oldest + 1)))) > most
 
 
 @asynccontextmanager

@@ -33,7 +33,7 @@ CLOSE_SECONDS = 3.0
 MOST_WAITING = 4096
 """Operations accepted and not yet answered; a caller beyond waits."""
 
-ANSWERED_IN_TURN = 8
+ANSWERED_IN_TURN = 16
 """Callers that go on in one turn of the loop: each has its own to do then, an ack to write, a page to make."""
 
 

@@ -58,8 +58,8 @@ def unfinished(connection: sqlite3.Connection, after: int) -> list[StoredLog]:
     size = 0
     for number, scan_id in connection.execute(query, (after, SLICE_SCANS)).fetchall():
         try:
-            rows = connection.execute("SELECT seq, body FROM entries WHERE scan_id = ? ORDER BY seq", (scan_id,))
-            logs.append(StoredLog(number, ScanId(scan_id), rows.fetchall()))
+            log = "SELECT seq, body FROM entries WHERE scan_id = ? ORDER BY seq"
+            logs.append(StoredLog(number, ScanId(scan_id), connection.execute(log, (scan_id,)).fetchall()))
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise

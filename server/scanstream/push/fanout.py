@@ -152,7 +152,7 @@ class Channel:
         """
         log, told = self._log, 0
         position: Position | None = None
-        codec, only, message, more = None, None, None, False
+        codec, only, message, more, weight = None, None, None, False, 0
         for follower in followers:
             told += 1
             outlet = follower.outlet
@@ -164,11 +164,13 @@ class Channel:
             if follower.position is not position or follower.codec is not codec or follower.only is not only:
                 position, codec, only = follower.position, follower.codec, follower.only
                 message = self.next(log, position, codec, only)
-                more = message is not None and (log.ended or log.news(message.position, only))
+                if message is not None:
+                    more = log.ended or log.news(message.position, only)
+                    weight = len(message) // BYTES_A_READER
             if message is not None:
                 outlet.put(message)
                 written.append(outlet)
-                told += len(message) // BYTES_A_READER
+                told += weight
                 follower.position = message.position
                 if more:
                     follower.told(message)
