@@ -15,9 +15,9 @@ import pytest
 from click.testing import CliRunner
 
 from scanstream.cli import Interruptible, main
-from scanstream.client import completion
-from scanstream.client.flags import DEFAULT_URL, URL_VARIABLE
+from scanstream.client.addresses import DEFAULT_URL, URL_VARIABLE
 from scanstream.scans import archive
+from scanstream.terminal import completion
 from support.process import ServerProcess, server_process
 
 

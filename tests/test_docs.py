@@ -18,12 +18,12 @@ from conftest import ROOT, Serve
 from docs.pages import DOCS, MARK, PAGES, Row, agree, blocks, claimed, code, prose, rows, section, table
 from scanstream import cli, demo, errors
 from scanstream.cli import main
-from scanstream.client import commands
 from scanstream.errors import TABLE, ScanstreamError
 from scanstream.model import Opportunity
 from scanstream.settings import Settings
 from scanstream.strategies.installed import ENTRY_POINTS
 from scanstream.strategies.strategy import Strategy
+from scanstream.terminal import commands
 from support.wire import discover, results, until_terminal
 
 pytestmark = pytest.mark.anyio

@@ -288,7 +288,7 @@ def _log() -> None:
 
 def _leave(command: Callable[[Any], int]) -> NoReturn:
     """Run a command of a client, and exit with its code."""
-    from scanstream.client import commands  # noqa: PLC0415
+    from scanstream.terminal import commands  # noqa: PLC0415
 
     sys.exit(command(commands))
 

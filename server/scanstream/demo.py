@@ -3,15 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
-from scanstream.client.commands import EXIT_COMPLETE, EXIT_FAILED, tell_refused
 from scanstream.client.connection import Lost, Refused, connected
 from scanstream.client.following import mirrored
 from scanstream.client.mirror import Mirror
-from scanstream.client.terminal import Output, ReaderLeft, ScanView, print_line, show
 from scanstream.errors import SettingError
 from scanstream.server import serving
 from scanstream.settings import Settings
 from scanstream.strategies.installed import registry
+from scanstream.terminal.commands import EXIT_COMPLETE, EXIT_FAILED, tell_refused
+from scanstream.terminal.view import Output, ReaderLeft, ScanView, print_line, show
 
 
 async def demonstrate(make: Callable[[], Settings], request: dict[str, Any], walk_forward: int) -> int:

@@ -146,10 +146,10 @@ def settings(command: Command) -> Command:
 
 
 def read_by(name: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
-    """A callback: the flag's value as this function of client/flags.py reads it."""
+    """A callback: the flag's value as this function of terminal/flags.py reads it."""
 
     def read(_: click.Context, __: click.Parameter, value: Any) -> Any:
-        from scanstream.client import flags  # noqa: PLC0415
+        from scanstream.terminal import flags  # noqa: PLC0415
 
         try:
             return getattr(flags, name)(value)
@@ -160,12 +160,12 @@ def read_by(name: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
 
 
 def completed_by(name: str) -> Callable[[click.Context, click.Parameter, str], list[Any]]:
-    """What the shell offers, by this function of client/completion.py."""
+    """What the shell offers, by this function of terminal/completion.py."""
 
     def complete(context: click.Context, _: click.Parameter, begun: str) -> list[Any]:
         from click.shell_completion import CompletionItem  # noqa: PLC0415
 
-        from scanstream.client import completion  # noqa: PLC0415
+        from scanstream.terminal import completion  # noqa: PLC0415
 
         found = getattr(completion, name)(context.params.get("url"))
         return [CompletionItem(word, help=meaning) for word, meaning in found if word.startswith(begun)]

@@ -1,1 +1,1 @@
-"""The other side of the wire: a Python client, and what a terminal shows of it."""
+"""The other side of the wire: a client of the server, for programs."""

@@ -12,7 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.typing import Subprotocol
 
-from scanstream.client.flags import shown
+from scanstream.client.addresses import shown
 from scanstream.client.proxies import UnusableProxy, proxy_of
 from scanstream.errors import PROBLEM_TYPE, TABLE
 

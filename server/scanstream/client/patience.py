@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import anyio
 
+from scanstream.client.addresses import shown
 from scanstream.client.connection import Lost, Unreachable
-from scanstream.client.flags import shown
 
 SHORTEST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 3.0

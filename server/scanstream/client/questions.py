@@ -7,8 +7,8 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
+from scanstream.client.addresses import shown
 from scanstream.client.connection import GATEWAY, Lost, Refused, Unreachable, is_problem
-from scanstream.client.flags import shown
 from scanstream.client.patience import Patience
 from scanstream.client.proxies import UnusableProxy, proxy_of
 from scanstream.model import RESULTS_PATH, STATUS_PATH

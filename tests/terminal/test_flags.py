@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from scanstream.client.flags import address, command, parameters, shown
+from scanstream.client.addresses import address, shown
+from scanstream.terminal.flags import command, parameters
 
 
 @pytest.mark.parametrize(

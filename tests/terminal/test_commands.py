@@ -2,8 +2,8 @@
 
 import pytest
 
-from scanstream.client.commands import answering
 from scanstream.client.connection import Lost, Refused, Unreachable
+from scanstream.terminal.commands import answering
 
 
 @pytest.mark.parametrize(

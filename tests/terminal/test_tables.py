@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from scanstream.client.tables import csv_text, opportunity_table, subject
 from scanstream.model import Opportunity
+from scanstream.terminal.tables import csv_text, opportunity_table, subject
 from support.histories import opportunity
 
 

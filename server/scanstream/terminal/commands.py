@@ -12,13 +12,14 @@ import msgspec
 
 from scanstream.client import questions
 from scanstream.client.connection import Lost, Refused, Unreachable
-from scanstream.client.flags import command
 from scanstream.client.following import Following
 from scanstream.client.mirror import Mirror
 from scanstream.client.patience import Gone, Patience
-from scanstream.client.prompt import confirmed
-from scanstream.client.tables import csv_text, opportunity_table, strategy_table
-from scanstream.client.terminal import (
+from scanstream.errors import TABLE
+from scanstream.terminal.flags import command
+from scanstream.terminal.prompt import confirmed
+from scanstream.terminal.tables import csv_text, opportunity_table, strategy_table
+from scanstream.terminal.view import (
     Output,
     ScanView,
     market_line,
@@ -28,7 +29,6 @@ from scanstream.client.terminal import (
     progress_line_of,
     show,
 )
-from scanstream.errors import TABLE
 
 EXIT_COMPLETE, EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 

@@ -10,9 +10,9 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
 from rich.text import Text
 
-from scanstream.client.flags import command
 from scanstream.client.mirror import Mirror
-from scanstream.client.tables import BEST, LINES_AROUND, best_table, best_title
+from scanstream.terminal.flags import command
+from scanstream.terminal.tables import BEST, LINES_AROUND, best_table, best_title
 
 UNFINISHED = ("pending", "running")
 BAR = 20

@@ -1,15 +1,8 @@
-"""What people write in flags, read.
+"""Where a server is, as people write it."""
 
-Here and not in the command line's module, which imports httpx only where a command needs it.
-"""
-
-import os
 import re
-from collections.abc import Iterable
-from typing import Any
 
 import httpx
-import msgspec
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 URL_VARIABLE = "SCANSTREAM_URL"
@@ -49,27 +42,3 @@ def _no_address(text: str) -> ValueError:
 def shown(url: str) -> str:
     """An address as it may be told: without the password in it."""
     return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", url)
-
-
-def command(words: str, url: str) -> str:
-    """A command to be typed: with `--url` where the server is not the one that is asked without it."""
-    return f"scanstream {words}" + ("" if url == os.environ.get(URL_VARIABLE, DEFAULT_URL) else f" --url {shown(url)}")
-
-
-def parameters(values: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """`STRATEGY.NAME=VALUE` → strategy → name → value; the value is JSON, or else the text itself.
-
-    :raises ValueError: naming the first that is not of this form
-    """
-    found: dict[str, dict[str, Any]] = {}
-    for given in values:
-        path, equals, text = given.partition("=")
-        strategy, dot, name = path.strip().partition(".")
-        if not (equals and dot and strategy and name):
-            raise ValueError(f"{given!r} is not of the form STRATEGY.NAME=VALUE, as in tsmom.lookback=252")
-        try:
-            value = msgspec.json.decode(text)
-        except msgspec.DecodeError:
-            value = text
-        found.setdefault(strategy, {})[name] = value
-    return found

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from scanstream.client.mirror import Mirror
-from scanstream.client.terminal import ScanView, show
+from scanstream.terminal.view import ScanView, show
 from support.histories import opportunity
 
 pytestmark = pytest.mark.anyio

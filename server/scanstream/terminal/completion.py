@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from scanstream.client.flags import DEFAULT_URL, URL_VARIABLE, address
+from scanstream.client.addresses import DEFAULT_URL, URL_VARIABLE, address
 from scanstream.client.proxies import proxy_of
 
 SECONDS = 1.0
