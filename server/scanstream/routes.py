@@ -16,6 +16,7 @@ from scanstream.errors import SettingError
 from scanstream.metrics import MEDIA_TYPE
 from scanstream.model import ANYONE
 from scanstream.push.bodies import CatalogueEntry
+from scanstream.push.candles import CandlesDoor
 from scanstream.push.contract.documents import asyncapi, openapi
 from scanstream.push.deadlines import Deadlines
 from scanstream.push.drain import DrainRule
@@ -33,6 +34,7 @@ from scanstream.push.refusals import ANY_PATH, REFUSALS, CacheRule, ShortageRule
 from scanstream.push.stream import Streams
 from scanstream.push.waiter import Room
 from scanstream.push.websocket import SocketDoor, SocketsFirst
+from scanstream.scans.selection import named_symbol
 from scanstream.settings import Settings
 from scanstream.strategies.installed import registry
 
@@ -81,6 +83,7 @@ def doors(settings: Settings, core: Core) -> Doors:
     app = Starlette(
         routes=[
             *door.routes(),
+            *CandlesDoor(lambda: core.panels.current, named_symbol).routes(),
             Route("/opportunities/events/{scan_id}", events.events),
             Route("/opportunities/follow", follow.follow, methods=["POST"]),
             Route("/ws", upgrade_required),

@@ -62,6 +62,7 @@ class Asked(NamedTuple):
 STATUS, RESULTS = "/opportunities/status/{scan_id}", "/opportunities/results/{scan_id}"
 EVENTS, CANCEL = "/opportunities/events/{scan_id}", "/opportunities/cancel/{scan_id}"
 DISCOVER, FOLLOW, SCANS = "/opportunities/discover", "/opportunities/follow", "/opportunities/scans"
+CANDLES = "/opportunities/market/candles"
 LINES = {"accept": "application/x-ndjson"}
 FRIEND = "https://friend.example"
 STREAM = {"accept": "text/event-stream"}
@@ -103,6 +104,10 @@ ASKED = [
     Asked(404, "GET", SCANS, "?before=scan_unknown"),
     Asked(422, "GET", SCANS, "?limit=1&limit=2"),
     *(Asked(200, "GET", f"/opportunities/{name}") for name in ("market", "strategies")),
+    Asked(200, "GET", CANDLES, "?symbol=BTC/USDT&bars=1000"),
+    Asked(304, "GET", CANDLES, "?symbol=BTC/USDT", headers={"if-none-match": "*"}),
+    Asked(422, "GET", CANDLES, "?symbol=DOGE/BTC"),
+    Asked(422, "GET", CANDLES),
     *(Asked(200, "GET", f"/{name}") for name in ("healthz", "readyz", "metrics", "openapi.json", "asyncapi.json")),
     Asked(426, "GET", "/ws"),
     Asked(400, "GET", "/ws", headers={"upgrade": "websocket", "connection": "Upgrade"}),

@@ -95,6 +95,20 @@ class MarketBody(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a live market could not give, and why."""
 
 
+class CandlesBody(Struct, frozen=True, kw_only=True):
+    """The newest bars of one symbol."""
+
+    success: Literal[True] = True
+    symbol: str
+    timeframe: str
+    first: str
+    """The first bar that was looked at, …"""
+    last: str
+    """… and the last. A bar between them that is absent below is one that the symbol lacks."""
+    candles: list[Annotated[list[str | float], Meta(min_length=5, max_length=6)]]
+    """Of each the opening time, open, high, low, close, and volume where the market tells it; the oldest first."""
+
+
 class CatalogueEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One installed strategy."""
 

@@ -52,6 +52,16 @@ def known_symbols(panel: Panel) -> KnownNames:
     return KnownNames(panel.symbols, f"the market {panel.market} has no")
 
 
+def named_symbol(panel: Panel, field: str, written: str) -> str:
+    """The symbol of a panel that is meant.
+
+    :raises InvalidRequest: naming the field, if there is none, or it may be one of several
+    """
+    found: set[str] = set()
+    _refuse([error for error in known_symbols(panel).resolve(field, [written.strip()], found) if error])
+    return found.pop()
+
+
 def _refuse(errors: list[FieldError]) -> None:
     if errors:
         raise InvalidRequest.naming(errors)

@@ -21,6 +21,7 @@ from scanstream.message import (
 from scanstream.model import Opportunity, ScanState
 from scanstream.push.bodies import (
     AbsentScan,
+    CandlesBody,
     CatalogueEntry,
     Condition,
     Envelope,
@@ -55,7 +56,7 @@ def openapi() -> Plain:
     """The OpenAPI document of the plain requests."""
     kinds = (
         *(DiscoverRequest, FollowRequest, AckBody, ScanState, Opportunity, *FRAMES),
-        *(ProblemDetails, AbsentScan, Envelope, Results, MarketBody, CatalogueEntry, Condition),
+        *(ProblemDetails, AbsentScan, Envelope, Results, MarketBody, CandlesBody, CatalogueEntry, Condition),
     )
     return {
         "openapi": "3.1.0",
@@ -169,6 +170,17 @@ def _list_paths() -> Plain:
         },
         "/opportunities/market": {
             "get": operation("What is scanned", {200: in_json("The market", ref(MarketBody))}),
+        },
+        "/opportunities/market/candles": {
+            "get": operation(
+                "The newest prices of one symbol",
+                {
+                    200: in_json("The candles", ref(CandlesBody), "ETag"),
+                    304: Answer("They are as the caller has them", None, ("ETag",)),
+                    **refused(422),
+                },
+                *("symbol", "bars", "If-None-Match"),
+            )
         },
         "/opportunities/strategies": {
             "get": operation("What is looked for", {200: in_json("The catalogue", catalogue)}),

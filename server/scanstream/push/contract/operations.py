@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, TypeAlias
 from scanstream.errors import TABLE
 from scanstream.message import KEY_BOUNDS, LONGEST_WAIT_SECONDS
 from scanstream.push.bodies import AbsentScan, ProblemDetails
+from scanstream.push.candles import MOST_BARS, SOME_BARS
 from scanstream.push.contract.schemas import ref
 from scanstream.push.problem import PROBLEM_MEDIA_TYPE
 from scanstream.push.query import JSON_TYPE
@@ -35,6 +36,7 @@ EVERY = ("Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Cache-
 ALWAYS = {"Cache-Control", "Location", "Upgrade"}
 """These are there whenever an answer may have them."""
 
+_BARS: Plain = {"type": "integer", "minimum": 1, "maximum": MOST_BARS, "default": SOME_BARS}
 _WAIT: Plain = {**_SECONDS, "maximum": LONGEST_WAIT_SECONDS, "default": 0}
 PARAMETERS: dict[str, tuple[str, str, Plain]] = {
     "scan_id": ("path", "An id that `discover` gave, or `latest`", TEXT),
@@ -42,6 +44,8 @@ PARAMETERS: dict[str, tuple[str, str, Plain]] = {
     "wait": ("query", "Seconds to wait for news", _WAIT),
     "limit": ("query", "The most that is given", {"type": "integer", "minimum": 1}),
     "offset": ("query", "How many to pass over", {"type": "integer", "minimum": 0, "default": 0}),
+    "symbol": ("query", "One of those that the market has", TEXT),
+    "bars": ("query", "How many of its newest bars", _BARS),
     "before": ("query", "A scan's id: only older ones", TEXT),
     "Prefer": ("header", "`wait=N` (RFC 7240): as the parameter `wait`", TEXT),
     "If-None-Match": ("header", "Tags of answers that the caller has", TEXT),
@@ -52,6 +56,7 @@ PARAMETERS: dict[str, tuple[str, str, Plain]] = {
     ),
     "Last-Event-ID": ("header", "The id of the last event: wins over `since`", TEXT),
 }
+REQUIRED = {"scan_id", "symbol"}
 
 ANY = (400, 403, 408, 431, 500, 503)
 """What every path may refuse with, its own reasons apart: no host, a foreign page, a head that is too long or does not
@@ -142,7 +147,7 @@ def parameter_components(names: Iterable[str] = PARAMETERS) -> Plain:
             "in": PARAMETERS[name][0],
             "description": PARAMETERS[name][1],
             "schema": PARAMETERS[name][2],
-            **({"required": True} if PARAMETERS[name][0] == "path" else {}),
+            **({"required": True} if name in REQUIRED else {}),
         }
         for name in names
     }
