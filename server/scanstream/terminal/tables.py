@@ -1,8 +1,6 @@
 """Opportunities and strategies as tables for people, and as CSV."""
 
-import csv
 import heapq
-import io
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -12,7 +10,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from scanstream.model import Opportunity
+from scanstream.client.results import Results
 
 BEST = 10
 """Opportunities in the table that stands below the progress."""
@@ -121,10 +119,4 @@ def _short(value: Any) -> str:
 
 def csv_text(opportunities: Iterable[Found]) -> str:
     """Every field of every opportunity: symbols joined with +, metadata as JSON, what is absent empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, Opportunity.__struct_fields__, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    for found in opportunities:
-        flat = {"symbols": "+".join(found["symbols"]), "metadata": _short(found["metadata"])}
-        writer.writerow({**found, **flat})
-    return text.getvalue()
+    return Results(opportunities).csv_text()
