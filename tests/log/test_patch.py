@@ -1,7 +1,6 @@
 """Patches: they lead from state to state, compose key by key, and never lose a field."""
 
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -9,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import ROOT
 from scanstream.log.patch import diff, merge
 from scanstream.model import Document
 
@@ -133,7 +133,7 @@ class Vector(msgspec.Struct, forbid_unknown_fields=True):
     after: Document
 
 
-VECTORS = msgspec.json.decode(Path(__file__).with_name("patch_vectors.json").read_bytes(), type=list[Vector])
+VECTORS = msgspec.json.decode((ROOT / "tests" / "vectors" / "patches.json").read_bytes(), type=list[Vector])
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector.name)

@@ -1,0 +1,91 @@
+/**
+ * What an answer means that is no success. Pure. Either an error that ends what was asked, or how the attempt was lost
+ * (see ladder.js); held by tests/vectors/answers.json.
+ */
+
+import { ScanError } from "./errors.js";
+
+/** @typedef {import("./ladder.js").Why} Why */
+/** @typedef {import("./patch.js").Plain} Plain */
+/**
+ * @typedef {object} Verdict
+ * @property {ScanError} error in the server's words, or ours
+ * @property {Why | null} why null: it is final
+ * @property {number} [retryAfter] seconds
+ */
+
+const PROBLEM = "urn:scanstream:error:";
+/** Errors that pass, by docs/errors.md. */
+const PASSING = new Set([
+  "timeout", "rate_limited", "too_many_scans", "overloaded", "store_unavailable", "restarting", "internal",
+]);
+/** Errors that do not pass, though their status says so. */
+const LASTING = new Set(["damaged"]);
+/** Statuses of requests that are made again. */
+const PASSING_STATUSES = new Set([408, 425, 429]);
+
+/**
+ * An HTTP answer other than the one that was hoped for.
+ * @param {number} status
+ * @param {any} body the JSON; null where it is none
+ * @param {number} [retryAfter] seconds, from its header
+ * @returns {Verdict}
+ */
+export function ofHttp(status, body, retryAfter) {
+  const [code, detail] = ours(body) ?? ["", ""];
+  if (!code) {
+    const words = `Something between here and the server answered with HTTP ${status}`;
+    return lost("dropped", new ScanError("unreachable", words, { status, retryAfter }), retryAfter);
+  }
+  const error = new ScanError(code, detail, { status, errors: body.errors, retryAfter });
+  const passing = PASSING.has(code) || PASSING_STATUSES.has(status) || (status >= 500 && !LASTING.has(code));
+  return passing ? lost(whyOf(code), error, retryAfter) : { error, why: null };
+}
+
+/**
+ * A message of type `error`.
+ * @param {Plain} message
+ * @returns {Verdict}
+ */
+export function ofMessage({ code, detail, errors, retry_after: retryAfter }) {
+  const error = new ScanError(code, detail, { errors, retryAfter });
+  const passing = PASSING.has(code) || (retryAfter !== undefined && !LASTING.has(code));
+  return passing ? lost(whyOf(code), error, retryAfter) : { error, why: null };
+}
+
+/**
+ * A WebSocket that was closed.
+ * @param {number} code
+ * @param {string} [reason]
+ * @returns {Verdict}
+ */
+export function ofClose(code, reason) {
+  if (code === 4401) return { error: new ScanError("unauthorized", reason || "The token is missing or has expired"), why: null };
+  if (code === 4403) return { error: new ScanError("forbidden", reason || "This is not allowed"), why: null };
+  const words = reason ? `The connection was closed: ${reason}` : `The connection was closed (${code})`;
+  return lost(code === 1012 ? "restarting" : "dropped", new ScanError("unreachable", words));
+}
+
+/**
+ * The WebSocket's handshake was answered in HTTP.
+ * @param {number} [status] where it is known: browsers do not say
+ * @returns {Verdict}
+ */
+export function ofHandshake(status) {
+  const words = `WebSockets do not get through to the server${status ? ` (HTTP ${status})` : ""}`;
+  return lost("no_upgrade", new ScanError("unreachable", words, { status }));
+}
+
+/** The code and the words of a body of ours. @param {any} body @returns {[code: string, detail: string] | null} */
+function ours(body) {
+  if (typeof body !== "object" || body === null) return null;
+  if (String(body.type).startsWith(PROBLEM) && typeof body.code === "string") return [body.code, String(body.detail ?? body.code)];
+  const absent = body.success === false && (body.status === "not_found" || body.status === "expired");
+  return absent ? [body.status, String(body.message ?? body.status)] : null;
+}
+
+/** @param {string} code @returns {Why} */
+const whyOf = (code) => (code === "restarting" ? "restarting" : "dropped");
+
+/** @param {Why} why @param {ScanError} error @param {number} [retryAfter] @returns {Verdict} */
+const lost = (why, error, retryAfter) => ({ error, why, ...(retryAfter === undefined ? {} : { retryAfter }) });
