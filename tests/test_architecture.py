@@ -22,7 +22,7 @@ LEVELS: tuple[tuple[set[str], ...], ...] = (
         {"client"},
     ),  # settings names the markets, so it stands above them
     ({"terminal"}, {"notebook"}),
-    ({"cli", "options", "streams", "demo", "__main__"},),
+    ({"cli", "options", "parts", "streams", "demo", "__main__"},),
 )
 """The rooms on each level, the lowest first. A room is a package, or modules that stand together."""
 

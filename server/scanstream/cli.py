@@ -9,6 +9,7 @@ import click
 from scanstream import __version__, streams
 from scanstream.errors import Restarting, SetupError
 from scanstream.options import completed_by, in_words_given, of_client, patience, read_by, scan, setting, settings
+from scanstream.parts import needs_server
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -53,6 +54,7 @@ def main() -> None:
 @settings
 def serve(**flags: Any) -> None:
     """Start the server, until Ctrl-C or SIGTERM."""
+    needs_server("serve")
     from scanstream.leaving import Leaving  # noqa: PLC0415
 
     leaving = Leaving()
@@ -110,6 +112,7 @@ def demo(symbols: tuple[str, ...], strategies: tuple[str, ...], walk_forward: in
 
     Exits with 0 when the scan is complete. Nothing is kept.
     """
+    needs_server("demo")
     from scanstream.demo import demonstrate  # noqa: PLC0415
     from scanstream.settings import Settings  # noqa: PLC0415
 
@@ -262,6 +265,7 @@ def check(path: str, as_json: bool) -> None:
 
     Exits with 0 when it would be served, 1 when something is wrong.
     """
+    needs_server("market check")
     from pathlib import Path  # noqa: PLC0415
 
     import msgspec  # noqa: PLC0415
