@@ -27,7 +27,7 @@ LEVELS: tuple[tuple[set[str], ...], ...] = (
 """The rooms on each level, the lowest first. A room is a package, or modules that stand together."""
 
 ENCLAVES = {
-    "client": {"client", "model", "message", "errors", "log.patch"},
+    "client": {"client", "model", "message", "errors", "log.patch", "log.cursor"},
     "scans.work.shard": {
         "scans.work.shard",
         "scans.work.cuts",

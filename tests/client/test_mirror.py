@@ -54,10 +54,9 @@ def test_the_end_keeps_all_and_moves_the_cursor() -> None:
     assert mirror.cursor == "e-9.1"
 
 
-@pytest.mark.parametrize("offset", [0, 2])
-def test_opportunities_that_do_not_follow_are_a_defect(offset: int) -> None:
+def test_opportunities_that_do_not_follow_are_a_defect() -> None:
     mirror = Mirror()
     mirror.apply(snapshot({}, "x"))
-    with pytest.raises(ProtocolError, match=f"offset {offset}, but 1 are held"):
-        mirror.apply(update({}, offset, "y"))
+    with pytest.raises(ProtocolError, match="offset 2, but 1 are held"):
+        mirror.apply(update({}, 2, "y"))
     assert mirror.cursor == "e-1.0"

@@ -1,0 +1,218 @@
+"""Questions over HTTP: one answer each, over connections that are kept."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import quote
+
+import anyio
+import httpx
+import msgspec
+
+from scanstream.client.addresses import shown
+from scanstream.client.backoff import pause
+from scanstream.client.failures import Lost, Unreachable, of_http, seconds
+from scanstream.client.proxies import UnusableProxy, proxy_of
+from scanstream.client.token import Secret, Token, headers
+from scanstream.errors import ScanstreamError
+
+CONNECT_SECONDS = 10.0
+ANSWER_SECONDS = 10.0
+"""So long the server may say nothing, beside what it was asked to wait."""
+UNAUTHORIZED = 401
+LONGEST_DIGITS = 9
+
+T = TypeVar("T")
+
+
+class Answer(NamedTuple):
+    """What the server said."""
+
+    status: int
+    body: Any
+    retry_after: float | None
+    """Seconds after which the server wants to be asked again, where it said so."""
+
+
+class Asking:
+    """A server, and how it is talked to over HTTP.
+
+    :param url: `http://…`, as `addresses.address` gives it
+    :param measured: told how long the server took to answer
+    """
+
+    def __init__(self, url: str, secret: Secret = None, measured: Callable[[float], None] = lambda _: None) -> None:
+        self.url = url
+        self._measured = measured
+        self.token = Token(secret)
+        self._client: httpx.AsyncClient | None = None
+
+    async def __aenter__(self) -> "Asking":
+        """Ready to ask."""
+        base = httpx.URL(self.url)
+        if self.token:
+            base = base.copy_with(userinfo=b"")
+        self._client = httpx.AsyncClient(
+            base_url=base,
+            timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
+            transport=_transport(self.url),
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Its connections are closed."""
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        request: Any = None,
+        query: Mapping[str, str | int] | None = None,
+        key: str | None = None,
+        wait: float = 0.0,
+    ) -> Answer:
+        """The answer to one question; asked once more with another token where the first one is taken no more.
+
+        :param request: the body
+        :param key: an idempotency key
+        :param wait: seconds that the server was asked to wait for news
+        :raises Lost: if there is no answer of a scanstream server now
+        :raises ScanstreamError: if the server's answer is an error that does not pass
+        """
+        more = {} if key is None else {"idempotency-key": key}
+        async with self.answering(method, path, request=request, query=query, more=more, wait=wait) as response:
+            with _losses(self.url):
+                content = await response.aread()
+            return self._read(response, content)
+
+    @asynccontextmanager
+    async def answering(
+        self,
+        method: str,
+        path: str,
+        *,
+        request: Any = None,
+        query: Mapping[str, str | int] | None = None,
+        more: Mapping[str, str] | None = None,
+        wait: float = 0.0,
+    ) -> AsyncIterator[httpx.Response]:
+        """The head of an answer, its body still to come; while it is read, each piece must come within the time.
+
+        :raises Lost, ScanstreamError: see `ask`; of an answer that is an error the body is read here
+        """
+        assert self._client is not None, "ask inside of `async with`"
+        sent = await self.token.now()
+        response = await self._send(method, path, sent, request=request, query=query, more=more or {}, wait=wait)
+        if response.status_code == UNAUTHORIZED and self.token.refused(sent):
+            await response.aclose()
+            sent = await self.token.now()
+            response = await self._send(method, path, sent, request=request, query=query, more=more or {}, wait=wait)
+        try:
+            if not response.is_success:
+                with _losses(self.url):
+                    raise self._what(response, await response.aread())
+            yield response
+        finally:
+            with anyio.CancelScope(shield=True):
+                await response.aclose()
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        token: str | None,
+        *,
+        request: Any,
+        query: Mapping[str, str | int] | None,
+        more: Mapping[str, str],
+        wait: float,
+    ) -> httpx.Response:
+        assert self._client is not None
+        content = None if request is None else msgspec.json.encode(request)
+        sent = {**({} if content is None else {"content-type": "application/json"}), **headers(token), **more}
+        timeout = httpx.Timeout(ANSWER_SECONDS + wait, connect=CONNECT_SECONDS)
+        asked = self._client.build_request(method, path, content=content, params=query, headers=sent, timeout=timeout)
+        began = anyio.current_time()
+        with _losses(self.url):
+            response = await self._client.send(asked, stream=True)
+        if not wait:
+            self._measured(anyio.current_time() - began)
+        return response
+
+    def _read(self, response: httpx.Response, content: bytes) -> Answer:
+        try:
+            return Answer(response.status_code, msgspec.json.decode(content), _retry_after(response))
+        except msgspec.DecodeError:
+            raise self._what(response, content) from None
+
+    def _what(self, response: httpx.Response, content: bytes) -> Lost | ScanstreamError:
+        """What an answer is that is not the one that was asked for."""
+        status = response.status_code
+        try:
+            body = msgspec.json.decode(content)
+        except msgspec.DecodeError:
+            body = None
+        where = f"sends to {response.headers['location']}" if response.has_redirect_location else f"HTTP {status}"
+        words = f"What answers at {shown(self.url)} is no scanstream server, or a proxy in front of one ({where})"
+        return of_http(status, body, _retry_after(response), words)
+
+
+async def persist(url: str, ask: Callable[[], Awaitable[T]], timeout: float | None, random: Callable[[], float]) -> T:
+    """The answer, asked for again until there is one or the time is over; nothing goes on after that.
+
+    :param timeout: seconds; None is as long as it takes
+    :raises Unreachable: if the time is over, saying what was last in the way
+    :raises ScanstreamError: if the server's answer is an error that does not pass
+    """
+    failures, last = 0, "it does not answer"
+    with anyio.move_on_after(timeout):
+        while True:
+            try:
+                return await ask()
+            except Lost as lost:
+                failures, last = failures + 1, str(lost)
+                await anyio.sleep(pause(failures, random, lost.retry_after or 0.0))
+    raise Unreachable(f"The server at {shown(url)} has not answered within {timeout:g} s: {last}")
+
+
+@contextmanager
+def _losses(url: str) -> Iterator[None]:
+    """What goes wrong below HTTP as a lost connection."""
+    try:
+        yield
+    except (httpx.ConnectError, httpx.ProxyError, httpx.UnsupportedProtocol) as error:
+        raise Lost(f"There is no scanstream server at {shown(url)} ({error})", "refused") from error
+    except httpx.TimeoutException as error:
+        raise Lost(f"The server at {shown(url)} has not answered in time", "silent") from error
+    except httpx.HTTPError as error:
+        raise Lost(str(error) or type(error).__name__) from error
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    """Seconds; a date there is none."""
+    text = response.headers.get("retry-after", "")
+    return seconds(int(text)) if text.isascii() and text.isdigit() and len(text) <= LONGEST_DIGITS else None
+
+
+def about(path: str, scan_id: str) -> str:
+    """A path with a scan's id, whatever that is."""
+    return path + quote(scan_id.encode(errors="surrogateescape"), safe="")
+
+
+def _transport(url: str) -> httpx.AsyncHTTPTransport:
+    """How to get there. Certificates are read only where they are needed: what names them may be wrong.
+
+    :raises Unreachable: if they cannot be read, or the proxy not be used
+    """
+    try:
+        return httpx.AsyncHTTPTransport(proxy=proxy_of(url), verify=url.startswith("https:"))
+    except UnusableProxy as error:
+        raise Unreachable(str(error)) from error
+    except OSError as error:
+        raise Unreachable(
+            f"What SSL_CERT_FILE, SSL_CERT_DIR or SSLKEYLOGFILE names cannot be used ({error.strerror or error}): "
+            "mend or unset it"
+        ) from error

@@ -1,0 +1,87 @@
+"""One attempt on one rung: which scans it was asked for from where, and what becomes of the messages it brings."""
+
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+
+from scanstream.client.failures import Lost, of_message
+from scanstream.client.feeds import Feed, Feeds
+from scanstream.client.ladder import Transport
+from scanstream.client.mirror import ProtocolError
+
+
+class Run:
+    """What a rung brings goes through here.
+
+    Two may bring frames of one scan while a better rung is tried. A frame leads from the place where its reader was, so
+    it is taken only while the mirror is at that place; else the scan is asked for again, from where the mirror is.
+
+    :param heard: called for each frame
+    """
+
+    def __init__(self, rung: Transport, feeds: Feeds, heard: Callable[["Run"], None]) -> None:
+        self.rung: Transport = rung
+        self.feeds = feeds
+        self.scope = anyio.CancelScope()
+        self._heard = heard
+        self._at: dict[str, str | None] = {}
+
+    def wanted(self) -> list[Feed]:
+        """What is to be asked for, since nothing is under way that leads on from what is held."""
+        return [feed for feed in self.feeds if not self.leads_on(feed)]
+
+    def leads_on(self, feed: Feed) -> bool:
+        """Whether the next frame follows from what is held."""
+        return feed.scan_id in self._at and self._at[feed.scan_id] == feed.mirror.cursor
+
+    def asked(self, feed: Feed) -> dict[str, str]:
+        """The scan is asked for from where the mirror is: how messages say that."""
+        self._at[feed.scan_id] = feed.mirror.cursor
+        since = {} if feed.mirror.cursor is None else {"since": feed.mirror.cursor}
+        return {"scan_id": feed.scan_id, **since, **({} if feed.only is None else {"only": feed.only})}
+
+    def gone(self) -> list[str]:
+        """Scans that were asked for and are followed no more; each is told once."""
+        over = [scan_id for scan_id in self._at if self.feeds.get(scan_id) is None]
+        for scan_id in over:
+            del self._at[scan_id]
+        return [scan_id for scan_id in over if scan_id not in self.feeds]
+
+    def take(self, message: dict[str, Any]) -> None:
+        """A message of the server; of a kind that is not known, none.
+
+        :raises Lost: if the attempt is over with it
+        :raises ScanstreamError: if all are
+        """
+        if message.get("type") == "error":
+            self._trouble(message)
+            return
+        if message.get("type") not in ("snapshot", "update", "end"):
+            return
+        feed = self.feeds.get(str(message.get("scan_id")))
+        if feed is None:
+            return
+        if not self.leads_on(feed):
+            self._heard(self)
+            self.feeds.bell.ring()
+            return
+        try:
+            feed.mirror.apply(message)
+        except (ProtocolError, KeyError, TypeError) as error:
+            raise Lost(f"What came does not follow from what was there ({error!r})") from error
+        self._at[feed.scan_id] = feed.mirror.cursor
+        self._heard(self)
+        feed.bell.ring()
+        if feed.mirror.ended:
+            self.feeds.bell.ring()
+
+    def _trouble(self, message: dict[str, Any]) -> None:
+        error = of_message(message)
+        scan_id = message.get("scan_id")
+        if isinstance(error, Lost) or not isinstance(scan_id, str):
+            raise error
+        feed = self.feeds.get(scan_id)
+        if feed is not None:
+            feed.fail(error)
+            self.feeds.bell.ring()

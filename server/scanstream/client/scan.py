@@ -1,0 +1,219 @@
+"""A scan as an object that is always true, whichever way the news of it come."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import anyio
+
+from scanstream.client.failures import Closed
+from scanstream.client.feeds import Feed
+from scanstream.client.mirror import skipped
+from scanstream.client.results import Results
+from scanstream.log.patch import diff
+from scanstream.model import Document, Only
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """What is new since the iterator's last update; its first one tells all that is held."""
+
+    state: Document
+    """As of now: the whole of it."""
+    patch: Document
+    """What leads from the state before to this one (docs/protocol.md, section 2)."""
+    opportunities: list[Document]
+    """The new ones, in the order of the log."""
+    cursor: str
+    """Stands for exactly what this iterator has given: `client.watch(scan_id, since=cursor)` goes on from here."""
+    skipped: int
+    """Revisions folded into this one beyond the first."""
+
+
+class Owner(Protocol):
+    """The client that a scan belongs to."""
+
+    async def _results(self, scan_id: str) -> Results: ...
+    async def _cancel(self, scan_id: str) -> Document: ...
+    def _leave(self, scan: "Scan") -> None: ...
+
+
+class Scan:
+    """A scan that is followed. Iterate over it for updates; leaving it is not cancelling it.
+
+    :param feed: what is held of it, shared by all in this client who follow it
+    :param held: what the server has said of it before the first frame
+    :param start: so many opportunities of its log are not wanted here
+    """
+
+    def __init__(
+        self,
+        owner: Owner,
+        feed: Feed,
+        *,
+        held: Document,
+        start: int = 0,
+        since: str | None = None,
+        only: Only | None = None,
+        ack: Document | None = None,
+    ) -> None:
+        self._owner = owner
+        self.feed = feed
+        self.ack: Document = ack or {}
+        """What the server said as the scan was started here (docs/protocol.md, section 3); empty for a scan that is
+        watched."""
+        self._held = held
+        self._start = start
+        self._since = since
+        self._only = only
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<Scan {self.id}: {self.status}>"
+
+    @property
+    def id(self) -> str:
+        """Its id at the server."""
+        return self.feed.scan_id
+
+    @property
+    def state(self) -> Document:
+        """The newest, as plain data (docs/protocol.md, section 2). Until the first frame it is what the ack said."""
+        return self.feed.mirror.state or self._held
+
+    @property
+    def status(self) -> str:
+        """`scanning`, `complete`, `failed` or `cancelled`."""
+        return str(self.state["status"])
+
+    @property
+    def opportunities(self) -> list[Document]:
+        """All that were found so far, in the order of the log; none where only the state is followed."""
+        return [] if self._only else self.feed.mirror.opportunities[max(0, self._start - self.feed.mirror.base) :]
+
+    @property
+    def cursor(self) -> str | None:
+        """Where it is; None before the first frame."""
+        return self.feed.mirror.cursor
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended, and everything of it is here."""
+        return self.feed.mirror.ended
+
+    def __aiter__(self) -> "Updates":
+        """A reader of its own, from what is held on, to the end."""
+        return Updates(self)
+
+    async def wait(self, timeout: float | None = None) -> Document:
+        """The state at its end, also of a scan that failed or was cancelled.
+
+        :param timeout: seconds
+        :raises TimeoutError: if it has not ended by then; the scan runs on, and is followed on
+        :raises NotFound, Expired, Unauthorized: if there is nothing to follow any more
+        :raises Closed: if the following was closed before its end
+        """
+        with anyio.fail_after(timeout):
+            while not self.feed.mirror.ended:
+                self._check()
+                await self.feed.bell.rung()
+        return self.state
+
+    async def results(self, timeout: float | None = None) -> Results:
+        """All that it has found, the most confident first; of a scan that runs once it has ended.
+
+        :raises TimeoutError: if it has not ended by then
+        :raises Unreachable: if the server does not answer
+        """
+        await self.wait(timeout)
+        return await self._owner._results(self.id)
+
+    async def cancel(self) -> Document:
+        """Ask for its end, for all who follow it; the state as the server has it then. The end comes as an update.
+
+        :raises Unreachable: if the server does not answer: then it is not known whether it is being cancelled
+        """
+        return await self._owner._cancel(self.id)
+
+    async def aclose(self) -> None:
+        """Stop following: iterators end. The scan goes on at the server."""
+        self.close()
+
+    def close(self) -> None:
+        """See `aclose`."""
+        if not self._closed:
+            self._closed = True
+            self._owner._leave(self)
+            self.feed.bell.ring()
+
+    def _check(self) -> None:
+        """Whether there is something to wait for.
+
+        :raises ScanstreamError: if not
+        """
+        if self._closed:
+            raise Closed(f"{self.id} is followed no more; it goes on at the server: client.watch({self.id!r})")
+        if self.feed.error is not None:
+            raise self.feed.error
+
+
+class Updates(AsyncIterator[Update]):
+    """One reader of a scan: what it is given at a time is all that is new to it, however slowly it takes it."""
+
+    def __init__(self, scan: Scan) -> None:
+        self._scan = scan
+        self.feed = scan.feed
+        self._cursor: str | None = scan._since
+        self._told = False
+        self._state: Document = {}
+        self._list: list[Document] = []
+        self._taken = 0
+        """Of the list, so many are told or not wanted."""
+        self._known: set[str] = set()
+        """What was told of a list that a snapshot has replaced."""
+
+    def __aiter__(self) -> "Updates":
+        """Itself."""
+        return self
+
+    async def __anext__(self) -> Update:
+        """The next update.
+
+        :raises StopAsyncIteration: at the end of the scan, or of its following
+        :raises NotFound, Expired, Unauthorized: if there is nothing to follow any more
+        """
+        while not self._scan._closed:
+            cursor = self.feed.mirror.cursor
+            if cursor is not None and self.feed.mirror.state and (not self._told or cursor != self._cursor):
+                return self._next(cursor)
+            if self.feed.over:
+                break
+            await self.feed.bell.rung()
+        if not self._scan._closed and self.feed.error is not None:
+            raise self.feed.error
+        raise StopAsyncIteration
+
+    def _next(self, cursor: str) -> Update:
+        state, found, before = self.feed.mirror.state, self._new(), self._cursor
+        patch = _patch(self._state, state)
+        self._state, self._cursor, self._told = state, cursor, True
+        return Update(state=state, patch=patch, opportunities=found, cursor=cursor, skipped=skipped(before, cursor))
+
+    def _new(self) -> list[Document]:
+        if self._scan._only:
+            return []
+        mirror = self.feed.mirror
+        if mirror.opportunities is not self._list:
+            self._known |= {one["id"] for one in self._list[: self._taken]}
+            self._list, self._taken = mirror.opportunities, max(0, self._scan._start - mirror.base)
+        found = self._list[self._taken :]
+        self._taken = max(self._taken, len(self._list))
+        return [one for one in found if one["id"] not in self._known] if self._known else found
+
+
+def _patch(before: Document, after: Document) -> Document:
+    """What leads from one state to a later one; all of it where that is of another log."""
+    try:
+        return diff(before, after)
+    except ValueError:
+        return after

@@ -1,0 +1,225 @@
+"""The best rung: one WebSocket for all scans."""
+
+from base64 import b64encode
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import httpx
+import msgspec
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.typing import Subprotocol
+
+from scanstream.client.addresses import shown
+from scanstream.client.failures import Lost, of_close
+from scanstream.client.ladder import Why
+from scanstream.client.proxies import UnusableProxy, proxy_of
+from scanstream.client.run import Run
+from scanstream.client.token import Token, subprotocols
+from scanstream.errors import ScanstreamError
+
+SUBPROTOCOL = Subprotocol("scanstream.v1.json")
+LARGEST_FRAME = 64 * 1024 * 1024
+"""Bytes: a frame of 500 opportunities with rich metadata is larger than a library's usual limit."""
+SILENCE_SECONDS = 10.0
+"""After so long without a word from the server the client pings."""
+GRACE_SECONDS = 5.0
+"""So long after the ping the socket is taken for dead."""
+LOOK_SECONDS = 0.1
+"""What came while the machine slept is read before overdue timers count."""
+OPEN_SECONDS = 10.0
+UNAUTHORIZED = "unauthorized"
+CLOSE_SECONDS = 0.2
+
+
+class WebSocketRung:
+    """See above; its times may be shorter in tests."""
+
+    def __init__(
+        self,
+        url: str,
+        token: Token,
+        measured: Callable[[float], None],
+        *,
+        silence: float = SILENCE_SECONDS,
+        grace: float = GRACE_SECONDS,
+    ) -> None:
+        self._url = url
+        self._token = token
+        self._measured = measured
+        self._silence = silence
+        self._grace = grace
+
+    async def carry(self, run: Run) -> None:
+        """Bring frames for as long as the connection lasts.
+
+        :raises Lost: when it is over
+        :raises Unauthorized, Forbidden: if the server does not let this caller in, and another token cannot be had
+        """
+        token = await self._token.now()
+        async with _socket(self._url, token) as socket:
+            try:
+                await _Talk(socket, run, self._measured, self._silence, self._grace).listen()
+            except ConnectionClosed as closed:
+                code = closed.rcvd.code if closed.rcvd else None
+                words = (closed.rcvd.reason or f"closed with {code}") if closed.rcvd else "cut off"
+                raise self._renewed(of_close(code, words), token) from closed
+            except ScanstreamError as error:
+                raise self._renewed(error, token) from error
+
+    def _renewed(self, error: Lost | ScanstreamError, token: str | None) -> Lost | ScanstreamError:
+        """The same, or a loss where another token can be asked for."""
+        if isinstance(error, ScanstreamError) and error.code == UNAUTHORIZED and self._token.refused(token):
+            return Lost(error.detail)
+        return error
+
+
+class _Talk:
+    """What is said on one socket."""
+
+    def __init__(
+        self, socket: ClientConnection, run: Run, measured: Callable[[float], None], silence: float, grace: float
+    ) -> None:
+        self._socket = socket
+        self._run = run
+        self._measured = measured
+        self._silence = silence
+        self._grace = grace
+        self._asked: dict[str, str] = {}
+        """By scan: the id of the subscription whose ack is still to come. Frames before it are of an older one."""
+        self._number = 0
+        self._began = 0.0
+        """When the last question was asked."""
+
+    async def listen(self) -> None:
+        """Until the connection ends.
+
+        :raises Lost, ConnectionClosed, ScanstreamError: when it does
+        """
+        lost: Exception | None = None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._ask, tasks.cancel_scope)
+            try:
+                while True:
+                    self._take(await self._next())
+            except (Lost, ConnectionClosed, ScanstreamError) as error:
+                lost = error
+            tasks.cancel_scope.cancel()
+        if lost is not None:
+            raise lost
+
+    async def _ask(self, talk: anyio.CancelScope) -> None:
+        """Follow what is wanted, and no more what is not."""
+        try:
+            while True:
+                for scan_id in self._run.gone():
+                    self._asked.pop(scan_id, None)
+                    await self._say(type="unsubscribe", scan_id=scan_id)
+                for feed in self._run.wanted():
+                    self._number += 1
+                    self._asked[feed.scan_id] = identity = f"s{self._number}"
+                    await self._say(type="subscribe", id=identity, **self._run.asked(feed))
+                await self._run.feeds.bell.rung()
+        except ConnectionClosed:
+            return  # the listener meets it, too, after what came before it
+
+    def _take(self, message: dict[str, Any]) -> None:
+        scan_id = next((scan_id for scan_id, identity in self._asked.items() if identity == message.get("id")), None)
+        match message["type"]:
+            case "ack" if scan_id is not None:
+                del self._asked[scan_id]
+                self._measured(anyio.current_time() - self._began)
+            case "pong":
+                self._measured(anyio.current_time() - self._began)
+            case "error" if scan_id is not None:
+                del self._asked[scan_id]
+                self._run.take({**message, "scan_id": scan_id})
+            case "error":
+                self._run.take(message)
+            case _ if message.get("scan_id") not in self._asked:
+                self._run.take(message)
+
+    async def _next(self) -> dict[str, Any]:
+        """The next message. The server is pinged when it says nothing for long.
+
+        :raises Lost: if it is taken for dead
+        """
+        for seconds, ping in ((self._silence, True), (self._grace, False), (LOOK_SECONDS, False)):
+            with anyio.move_on_after(seconds):
+                return self._decoded(await self._socket.recv())
+            if ping:
+                with anyio.move_on_after(self._grace):
+                    await self._say(type="ping")
+        raise Lost(f"the server has said nothing for {self._silence + self._grace:g} s", "silent")
+
+    def _decoded(self, received: str | bytes) -> dict[str, Any]:
+        try:
+            message = msgspec.json.decode(received)
+        except msgspec.DecodeError as error:
+            raise Lost(f"what answers is no scanstream server: it sends what is no JSON ({error})") from error
+        if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+            raise Lost("what answers is no scanstream server: its messages have no type")
+        return message
+
+    async def _say(self, **message: Any) -> None:
+        self._began = anyio.current_time()
+        await self._socket.send(msgspec.json.encode(message).decode())
+
+
+@asynccontextmanager
+async def _socket(url: str, token: str | None) -> AsyncIterator[ClientConnection]:
+    """A connection to the server at an `http://…` address.
+
+    :raises Lost: if there is none
+    """
+    address, headers = _websocket_address(url, token)
+    try:
+        socket = await connect(
+            address,
+            proxy=proxy_of(url),
+            additional_headers=headers,
+            subprotocols=subprotocols(SUBPROTOCOL, token),
+            max_size=LARGEST_FRAME,
+            compression=None,
+            open_timeout=OPEN_SECONDS,
+            close_timeout=CLOSE_SECONDS,
+            ping_interval=None,
+        )
+    except InvalidStatus as error:
+        status = error.response.status_code
+        raise Lost(f"what answers at {shown(url)} opens no WebSocket (HTTP {status})", "no_upgrade") from error
+    except TimeoutError as error:
+        raise Lost(f"the server at {shown(url)} has not answered within {OPEN_SECONDS:g} s") from error
+    except UnusableProxy as error:
+        raise Lost(str(error)) from error
+    except OSError as error:
+        raise Lost(f"there is no server at {shown(url)} ({error.strerror or error})", _why(error)) from error
+    except (EOFError, InvalidHandshake, InvalidURI, ValueError) as error:
+        raise Lost(f"what answers at {shown(url)} opens no WebSocket ({error})") from error
+    try:
+        if socket.subprotocol != SUBPROTOCOL:
+            raise Lost(f"what answers at {shown(url)} does not speak {SUBPROTOCOL}", "no_upgrade")
+        yield socket
+    finally:
+        with anyio.CancelScope(shield=True):
+            await socket.close()
+
+
+def _why(error: OSError) -> Why:
+    """Nobody listens there, or somebody did and left."""
+    return (
+        "dropped" if isinstance(error, ConnectionResetError | ConnectionAbortedError | BrokenPipeError) else "refused"
+    )
+
+
+def _websocket_address(url: str, token: str | None) -> tuple[str, dict[str, str]]:
+    """The address of the server's WebSocket, and the name and password in it as a header, unless a token says more."""
+    parsed = httpx.URL(url)
+    plain = str(parsed.copy_with(userinfo=b""))
+    headers: dict[str, str] = {}
+    if parsed.userinfo and token is None:
+        pair = f"{parsed.username}:{parsed.password}".encode()
+        headers["authorization"] = "Basic " + b64encode(pair).decode()
+    return "ws" + plain.removeprefix("http").rstrip("/") + "/ws", headers
