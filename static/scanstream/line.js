@@ -1,0 +1,269 @@
+/**
+ * One line to the server for many scans: goes up and down the ladder, and hands what comes to the scans' readers. At any
+ * time at most one attempt brings frames; beside it one may be trying a better rung.
+ */
+
+import { Unreachable } from "./errors.js";
+import { Ladder } from "./ladder.js";
+import { GapError } from "./mirror.js";
+import { RUNG } from "./rungs.js";
+
+/** @typedef {import("./answers.js").Verdict} Verdict */
+/** @typedef {import("./attempt.js").Attempt} Attempt */
+/** @typedef {import("./patch.js").Plain} Plain */
+/** @typedef {import("./reader.js").Reader} Reader */
+/** @typedef {import("./rungs.js").Rungs} Rungs */
+/**
+ * @typedef {object} Connection how the line is
+ * @property {"connecting" | "live" | "waiting" | "paused" | "closed"} state
+ * @property {string | null} transport what brought the last frame
+ * @property {number} attempts since the last frame
+ * @property {number | null} retryAt when the next attempt begins, by `Date.now()`
+ * @property {number | null} lag how long the server took for its last answer, in milliseconds
+ * @property {string | null} reason why it is not live, or not on the best rung, in words for people
+ */
+/** @typedef {{ attempt: Attempt, rung: string }} Held an attempt that is under way */
+
+/** Scans that one connection may follow. */
+export const MOST_SCANS = 256;
+
+export class Line {
+  #rungs;
+  #clock;
+  #ladder;
+  #told;
+  /** @type {Map<string, Reader>} */
+  #readers = new Map();
+  /** @type {Held | null} */
+  #working = null;
+  /** @type {Held | null} */
+  #climbing = null;
+  /** @type {(() => void)[]} */
+  #timers = [];
+  #paused = false;
+  /** Whether the server has refused our token since the last frame. */
+  #unauthorized = false;
+  /** @type {Connection} */
+  connection = Object.freeze({ state: "connecting", transport: null, attempts: 0, retryAt: null, lag: null, reason: null });
+
+  /**
+   * @param {object} given
+   * @param {Rungs} given.rungs
+   * @param {import("./surroundings.js").Surroundings} given.around
+   * @param {readonly string[]} given.transports
+   * @param {(connection: Connection) => void} given.told called when it has changed
+   */
+  constructor({ rungs, around, transports, told }) {
+    this.#rungs = rungs;
+    this.#clock = around.clock;
+    this.#ladder = new Ladder({ rungs: transports, random: around.random });
+    this.#told = told;
+  }
+
+  /** Whether it can follow this one, too. @param {Reader} reader */
+  takes({ scanId }) {
+    return this.#readers.size < MOST_SCANS && !this.#readers.has(scanId);
+  }
+
+  /** @param {Reader} reader */
+  add(reader) {
+    const first = !this.#readers.size;
+    this.#readers.set(reader.scanId, reader);
+    if (this.#paused) return;
+    if (first) this.#start();
+    else this.#working?.attempt.follow(this.#followed);
+  }
+
+  /** @param {Reader} reader @returns {boolean} whether it was there */
+  remove(reader) {
+    if (this.#readers.get(reader.scanId) !== reader) return false;
+    this.#readers.delete(reader.scanId);
+    if (!this.#readers.size) this.#stop();
+    else this.#working?.attempt.follow(this.#followed);
+    return true;
+  }
+
+  /** Begin anew, now. */
+  reconnect() {
+    if (!this.#readers.size) return;
+    this.#paused = false;
+    this.#start();
+    this.#look();
+  }
+
+  /** Nobody looks: what keeps a connection from others is left. */
+  hide() {
+    const held = this.#working;
+    if (held && RUNG[held.rung].crowds) this.#lost(held, crowded());
+  }
+
+  /** Nobody looks for long. */
+  pause() {
+    this.#paused = true;
+    this.#stop();
+    this.#tell({ state: "paused", retryAt: null, reason: null });
+  }
+
+  /** Somebody looks, or the network is back: one check. */
+  look() {
+    if (!this.#paused) return this.#look();
+    this.#paused = false;
+    if (!this.#readers.size) return this.#tell({ state: this.connection.transport ? "live" : "connecting" });
+    this.reconnect();
+  }
+
+  close() {
+    this.#readers.clear();
+    this.#stop();
+    this.#tell({ state: "closed", retryAt: null, reason: null });
+  }
+
+  #look() {
+    this.#working?.attempt.check();
+    this.#ladder.online(this.#clock.now());
+    this.#schedule();
+  }
+
+  get #followed() {
+    return [...this.#readers.values()];
+  }
+
+  #start() {
+    this.#stop();
+    this.#ladder.start(this.#clock.now());
+    this.#tell({ state: "connecting", retryAt: null });
+    this.#schedule();
+  }
+
+  #stop() {
+    for (const cancel of this.#timers) cancel();
+    this.#timers = [];
+    this.#working?.attempt.close();
+    this.#climbing?.attempt.close();
+    this.#working = this.#climbing = null;
+    this.#ladder.stop();
+  }
+
+  /** What the ladder says is due. */
+  #schedule() {
+    for (const cancel of this.#timers) cancel();
+    this.#timers = [];
+    const now = this.#clock.now();
+    const { next, climb } = this.#ladder;
+    if (next) this.#timers.push(this.#clock.after(next.at - now, () => (this.#working = this.#begin(next.rung))));
+    if (climb) this.#timers.push(this.#clock.after(climb.at - now, () => (this.#climbing = this.#begin(climb.rung))));
+  }
+
+  /** @param {string} rung @returns {Held | null} */
+  #begin(rung) {
+    const climbs = rung !== this.#ladder.rung;
+    this.#ladder.began(rung, this.#clock.now());
+    /** @type {Held} */
+    const held = { rung, attempt: this.#rungs.open(rung, {
+      alive: () => this.#alive(held),
+      message: (message) => this.#message(held, message),
+      lag: (ms) => this.#tell({ lag: Math.round(ms) }),
+      lost: (verdict) => this.#lost(held, verdict),
+    }) };
+    const [first] = this.#followed;
+    // A better rung is proven by any frame: the state of one scan is there at once, whether there is news or not.
+    held.attempt.follow(climbs ? [{ scanId: first.scanId, cursor: null, only: "state" }] : this.#followed);
+    if (!climbs) this.#tell({ state: "connecting", retryAt: null, attempts: this.#ladder.attempts });
+    this.#schedule();
+    return held;
+  }
+
+  /** @param {Held} held */
+  #alive(held) {
+    if (held === this.#working && this.connection.transport !== null) this.#live();
+  }
+
+  #live() {
+    const best = this.#ladder.rung === this.#rungs.best;
+    this.#tell({ state: "live", retryAt: null, ...(best ? { reason: null } : {}) });
+  }
+
+  /** @param {Held} held @param {Plain} message */
+  #message(held, message) {
+    const isFrame = FRAMES.has(message.type);
+    if (held === this.#climbing) {
+      if (isFrame) this.#moveTo(held);
+      return;
+    }
+    const reader = this.#readers.get(message.scan_id);
+    if (held !== this.#working || !reader) return;
+    if (message.type === "error") return this.#rungs.refused(reader, message);
+    try {
+      if (isFrame) this.#frame(held, reader, message);
+    } catch (error) {
+      if (!(error instanceof GapError)) throw error;
+      held.attempt.close();
+      this.#lost(held, { error: new Unreachable(`Something is missing: ${error.message}`, { cause: error }), why: "dropped" });
+    }
+  }
+
+  /** @param {Held} held @param {Reader} reader @param {Plain} message */
+  #frame(held, reader, message) {
+    this.#ladder.frame(held.rung, this.#clock.now());
+    this.#unauthorized = false;
+    this.#schedule();
+    const best = held.rung === this.#rungs.best;
+    this.#tell({ state: "live", transport: held.rung, attempts: 0, retryAt: null, ...(best ? { reason: null } : {}) });
+    reader.take(message);
+    if (reader.over) this.remove(reader);
+  }
+
+  /** The better rung works: on from there, each scan from its cursor. @param {Held} held */
+  #moveTo(held) {
+    this.#working?.attempt.close();
+    this.#working = held;
+    this.#climbing = null;
+    this.#ladder.frame(held.rung, this.#clock.now());
+    held.attempt.follow(this.#followed);
+    this.#schedule();
+  }
+
+  /** @param {Held} held @param {Verdict} verdict */
+  #lost(held, verdict) {
+    if (held !== this.#working && held !== this.#climbing) return;
+    held.attempt.close();
+    const { error, why, retryAfter } = verdict;
+    if (why === null && held === this.#working && this.#ends(error)) return;
+    const now = this.#clock.now();
+    this.#ladder.lost(held.rung, why ?? "dropped", now, retryAfter);
+    if (held === this.#working) {
+      this.#working = null;
+      const retryAt = Math.round(Date.now() + (this.#ladder.next?.at ?? now) - now);
+      this.#tell({ state: "waiting", attempts: this.#ladder.attempts, retryAt, reason: error.detail });
+    } else this.#climbing = null;
+    this.#schedule();
+  }
+
+  /** Whether an error that is final for all scans ends them: a token that has run out is asked for once more. @param {import("./errors.js").ScanError} error */
+  #ends(error) {
+    if (error.code === "unauthorized" && !this.#unauthorized && this.#rungs.renew()) {
+      this.#unauthorized = true;
+      return false;
+    }
+    for (const reader of this.#followed) {
+      this.#readers.delete(reader.scanId);
+      reader.fail(error);
+    }
+    this.#stop();
+    this.#tell({ state: "waiting", retryAt: null, reason: error.detail });
+    return true;
+  }
+
+  /** @param {Partial<Connection>} changes */
+  #tell(changes) {
+    const next = { ...this.connection, ...changes };
+    const keys = /** @type {(keyof Connection)[]} */ (Object.keys(next));
+    if (keys.every((key) => next[key] === this.connection[key])) return;
+    this.connection = Object.freeze(next);
+    this.#told(this.connection);
+  }
+}
+
+const FRAMES = new Set(["snapshot", "update", "end"]);
+/** @returns {Verdict} */
+const crowded = () => ({ error: new Unreachable("The browser has no connection to spare"), why: "crowded" });

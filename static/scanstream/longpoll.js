@@ -1,0 +1,100 @@
+/** The third rung: one question after the other, each answered as soon as there is news of any scan. */
+
+import { ofMessage } from "./answers.js";
+import { lossOf, wanted } from "./attempt.js";
+
+/** @typedef {import("./answers.js").Verdict} Verdict */
+/** @typedef {import("./attempt.js").Attempt} Attempt */
+/** @typedef {import("./attempt.js").Followed} Followed */
+/** @typedef {import("./attempt.js").Report} Report */
+/** @typedef {import("./attempt.js").Tools} Tools */
+/** @typedef {import("./patch.js").Plain} Plain */
+
+/** So long the server may wait for news: short, so that a frozen line is noticed. */
+export const WAIT_S = 10;
+/** After so long without an answer the line is dead. */
+export const SILENCE_MS = 15_000;
+
+/** @implements {Attempt} */
+export class LongPollAttempt {
+  #tools;
+  #report;
+  /** @type {readonly Followed[]} */
+  #followed = [];
+  #leaving = new AbortController();
+  /** Of the question that is under way. */
+  #asking = new AbortController();
+
+  /** @param {Tools} tools @param {Report} report */
+  constructor(tools, report) {
+    this.#tools = tools;
+    this.#report = report;
+  }
+
+  /** What is new is asked for at once. @param {readonly Followed[]} followed */
+  follow(followed) {
+    const known = new Set(this.#followed);
+    const [first, more] = [!this.#followed.length, followed.some((one) => !known.has(one))];
+    this.#followed = followed;
+    if (first && more) void this.#askOn();
+    else if (more) this.#asking.abort();
+  }
+
+  check() {
+    this.#asking.abort();
+  }
+
+  close() {
+    this.#leaving.abort();
+    this.#asking.abort();
+  }
+
+  async #askOn() {
+    const { signal } = this.#leaving;
+    let more = false;
+    while (!signal.aborted && this.#followed.length) {
+      this.#asking = new AbortController();
+      try {
+        if (!more) await this.#tools.pace.turn(this.#asking.signal);
+        more = await this.#ask(this.#asking.signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        if (this.#asking.signal.aborted) continue; // there is something else to ask for
+        const verdict = await lossOf(this.#tools.requests, error, signal).catch(() => null);
+        return verdict ? this.#over(verdict) : undefined;
+      }
+    }
+  }
+
+  /** @param {AbortSignal} signal @returns {Promise<boolean>} whether there is more to be had at once */
+  async #ask(signal) {
+    const { clock } = this.#tools.around;
+    const began = clock.now();
+    const { body } = await this.#tools.requests.json("opportunities/follow", {
+      method: "POST",
+      headers: { Accept: "application/json" },
+      body: { follow: wanted(this.#followed), wait: WAIT_S },
+      timeout: SILENCE_MS,
+      signal,
+    });
+    this.#report.alive();
+    const frames = Array.isArray(body.frames) ? body.frames : [];
+    if (frames.length && clock.now() - began < 1000) this.#report.lag(clock.now() - began);
+    for (const message of frames) this.#heard(message);
+    return frames.some((/** @type {Plain} */ { more }) => more);
+  }
+
+  /** @param {Plain} message */
+  #heard(message) {
+    if (this.#leaving.signal.aborted) return;
+    if (message.type === "error" && message.scan_id === undefined) this.#over(ofMessage(message));
+    else this.#report.message(message);
+  }
+
+  /** @param {Verdict} verdict */
+  #over(verdict) {
+    if (this.#leaving.signal.aborted) return;
+    this.close();
+    this.#report.lost(verdict);
+  }
+}

@@ -1,0 +1,75 @@
+/** One scan as it is followed: its mirror, and whoever wants to know of news. Several `Scan`s may share it. */
+
+import { Mirror } from "./mirror.js";
+
+/** @typedef {import("./errors.js").ScanError} ScanError */
+/** @typedef {import("./patch.js").Plain} Plain */
+
+export class Reader {
+  /** The id by which the server knows it. */
+  scanId;
+  only;
+  mirror;
+  /** What ended it but the end. @type {ScanError | null} */
+  error = null;
+  /** Counts the news. */
+  version = 0;
+  /** Those that share it. @type {Set<() => void>} */
+  #watchers = new Set();
+
+  /**
+   * @param {string} scanId
+   * @param {"state" | undefined} only
+   * @param {Mirror} [mirror] what is held already
+   */
+  constructor(scanId, only, mirror = new Mirror()) {
+    this.scanId = scanId;
+    this.only = only;
+    this.mirror = mirror;
+  }
+
+  get cursor() {
+    return this.mirror.cursor;
+  }
+
+  /** Whether nothing more will come, for whatever reason. */
+  get over() {
+    return this.mirror.ended || this.error !== null;
+  }
+
+  /** How many share it. */
+  get shared() {
+    return this.#watchers.size;
+  }
+
+  /** @param {() => void} call after each news @returns {() => void} to be called when that is over */
+  watch(call) {
+    this.#watchers.add(call);
+    return () => void this.#watchers.delete(call);
+  }
+
+  /**
+   * Take a frame.
+   * @param {Plain} frame
+   * @returns {boolean} whether it was one
+   * @throws {import("./mirror.js").GapError}
+   */
+  take(frame) {
+    const before = this.mirror.cursor;
+    if (this.over || !this.mirror.apply(frame)) return false;
+    if (this.mirror.cursor !== before || this.over) this.#tell();
+    return true;
+  }
+
+  /** Nothing more will come, and this is why. @param {ScanError} error */
+  fail(error) {
+    if (this.over) return;
+    this.error = error;
+    this.#tell();
+  }
+
+  #tell() {
+    this.version += 1;
+    for (const call of [...this.#watchers]) call();
+  }
+}

@@ -1,0 +1,181 @@
+/** Questions over HTTP: one answer each, or how it was lost. */
+
+import { ofHttp } from "./answers.js";
+import { pause, SHORTEST_MS } from "./backoff.js";
+import { deadline, wait } from "./clock.js";
+import { ScanError, Unreachable } from "./errors.js";
+
+/** @typedef {import("./answers.js").Verdict} Verdict */
+/** @typedef {import("./surroundings.js").Surroundings} Surroundings */
+/**
+ * @typedef {object} Question
+ * @property {string} [method]
+ * @property {Record<string, string>} [headers]
+ * @property {unknown} [body] sent as JSON
+ * @property {AbortSignal} [signal]
+ */
+/** @typedef {{ signal?: AbortSignal, timeout?: number }} Patience `timeout` in milliseconds */
+
+/** How long an answer may take to begin. */
+export const ANSWER_MS = 10_000;
+/** How long a caller's question is tried, unless it says. */
+export const TIMEOUT_MS = 10_000;
+/** Between an attempt that met nothing and the question whether the server is there. */
+const LOOK_MS = 300;
+/** An answer this young says that the server is there. */
+const FRESH_MS = 1000;
+/** What proxies say for a server that is away. */
+const GATEWAY = new Set([502, 503, 504]);
+
+/** An attempt that brought no answer of ours; it may be made again unless the verdict is final. */
+export class Lost extends Error {
+  /** @param {Verdict} verdict */
+  constructor(verdict) {
+    super(verdict.error.detail, { cause: verdict.error });
+    this.verdict = verdict;
+  }
+}
+
+export class Requests {
+  #around;
+  #answeredAt = -Infinity;
+
+  /** @param {Surroundings} around */
+  constructor(around) {
+    this.#around = around;
+  }
+
+  /**
+   * The JSON of a successful answer. One 401 makes a token be asked for anew.
+   * @param {string} path below the server's address
+   * @param {Question & { timeout?: number }} [question]
+   * @returns {Promise<{ status: number, headers: Headers, body: any }>} `body` is null where there is none (304)
+   * @throws {Lost} or what the signal says
+   */
+  async json(path, question = {}) {
+    const { clock } = this.#around;
+    const limit = deadline(clock, question.timeout ?? ANSWER_MS, question.signal);
+    try {
+      const response = await this.answer(path, { ...question, signal: limit.signal });
+      const body = await jsonOf(response);
+      if (response.status === 304) return { status: 304, headers: response.headers, body: null };
+      if (response.ok && body !== null) return { status: response.status, headers: response.headers, body };
+      throw new Lost(ofHttp(response.status, body, retryAfterOf(response.headers)));
+    } catch (error) {
+      if (question.signal?.aborted) throw question.signal.reason;
+      if (error instanceof Lost) throw error;
+      throw this.#lost(error, limit.over.reached);
+    } finally {
+      limit.done();
+    }
+  }
+
+  /**
+   * The answer as it comes, also one that refuses.
+   * @param {string} path
+   * @param {Question} question
+   * @returns {Promise<Response>}
+   */
+  async answer(path, { method = "GET", headers = {}, body, signal }) {
+    const { url, fetch, token } = this.#around;
+    for (let again = token.renewable; ; again = false) {
+      const credential = await token.get();
+      const response = await fetch(new URL(path, url), {
+        method,
+        headers: {
+          ...headers,
+          ...(credential ? { Authorization: `Bearer ${credential}` } : {}),
+          ...(body === undefined ? {} : { "Content-Type": "application/json" }),
+        },
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+        signal,
+      });
+      if (!GATEWAY.has(response.status)) this.#answeredAt = this.#around.clock.now();
+      if (response.status !== 401 || !again) return response;
+      token.forget();
+      await response.body?.cancel();
+    }
+  }
+
+  /**
+   * Tried until there is an answer, or an error that lasts.
+   * @param {string} path
+   * @param {Question & Patience} question
+   */
+  async patiently(path, { timeout = TIMEOUT_MS, ...question }) {
+    const { clock, random } = this.#around;
+    const until = clock.now() + timeout;
+    for (let failures = 1; ; failures += 1) {
+      try {
+        return await this.json(path, { ...question, timeout: Math.min(ANSWER_MS, until - clock.now()) });
+      } catch (error) {
+        if (!(error instanceof Lost)) throw error;
+        const { verdict } = error;
+        const rest = pause(failures, random, verdict.retryAfter);
+        if (verdict.why === null) throw verdict.error;
+        if (clock.now() + rest >= until) throw inVain(verdict.error, timeout);
+        await wait(clock, rest, question.signal);
+      }
+    }
+  }
+
+  /**
+   * How an attempt was lost that did not even begin: whether nobody is there, or somebody does not like it.
+   * @param {AbortSignal} signal
+   * @returns {Promise<boolean>} whether the server is away
+   */
+  async away(signal) {
+    const { clock } = this.#around;
+    if (clock.now() - this.#answeredAt < FRESH_MS) return false;
+    await wait(clock, LOOK_MS, signal);
+    const limit = deadline(clock, ANSWER_MS, signal);
+    try {
+      const response = await this.answer("healthz", { signal: limit.signal });
+      await response.body?.cancel();
+      return GATEWAY.has(response.status);
+    } catch {
+      return true;
+    } finally {
+      limit.done();
+      await wait(clock, SHORTEST_MS, signal);
+    }
+  }
+
+  /** @param {unknown} error what `fetch` said @param {boolean} late @returns {Lost} */
+  #lost(error, late) {
+    const { url } = this.#around;
+    const detail = late ? `${url.host} does not answer` : `There is no connection to ${url.host}`;
+    const why = late ? "silent" : refused(error) ? "refused" : "dropped";
+    return new Lost({ error: new Unreachable(detail, { cause: error }), why });
+  }
+}
+
+/** Whether nobody listens there: Node says so, browsers do not. @param {any} error @returns {boolean | undefined} */
+export function refused(error) {
+  const causes = [error, error?.cause, ...(error?.cause?.errors ?? [])];
+  const codes = causes.map((cause) => cause?.code).filter((code) => typeof code === "string");
+  return codes.length ? codes.includes("ECONNREFUSED") : undefined;
+}
+
+/** @param {Headers} headers @returns {number | undefined} seconds */
+export function retryAfterOf(headers) {
+  const seconds = Number.parseFloat(headers.get("Retry-After") ?? "");
+  return Number.isFinite(seconds) && seconds >= 0 ? seconds : undefined;
+}
+
+/** The body as JSON; null where it is none. @param {Response} response @returns {Promise<any>} */
+export async function jsonOf(response) {
+  const text = await response.text();
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null; // a proxy's page
+  }
+}
+
+/** The error for a caller whose time is over: a server that answers is not unreachable. @param {ScanError} last @param {number} timeout */
+function inVain(last, timeout) {
+  if (last.code !== "unreachable") return last;
+  const { status, retryAfter } = last;
+  return new Unreachable(`${last.detail}; tried for ${timeout / 1000} s`, { cause: last.cause ?? last, status, retryAfter });
+}

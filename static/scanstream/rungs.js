@@ -1,0 +1,114 @@
+/** The rungs by name, and how an attempt on each is made. */
+
+import { ofMessage } from "./answers.js";
+import { Unreachable } from "./errors.js";
+import { LongPollAttempt } from "./longpoll.js";
+import { Pace } from "./pace.js";
+import { PollAttempt } from "./poll.js";
+import { StreamAttempt } from "./stream.js";
+import { WebSocketAttempt } from "./websocket.js";
+
+/** @typedef {import("./attempt.js").Attempt} Attempt */
+/** @typedef {import("./attempt.js").Followed} Followed */
+/** @typedef {import("./attempt.js").Report} Report */
+/** @typedef {import("./attempt.js").Tools} Tools */
+/** @typedef {import("./requests.js").Requests} Requests */
+/** @typedef {import("./room.js").Room} Room */
+/** @typedef {import("./surroundings.js").Surroundings} Surroundings */
+
+/**
+ * `crowds`: whether it keeps one of the few connections that a browser has to an origin.
+ * @type {Record<string, { crowds: boolean, make: (tools: Tools, report: Report) => Attempt }>}
+ */
+export const RUNG = {
+  websocket: { crowds: false, make: (tools, report) => new WebSocketAttempt(tools, report) },
+  stream: { crowds: true, make: (tools, report) => new StreamAttempt(tools, report) },
+  longpoll: { crowds: true, make: (tools, report) => new LongPollAttempt(tools, report) },
+  poll: { crowds: false, make: (tools, report) => new PollAttempt(tools, report) },
+};
+
+export class Rungs {
+  #around;
+  #requests;
+  #room;
+  /** @type {Map<string, Pace>} */
+  #paces = new Map();
+  best;
+
+  /**
+   * @param {Surroundings} around
+   * @param {Requests} requests
+   * @param {Room} room
+   * @param {readonly string[]} transports
+   */
+  constructor(around, requests, room, transports) {
+    this.#around = around;
+    this.#requests = requests;
+    this.#room = room;
+    this.best = transports[0];
+  }
+
+  /** @param {string} rung @param {Report} report @returns {Attempt} */
+  open(rung, report) {
+    const pace = this.#paces.get(rung) ?? new Pace(this.#around.clock);
+    this.#paces.set(rung, pace);
+    const tools = { around: this.#around, requests: this.#requests, pace };
+    const { crowds, make } = RUNG[rung];
+    return crowds ? new RoomyAttempt(this.#room, report, (inside) => make(tools, inside)) : make(tools, report);
+  }
+
+  /** What is said of one scan. @param {import("./reader.js").Reader} reader @param {import("./patch.js").Plain} message */
+  refused(reader, message) {
+    reader.fail(ofMessage(message).error);
+  }
+
+  /** Whether there may be another token; it is asked for with the next attempt. */
+  renew() {
+    this.#around.token.forget();
+    return this.#around.token.renewable;
+  }
+}
+
+/**
+ * An attempt that is begun only where there is a connection to spare, and gives it back.
+ * @implements {Attempt}
+ */
+class RoomyAttempt {
+  /** @type {Attempt | null} */
+  #inside = null;
+  #closed = false;
+  /** @type {readonly Followed[]} */
+  #followed = [];
+  #free = () => {};
+
+  /** @param {Room} room @param {Report} report @param {(report: Report) => Attempt} make */
+  constructor(room, report, make) {
+    void this.#begin(room, report, make);
+  }
+
+  /** @param {readonly Followed[]} followed */
+  follow(followed) {
+    this.#followed = followed;
+    this.#inside?.follow(followed);
+  }
+
+  check() {
+    this.#inside?.check();
+  }
+
+  close() {
+    this.#closed = true;
+    this.#inside?.close();
+    this.#free();
+  }
+
+  /** @param {Room} room @param {Report} report @param {(report: Report) => Attempt} make */
+  async #begin(room, report, make) {
+    const free = await room.take().catch(() => null);
+    if (this.#closed) return free?.();
+    if (!free) return report.lost({ error: new Unreachable("The browser has no connection to spare"), why: "crowded" });
+    this.#free = free;
+    this.#inside = make(report);
+    this.#inside.follow(this.#followed);
+  }
+}

@@ -1,0 +1,67 @@
+/** Who asks: a token, or a function that is asked for one again when the last has run out. */
+
+/** @typedef {string | (() => string | null | Promise<string | null>)} TokenSource */
+
+/** So long before it expires a token is renewed. */
+export const EARLY_MS = 30_000;
+
+export class Token {
+  #source;
+  /** @type {Promise<string | null> | null} */
+  #asked = null;
+  /** By the wall clock; Infinity where it does not say. */
+  #expires = Infinity;
+
+  /** @param {TokenSource | null} [source] */
+  constructor(source) {
+    this.#source = source ?? null;
+  }
+
+  /** Whether asking again may give another one. */
+  get renewable() {
+    return typeof this.#source === "function";
+  }
+
+  /** Milliseconds until it is to be renewed; Infinity where that is not known. */
+  get renewIn() {
+    return this.renewable ? this.#expires - Date.now() - EARLY_MS : Infinity;
+  }
+
+  /** The token; null where there is none. @returns {Promise<string | null>} */
+  async get() {
+    if (typeof this.#source !== "function") return this.#source;
+    if (this.#asked && this.renewIn > 0) return this.#asked;
+    const asked = Promise.resolve(this.#source());
+    this.#asked = asked;
+    this.#expires = Infinity;
+    try {
+      const token = await asked;
+      this.#expires = expiryOf(token);
+      return token;
+    } catch (error) {
+      this.forget();
+      throw error;
+    }
+  }
+
+  /** It was refused: the next one is asked for anew. */
+  forget() {
+    this.#asked = null;
+  }
+}
+
+/** What a JSON Web Token says of its end (RFC 7519, section 4.1.4), in milliseconds. @param {string | null} token */
+function expiryOf(token) {
+  try {
+    const { exp } = JSON.parse(atob((token ?? "").split(".")[1].replaceAll("-", "+").replaceAll("_", "/")));
+    return typeof exp === "number" ? exp * 1000 : Infinity;
+  } catch {
+    return Infinity; // it is none, and its end is not known
+  }
+}
+
+/** As it stands in a subprotocol: base64url without padding. @param {string} token */
+export function subprotocolOf(token) {
+  const bytes = String.fromCharCode(...new TextEncoder().encode(token));
+  return `scanstream.bearer.${btoa(bytes).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "")}`;
+}

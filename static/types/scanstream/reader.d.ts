@@ -1,0 +1,38 @@
+/** @typedef {import("./errors.js").ScanError} ScanError */
+/** @typedef {import("./patch.js").Plain} Plain */
+export class Reader {
+    /**
+     * @param {string} scanId
+     * @param {"state" | undefined} only
+     * @param {Mirror} [mirror] what is held already
+     */
+    constructor(scanId: string, only: "state" | undefined, mirror?: Mirror);
+    /** The id by which the server knows it. */
+    scanId: string;
+    only: "state" | undefined;
+    mirror: Mirror;
+    /** What ended it but the end. @type {ScanError | null} */
+    error: ScanError | null;
+    /** Counts the news. */
+    version: number;
+    get cursor(): string | null;
+    /** Whether nothing more will come, for whatever reason. */
+    get over(): boolean;
+    /** How many share it. */
+    get shared(): number;
+    /** @param {() => void} call after each news @returns {() => void} to be called when that is over */
+    watch(call: () => void): () => void;
+    /**
+     * Take a frame.
+     * @param {Plain} frame
+     * @returns {boolean} whether it was one
+     * @throws {import("./mirror.js").GapError}
+     */
+    take(frame: Plain): boolean;
+    /** Nothing more will come, and this is why. @param {ScanError} error */
+    fail(error: ScanError): void;
+    #private;
+}
+export type ScanError = import("./errors.js").ScanError;
+export type Plain = import("./patch.js").Plain;
+import { Mirror } from "./mirror.js";

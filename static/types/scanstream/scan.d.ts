@@ -1,0 +1,70 @@
+/**
+ * Events: `update` (its `detail` is an `Update`), `end` (the terminal state), `error` (a `ScanError`).
+ */
+export class Scan extends EventTarget {
+    /**
+     * Made by `Client`.
+     * @param {Home} home
+     * @param {string} name its id, or `latest`
+     * @param {Plain} [ack] of its discover
+     */
+    constructor(home: Home, name: string, ack?: Plain);
+    /** Resolves with the terminal state, whatever it is; rejects if the scan cannot be followed to its end. @type {Promise<Plain>} */
+    done: Promise<Plain>;
+    /** Made by `Client`: from now on it is followed. @param {Reader} reader */
+    begin(reader: Reader): void;
+    /** Made by `Client`: it cannot be followed. @param {ScanError} error */
+    fail(error: ScanError): void;
+    /** Made for `Client`: aborted when it is to be followed no more. */
+    get leaving(): AbortSignal;
+    /** The real one, as soon as it is known. */
+    get id(): string;
+    /** The newest; what the answer to discover said, until there is one. @returns {Plain} */
+    get state(): Plain;
+    /** `scanning`, `complete`, `failed` or `cancelled`. @returns {string} */
+    get status(): string;
+    /** All that is known, in the order of the log. @returns {readonly Plain[]} */
+    get opportunities(): readonly Plain[];
+    /** Where to go on from: what `watch({ since })` takes. @returns {string | null} */
+    get cursor(): string | null;
+    /**
+     * All results, best first; waits for the end of the scan.
+     * @param {Patience} [patience]
+     * @returns {Promise<Plain[]>}
+     */
+    results(patience?: Patience): Promise<Plain[]>;
+    /**
+     * Ends the scan for all who follow it; what was found is kept. The end arrives as state.
+     * @param {Patience} [patience]
+     * @returns {Promise<Plain>} the state after the server has heard of it
+     */
+    cancel(patience?: Patience): Promise<Plain>;
+    /** Follow it no more; the scan goes on. */
+    close(): void;
+    /**
+     * From what is held to the end of the scan. Each iterator sees everything, in as many updates as it has the time for.
+     * @returns {AsyncGenerator<Update, void, undefined>}
+     */
+    [Symbol.asyncIterator](): AsyncGenerator<Update, void, undefined>;
+    #private;
+}
+export type Plain = import("./patch.js").Plain;
+export type Reader = import("./reader.js").Reader;
+export type Patience = import("./requests.js").Patience;
+export type Update = import("./updates.js").Update;
+/**
+ * what a scan asks of its client
+ */
+export type Home = {
+    ask: (path: string, question: import("./requests.js").Question & Patience) => Promise<{
+        status: number;
+        headers: Headers;
+        body: any;
+    }>;
+    /**
+     * it is followed no more
+     */
+    release: (scan: Scan, reader: Reader | null) => void;
+    clock: import("./clock.js").Clock;
+};
+import { ScanError } from "./errors.js";

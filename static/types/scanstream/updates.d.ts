@@ -1,0 +1,48 @@
+/** @typedef {import("./patch.js").Plain} Plain */
+/** @typedef {import("./reader.js").Reader} Reader */
+/**
+ * @typedef {object} Update
+ * @property {Plain} state the newest
+ * @property {Plain} patch leads from the state of the update before to this one
+ * @property {Plain[]} opportunities those that are new since the update before
+ * @property {string} cursor true for exactly what was told until now
+ * @property {number} skipped revisions folded into this update beyond the first
+ * @property {boolean} reset whether all that was told before is to be discarded: the server has begun anew
+ */
+export class Updates {
+    /** @param {Reader} reader */
+    constructor(reader: Reader);
+    /** Whether there is something to tell. */
+    get news(): boolean;
+    /** What is new: all that is held, the first time. @returns {Update} */
+    take(): Update;
+    #private;
+}
+export type Plain = import("./patch.js").Plain;
+export type Reader = import("./reader.js").Reader;
+export type Update = {
+    /**
+     * the newest
+     */
+    state: Plain;
+    /**
+     * leads from the state of the update before to this one
+     */
+    patch: Plain;
+    /**
+     * those that are new since the update before
+     */
+    opportunities: Plain[];
+    /**
+     * true for exactly what was told until now
+     */
+    cursor: string;
+    /**
+     * revisions folded into this update beyond the first
+     */
+    skipped: number;
+    /**
+     * whether all that was told before is to be discarded: the server has begun anew
+     */
+    reset: boolean;
+};
