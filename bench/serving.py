@@ -13,7 +13,7 @@ from scanstream.client.following import mirrored
 from scanstream.client.mirror import Mirror
 
 PLAIN = ("-m", "scanstream")
-GIVING_BACK = ("-c", "from scanstream import app, cli; app.KEPT_MEMORY.clear(); cli.main()")
+GIVING_BACK = ("-c", "from scanstream import core, cli; core.KEPT_MEMORY.clear(); cli.main()")
 """The server, but its workers give memory back to the kernel as glibc does by itself."""
 
 

@@ -27,8 +27,8 @@ from unittest.mock import patch
 import uvloop
 
 from scanstream import server
-from scanstream.app import Core, open_core
 from scanstream.collector import kept_apart
+from scanstream.core import Core, open_core
 from scanstream.engines.sqlite import SqliteStore
 from scanstream.log.entry import AnyEntry, Cut, Planned, Registered, ShardDone, ShardFound
 from scanstream.model import ANYONE, DiscoverRequest, Opportunity, ScanId, now, timestamp

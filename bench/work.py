@@ -6,7 +6,7 @@
    workers.
 2. In one worker process, all shards of a full scan: how often it opened the market's data.
 3. On 256 generated symbols, as a Parquet file: full scans by one worker, by two, and by two that do not keep the memory
-   of arrays that come and go (`KEPT_MEMORY` of app.py), in turn, three rounds.
+   of arrays that come and go (`KEPT_MEMORY` of core.py), in turn, three rounds.
 """
 
 import argparse

@@ -18,7 +18,8 @@ LEVELS: tuple[tuple[set[str], ...], ...] = (
     ({"engines"}, {"market"}, {"strategies"}, {"security"}),
     ({"scans"}, {"push"}),
     (
-        {"app", "routes", "server", "leaving", "descriptors", "collector", "worker", "settings", "metrics"},
+        {"app", "core", "departure", "siblings", "routes", "server", "leaving", "descriptors", "collector", "worker"}
+        | {"settings", "metrics"},
         {"client"},
     ),  # settings names the markets, so it stands above them
     ({"terminal"}, {"notebook"}),

@@ -15,8 +15,8 @@ from anyio import to_thread
 
 from conftest import Serve
 from scanstream import collector as module
-from scanstream.app import open_core
 from scanstream.collector import Collector, _beyond
+from scanstream.core import open_core
 from scanstream.model import ANYONE, DiscoverRequest
 from scanstream.push.answers import StatusAnswer, Whole
 from scanstream.settings import Settings

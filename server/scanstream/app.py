@@ -1,219 +1,197 @@
-"""Binds the rooms into a core: settings → store → hub → desk. Only here their concrete names are known."""
+"""scanstream within somebody's own application: an ASGI application to be mounted, and the lifespan that it lives in.
 
-import logging
-import math
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+    scans = Scanstream(data="scans", workers=2)
+    app = FastAPI(lifespan=scans.lifespan)      # or Starlette(…)
+    app.mount("/scans", scans)
+
+docs/embedding.md says more.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 import anyio
-from anyio import to_thread
+from starlette.routing import Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from scanstream.engines.sqlite import SqliteStore, open_store
-from scanstream.errors import StoreUnavailable
-from scanstream.log.hub import Hub
-from scanstream.market.directory import panel_directory
-from scanstream.market.panels import Panels, open_panels
-from scanstream.metrics import Metrics
-from scanstream.panel import Panel
-from scanstream.push.answers import StatusAnswers
-from scanstream.push.attendance import Attendance
-from scanstream.push.drain import Drain
-from scanstream.push.fanout import Fanout
-from scanstream.push.listing import listing
-from scanstream.scans.appending import Appender
-from scanstream.scans.budget import Budgets, Clock
-from scanstream.scans.desk import Limits as DeskLimits
-from scanstream.scans.desk import ScanDesk
-from scanstream.scans.forecast import Capacity, Forecast
-from scanstream.scans.inquiry import Inquiry
-from scanstream.scans.local import LocalJobs
-from scanstream.scans.pace import Pace
-from scanstream.scans.planner import Planner
-from scanstream.scans.readiness import Readiness
-from scanstream.scans.releases import Releases
-from scanstream.scans.runner import Runner
-from scanstream.scans.selection import known_symbols
-from scanstream.scans.shortages import Shortages
-from scanstream.scans.sweeper import Sweeper
-from scanstream.scans.tries import Tries
-from scanstream.scans.turns import Turns
-from scanstream.scans.work.processes import Processes
-from scanstream.scans.work.waiting import Lanes
+from scanstream.core import Core, open_core
+from scanstream.departure import hearing
+from scanstream.errors import Restarting, SettingError, SetupError
+from scanstream.push.problem import refuse
+from scanstream.routes import application
 from scanstream.settings import Settings
-from scanstream.strategies.installed import registry, require_all
+from scanstream.siblings import alone
 
-PLANNING_PROCESSES = 2
-"""Beside the workers: a plan does not wait behind long shards, nor a second one behind a strategy that hangs."""
-logger = logging.getLogger("scanstream")
+__all__ = ["Core", "Options", "Scanstream", "open_core"]
 
-BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 1024 * 1024), "MALLOC_TRIM_THRESHOLD_": str(64 * 1024 * 1024)}
-"""Of glibc's malloc: arrays that come and go by the thousand are not given back to the kernel each time. That took
-60,000 page faults a second in two workers, a sixth of their time."""
+LEAVE_SECONDS = 4.0
+"""What clients have to leave, where the server has not made them leave before."""
+HOSTS_OWN = frozenset({"host", "port", "stall", "keep_alive", "compression"})
+"""Settings of a server's socket, which is not ours here."""
+
+SEVERAL = frozenset({"allow_origin", "allow_host", "trusted_proxy"})
+"""Settings that hold any number of texts."""
+
+_FLAG = re.compile(r"--([a-z]+(?:-[a-z]+)*) ?")
+_VARIABLE = re.compile(r" \(SCANSTREAM_[A-Z_]+\)")
 
 
-class Core:
-    """Everything of a server that is no socket: the store, the hub, and the rooms that work on them."""
+class Options(TypedDict, total=False):
+    """The settings, as docs/settings.md explains them: flags with `_` for `-`, without those of the socket."""
 
-    def __init__(self, settings: Settings, store: SqliteStore, panels: Panels, directory: Path) -> None:
-        self.store = store
-        self.panels = panels
-        self._refresh = settings.refresh
-        self.hub = Hub(store)
-        self.drain = Drain()
-        self.clock = Clock()
-        budgets = Budgets(self.clock)
-        self.machine = Shortages(budgets)
-        writing = Shortages(budgets)
-        appender = Appender(store, writing)
-        tries = Tries(self.machine, panels.restore)
-        computing, waiting = LocalJobs(), Turns(settings.max_in_loop_per_scan)
-        jobs = Lanes(computing, waiting)
-        idle = settings.worker_priority == "idle"
-        self.planning = Processes(directory, most=PLANNING_PROCESSES, idle=idle)
-        self.workers = Processes(directory, most=max(1, settings.workers), idle=idle)
-        inquiry = Inquiry(self.planning, self.clock, tries)
-        waits = {strategy.id for strategy in registry().values() if strategy.waits}
-        in_loop_of_one = min(settings.max_in_loop, settings.max_in_loop_per_scan)
-        self.planner = Planner(
-            appender,
-            self.hub,
-            jobs,
-            inquiry,
-            budgets,
-            lambda strategy_id: in_loop_of_one if strategy_id in waits else self.workers.most,
-            max_running=settings.max_running,
-        )
-        runner = partial(Runner, appender, self.hub, jobs, self.workers, budgets, tries)
-        self.runner = runner(most_in_loop=settings.max_in_loop) if settings.workers else None
-        self.pace = Pace(panels.current.market, lambda: len(panels.current.symbols))
-        in_loop = min(settings.max_in_loop, settings.max_in_loop_per_scan * settings.max_running)
-        capacity = Capacity(settings.workers, in_loop, settings.max_running)
-        self.forecast = Forecast(self.pace, self.planner.rank, waits, capacity)
-        self.desk = ScanDesk(
-            store,
-            self.hub,
-            lambda: panels.current,
-            registry(),
-            self.planner.rank,
-            inquiry.judged,
-            self.forecast.seconds,
-            DeskLimits(
-                budget=settings.budget,
-                retention=settings.retention,
-                fresh=settings.fresh_seconds,
-                max_scans=settings.max_scans,
-            ),
-            Releases(self.hub, appender),
-            self.machine,
-        )
-        self.sweeper = Sweeper(store, self.hub, self.desk.release)
-        self.fanout = Fanout(self.hub, tick=settings.tick)
-        self.answers = StatusAnswers(self.planner.rank)
-        self.attendance = Attendance()
-        self.readiness = Readiness(store, self.machine, lambda: self.drain.begun)
-        self.metrics = self._metrics(lambda: computing.depth() + waiting.depth(), writing)
+    data: str | Path
+    market: str
+    refresh: float
+    live_symbols: str
+    live_timeframe: str
+    live_bars: int
+    engine: str
+    workers: int
+    worker_priority: str
+    max_running: int
+    max_in_loop: int
+    max_in_loop_per_scan: int
+    max_scans: int
+    budget: float
+    retention: float
+    fresh: float | None
+    tick: float
+    max_message: int
+    allow_origin: str | Sequence[str]
+    allow_host: str | Sequence[str]
+    root_path: str
+    trusted_proxy: str | Sequence[str]
 
-    def _metrics(self, shards_waiting: Callable[[], float], writing: Shortages) -> Metrics:
-        return Metrics(
-            {
-                "scans_unfinished": ("Scans that have not ended", self.hub.unfinished),
-                "finished_scans_bytes": ("Finished scans in memory, in bytes", self.hub.finished_bytes),
-                "scans_queued": ("Scans that wait for a free place", self.planner.waiting),
-                "shards_waiting": ("Shards that wait for their turn", shards_waiting),
-                "shards_running": ("Shards that run", self.runner.running if self.runner else lambda: 0),
-                "shortages": ("What the machine or the store lacks just now", partial(_lacking, self.machine, writing)),
-                "readers": ("Scans followed, over all connections", self.fanout.readers),
-                "connections": ("WebSockets, event streams and long polls", lambda: len(self.drain)),
-            },
-            *((self.runner.blocks.times, self.runner.blocks.longest) if self.runner else ()),
-        )
 
-    @contextmanager
-    def _watching(self) -> Iterator[None]:
-        """Those who hear of every change of every scan."""
-        with ExitStack() as stack:
-            for watcher in (self.forecast.notice, self.sweeper.notice, self.metrics.notice, self.answers.notice):
-                stack.enter_context(self.hub.watching_all(watcher))
-            yield
+class _Running(NamedTuple):
+    """What is there between start and stop."""
 
-    async def _caught_up(self) -> None:
-        """Wait until the hub has read what the store holds: as long as that takes."""
-        while True:
-            try:
-                await self.store.barrier()
-            except StoreUnavailable as error:
-                logger.warning("the server waits for its store: %s", error.detail)
-                await anyio.sleep(1)
-            else:
-                return
+    core: Core
+    app: ASGIApp
+    loop: asyncio.AbstractEventLoop
+
+
+class Scanstream:
+    """All that `scanstream serve` answers, below a path of somebody's own application.
+
+    It runs from the start of its `lifespan` to its end: in one process, in one event loop, once at a time.
+
+    :raises SettingError: if a setting is not one, or not as it must be
+    """
+
+    def __init__(self, **options: Unpack[Options]) -> None:
+        with _in_arguments():
+            self._settings = _settings(dict(options))
+        self._running: _Running | None = None
+        self._has_run = False
+        self._by_itself = Router(lifespan=self.lifespan)
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Replay what the store holds, then take up unfinished scans; on the way out let go of everything."""
-        async with (
-            self.planning.open(),
-            self.workers.open(),
-            self.attendance.open(),
-            anyio.create_task_group() as tasks,
-        ):
-            with self._watching():
-                await self.pace.recall(self.store)
-                tasks.start_soon(_for_ever, self.hub.run)
-                await self._caught_up()
-                self.panels.forget(self.hub.digests())
-                tasks.start_soon(self.pace.keep, self.store)
-                tasks.start_soon(self.panels.keep_fresh, self._refresh, self.hub.digests)
-                for part in (self.clock, self.desk, self.planner, self.sweeper, self.runner):
-                    if part is not None:
-                        tasks.start_soon(_for_ever, part.run)
-                try:
-                    yield
-                finally:
-                    tasks.cancel_scope.cancel()
+    async def lifespan(self, app: object = None) -> AsyncIterator[None]:
+        """Start, and stop at the end: the `lifespan` of the host, or an `async with` within it.
+
+        :param app: the host, as Starlette and FastAPI hand it over; it is not looked at
+        :raises SetupError: if it cannot run like this
+        """
+        loop = _event_loop()
+        if self._running is not None:
+            raise SettingError("This Scanstream runs already: make one for each application that is started")
+        try:
+            with alone(), _in_arguments():
+                async with open_core(self._settings) as core:
+                    self._running, self._has_run = _Running(core, application(self._settings, core), loop), True
+                    with hearing(partial(loop.call_soon_threadsafe, _dismiss, core)):
+                        try:
+                            yield
+                        finally:
+                            await _let_go(core)
+        except BaseExceptionGroup as group:
+            raise _only(group) from None
+        finally:
+            self._running = None
+
+    async def drain(self) -> None:
+        """Tell everybody who is connected that the server is about to stop, and wait until they have left.
+
+        It is done by itself when a signal says so. A host that is stopped in another way calls it before it waits for
+        its connections; how long it waits is its own matter.
+        """
+        if self._running is not None:
+            await self._running.core.drain.run()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer what comes below the path that it is mounted at; or be the whole application, with its lifespan.
+
+        :raises RuntimeError: if it was never started, or in another event loop
+        """
+        running = self._running
+        if scope["type"] == "lifespan":
+            await self._by_itself.lifespan(scope, receive, send)
+        elif running is not None and running.loop is not asyncio.get_running_loop():
+            raise RuntimeError("This Scanstream was started in another event loop: an application has one")
+        elif running is not None:
+            await running.app(scope, receive, send)
+        elif self._has_run:
+            await refuse(Restarting("Scans have stopped here; the server's log says why"), scope, receive, send)
+        else:
+            raise RuntimeError(
+                "This Scanstream was not started: hand its lifespan to the application that it is mounted in, as in"
+                " FastAPI(lifespan=scans.lifespan); lifespans of applications that are mounted are not run"
+            )
 
 
-def _prepared(panel: Panel) -> Panel:
-    """The panel, with all computed that requests ask of it: of a large one that takes longer than the loop has."""
-    known_symbols(panel)
-    listing(panel.prepared())
-    return panel
+def _settings(options: dict[str, Any]) -> Settings:
+    for name in sorted(options):
+        if name in HOSTS_OWN:
+            raise SettingError(f"{name}= is a matter of the server that runs your application")
+        if name not in Options.__annotations__:
+            raise SettingError(f"There is no setting {name}=; docs/settings.md has them all")
+    for name in SEVERAL & options.keys():
+        options[name] = (options[name],) if isinstance(options[name], str) else tuple(options[name])
+    if "data" in options:
+        options["data"] = str(options["data"])
+    return Settings(**options)
 
 
-async def _for_ever(run: Callable[[], Awaitable[object]]) -> None:
-    """A part of the core: without it the others would answer, and nothing would get on.
-
-    :raises RuntimeError: if it ends, and be it that somebody has cancelled its task; that ends the server
-    """
+def _event_loop() -> asyncio.AbstractEventLoop:
     try:
-        await run()
-    except anyio.get_cancelled_exc_class():
-        if anyio.current_effective_deadline() == -math.inf:
-            raise
-    raise RuntimeError(f"{getattr(run, '__qualname__', run)} has ended, and was to go on as long as the server")
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise SettingError("scanstream runs in event loops of asyncio, and uvloop; this is another one") from None
 
 
-def _lacking(*shortages: Shortages) -> int:
-    return sum(len(one.current()) for one in shortages)
+def _dismiss(core: Core) -> None:
+    """The server is about to stop: those who listen are told, so that it need not wait for them."""
+    if not core.drain.begun:
+        core.attendance.start(core.drain.run)
 
 
-@asynccontextmanager
-async def open_core(settings: Settings) -> AsyncIterator[Core]:
-    """The core of a server with these settings, running.
+async def _let_go(core: Core) -> None:
+    """Be rid of everybody who is still connected."""
+    with anyio.CancelScope(shield=True):
+        with anyio.move_on_after(LEAVE_SECONDS):
+            await core.drain.run()
+        await core.drain.cut()
+        core.attendance.cut()
 
-    :raises SetupError: if the data directory, the market or a setting is not as it must be
-    """
-    for name in BLAS_THREADS:  # inherited by the workers: one thread each, as they share the cores
-        os.environ.setdefault(name, "1")
-    for name, size in KEPT_MEMORY.items():
-        os.environ.setdefault(name, size)
-    await to_thread.run_sync(require_all, abandon_on_cancel=True)  # a plug-in may take long over its import
-    market = settings.open_market()
-    async with open_store(settings.directory) as store:
-        with panel_directory(settings.directory) as directory:
-            core = Core(settings, store, await open_panels(market, directory, _prepared), directory)
-            async with core.running():
-                yield core
+
+def _only(error: BaseException) -> BaseException:
+    """What is in a group, and in a group in that, if it is the only one."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+@contextmanager
+def _in_arguments() -> Iterator[None]:
+    """What cannot work is told in arguments, not in flags."""
+    try:
+        yield
+    except SetupError as error:
+        told = _FLAG.sub(lambda flag: flag[1].replace("-", "_") + "=", _VARIABLE.sub("", error.detail))
+        raise type(error)(told) from None

@@ -11,7 +11,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from scanstream.app import Core
+from scanstream.core import Core
 from scanstream.errors import SettingError
 from scanstream.metrics import MEDIA_TYPE
 from scanstream.model import ANYONE
@@ -23,7 +23,7 @@ from scanstream.push.drain import DrainRule
 from scanstream.push.entrance import Entrance
 from scanstream.push.events import EventsDoor
 from scanstream.push.follow import FollowDoor
-from scanstream.push.forwarded import Forwarded
+from scanstream.push.forwarded import Forwarded, prefix_here
 from scanstream.push.glance import Glance
 from scanstream.push.head import HeadRule
 from scanstream.push.http import HttpDoor
@@ -107,13 +107,13 @@ def doors(settings: Settings, core: Core) -> Doors:
 
 async def openapi_here(request: Request) -> Response:
     """The contract of the plain requests; below a path, says which."""
-    prefix = request.scope["root_path"]
+    prefix = prefix_here(request.scope)
     return json_response({**openapi(), **({"servers": [{"url": prefix}]} if prefix else {})})
 
 
 async def asyncapi_here(request: Request) -> Response:
     """The WebSocket's contract; below a path, says where."""
-    url, prefix = request.url, request.scope["root_path"]
+    url, prefix = request.url, prefix_here(request.scope)
     here = {"host": url.netloc, "protocol": "wss" if url.is_secure else "ws", "pathname": prefix}
     return json_response({**asyncapi(), **({"servers": {"here": here}} if prefix else {})})
 

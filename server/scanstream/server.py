@@ -11,8 +11,8 @@ from functools import partial
 import anyio
 import uvicorn
 
-from scanstream.app import Core, open_core
 from scanstream.collector import Collector
+from scanstream.core import Core, open_core
 from scanstream.descriptors import places, raise_limit
 from scanstream.errors import PortInUse, SettingError
 from scanstream.log.refold import Slices

@@ -13,8 +13,8 @@ from starlette.routing import Mount, Route, WebSocketRoute
 
 from conftest import ROOT, Serve
 from docs.pages import DOCS, MARK, Row, agree, blocks, claimed, code, section, served, table
-from scanstream.app import open_core
 from scanstream.cli import main
+from scanstream.core import open_core
 from scanstream.errors import TABLE
 from scanstream.message import Ack, AckBody, ClientMessage, DiscoverRequest, ServerMessage
 from scanstream.model import Opportunity, Progress, ScanState, StrategyState

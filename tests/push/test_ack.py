@@ -9,7 +9,7 @@ import anyio
 import msgspec
 import pytest
 
-from scanstream.app import Core, open_core
+from scanstream.core import Core, open_core
 from scanstream.routes import application
 from scanstream.settings import Settings
 from support.wire import ONE_QUICK_SCAN

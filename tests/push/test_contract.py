@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from conftest import Serve
-from scanstream.app import open_core
+from scanstream.core import open_core
 from scanstream.message import ClientMessage, Done, ServerMessage
 from scanstream.push.contract.documents import asyncapi, openapi
 from scanstream.routes import application

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 import pytest
 
-from scanstream.app import open_core
+from scanstream.core import open_core
 from scanstream.errors import Expired, StoreUnavailable
 from scanstream.log.cursor import START
 from scanstream.log.scanlog import ScanLog

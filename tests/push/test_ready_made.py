@@ -18,7 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from conftest import Serve
-from scanstream.app import open_core
+from scanstream.core import open_core
 from scanstream.log.entry import CancelRequested
 from scanstream.model import ANYONE, DiscoverRequest
 from scanstream.push.codec import frame_message

@@ -7,7 +7,7 @@ from functools import partial
 import anyio
 import pytest
 
-from scanstream.app import Core, open_core
+from scanstream.core import Core, open_core
 from scanstream.log.cursor import START
 from scanstream.log.entry import Queued
 from scanstream.log.scanlog import ScanLog

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from scans.planted import Planted, panel
-from scanstream.app import Core, open_core
+from scanstream.core import Core, open_core
 from scanstream.log.entry import Cut, Planned, ShardFailed
 from scanstream.log.hub import Hub
 from scanstream.model import ANYONE, DiscoverRequest, Problem

@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from scans.planted import panel, piece
-from scanstream.app import Core, open_core
+from scanstream.core import Core, open_core
 from scanstream.errors import NotFound, Overloaded, Shortage, StoreUnavailable
 from scanstream.log.entry import AnyEntry, CancelRequested, Queued
 from scanstream.log.scanlog import ScanLog

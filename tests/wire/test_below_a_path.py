@@ -9,8 +9,8 @@ from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 
 from conftest import Serve
-from scanstream.app import open_core
 from scanstream.client.mirror import Mirror
+from scanstream.core import open_core
 from scanstream.push.forwarded import OWN
 from scanstream.routes import application
 from scanstream.server import serving

@@ -12,8 +12,8 @@ import pytest
 from msgspec.structs import replace
 
 from conftest import Serve
-from scanstream.app import open_core
 from scanstream.client.mirror import Mirror
+from scanstream.core import open_core
 from scanstream.errors import StoreUnavailable
 from scanstream.model import ANYONE, DiscoverRequest
 from scanstream.push import follow, sse

@@ -9,6 +9,7 @@ import ipaddress
 import re
 from collections.abc import Sequence
 from typing import TypeAlias, cast
+from urllib.parse import quote
 
 from msgspec.structs import replace
 from starlette.datastructures import Headers, MutableHeaders
@@ -59,9 +60,8 @@ def route_path(scope: Scope) -> str:
 
 
 def prefix_here(scope: Scope) -> str:
-    """The path that the server stands below for the caller."""
-    prefix: str = scope.get("root_path", "")
-    return prefix
+    """The path that the server stands below for the caller, as addresses have it."""
+    return quote(scope.get("root_path", ""))
 
 
 def below(prefix: str, ack: AckBody) -> AckBody:
@@ -114,10 +114,13 @@ class Forwarded:
 
         :raises ValueError: if the path that such a proxy names is none
         """
+        mounted: str = scope.get("root_path", "")
         scope["root_path"] = self._prefix
         trusted = self._is_trusted(scope)
         if trusted:
             _take(scope)
+        if mounted:
+            _mount(scope, mounted)
         return trusted
 
     async def _place(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -143,6 +146,22 @@ class Forwarded:
         plain = (address.ipv4_mapped or address) if isinstance(address, ipaddress.IPv6Address) else address
         scope["client"] = (str(plain), scope["client"][1])
         return any(plain in network for network in self._trusted)
+
+
+def _mount(scope: Scope, mounted: str) -> None:
+    """Within another application: below what that says, which may be below what its proxies say, or say that, too.
+
+    The path may have come to it with all of this in front, with its own part, or with the mount's alone (Starlette's
+    `app_root_path` is what was in front of the mount).
+    """
+    outside = scope["root_path"]
+    inside = mounted.removeprefix(scope.get("app_root_path", ""))
+    below = mounted == outside or mounted.startswith(f"{outside}/")
+    scope["root_path"] = mounted if below else outside + mounted
+    for front in (scope["root_path"], mounted, inside):
+        if (path := _stripped(scope["path"], front)) != scope["path"]:
+            scope["path"] = scope["root_path"] + path
+            return
 
 
 def _take(scope: Scope) -> None:
