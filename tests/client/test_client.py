@@ -1,5 +1,6 @@
 """`AsyncClient` against a real server: scans are started, followed, ended and left."""
 
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,13 @@ QUICK: dict[str, Any] = {
 SECONDS = 30
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """One for all tests here, with one worker."""
+    with server_process(":memory:", "--workers", "1") as process:
+        yield process.url
+
+
 async def updates(scan: Scan) -> list[Update]:
     """All that there are, to the end."""
     with anyio.fail_after(SECONDS):
@@ -50,8 +58,8 @@ def added_up(all_updates: list[Update]) -> tuple[Document, list[str]]:
     return state, [found["id"] for update in all_updates for found in update.opportunities]
 
 
-async def test_a_scan_is_followed_to_its_end(serve: Serve) -> None:
-    async with serve(workers=1) as url, AsyncClient(url) as client:
+async def test_a_scan_is_followed_to_its_end(server: str) -> None:
+    async with AsyncClient(server) as client:
         scan = await client.discover(strategy_ids=["tsmom"], parameters={"tsmom": {"walk_forward": 0}})
         assert (scan.status, scan.id) == ("scanning", scan.state["scan_id"])
         state, told = added_up(await updates(scan))
@@ -66,8 +74,8 @@ async def test_a_scan_is_followed_to_its_end(serve: Serve) -> None:
         assert client.connection.lag is not None
 
 
-async def test_several_readers_see_everything_each_from_where_it_begins(serve: Serve) -> None:
-    async with scripting() as script, serve(workers=1) as url, AsyncClient(url) as client:
+async def test_several_readers_see_everything_each_from_where_it_begins(server: str) -> None:
+    async with scripting() as script, AsyncClient(server) as client:
         scan = await client.discover(**script.request(shards=1))
         shard = await script.started()
         read: list[list[Update]] = []
@@ -87,8 +95,8 @@ async def test_several_readers_see_everything_each_from_where_it_begins(serve: S
     assert len(added_up(read[2])[1]) == 3
 
 
-async def test_a_slow_reader_sees_the_newest_and_misses_no_opportunity(serve: Serve) -> None:
-    async with scripting() as script, serve(workers=1) as url, AsyncClient(url) as client:
+async def test_a_slow_reader_sees_the_newest_and_misses_no_opportunity(server: str) -> None:
+    async with scripting() as script, AsyncClient(server) as client:
         scan = await client.discover(**script.request(shards=3))
         reader = aiter(scan)
         first = await anext(reader)
@@ -105,14 +113,14 @@ async def test_a_slow_reader_sees_the_newest_and_misses_no_opportunity(serve: Se
             await anext(reader)
 
 
-async def test_a_scan_goes_on_from_a_cursor(serve: Serve) -> None:
-    async with scripting() as script, serve(workers=1) as url:
-        async with AsyncClient(url) as client:
+async def test_a_scan_goes_on_from_a_cursor(server: str) -> None:
+    async with scripting() as script:
+        async with AsyncClient(server) as client:
             scan = await client.discover(**script.request(shards=2))
             await (await script.started()).tell("find 2", "end")
             await until_found(scan, 2)
             held, cursor = scan.opportunities, scan.cursor
-        async with AsyncClient(url) as client:  # leaving the first one has ended nothing
+        async with AsyncClient(server) as client:  # leaving the first one has ended nothing
             again = await client.watch("latest", since=cursor)
             assert (again.id, again.opportunities) == (scan.id, [])
             await (await script.started()).tell("find 1", "end")
@@ -124,9 +132,9 @@ async def test_a_scan_goes_on_from_a_cursor(serve: Serve) -> None:
     assert sorted([*told, *(found["id"] for found in held)]) == sorted(found["id"] for found in results)
 
 
-async def test_one_scan_is_followed_in_all_ways_at_once(serve: Serve) -> None:
+async def test_one_scan_is_followed_in_all_ways_at_once(server: str) -> None:
     """Within one client a scan is followed once; each way sees what it asked for."""
-    async with scripting() as script, serve(workers=1) as url, AsyncClient(url) as client:
+    async with scripting() as script, AsyncClient(server) as client:
         scan = await client.discover(**script.request(shards=2))
         await (await script.started()).tell("find 2", "end")
         await until_found(scan, 2)
@@ -140,13 +148,13 @@ async def test_one_scan_is_followed_in_all_ways_at_once(serve: Serve) -> None:
         assert [len(added_up(await updates(one))[1]) for one in (scan, state_only, later)] == [3, 0, 1]
 
 
-async def test_whoever_wants_more_than_is_followed_gets_it(serve: Serve) -> None:
-    async with scripting() as script, serve(workers=1) as url:
-        async with AsyncClient(url) as first:
+async def test_whoever_wants_more_than_is_followed_gets_it(server: str) -> None:
+    async with scripting() as script:
+        async with AsyncClient(server) as first:
             scan = await first.discover(**script.request(shards=2))
             await (await script.started()).tell("find 2", "end")
             await until_found(scan, 2)
-        async with AsyncClient(url) as client:
+        async with AsyncClient(server) as client:
             state_only = await client.watch(scan.id, only="state")
             later = await client.watch(scan.id, since=scan.cursor)
             whole = await client.watch(scan.id)
@@ -157,8 +165,8 @@ async def test_whoever_wants_more_than_is_followed_gets_it(serve: Serve) -> None
     assert [len(one.opportunities) for one in (state_only, later, whole)] == [0, 1, 3]
 
 
-async def test_cancelled_scans_end_and_left_ones_go_on(serve: Serve) -> None:
-    async with scripting() as script, serve(workers=1) as url, AsyncClient(url) as client:
+async def test_cancelled_scans_end_and_left_ones_go_on(server: str) -> None:
+    async with scripting() as script, AsyncClient(server) as client:
         left = await client.discover(**script.request(shards=1))
         shard = await script.started()
         with pytest.raises(TimeoutError):
@@ -177,17 +185,16 @@ async def test_cancelled_scans_end_and_left_ones_go_on(serve: Serve) -> None:
         assert (await cancelled.wait(SECONDS))["status"] == "cancelled"
 
 
-async def test_what_is_asked_beside_scans(serve: Serve) -> None:
-    async with serve(workers=1) as url, AsyncClient(url) as client:
-        for _ in range(2):
-            await (await client.discover(**QUICK)).wait(SECONDS)
-        scans = await client.scans()
+async def test_what_is_asked_beside_scans(server: str) -> None:
+    async with AsyncClient(server) as client:
+        ids = [(await (await client.discover(**QUICK)).wait(SECONDS))["scan_id"] for _ in range(2)]
+        scans = await client.scans(limit=2)
 
         assert "tsmom" in [strategy["id"] for strategy in await client.strategies()]
         assert (await client.market())["market"] == "synthetic"
-        assert len(scans) == 2
+        assert [scan["scan_id"] for scan in scans] == ids[::-1]
         assert await client.scans(limit=1) == scans[:1]
-        assert await client.scans(before=scans[0]["scan_id"]) == scans[1:]
+        assert (await client.scans(before=ids[1]))[0] == scans[1]
 
 
 async def test_what_the_server_does_not_take_is_an_error_of_the_tree(serve: Serve) -> None:
@@ -236,8 +243,8 @@ async def test_a_lost_answer_starts_no_second_scan(serve: Serve) -> None:
         assert sum(attempt.target.endswith("/discover") for attempt in proxy.attempts) == 3
 
 
-async def test_a_key_of_ones_own_is_the_same_scan_later(serve: Serve) -> None:
-    async with serve(workers=1) as url, AsyncClient(url) as client:
+async def test_a_key_of_ones_own_is_the_same_scan_later(server: str) -> None:
+    async with AsyncClient(server) as client:
         first = await client.discover(idempotency_key="mine", **QUICK)
         assert (await client.discover(idempotency_key="mine", **QUICK)).id == first.id
         assert (await client.discover(**QUICK)).id != first.id

@@ -18,7 +18,8 @@ from scanstream.errors import ScanstreamError
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 10.0
-"""So long the server may say nothing, beside what it was asked to wait."""
+"""So long the server may say nothing where it has not been asked to wait."""
+FOLLOW_PATH = "/opportunities/follow"
 UNAUTHORIZED = 401
 LONGEST_DIGITS = 9
 
@@ -71,20 +72,19 @@ class Asking:
         *,
         request: Any = None,
         query: Mapping[str, str | int] | None = None,
-        key: str | None = None,
-        wait: float = 0.0,
+        more: Mapping[str, str] | None = None,
+        silence: float = ANSWER_SECONDS,
     ) -> Answer:
         """The answer to one question; asked once more with another token where the first one is taken no more.
 
         :param request: the body
-        :param key: an idempotency key
-        :param wait: seconds that the server was asked to wait for news
+        :param more: headers
+        :param silence: so many seconds the server may say nothing
         :raises Lost: if there is no answer of a scanstream server now
         :raises ScanstreamError: if the server's answer is an error that does not pass
         """
-        more = {} if key is None else {"idempotency-key": key}
-        async with self.answering(method, path, request=request, query=query, more=more, wait=wait) as response:
-            with _losses(self.url):
+        async with self.answering(method, path, request=request, query=query, more=more, silence=silence) as response:
+            with losses(self.url):
                 content = await response.aread()
             return self._read(response, content)
 
@@ -97,7 +97,7 @@ class Asking:
         request: Any = None,
         query: Mapping[str, str | int] | None = None,
         more: Mapping[str, str] | None = None,
-        wait: float = 0.0,
+        silence: float = ANSWER_SECONDS,
     ) -> AsyncIterator[httpx.Response]:
         """The head of an answer, its body still to come; while it is read, each piece must come within the time.
 
@@ -105,14 +105,16 @@ class Asking:
         """
         assert self._client is not None, "ask inside of `async with`"
         sent = await self.token.now()
-        response = await self._send(method, path, sent, request=request, query=query, more=more or {}, wait=wait)
+        response = await self._send(method, path, sent, request=request, query=query, more=more or {}, silence=silence)
         if response.status_code == UNAUTHORIZED and self.token.refused(sent):
             await response.aclose()
             sent = await self.token.now()
-            response = await self._send(method, path, sent, request=request, query=query, more=more or {}, wait=wait)
+            response = await self._send(
+                method, path, sent, request=request, query=query, more=more or {}, silence=silence
+            )
         try:
             if not response.is_success:
-                with _losses(self.url):
+                with losses(self.url):
                     raise self._what(response, await response.aread())
             yield response
         finally:
@@ -128,17 +130,18 @@ class Asking:
         request: Any,
         query: Mapping[str, str | int] | None,
         more: Mapping[str, str],
-        wait: float,
+        silence: float,
     ) -> httpx.Response:
         assert self._client is not None
         content = None if request is None else msgspec.json.encode(request)
-        sent = {**({} if content is None else {"content-type": "application/json"}), **headers(token), **more}
-        timeout = httpx.Timeout(ANSWER_SECONDS + wait, connect=CONNECT_SECONDS)
+        plain = {**({} if content is None else {"content-type": "application/json"}), **headers(token), **more}
+        sent = {name.encode(): value.encode() for name, value in plain.items()}
+        timeout = httpx.Timeout(silence, connect=CONNECT_SECONDS)
         asked = self._client.build_request(method, path, content=content, params=query, headers=sent, timeout=timeout)
         began = anyio.current_time()
-        with _losses(self.url):
+        with losses(self.url):
             response = await self._client.send(asked, stream=True)
-        if not wait:
+        if silence == ANSWER_SECONDS:
             self._measured(anyio.current_time() - began)
         return response
 
@@ -179,7 +182,7 @@ async def persist(url: str, ask: Callable[[], Awaitable[T]], timeout: float | No
 
 
 @contextmanager
-def _losses(url: str) -> Iterator[None]:
+def losses(url: str) -> Iterator[None]:
     """What goes wrong below HTTP as a lost connection."""
     try:
         yield

@@ -16,9 +16,12 @@ from scanstream.client.failures import Closed, Lost
 from scanstream.client.feeds import Feeds
 from scanstream.client.ladder import RUNGS, Ladder, Transport
 from scanstream.client.line import Line, Rung
-from scanstream.client.mirror import Mirror
+from scanstream.client.longpoll import LongPollRung
+from scanstream.client.mirror import Mirror, state_in
+from scanstream.client.poll import PollRung
 from scanstream.client.results import Results
 from scanstream.client.scan import Scan
+from scanstream.client.stream import StreamRung
 from scanstream.client.token import Secret
 from scanstream.client.websocket import WebSocketRung
 from scanstream.log.cursor import Cursor, Position, parse
@@ -29,8 +32,6 @@ CANCEL_PATH = "/opportunities/cancel/"
 TIMEOUT_SECONDS = 10.0
 """So long an answer is waited for, through whatever happens to the connection."""
 RESULTS_SECONDS = 60.0
-ENVELOPE = ("cursor", "opportunities", "offset", "more", "skipped", "partial_results", "rank")
-"""What a status answer holds beside the state."""
 
 
 class AsyncClient:
@@ -81,9 +82,8 @@ class AsyncClient:
         try:
             await self._tasks.__aexit__(*((kind, error, trace) if cancelled else (None, None, None)))
         except BaseExceptionGroup as group:
-            if len(group.exceptions) == 1:
-                raise group.exceptions[0] from None
-            raise
+            alone = _alone(group)
+            raise alone from alone.__cause__
         finally:
             with anyio.CancelScope(shield=True):
                 await self._asking.__aexit__()
@@ -110,8 +110,10 @@ class AsyncClient:
         """
         self._feeds.check()
         given = {name: value for name, value in request.items() if value is not None}
-        key = idempotency_key or uuid.uuid4().hex
-        ack = await self._persist("POST", DISCOVER_PATH, timeout, request=given, key=key, needs=("scan_id", "progress"))
+        key = {"idempotency-key": idempotency_key or uuid.uuid4().hex}
+        ack = await self._persist(
+            "POST", DISCOVER_PATH, timeout, request=given, more=key, needs=("scan_id", "progress")
+        )
         return self._followed(ack["scan_id"], Mirror(), _state_of_ack(ack), ack=ack)
 
     async def watch(
@@ -219,7 +221,19 @@ class AsyncClient:
             raise Closed("This client is closed")
 
     def _rungs(self) -> dict[Transport, Rung]:
-        return {"websocket": WebSocketRung(self.url, self._asking.token, self.connection.measured)}
+        return {
+            "websocket": WebSocketRung(self.url, self._asking.token, self.connection.measured),
+            "stream": StreamRung(self._asking),
+            "longpoll": LongPollRung(self._asking),
+            "poll": PollRung(self._asking),
+        }
+
+
+def _alone(error: BaseException) -> BaseException:
+    """The one error in groups of one."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def _state_of_ack(ack: Document) -> Document:
@@ -235,7 +249,7 @@ def _mirror(body: Document, since: str | None) -> Mirror:
     :param since: where only the state is followed from: the place among opportunities stays this one's
     """
     mirror = Mirror.since(body["cursor"])
-    mirror.state = {name: value for name, value in body.items() if name not in ENVELOPE}
+    mirror.state = state_in(body)
     mirror.opportunities = [*body.get("opportunities", ())]
     mirror.base -= len(mirror.opportunities)
     before, now = parse(since or ""), parse(body["cursor"])

@@ -6,6 +6,9 @@ from scanstream.log.cursor import parse
 from scanstream.log.patch import merge
 from scanstream.model import Document
 
+ENVELOPE = ("cursor", "opportunities", "offset", "more", "skipped", "partial_results", "rank")
+"""What a status answer holds beside the state."""
+
 
 class ProtocolError(Exception):
     """A frame does not follow from what is held: it is to be asked for again, from the cursor."""
@@ -64,6 +67,11 @@ class Mirror:
         if found and not self.base <= begin <= held:
             raise ProtocolError(f"{message['cursor']}: offset {begin}, but {held} are held")
         return found[held - begin :] if found else []
+
+
+def state_in(body: Document) -> Document:
+    """The state in a status answer."""
+    return {name: value for name, value in body.items() if name not in ENVELOPE}
 
 
 def skipped(before: str | None, after: str) -> int:

@@ -1,6 +1,6 @@
 """One attempt on one rung: which scans it was asked for from where, and what becomes of the messages it brings."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
@@ -9,6 +9,7 @@ from scanstream.client.failures import Lost, of_message
 from scanstream.client.feeds import Feed, Feeds
 from scanstream.client.ladder import Transport
 from scanstream.client.mirror import ProtocolError
+from scanstream.errors import ScanstreamError
 
 
 class Run:
@@ -40,6 +41,34 @@ class Run:
         self._at[feed.scan_id] = feed.mirror.cursor
         since = {} if feed.mirror.cursor is None else {"since": feed.mirror.cursor}
         return {"scan_id": feed.scan_id, **since, **({} if feed.only is None else {"only": feed.only})}
+
+    def all_asked(self) -> list[dict[str, str]]:
+        """The same of all that is followed; of nothing else more is expected."""
+        self._at.clear()
+        return [self.asked(feed) for feed in self.feeds]
+
+    async def some(self) -> None:
+        """Wait until something is followed."""
+        while not self.feeds:
+            await self.feeds.bell.rung()
+
+    async def until_changed(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Work that asks for all that is followed before anything else, until it is done, or other scans are wanted."""
+        failed: Exception | None = None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._changed, tasks.cancel_scope)
+            try:
+                await work()
+            except (Lost, ScanstreamError) as error:
+                failed = error
+            tasks.cancel_scope.cancel()
+        if failed is not None:
+            raise failed
+
+    async def _changed(self, work: anyio.CancelScope) -> None:
+        while not self.wanted() and all(scan_id in self.feeds for scan_id in self._at):
+            await self.feeds.bell.rung()
+        work.cancel()
 
     def gone(self) -> list[str]:
         """Scans that were asked for and are followed no more; each is told once."""

@@ -1,0 +1,55 @@
+"""The third rung: one long poll for all scans, again and again, where streams do not come through."""
+
+import anyio
+
+from scanstream.client.asking import FOLLOW_PATH, Asking
+from scanstream.client.failures import Lost
+from scanstream.client.run import Run
+
+WAIT_SECONDS = 10
+"""So long the server waits for news."""
+GRACE_SECONDS = 5.0
+"""So long after that the connection is taken for dead."""
+GAP_SECONDS = 0.26
+"""From one question to the next, unless there is more to be had at once."""
+AS_JSON = {"accept": "application/json"}
+
+
+class LongPollRung:
+    """See above; its times may be shorter in tests."""
+
+    def __init__(self, asking: Asking, *, wait: int = WAIT_SECONDS, grace: float = GRACE_SECONDS) -> None:
+        self._asking = asking
+        self._wait = wait
+        self._grace = grace
+
+    async def carry(self, run: Run) -> None:
+        """Bring frames; what is asked changes when other scans are wanted.
+
+        :raises Lost: if an answer does not come
+        :raises ScanstreamError: if the server does not take what is asked
+        """
+        while True:
+            await run.some()
+            began = anyio.current_time()
+            more = False
+
+            async def ask() -> None:
+                nonlocal more
+                more = await self._ask(run)
+
+            await run.until_changed(ask)
+            if not more:
+                await anyio.sleep_until(began + GAP_SECONDS)
+
+    async def _ask(self, run: Run) -> bool:
+        """One question, and whether there is more to be had at once."""
+        request = {"follow": run.all_asked(), "wait": self._wait}
+        silence = self._wait + self._grace
+        answer = await self._asking.ask("POST", FOLLOW_PATH, request=request, more=AS_JSON, silence=silence)
+        frames = answer.body.get("frames") if isinstance(answer.body, dict) else None
+        if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
+            raise Lost("what answers is no scanstream server: it brings no frames")
+        for frame in frames:
+            run.take(frame)
+        return any(frame.get("more") for frame in frames)

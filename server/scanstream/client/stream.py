@@ -1,0 +1,81 @@
+"""The second rung: one stream of events for all scans, `POST /opportunities/follow` (docs/protocol.md, section 5)."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from scanstream.client.asking import FOLLOW_PATH, Asking, losses
+from scanstream.client.failures import Lost
+from scanstream.client.run import Run
+
+SILENCE_SECONDS = 12.0
+"""The server's heartbeat comes each 5 s; after so long without a byte the stream is dead."""
+LARGEST_EVENT = 64 * 1024 * 1024
+EVENTS = {"accept": "text/event-stream"}
+
+
+class StreamRung:
+    """See above; its time may be shorter in tests."""
+
+    def __init__(self, asking: Asking, *, silence: float = SILENCE_SECONDS) -> None:
+        self._asking = asking
+        self._silence = silence
+
+    async def carry(self, run: Run) -> None:
+        """Bring frames for as long as the stream lasts; it is asked for anew when other scans are wanted.
+
+        :raises Lost: when it is over
+        :raises ScanstreamError: if the server does not take what is asked
+        """
+        while True:
+            await run.some()
+            await run.until_changed(lambda: self._read(run))
+
+    async def _read(self, run: Run) -> None:
+        request = {"follow": run.all_asked()}
+        events = Events()
+        async with self._asking.answering(
+            "POST", FOLLOW_PATH, request=request, more=EVENTS, silence=self._silence
+        ) as answer:
+            if not answer.headers.get("content-type", "").startswith("text/event-stream"):
+                raise Lost("what answers sends no stream of events")
+            with losses(self._asking.url):
+                async for piece in answer.aiter_bytes():
+                    for message in events.messages(piece):
+                        run.take(message)
+        if run.feeds:
+            raise Lost("the stream has ended before the scans have")
+
+
+class Events:
+    """The data of server-sent events out of pieces (WHATWG HTML, section 9.2.6), as messages."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._data: list[bytes] = []
+
+    def messages(self, piece: bytes) -> Iterator[dict[str, Any]]:
+        """Those that are whole with this piece.
+
+        :raises Lost: if something is none
+        """
+        *lines, self._rest = (self._rest + piece).split(b"\n")
+        for line in lines:
+            name, _, value = line.rstrip(b"\r").partition(b":")
+            if name == b"data":
+                self._data.append(value.removeprefix(b" "))
+            elif not name and not value and self._data:
+                yield self._message()
+        if len(self._rest) + sum(map(len, self._data)) > LARGEST_EVENT:
+            raise Lost(f"what answers sends events of more than {LARGEST_EVENT} bytes")
+
+    def _message(self) -> dict[str, Any]:
+        data, self._data = b"\n".join(self._data), []
+        try:
+            message = msgspec.json.decode(data)
+        except msgspec.DecodeError as error:
+            raise Lost(f"what answers sends events that are no JSON ({error})") from error
+        if not isinstance(message, dict):
+            raise Lost("what answers sends events that are no messages")
+        return message

@@ -1,0 +1,268 @@
+"""The ladder as it is climbed: each rung over a real server, each step down and up through a hostile proxy."""
+
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+from anyio.from_thread import start_blocking_portal
+
+from client.test_client import SECONDS, added_up, until_found, updates
+from conftest import Serve
+from scanstream.client import AsyncClient, Scan, ladder
+from scanstream.client.failures import Lost
+from scanstream.client.ladder import RUNGS, Transport
+from scanstream.client.line import Rung
+from scanstream.client.poll import messages
+from scanstream.client.stream import Events, StreamRung
+from scanstream.client.websocket import WebSocketRung
+from scanstream.errors import NotFound
+from support.process import server_process
+from support.script import Script, scripting
+from wire.proxy import Attempt, Faults, Proxy, running
+
+pytestmark = pytest.mark.anyio
+
+
+class Hasty(AsyncClient):
+    """A client that takes a connection for dead after a fraction of the time."""
+
+    def _rungs(self) -> dict[Transport, Rung]:
+        websocket = WebSocketRung(self.url, self._asking.token, self.connection.measured, silence=0.3, grace=0.3)
+        stream = StreamRung(self._asking, silence=0.6)
+        return {**super()._rungs(), "websocket": websocket, "stream": stream}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """One for all tests here, with one worker."""
+    with server_process(":memory:", "--workers", "1") as process:
+        yield process.url
+
+
+@asynccontextmanager
+async def behind(url: str, faults: Faults) -> AsyncIterator[tuple[Proxy, Script]]:
+    """The server behind a proxy, and what its worker does."""
+    async with scripting() as script:
+        with running(url, faults) as proxy:
+            yield proxy, script
+
+
+def upgrade(attempt: Attempt) -> bool:
+    """Whether a WebSocket was asked for."""
+    return attempt.upgrade
+
+
+def follow(attempt: Attempt) -> bool:
+    """Whether a stream or a long poll was."""
+    return attempt.target == "/opportunities/follow"
+
+
+def asked(proxy: Proxy, kind: Callable[[Attempt], bool]) -> int:
+    """How often."""
+    return sum(map(kind, proxy.attempts))
+
+
+def brought(client: AsyncClient) -> Transport | None:
+    """What brought the last frame."""
+    return client.connection.transport
+
+
+async def until(client: AsyncClient, transport: Transport) -> None:
+    """Wait until this is what brings frames."""
+    with anyio.fail_after(SECONDS):
+        while client.connection.transport != transport or client.connection.state != "live":
+            await client.connection.changed()
+
+
+async def until_asked(proxy: Proxy, kind: Callable[[Attempt], bool], times: int) -> None:
+    """Wait until there have been so many attempts."""
+    with anyio.fail_after(SECONDS):
+        while asked(proxy, kind) < times:  # noqa: ASYNC110  # the proxy is in another thread
+            await anyio.sleep(0.02)
+
+
+async def ended_as_the_server_says(scan: Scan) -> None:
+    """Its updates add up to the results: nothing is lost, nothing is there twice."""
+    state, told = added_up(await updates(scan))
+    results = await scan.results()
+    assert state["status"] == "complete"
+    assert sorted(told) == sorted(found["id"] for found in results)
+    assert len(told) == state["total_opportunities"] > 0
+
+
+@pytest.mark.parametrize("transport", RUNGS)
+async def test_on_each_rung_all_scans_share_one_connection(server: str, transport: Transport) -> None:
+    async with behind(server, Faults()) as (proxy, script), AsyncClient(proxy.url, transports=[transport]) as client:
+        scans = [await client.discover(**script.request(shards=1)) for _ in range(2)]
+        state_only = await client.watch(scans[0].id, only="state")
+        for _ in range(2):
+            await (await script.started()).tell("find 600", "end")
+        for scan in scans:
+            await ended_as_the_server_says(scan)
+            assert len(scan.opportunities) == 600
+        assert (await state_only.wait(SECONDS), state_only.opportunities) == (scans[0].state, [])
+        assert client.connection.transport == transport
+    assert asked(proxy, upgrade) == (transport == "websocket")
+    assert (asked(proxy, follow) > 0) == (transport in ("stream", "longpoll"))
+    if transport == "stream":
+        assert asked(proxy, follow) <= 4  # anew for each scan that comes, not for each frame
+
+
+@pytest.mark.parametrize("transport", RUNGS)
+async def test_only_the_state_is_followed_on_each_rung(server: str, transport: Transport) -> None:
+    async with behind(server, Faults()) as (proxy, script), AsyncClient(proxy.url, transports=[transport]) as client:
+        async with AsyncClient(proxy.url) as other:
+            scan_id = (await other.discover(**script.request(shards=2))).id
+        scan = await client.watch(scan_id, only="state")
+        for _ in range(2):
+            await (await script.started()).tell("find 2", "end")
+        state, told = added_up(await updates(scan))
+    assert (state["total_opportunities"], told, scan.opportunities) == (4, [], [])
+
+
+@pytest.mark.parametrize("transport", RUNGS)
+async def test_a_scan_that_a_new_server_does_not_know_is_an_error_on_each_rung(
+    serve: Serve, transport: Transport
+) -> None:
+    with start_blocking_portal() as elsewhere:
+        first = elsewhere.wrap_async_context_manager(serve(workers=0))
+        url = first.__enter__()
+        async with AsyncClient(url, transports=[transport]) as client:
+            scan = await client.discover(strategy_ids=["tsmom"])
+            await until_found(scan, 0)
+            first.__exit__(None, None, None)
+            with elsewhere.wrap_async_context_manager(serve(workers=0, port=int(url.rpartition(":")[2]))):
+                with pytest.raises(NotFound):
+                    await scan.wait(SECONDS)
+                with pytest.raises(NotFound):
+                    await updates(scan)
+                other = await client.discover(strategy_ids=["tsmom"])
+                await until_found(other, 0)
+
+
+async def test_a_refused_upgrade_costs_the_rung_which_is_tried_again_beside_the_other(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ladder, "FIRST_CLIMB_SECONDS", 0.5)
+    async with behind(server, Faults(refuse_upgrade=403)) as (proxy, script), AsyncClient(proxy.url) as client:
+        scan = await client.discover(**script.request(shards=3))
+        await (await script.started()).tell("find 2", "end")
+        await until_found(scan, 2)
+        assert brought(client) == "stream"
+
+        proxy.faults.refuse_upgrade = 0
+        await until_asked(proxy, upgrade, asked(proxy, upgrade) + 1)
+        shard = await script.started()
+        assert brought(client) == "stream"  # until the better one has brought a frame
+        await shard.tell("find 2", "end")
+        await until(client, "websocket")
+        await (await script.started()).tell("find 1", "end")
+        await ended_as_the_server_says(scan)
+        assert brought(client) == "websocket"
+
+
+@pytest.mark.parametrize(
+    ("transports", "faults", "lands"),
+    [
+        pytest.param(RUNGS, Faults(close_at_once=True), "stream", id="sockets are closed at once"),
+        pytest.param(RUNGS[1:], Faults(buffer_streams=True), "longpoll", id="streams are buffered"),
+        pytest.param(RUNGS, Faults(refuse_upgrade=502, buffer_streams=True), "longpoll", id="both"),
+        pytest.param(RUNGS, Faults(mute="both", mute_after=0), "longpoll", id="what stays open is mute"),
+    ],
+)
+async def test_a_rung_that_brings_nothing_is_left(
+    server: str, transports: Sequence[Transport], faults: Faults, lands: Transport
+) -> None:
+    async with behind(server, faults) as (proxy, script), Hasty(proxy.url, transports=transports) as client:
+        scan = await client.discover(**script.request(shards=1))
+        await until(client, lands)
+        await (await script.started()).tell("find 3", "end")
+        await ended_as_the_server_says(scan)
+        assert proxy.most_attempts(0.5, upgrade) <= 2
+        assert proxy.most_attempts(0.5, follow) <= 2
+
+
+async def test_an_open_socket_that_falls_silent_is_noticed_and_tried_once_more(server: str) -> None:
+    async with behind(server, Faults()) as (proxy, script), Hasty(proxy.url) as client:
+        scan = await client.discover(**script.request(shards=1))
+        await until(client, "websocket")
+        proxy.faults.mute, proxy.faults.mute_after = "both", 0
+        while client.connection.state != "waiting":
+            await client.connection.changed()
+        assert "has said nothing for 0.6 s" in client.connection.reason
+        proxy.faults.mute = ""
+        await (await script.started()).tell("find 3", "end")
+        await ended_as_the_server_says(scan)
+        assert client.connection.transport == "websocket"
+    assert asked(proxy, upgrade) == 2
+
+
+async def test_a_server_that_says_nothing_for_long_is_alive_while_it_answers_pings(server: str) -> None:
+    async with behind(server, Faults()) as (proxy, script), Hasty(proxy.url) as client:
+        scan = await client.discover(**script.request(shards=1))
+        shard = await script.started()
+        await until(client, "websocket")
+        await anyio.sleep(1.5)  # more than silence and grace together, twice
+        await shard.tell("find 1", "end")
+        await ended_as_the_server_says(scan)
+    assert asked(proxy, upgrade) == 1
+
+
+@pytest.mark.parametrize("transport", RUNGS)
+async def test_what_nobody_knows_is_passed_over_on_each_rung(server: str, transport: Transport) -> None:
+    everything = behind(server, Faults(inject=True))
+    async with everything as (proxy, script), AsyncClient(proxy.url, transports=[transport]) as client:
+        scan = await client.discover(**script.request(shards=1))
+        await (await script.started()).tell("find 3", "end")
+        await ended_as_the_server_says(scan)
+        assert ("x_unknown" in scan.state) == (transport in ("websocket", "poll"))  # what the proxy adds to
+
+
+@pytest.mark.parametrize("transport", RUNGS[2:])
+async def test_a_server_is_not_asked_more_often_than_it_likes(server: str, transport: Transport) -> None:
+    async with behind(server, Faults()) as (proxy, script), AsyncClient(proxy.url, transports=[transport]) as client:
+        scans = [await client.discover(**script.request(shards=3)) for _ in range(3)]
+        for _ in range(9):
+            await (await script.started()).tell("find 1", "end")
+        for scan in scans:
+            await ended_as_the_server_says(scan)
+    assert proxy.most_attempts(1.0, lambda attempt: follow(attempt) or "/status/" in attempt.target) <= 5
+
+
+def test_events_come_in_pieces_of_any_size() -> None:
+    stream = (
+        b'retry: 1000\n\n: still here\n\nevent: update\ndata: {"type":"update","n":"\xe2\x80\xa8"}\n\n'
+        b'event: end\r\ndata:{"type":\r\ndata:"end"}\r\n\r\nevent: x\n\ndata: {"type":"unfinished"'
+    )
+    expected = [{"type": "update", "n": "\u2028"}, {"type": "end"}]
+
+    for size in (1, 2, 7, len(stream)):
+        events = Events()
+        pieces = [stream[begin : begin + size] for begin in range(0, len(stream), size)]
+        assert [message for piece in pieces for message in events.messages(piece)] == expected
+    for nonsense in (b"data: {\n\n", b"data: 7\n\n"):
+        with pytest.raises(Lost):
+            [*Events().messages(nonsense)]
+
+
+def test_a_status_answer_is_what_frames_would_have_brought() -> None:
+    body = {"scan_id": "s", "status": "scanning", "phase": "running", "cursor": "e-5.3", "rank": 2}
+    more = {"opportunities": [{"id": "c"}], "offset": 2, "more": True}
+    state = {"scan_id": "s", "status": "scanning", "phase": "running"}
+
+    [update] = messages({**body, **more}, "e-4.2")
+    assert update == {"type": "update", "scan_id": "s", "cursor": "e-5.3", "patch": state, **more}
+    [foreign] = messages({**body, **more, "offset": 0}, "f-9.2")
+    assert (foreign["type"], foreign["state"]) == ("snapshot", state)
+    [ahead] = messages({**body, **more, "offset": 0}, "e-9.9")  # the server has lost what came last
+    assert ahead["type"] == "snapshot"
+    [first] = messages({**body, "offset": 0, "opportunities": []}, None)
+    assert first["type"] == "snapshot"
+    last = messages({**body, "status": "failed", "offset": 3, "opportunities": []}, "e-4.3")
+    assert [message["type"] for message in last] == ["update", "end"]
+    nonsense: Any
+    for nonsense in ([], {}, {"cursor": 3}):
+        with pytest.raises(Lost):
+            messages(nonsense, None)
