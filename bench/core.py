@@ -28,8 +28,8 @@ import uvloop
 from msgspec.structs import replace
 
 from instrument.figures import Result, Sheet, Verdict, at_least, at_most
-from scanstream.app import Core, open_core
 from scanstream.collector import kept_apart
+from scanstream.core import Core, open_core
 from scanstream.log.cursor import Position
 from scanstream.log.entry import AnyEntry, Cut, Planned, ShardDone, ShardFound, ShardStarted
 from scanstream.log.scanlog import ScanLog
