@@ -9,6 +9,7 @@
 `Client` is the same without `await`. What goes wrong is of the tree of scanstream.errors, or `Unreachable`, `Closed`.
 """
 
+from scanstream.client.blocking import BlockingScan, Client
 from scanstream.client.client import AsyncClient
 from scanstream.client.condition import Connection
 from scanstream.client.failures import BlockedLoop, ClientError, Closed, Unreachable
@@ -18,6 +19,8 @@ from scanstream.client.scan import Scan, Update
 __all__ = [
     "AsyncClient",
     "BlockedLoop",
+    "BlockingScan",
+    "Client",
     "ClientError",
     "Closed",
     "Connection",

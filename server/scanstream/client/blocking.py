@@ -1,0 +1,259 @@
+"""The same client without `await`: each call blocks. It stands on `AsyncClient`, which lives in a thread of its own."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future
+from typing import Any, TypeVar
+
+import anyio
+from anyio.from_thread import BlockingPortal
+
+from scanstream.client.addresses import DEFAULT_URL
+from scanstream.client.client import TIMEOUT_SECONDS, AsyncClient
+from scanstream.client.condition import Connection
+from scanstream.client.failures import BlockedLoop, Closed
+from scanstream.client.ladder import RUNGS, Transport
+from scanstream.client.results import Results
+from scanstream.client.scan import Scan, Update
+from scanstream.client.token import Secret
+from scanstream.model import Document, Only
+
+LEAVE_SECONDS = 0.4
+"""So long the thread is waited for at the end; what hangs in it (a name server, say) ends with the program."""
+
+T = TypeVar("T")
+
+
+class Client:
+    """A client of one server; use it with `with`. Leaving it, a scan, or a call (Ctrl-C) cancels nothing at the server.
+
+    In a running event loop (a notebook, a coroutine) it would make that loop stand still, and refuses:
+    `AsyncClient` is for there.
+
+    :param url, token, transports: as of `AsyncClient`
+    """
+
+    def __init__(
+        self, url: str = DEFAULT_URL, *, token: Secret = None, transports: Sequence[Transport] = RUNGS
+    ) -> None:
+        self._client = AsyncClient(url, token=token, transports=transports)
+        self._living = _Living(self._client)
+
+    def __enter__(self) -> "Client":
+        """Ready.
+
+        :raises BlockedLoop: inside a running event loop
+        """
+        self._living.open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Follow nothing any more."""
+        self.close()
+
+    def close(self) -> None:
+        """Follow nothing any more: iterators end, and whoever waits for a scan is told `Closed`. Scans go on."""
+        self._living.close()
+
+    aclose = close
+
+    @property
+    def url(self) -> str:
+        """The server's address."""
+        return self._client.url
+
+    @property
+    def connection(self) -> Connection:
+        """How it is: `state`, `transport`, `attempts`, `retry_at`, `lag`, `reason`."""
+        return self._client.connection
+
+    def reconnect(self) -> None:
+        """See `AsyncClient.reconnect`."""
+
+        async def hurry() -> None:
+            self._client.reconnect()
+
+        self._living.call(hurry)
+
+    def discover(
+        self, *, idempotency_key: str | None = None, timeout: float | None = TIMEOUT_SECONDS, **request: Any
+    ) -> "BlockingScan":
+        """See `AsyncClient.discover`."""
+        return self._scan(lambda: self._client.discover(idempotency_key=idempotency_key, timeout=timeout, **request))
+
+    def watch(
+        self,
+        scan_id: str,
+        *,
+        since: str | None = None,
+        only: Only | None = None,
+        timeout: float | None = TIMEOUT_SECONDS,
+    ) -> "BlockingScan":
+        """See `AsyncClient.watch`."""
+        return self._scan(lambda: self._client.watch(scan_id, since=since, only=only, timeout=timeout))
+
+    def strategies(self) -> list[Document]:
+        """See `AsyncClient.strategies`."""
+        return self._living.call(self._client.strategies)
+
+    def market(self) -> Document:
+        """See `AsyncClient.market`."""
+        return self._living.call(self._client.market)
+
+    def scans(self, *, limit: int = 20, before: str | None = None) -> list[Document]:
+        """See `AsyncClient.scans`."""
+        return self._living.call(lambda: self._client.scans(limit=limit, before=before))
+
+    def _scan(self, ask: Callable[[], Awaitable[Scan]]) -> "BlockingScan":
+        return BlockingScan(self._living.call(ask), self._living)
+
+
+class BlockingScan:
+    """A scan that is followed; see `Scan`. Iterate over it for updates."""
+
+    def __init__(self, scan: Scan, living: "_Living") -> None:
+        self._scan = scan
+        self._living = living
+
+    def __repr__(self) -> str:
+        return repr(self._scan)
+
+    def __iter__(self) -> Iterator[Update]:
+        """A reader of its own, from what is held on, to the end."""
+        reader = aiter(self._scan)
+
+        async def following() -> Update | None:
+            return await anext(reader, None)
+
+        while (update := self._living.call(following)) is not None:
+            yield update
+
+    @property
+    def id(self) -> str:
+        """Its id at the server."""
+        return self._scan.id
+
+    @property
+    def ack(self) -> Document:
+        """See `Scan.ack`."""
+        return self._scan.ack
+
+    @property
+    def state(self) -> Document:
+        """The newest, as plain data."""
+        return self._scan.state
+
+    @property
+    def status(self) -> str:
+        """`scanning`, `complete`, `failed` or `cancelled`."""
+        return self._scan.status
+
+    @property
+    def opportunities(self) -> list[Document]:
+        """All that were found so far, in the order of the log."""
+        return self._scan.opportunities
+
+    @property
+    def cursor(self) -> str | None:
+        """Where it is; None before the first frame."""
+        return self._scan.cursor
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended, and everything of it is here."""
+        return self._scan.done
+
+    def wait(self, timeout: float | None = None) -> Document:
+        """See `Scan.wait`."""
+        return self._living.call(lambda: self._scan.wait(timeout))
+
+    def results(self, timeout: float | None = None) -> Results:
+        """See `Scan.results`."""
+        return self._living.call(lambda: self._scan.results(timeout))
+
+    def cancel(self) -> Document:
+        """See `Scan.cancel`."""
+        return self._living.call(self._scan.cancel)
+
+    def close(self) -> None:
+        """Stop following: iterators end. The scan goes on at the server."""
+        self._living.call(self._scan.aclose)
+
+    aclose = close
+
+
+class _Living:
+    """A thread with an event loop, in which a client is open."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+        self._opened: Future[BlockingPortal] = Future()
+        self._thread = threading.Thread(target=self._run, name="scanstream.client", daemon=True)
+        self._defect: BaseException | None = None
+        self._closed = False
+
+    def open(self) -> None:
+        """Start; what goes wrong there is raised here."""
+        _outside_of_loops()
+        self._thread.start()
+        self._opened.result()
+
+    def call(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """What this comes to, there. Whatever interrupts the wait here (Ctrl-C) cancels it there.
+
+        :raises Closed: if the client is closed, or is meanwhile
+        :raises BlockedLoop: inside a running event loop
+        """
+        _outside_of_loops()
+        if not self._opened.done():
+            raise RuntimeError("Open the client first: `with Client(url) as client:`")
+        if self._closed or not self._thread.is_alive():
+            raise self._over()
+        future = self._opened.result().start_task_soon(ask)
+        try:
+            return future.result()
+        except CancelledError:
+            raise self._over() from None
+        finally:
+            future.cancel()
+
+    def close(self) -> None:
+        """End what goes on there; nothing is waited for longer than a moment."""
+        if self._closed or not self._thread.is_alive():
+            return
+        self._closed = True
+        portal = self._opened.result()
+        portal.start_task_soon(portal.stop, True)  # cancel_remaining
+        self._thread.join(LEAVE_SECONDS)
+
+    def _over(self) -> BaseException:
+        return self._defect or Closed("This client is closed")
+
+    def _run(self) -> None:
+        try:
+            anyio.run(self._live)
+        except BaseException as error:
+            self._defect = error
+            if not self._opened.done():
+                self._opened.set_exception(error)
+
+    async def _live(self) -> None:
+        async with BlockingPortal() as portal, self._client:
+            self._opened.set_result(portal)
+            await portal.sleep_until_stopped()
+
+
+def _outside_of_loops() -> None:
+    """Whether it is all right to block here.
+
+    :raises BlockedLoop: if not
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise BlockedLoop(
+        "Client blocks, and here an event loop runs that would stand still meanwhile (in a notebook, too). Use"
+        " `async with AsyncClient(url) as client:` and `await client.discover(...)` instead"
+    )

@@ -1,0 +1,177 @@
+"""`Client`: the same without `await`, in programs without a loop."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import anyio
+import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from client.test_client import QUICK, SECONDS, added_up
+from scanstream.client import BlockedLoop, Client, Closed, Unreachable
+from scanstream.errors import InvalidRequest, NotFound
+from support.process import server_process
+from support.script import Script, scripting
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """One for all tests here, with one worker."""
+    with server_process(":memory:", "--workers", "1") as process:
+        yield process.url
+
+
+@pytest.fixture
+def portal() -> Iterator[BlockingPortal]:
+    """Where the script lives, which is asynchronous."""
+    with start_blocking_portal() as portal:
+        yield portal
+
+
+@pytest.fixture
+def script(portal: BlockingPortal) -> Iterator[Script]:
+    """What the server's worker does."""
+    with portal.wrap_async_context_manager(scripting()) as script:
+        yield script
+
+
+def tell(portal: BlockingPortal, script: Script, *words: str) -> None:
+    """The next shard is told this."""
+
+    async def told() -> None:
+        await (await script.started()).tell(*words)
+
+    portal.call(told)
+
+
+def test_a_scan_is_followed_to_its_end(server: str) -> None:
+    with Client(server) as client:
+        scan = client.discover(**QUICK)
+        state, told = added_up(list(scan))
+        results = scan.results()
+        again = client.watch("latest", since=scan.cursor)
+
+        assert state == scan.state == scan.wait(timeout=5) == again.wait(SECONDS)
+        assert (scan.status, scan.done, scan.ack["scan_id"]) == ("complete", True, scan.id)
+        assert sorted(told) == sorted(found["id"] for found in results)
+        assert (len(scan.opportunities), again.opportunities) == (len(told), [])
+        assert (client.connection.state, client.connection.transport) == ("live", "websocket")
+        assert client.scans(limit=1)[0]["scan_id"] == scan.id
+        assert client.market()["market"] == "synthetic"
+        assert "tsmom" in [strategy["id"] for strategy in client.strategies()]
+        client.reconnect()
+    assert client.connection.state == "closed"
+    with pytest.raises(Closed):
+        client.market()
+    client.close()
+
+
+def test_scans_are_cancelled_and_left(server: str, portal: BlockingPortal, script: Script) -> None:
+    with Client(server) as client:
+        scan = client.discover(**script.request(shards=2))
+        tell(portal, script, "find 2", "end")
+        for update in scan:
+            if update.opportunities:
+                break  # no more of it is wanted here
+        with pytest.raises(TimeoutError):
+            scan.wait(timeout=0.05)
+        scan.close()
+        assert list(scan) == []
+        again = client.watch(scan.id)
+        assert again.cancel()["phase"] in ("cancelling", "done")
+        assert again.wait(SECONDS)["status"] == "cancelled"
+
+
+def test_errors_are_the_same(server: str) -> None:
+    with Client(server) as client:
+        with pytest.raises(InvalidRequest):
+            client.discover(symbols=["NOPE/USDT"])
+        with pytest.raises(NotFound):
+            client.watch("scan_0")
+    with Client("http://127.0.0.1:1") as nowhere, pytest.raises(Unreachable):
+        nowhere.discover(timeout=0.3)
+    with pytest.raises(RuntimeError, match="with Client"):
+        Client(server).market()
+    with pytest.raises(ValueError, match="no address"):
+        Client("http://")
+
+
+def test_in_a_running_loop_it_says_what_to_do(server: str) -> None:
+    async def enters() -> None:
+        with Client(server):
+            raise AssertionError
+
+    async def calls(client: Client) -> None:
+        client.market()
+
+    with pytest.raises(BlockedLoop, match="AsyncClient"):
+        anyio.run(enters)
+    with Client(server) as client, pytest.raises(RuntimeError, match="await client"):
+        anyio.run(calls, client)
+
+
+def test_who_waits_in_another_thread_is_told_when_the_client_is_closed(
+    server: str, portal: BlockingPortal, script: Script
+) -> None:
+    told: list[BaseException] = []
+
+    def waits() -> None:
+        try:
+            scan.wait()
+        except Closed as error:
+            told.append(error)
+
+    with Client(server) as client:
+        scan = client.discover(**script.request(shards=1))
+        thread = threading.Thread(target=waits)
+        thread.start()
+        for _ in scan:
+            break
+    thread.join(SECONDS)
+    assert len(told) == 1
+    with Client(server) as client:
+        client.watch(scan.id).cancel()
+
+
+PROGRAM = """
+import sys, time
+from scanstream.client import Client
+try:
+    with Client(sys.argv[1]) as client:
+        scan = client.watch(sys.argv[2])
+        for _ in scan:
+            print("following", flush=True)
+            {then}
+except KeyboardInterrupt:
+    print(time.monotonic(), flush=True)
+"""
+
+
+@pytest.mark.parametrize("then", ["pass", "scan.wait()", "scan.results()"])
+def test_ctrl_c_is_out_at_once_and_the_scan_lives_on(
+    server: str, portal: BlockingPortal, script: Script, then: str
+) -> None:
+    with Client(server) as client:
+        scan = client.discover(**script.request(shards=1))
+        program = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM.format(then=then), server, scan.id],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert program.stdout is not None
+        assert program.stdout.readline() == "following\n"
+        interrupted = time.monotonic()
+        os.kill(program.pid, signal.SIGINT)
+        left, errors = program.communicate(timeout=SECONDS)
+        taken = float(left.split()[-1]) - interrupted
+
+        assert (program.returncode, errors) == (0, "")
+        assert taken < 0.5 + 1  # a second for a machine that is busy with other things
+        tell(portal, script, "find 1", "end")
+        assert scan.wait(SECONDS)["status"] == "complete"
