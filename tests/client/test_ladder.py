@@ -152,12 +152,15 @@ async def test_a_refused_upgrade_costs_the_rung_which_is_tried_again_beside_the_
         await until_found(scan, 2)
         assert brought(client) == "stream"
 
-        proxy.faults.refuse_upgrade = 0
-        await until_asked(proxy, upgrade, asked(proxy, upgrade) + 1)
+        assert "HTTP 403" in client.connection.reason
+        await until_asked(proxy, upgrade, 3)
+        assert brought(client) == "stream"
+
         shard = await script.started()
-        assert brought(client) == "stream"  # until the better one has brought a frame
+        proxy.faults.refuse_upgrade = 0
+        await until(client, "websocket")  # though there is nothing new
+        assert client.connection.reason == ""
         await shard.tell("find 2", "end")
-        await until(client, "websocket")
         await (await script.started()).tell("find 1", "end")
         await ended_as_the_server_says(scan)
         assert brought(client) == "websocket"

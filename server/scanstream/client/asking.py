@@ -10,7 +10,7 @@ import httpx
 import msgspec
 
 from scanstream.client.addresses import shown
-from scanstream.client.backoff import pause
+from scanstream.client.backoff import Pace, pause
 from scanstream.client.failures import Lost, Unreachable, of_http, seconds
 from scanstream.client.proxies import UnusableProxy, proxy_of
 from scanstream.client.token import Secret, Token, headers
@@ -170,14 +170,16 @@ async def persist(url: str, ask: Callable[[], Awaitable[T]], timeout: float | No
     :raises Unreachable: if the time is over, saying what was last in the way
     :raises ScanstreamError: if the server's answer is an error that does not pass
     """
-    failures, last = 0, "it does not answer"
+    failures, last, pace = 0, "it does not answer", Pace()
     with anyio.move_on_after(timeout):
         while True:
+            pace.began(anyio.current_time())
             try:
                 return await ask()
             except Lost as lost:
                 failures, last = failures + 1, str(lost)
-                await anyio.sleep(pause(failures, random, lost.retry_after or 0.0))
+                wished = pause(failures, random, lost.retry_after or 0.0)
+                await anyio.sleep_until(pace.due(anyio.current_time() + wished))
     raise Unreachable(f"The server at {shown(url)} has not answered within {timeout:g} s: {last}")
 
 

@@ -1,10 +1,13 @@
 """How long to wait before trying again: exponential, with full jitter above the shortest pause. Pure."""
 
+import math
 from collections.abc import Callable
 
 SHORTEST_SECONDS = 0.25
 LONGEST_SECONDS = 10.0
 MOST_DOUBLINGS = 32
+THREE_SECONDS = 0.6
+"""From the first of three attempts to the third: at most two within 0.5 s, with room for inexact timers."""
 
 
 def pause(failures: int, random: Callable[[], float], retry_after: float = 0.0) -> float:
@@ -16,3 +19,18 @@ def pause(failures: int, random: Callable[[], float], retry_after: float = 0.0) 
     """
     ceiling = min(LONGEST_SECONDS, SHORTEST_SECONDS * 2.0 ** min(failures, MOST_DOUBLINGS))
     return retry_after + SHORTEST_SECONDS + random() * (ceiling - SHORTEST_SECONDS)
+
+
+class Pace:
+    """Attempts of one kind, which must stay apart."""
+
+    def __init__(self) -> None:
+        self._last = self._before = -math.inf
+
+    def began(self, at: float) -> None:
+        """One is made."""
+        self._last, self._before = at, self._last
+
+    def due(self, at: float) -> float:
+        """As soon after this time as the next may be made."""
+        return max(at, self._last + SHORTEST_SECONDS, self._before + THREE_SECONDS)

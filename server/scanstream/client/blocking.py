@@ -156,7 +156,7 @@ class BlockingScan:
 
     @property
     def cursor(self) -> str | None:
-        """Where it is; None before the first frame."""
+        """Where it is: what `client.watch(since=)` takes."""
         return self._scan.cursor
 
     @property

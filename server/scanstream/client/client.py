@@ -10,7 +10,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from scanstream.client.addresses import DEFAULT_URL, address, shown
-from scanstream.client.asking import Asking, about, persist
+from scanstream.client.asking import ANSWER_SECONDS, Asking, about, persist
 from scanstream.client.condition import Connection
 from scanstream.client.failures import Closed, Lost
 from scanstream.client.feeds import Feeds
@@ -32,6 +32,8 @@ CANCEL_PATH = "/opportunities/cancel/"
 TIMEOUT_SECONDS = 10.0
 """So long an answer is waited for, through whatever happens to the connection."""
 RESULTS_SECONDS = 60.0
+RESULTS_WAIT = 10
+"""Seconds that the server waits for the end of a scan whose results are asked for."""
 
 
 class AsyncClient:
@@ -93,8 +95,9 @@ class AsyncClient:
         self._shut()
 
     def reconnect(self) -> None:
-        """Try now, whatever pause is being waited out."""
-        self._line.hurry()
+        """Begin anew, now: whatever pause is being waited out, or connection believed in."""
+        self._check()
+        self._line.reconnect()
 
     async def discover(
         self, *, idempotency_key: str | None = None, timeout: float | None = TIMEOUT_SECONDS, **request: Any
@@ -164,9 +167,13 @@ class AsyncClient:
         return scans
 
     async def _results(self, scan_id: str) -> Results:
-        path = about(RESULTS_PATH, scan_id)
-        body = await self._persist("GET", path, RESULTS_SECONDS, needs=("opportunities",))
-        return Results(body["opportunities"])
+        path, query, silence = about(RESULTS_PATH, scan_id), {"wait": RESULTS_WAIT}, RESULTS_WAIT + ANSWER_SECONDS
+        while True:
+            body = await self._persist(
+                "GET", path, RESULTS_SECONDS, query=query, silence=silence, needs=("scan_id", "status")
+            )
+            if "opportunities" in body:
+                return Results(body["opportunities"])
 
     async def _cancel(self, scan_id: str) -> Document:
         path = about(CANCEL_PATH, scan_id)

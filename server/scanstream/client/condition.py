@@ -8,7 +8,7 @@ import anyio
 from scanstream.client.feeds import Bell
 from scanstream.client.ladder import Transport
 
-Condition: TypeAlias = Literal["connecting", "live", "waiting", "paused", "closed"]
+Condition: TypeAlias = Literal["connecting", "live", "waiting", "closed"]
 
 
 class Connection:
@@ -16,8 +16,8 @@ class Connection:
 
     def __init__(self) -> None:
         self.state: Condition = "connecting"
-        """`connecting`: nothing has come yet; `live`: something has; `waiting`: for the next attempt; `paused`: for a
-        scan to follow, where none has been for a while; `closed`: there will be nothing more."""
+        """`connecting`: nothing has come yet; `live`: something has; `waiting`: for the next attempt; `closed`: there
+        will be nothing more. (`paused` is of web pages: hidden ones.)"""
         self.transport: Transport | None = None
         """What brought the last frame."""
         self.attempts = 0
@@ -27,7 +27,7 @@ class Connection:
         self.lag: float | None = None
         """Seconds that the server took to answer, as last measured."""
         self.reason = ""
-        """Why there is no connection, in words; empty while there is one."""
+        """Why there is no connection, or not over the best transport, in words; else empty."""
         self._bell = Bell()
 
     def __repr__(self) -> str:
@@ -47,22 +47,24 @@ class Connection:
         self.state, self.attempts, self.retry_at = "connecting", attempts, None
         self._bell.ring()
 
-    def live(self, transport: Transport) -> None:
-        """A frame came."""
-        before = (self.state, self.transport)
-        self.state, self.transport, self.attempts, self.retry_at, self.reason = "live", transport, 0, None, ""
-        if before != (self.state, self.transport):
+    def live(self, transport: Transport, *, best: bool) -> None:
+        """A frame came; over the best transport or another."""
+        changed = self.transport != transport
+        self.transport = transport
+        self.alive(best=best, changed=changed)
+
+    def alive(self, *, best: bool, changed: bool = False) -> None:
+        """Something came; once frames have come, too, that is enough."""
+        if self.transport is not None and (changed or self.state != "live"):
+            self.state, self.attempts, self.retry_at = "live", 0, None
+            if best:
+                self.reason = ""
             self._bell.ring()
 
     def wait(self, reason: str, until: float) -> None:
         """It is lost, and the next attempt comes at a time on the loop's clock."""
         self.state, self.reason = "waiting", reason
         self.retry_at = time.time() + max(0.0, until - anyio.current_time())
-        self._bell.ring()
-
-    def pause(self) -> None:
-        """Nothing is followed."""
-        self.state, self.attempts, self.retry_at, self.reason = "paused", 0, None, ""
         self._bell.ring()
 
     def close(self) -> None:

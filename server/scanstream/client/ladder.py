@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
-from scanstream.client.backoff import SHORTEST_SECONDS, pause
+from scanstream.client.backoff import Pace, pause
 
 Transport: TypeAlias = Literal["websocket", "stream", "longpoll", "poll"]
 RUNGS: tuple[Transport, ...] = ("websocket", "stream", "longpoll", "poll")
@@ -19,8 +19,6 @@ BARREN = 3
 """Attempts in a row without a frame that cost a rung."""
 FIRST_CLIMB_SECONDS = 5.0
 LONGEST_CLIMB_SECONDS = 60.0
-THREE_SECONDS = 0.6
-"""From the first of three attempts on a rung to the third: at most two within 0.5 s, with room for inexact timers."""
 
 Why: TypeAlias = Literal["refused", "restarting", "dropped", "silent", "no_upgrade"]
 """`refused`: nobody listens; `restarting`: the server said so; `dropped`: any other loss of a connection, also an
@@ -58,8 +56,7 @@ class Ladder:
         """Whether the attempt that is under way has."""
         self._interval = FIRST_CLIMB_SECONDS
         self._climbed_at = -math.inf
-        self._begun: dict[Transport, tuple[float, float]] = {}
-        """When the last two attempts on each rung began, the newest first."""
+        self._paces = {rung: Pace() for rung in rungs}
         self.trying: Transport | None = None
         """The rung that a climb is trying now."""
         self.next: Due | None = None
@@ -73,6 +70,11 @@ class Ladder:
     def rung(self) -> Transport:
         """The rung that is used."""
         return self._rungs[self._index]
+
+    @property
+    def is_best(self) -> bool:
+        """Whether there is no better one."""
+        return self._index == 0
 
     def start(self, at: float) -> None:
         """A connection is wanted from now on: at first, and after `stop`."""
@@ -89,8 +91,7 @@ class Ladder:
 
     def began(self, rung: Transport, at: float) -> None:
         """The attempt that was due begins."""
-        last, _ = self._begun.get(rung, (-math.inf, -math.inf))
-        self._begun[rung] = (at, last)
+        self._paces[rung].began(at)
         if rung == self.rung:
             self.next = None
             self._brought = False
@@ -174,5 +175,4 @@ class Ladder:
 
     def _due(self, rung: Transport, at: float) -> Due:
         """As soon after `at` as attempts on this rung may follow each other."""
-        last, before = self._begun.get(rung, (-math.inf, -math.inf))
-        return Due(rung, max(at, last + SHORTEST_SECONDS, before + THREE_SECONDS))
+        return Due(rung, self._paces[rung].due(at))

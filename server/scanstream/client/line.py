@@ -46,10 +46,15 @@ class Line:
                 await self._feeds.bell.rung()
             await self._keep()
 
-    def hurry(self) -> None:
-        """No pause is waited out."""
-        self._ladder.online(anyio.current_time())
-        self._feeds.bell.ring()
+    def reconnect(self) -> None:
+        """Begin anew, now."""
+        for run in (self._working, self._trial):
+            if run is not None:
+                run.scope.cancel()
+        self._working = self._trial = None
+        if self._feeds:
+            self._ladder.start(anyio.current_time())
+            self._feeds.bell.ring()
 
     async def _keep(self) -> None:
         """Until nothing has been followed for a while."""
@@ -66,7 +71,6 @@ class Line:
             tasks.cancel_scope.cancel()
         self._working = self._trial = None
         self._ladder.stop()
-        self._connection.pause()
 
     def _begin(self, now: float, tasks: TaskGroup) -> None:
         """What is due."""
@@ -77,7 +81,7 @@ class Line:
             self._trial = self._started(due.rung, now, tasks)
 
     def _started(self, rung: Transport, now: float, tasks: TaskGroup) -> Run:
-        run = Run(rung, self._feeds, self._heard)
+        run = Run(rung, self._feeds, self, probing=rung != self._ladder.rung)
         self._ladder.began(rung, now)
         tasks.start_soon(self._carry, run)
         return run
@@ -110,7 +114,7 @@ class Line:
         if self._ladder.next is not None:
             self._connection.wait(str(lost), self._ladder.next.at)
 
-    def _heard(self, run: Run) -> None:
+    def heard(self, run: Run) -> None:
         """A frame came over this run: if it is the trial, it is the working one from now on."""
         if run is self._trial:
             if self._working is not None:
@@ -118,4 +122,9 @@ class Line:
             self._working, self._trial = run, None
         if run is self._working:
             self._ladder.frame(run.rung, anyio.current_time())
-            self._connection.live(run.rung)
+            self._connection.live(run.rung, best=self._ladder.is_best)
+
+    def alive(self, run: Run) -> None:
+        """Something else came. Where nothing is new no frame comes; there is a connection all the same."""
+        if run is self._working:
+            self._connection.alive(best=self._ladder.is_best)

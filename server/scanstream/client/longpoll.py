@@ -50,6 +50,7 @@ class LongPollRung:
         frames = answer.body.get("frames") if isinstance(answer.body, dict) else None
         if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
             raise Lost("what answers is no scanstream server: it brings no frames")
+        run.alive()
         for frame in frames:
             run.take(frame)
         return any(frame.get("more") for frame in frames)

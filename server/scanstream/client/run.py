@@ -1,7 +1,7 @@
 """One attempt on one rung: which scans it was asked for from where, and what becomes of the messages it brings."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 
@@ -12,24 +12,38 @@ from scanstream.client.mirror import ProtocolError
 from scanstream.errors import ScanstreamError
 
 
+class Listener(Protocol):
+    """Who is told how a run goes."""
+
+    def heard(self, run: "Run") -> None:
+        """A frame came."""
+
+    def alive(self, run: "Run") -> None:
+        """Something else came."""
+
+
 class Run:
     """What a rung brings goes through here.
 
     Two may bring frames of one scan while a better rung is tried. A frame leads from the place where its reader was, so
     it is taken only while the mirror is at that place; else the scan is asked for again, from where the mirror is.
 
-    :param heard: called for each frame
+    :param probing: whether the rung is only tried. Any frame proves it, so the state of one scan is asked for, which
+        comes at once, news or not; nothing of it is taken
     """
 
-    def __init__(self, rung: Transport, feeds: Feeds, heard: Callable[["Run"], None]) -> None:
+    def __init__(self, rung: Transport, feeds: Feeds, listener: Listener, *, probing: bool = False) -> None:
         self.rung: Transport = rung
         self.feeds = feeds
         self.scope = anyio.CancelScope()
-        self._heard = heard
+        self._listener = listener
+        self._probing = probing
         self._at: dict[str, str | None] = {}
 
     def wanted(self) -> list[Feed]:
         """What is to be asked for, since nothing is under way that leads on from what is held."""
+        if self._probing:
+            return [] if any(scan_id in self.feeds for scan_id in self._at) else [*self.feeds][:1]
         return [feed for feed in self.feeds if not self.leads_on(feed)]
 
     def leads_on(self, feed: Feed) -> bool:
@@ -38,6 +52,9 @@ class Run:
 
     def asked(self, feed: Feed) -> dict[str, str]:
         """The scan is asked for from where the mirror is: how messages say that."""
+        if self._probing:
+            self._at[feed.scan_id] = None
+            return {"scan_id": feed.scan_id, "only": "state"}
         self._at[feed.scan_id] = feed.mirror.cursor
         since = {} if feed.mirror.cursor is None else {"since": feed.mirror.cursor}
         return {"scan_id": feed.scan_id, **since, **({} if feed.only is None else {"only": feed.only})}
@@ -45,7 +62,7 @@ class Run:
     def all_asked(self) -> list[dict[str, str]]:
         """The same of all that is followed; of nothing else more is expected."""
         self._at.clear()
-        return [self.asked(feed) for feed in self.feeds]
+        return [self.asked(feed) for feed in self.wanted()]
 
     async def some(self) -> None:
         """Wait until something is followed."""
@@ -87,23 +104,36 @@ class Run:
             self._trouble(message)
             return
         if message.get("type") not in ("snapshot", "update", "end"):
+            self.alive()
             return
         feed = self.feeds.get(str(message.get("scan_id")))
-        if feed is None:
-            return
-        if not self.leads_on(feed):
-            self._heard(self)
-            self.feeds.bell.ring()
-            return
+        if self._probing or (feed is not None and not self.leads_on(feed)):
+            self._proven()
+        elif feed is not None:
+            self._frame(feed, message)
+
+    def _frame(self, feed: Feed, message: dict[str, Any]) -> None:
         try:
             feed.mirror.apply(message)
         except (ProtocolError, KeyError, TypeError) as error:
             raise Lost(f"What came does not follow from what was there ({error!r})") from error
         self._at[feed.scan_id] = feed.mirror.cursor
-        self._heard(self)
+        self._listener.heard(self)
         feed.bell.ring()
         if feed.mirror.ended:
             self.feeds.bell.ring()
+
+    def alive(self) -> None:
+        """Something came that is no frame: it proves nothing, and the connection is there."""
+        self._listener.alive(self)
+
+    def _proven(self) -> None:
+        """A frame came that is not to be taken: all is asked for from where the mirrors are."""
+        if self._probing:
+            self._probing = False
+            self._at.clear()
+        self._listener.heard(self)
+        self.feeds.bell.ring()
 
     def _trouble(self, message: dict[str, Any]) -> None:
         error = of_message(message)

@@ -93,13 +93,18 @@ class Scan:
 
     @property
     def cursor(self) -> str | None:
-        """Where it is; None before the first frame."""
-        return self.feed.mirror.cursor
+        """Where it is: what `client.watch(since=)` takes."""
+        return self.feed.mirror.cursor or self.ack.get("cursor")
 
     @property
     def done(self) -> bool:
         """Whether it has ended, and everything of it is here."""
         return self.feed.mirror.ended
+
+    @property
+    def left(self) -> bool:
+        """Whether it was closed here before its end was known."""
+        return self._closed and not self.done
 
     def __aiter__(self) -> "Updates":
         """A reader of its own, from what is held on, to the end."""
@@ -125,8 +130,10 @@ class Scan:
         :raises TimeoutError: if it has not ended by then
         :raises Unreachable: if the server does not answer
         """
-        await self.wait(timeout)
-        return await self._owner._results(self.id)
+        with anyio.fail_after(timeout):
+            if not self._closed:
+                await self.wait()
+            return await self._owner._results(self.id)
 
     async def cancel(self) -> Document:
         """Ask for its end, for all who follow it; the state as the server has it then. The end comes as an update.
@@ -151,7 +158,7 @@ class Scan:
 
         :raises ScanstreamError: if not
         """
-        if self._closed:
+        if self.left:
             raise Closed(f"{self.id} is followed no more; it goes on at the server: client.watch({self.id!r})")
         if self.feed.error is not None:
             raise self.feed.error
@@ -182,14 +189,14 @@ class Updates(AsyncIterator[Update]):
         :raises StopAsyncIteration: at the end of the scan, or of its following
         :raises NotFound, Expired, Unauthorized: if there is nothing to follow any more
         """
-        while not self._scan._closed:
+        while not self._scan.left:
             cursor = self.feed.mirror.cursor
             if cursor is not None and self.feed.mirror.state and (not self._told or cursor != self._cursor):
                 return self._next(cursor)
             if self.feed.over:
                 break
             await self.feed.bell.rung()
-        if not self._scan._closed and self.feed.error is not None:
+        if not self._scan.left and self.feed.error is not None:
             raise self.feed.error
         raise StopAsyncIteration
 

@@ -42,6 +42,7 @@ class StreamRung:
                 raise Lost("what answers sends no stream of events")
             with losses(self._asking.url):
                 async for piece in answer.aiter_bytes():
+                    run.alive()
                     for message in events.messages(piece):
                         run.take(message)
         if run.feeds:

@@ -128,11 +128,10 @@ class _Talk:
     def _take(self, message: dict[str, Any]) -> None:
         scan_id = next((scan_id for scan_id, identity in self._asked.items() if identity == message.get("id")), None)
         match message["type"]:
-            case "ack" if scan_id is not None:
-                del self._asked[scan_id]
+            case "ack" | "pong":
+                self._asked.pop(scan_id or "", None)
                 self._measured(anyio.current_time() - self._began)
-            case "pong":
-                self._measured(anyio.current_time() - self._began)
+                self._run.alive()
             case "error" if scan_id is not None:
                 del self._asked[scan_id]
                 self._run.take({**message, "scan_id": scan_id})
