@@ -38,6 +38,8 @@ class Run:
         self.scope = anyio.CancelScope()
         self._listener = listener
         self._probing = probing
+        self.brought = False
+        """Whether a frame came."""
         self._at: dict[str, str | None] = {}
 
     def wanted(self) -> list[Feed]:
@@ -118,7 +120,7 @@ class Run:
         except (ProtocolError, KeyError, TypeError) as error:
             raise Lost(f"What came does not follow from what was there ({error!r})") from error
         self._at[feed.scan_id] = feed.mirror.cursor
-        self._listener.heard(self)
+        self._heard()
         feed.bell.ring()
         if feed.mirror.ended:
             self.feeds.bell.ring()
@@ -132,8 +134,12 @@ class Run:
         if self._probing:
             self._probing = False
             self._at.clear()
-        self._listener.heard(self)
+        self._heard()
         self.feeds.bell.ring()
+
+    def _heard(self) -> None:
+        self.brought = True
+        self._listener.heard(self)
 
     def _trouble(self, message: dict[str, Any]) -> None:
         error = of_message(message)

@@ -51,6 +51,8 @@ class WebSocketRung:
         self._measured = measured
         self._silence = silence
         self._grace = grace
+        self._renewed = False
+        """Whether another token was asked for, and has brought nothing yet."""
 
     async def carry(self, run: Run) -> None:
         """Bring frames for as long as the connection lasts.
@@ -65,15 +67,17 @@ class WebSocketRung:
             except ConnectionClosed as closed:
                 code = closed.rcvd.code if closed.rcvd else None
                 words = (closed.rcvd.reason or f"closed with {code}") if closed.rcvd else "cut off"
-                raise self._renewed(of_close(code, words), token) from closed
+                raise self._judged(of_close(code, words), run, token) from closed
             except ScanstreamError as error:
-                raise self._renewed(error, token) from error
+                raise self._judged(error, run, token) from error
 
-    def _renewed(self, error: Lost | ScanstreamError, token: str | None) -> Lost | ScanstreamError:
-        """The same, or a loss where another token can be asked for."""
-        if isinstance(error, ScanstreamError) and error.code == UNAUTHORIZED and self._token.refused(token):
-            return Lost(error.detail)
-        return error
+    def _judged(self, error: Lost | ScanstreamError, run: Run, token: str | None) -> Lost | ScanstreamError:
+        """The same, or a loss where another token can be asked for: once, until one has brought a frame."""
+        if not isinstance(error, ScanstreamError) or error.code != UNAUTHORIZED:
+            return error
+        again = (run.brought or not self._renewed) and self._token.refused(token)
+        self._renewed = again
+        return Lost(error.detail) if again else error
 
 
 class _Talk:
