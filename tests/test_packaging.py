@@ -70,6 +70,13 @@ def test_the_lock_of_the_server_has_all_that_the_server_needs() -> None:
     assert names(line for line in EXTRAS["dev"] if "scanstream" not in line) <= locked("requirements-dev.lock").keys()
 
 
+def test_a_platform_that_starts_the_procfile_installs_the_server() -> None:
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+
+    assert [line for line in lines if not line.startswith("#")] == [".[server]"]
+    assert "scanstream serve" in (ROOT / "Procfile").read_text()
+
+
 def locked(name: str) -> dict[str, str]:
     """Distribution → version, as a lock pins it."""
     return dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / name).read_text(), re.M))
