@@ -1,6 +1,7 @@
 """The recipes of docs/client.md are true: every block of the page runs here, against a real server."""
 
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 
@@ -16,7 +18,7 @@ from scanstream.client import AsyncClient
 from scanstream.client.columns import COLUMNS
 from scanstream.client.results import Results
 from support.process import server_process
-from support.wire import status
+from support.wire import status, until_terminal
 
 pytestmark = pytest.mark.anyio
 
@@ -26,6 +28,9 @@ SECONDS = 60
 
 PROGRAMS = {
     "Follow a scan": r"(\d+ %, \d+ new\n)+complete [1-9]\d*\n",
+    "A script": r"(\w+/\w+ (long|short|neutral) \d+\.?\d*\n){3}",
+    "Ctrl-C": r"scan_\w+\ncomplete\n",
+    "Only poll": r"complete [1-9]\d*\n(scan_\w+ (complete|scanning) \d+ %\n){1,3}",
     "A DataFrame": r"(?s).*count.*max.*\ntsmom +[1-9].*shape: \(2, 22\).*",
     "Many scans": r"(\w+/\w+ \d+\n){8}",
     "Come back later": r"[1-9]\d* held before, \d+ came since\nTrue\n",
@@ -76,6 +81,17 @@ def test_a_program_prints_what_it_promises(name: str, url: str, tmp_path: Path) 
     assert re.fullmatch(PROGRAMS[name], done.stdout), done.stdout
     if name == "A DataFrame":
         assert (tmp_path / "found.csv").read_text().startswith("id,strategy_id,")
+
+
+def test_ctrl_c_ends_the_script_and_not_the_scan(url: str, tmp_path: Path) -> None:
+    running = subprocess.Popen(program("Ctrl-C", url, tmp_path), stdout=subprocess.PIPE, text=True)
+    assert running.stdout is not None
+    scan_id = running.stdout.readline().strip()
+    running.send_signal(signal.SIGINT)
+    said, _ = running.communicate(timeout=SECONDS)
+
+    assert (said, running.returncode) == ("It goes on; scan.cancel() here would end it.\n", 0)
+    assert anyio.run(until_terminal, url, scan_id)["status"] == "complete"
 
 
 def part(name: str, url: str) -> SimpleNamespace:
