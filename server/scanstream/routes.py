@@ -6,9 +6,8 @@ from typing import NamedTuple
 from msgspec import UNSET
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 from starlette.routing import Mount, Route, WebSocketRoute
-from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from scanstream.core import Core
@@ -28,6 +27,7 @@ from scanstream.push.glance import Glance
 from scanstream.push.head import HeadRule
 from scanstream.push.http import HttpDoor
 from scanstream.push.origin import OriginCheck
+from scanstream.push.page import PageDoor
 from scanstream.push.poll import PollDoor
 from scanstream.push.problem import json_response
 from scanstream.push.refusals import ANY_PATH, REFUSALS, CacheRule, ShortageRule, no_such_socket, upgrade_required
@@ -63,12 +63,9 @@ def doors(settings: Settings, core: Core) -> Doors:
     follow = FollowDoor(core.desk, room, core.attendance, most_bytes=settings.max_message)
     socket = SocketDoor(ANYONE, core.desk, fanout, core.drain, core.attendance)
     door = HttpDoor(core.desk, poll, lambda: core.panels.current, catalogue(), most_bytes=settings.max_message)
-    static = static_files()
+    page = PageDoor(static_files(), lambda: core.panels.current.market)
     for contract in (openapi, asyncapi):  # kept from now on: they take longer to make than the loop has
         contract()
-
-    async def page(_: Request) -> Response:
-        return FileResponse(static / "index.html")
 
     async def alive(_: Request) -> Response:
         return json_response({"status": "ok"})
@@ -93,8 +90,8 @@ def doors(settings: Settings, core: Core) -> Doors:
             Route("/metrics", metrics),
             Route("/openapi.json", openapi_here),
             Route("/asyncapi.json", asyncapi_here),
-            Route("/", page),
-            Mount("/static", StaticFiles(directory=static)),
+            Route("/", page.page),
+            Mount("/static", page.files),
         ],
         exception_handlers=REFUSALS,
     )

@@ -98,7 +98,7 @@ export class Client extends EventTarget {
 
   /** The catalogue of strategies, each with the JSON Schema of its parameters. @param {Patience} [patience] @returns {Promise<Plain[]>} */
   async strategies(patience = {}) {
-    return (await this.#ask("opportunities/strategies", patience)).body.strategies;
+    return (await this.#ask("opportunities/strategies", patience)).body;
   }
 
   /** What is scanned. @param {Patience} [patience] @returns {Promise<Plain>} */

@@ -106,8 +106,8 @@ async def test_the_page_and_its_files_are_there(fronts: tuple[str, str], prefix:
     front, _ = fronts
     page = await request(front, "GET", f"{prefix}/")
     assert page.status == 200
-    assert b'src="static/page.js"' in page.body
-    assert (await request(front, "GET", f"{prefix}/static/page.js")).status == 200
+    assert b'src="static/page/main.js"' in page.body
+    assert (await request(front, "GET", f"{prefix}/static/page/main.js")).status == 200
     servers = (await request(front, "GET", f"{prefix}/openapi.json")).json().get("servers", [{"url": ""}])
     assert servers == [{"url": prefix}]
 
@@ -154,7 +154,7 @@ async def test_the_commands_go_through_it(fronts: tuple[str, str], prefix: str) 
 async def test_nothing_but_a_proxy_pass_does_for_everything_but_sockets(fronts: tuple[str, str]) -> None:
     """With `--root-path`: HTTP/1.0 to the server, and the server's address for a host."""
     _, front = fronts
-    for path in ("/", "/static/page.js", "/healthz", "/openapi.json"):
+    for path in ("/", "/static/page/main.js", "/healthz", "/openapi.json"):
         assert (await request(front, "GET", PREFIX + path)).status == 200
     ack = await request(front, "POST", f"{PREFIX}/opportunities/discover", msgspec.json.encode(ONE_QUICK_SCAN))
     body = ack.json()

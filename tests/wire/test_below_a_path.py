@@ -91,7 +91,7 @@ async def test_page_contracts_and_health_are_there_too(below: tuple[str, dict[st
     for source in (b'src="', b'href="'):
         for piece in page.body.split(source)[1:]:
             assert not piece.startswith(b"/"), piece[:40]
-    assert (await request(url, "GET", f"{arrives}/static/page.js", headers=headers)).status == 200
+    assert (await request(url, "GET", f"{arrives}/static/page/main.js", headers=headers)).status == 200
     document = (await request(url, "GET", f"{arrives}/openapi.json", headers=headers)).json()
     assert document["servers"] == [{"url": PREFIX}]
     sockets = (await request(url, "GET", f"{arrives}/asyncapi.json", headers=headers)).json()["servers"]

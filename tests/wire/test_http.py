@@ -161,12 +161,12 @@ async def test_every_answer_says_how_it_may_be_cached(serve: Serve) -> None:
         scan_id = await complete(url)
         granted = [f"/opportunities/{kind}/{scan_id}" for kind in ("status", "results", "events")]
         granted += ["/opportunities/scans", "/opportunities/market", "/opportunities/strategies", "/healthz", "/readyz"]
-        granted += ["/metrics", "/openapi.json", "/asyncapi.json", "/", "/static/page.js"]
+        granted += ["/metrics", "/openapi.json", "/asyncapi.json", "/", "/static/page/main.js"]
         for path in granted:
             answer = await get(url, path)
             assert (answer.status, answer.headers["cache-control"]) == (200, "no-cache"), path
-        page = await get(url, "/static/page.js")
-        again = await get(url, "/static/page.js", ("if-none-match", page.headers["etag"]))
+        page = await get(url, "/static/page/main.js")
+        again = await get(url, "/static/page/main.js", ("if-none-match", page.headers["etag"]))
         assert (again.status, again.headers["cache-control"]) == (304, "no-cache")
         refused = ["/nowhere", "/static/nowhere", "/static/%00", "/opportunities/status/x", "/opportunities/discover"]
         refused += ["/ws", "/opportunities/scans?limit=0", "/opportunities/scans?before=%ff%00", "//", "/%"]
@@ -174,7 +174,7 @@ async def test_every_answer_says_how_it_may_be_cached(serve: Serve) -> None:
             answer = await get(url, path)
             assert (400 <= answer.status < 500, answer.headers["cache-control"]) == (True, "no-store"), path
             assert "json" in answer.headers["content-type"]
-        for method, path in (("DELETE", "/"), ("PUT", "/static/page.js"), ("TRACE", "/healthz"), ("POST", "/ws")):
+        for method, path in (("DELETE", "/"), ("PUT", "/static/page/main.js"), ("TRACE", "/healthz"), ("POST", "/ws")):
             answer = await get(url, path, method=method)
             assert (answer.status, answer.headers["cache-control"]) == (405, "no-store")
 
@@ -203,7 +203,7 @@ async def test_the_path_of_the_websocket_and_others(serve: Serve) -> None:
     async with serve(workers=0) as url:
         plain = await get(url, "/ws")
         assert (plain.status, plain.headers["upgrade"], plain.json()["code"]) == (426, "websocket", "upgrade_required")
-        for path in ("/opportunities/scans", "/static/page.js", "/nowhere", "/"):
+        for path in ("/opportunities/scans", "/static/page/main.js", "/nowhere", "/"):
             with pytest.raises(InvalidStatus) as refused:
                 async with websocket(url + path):
                     pass
@@ -244,9 +244,9 @@ async def test_blanks_around_a_value_are_no_part_of_it(serve: Serve) -> None:
 
 async def test_a_range_is_passed_over(serve: Serve) -> None:
     async with serve(workers=0) as url:
-        whole = await get(url, "/static/page.js")
+        whole = await get(url, "/static/page/main.js")
         for asked in ("bytes=0-1", "bytes=99999999-", "foo", "lines=1-2", "bytes=5-1"):
-            answer = await get(url, "/static/page.js", ("range", asked))
+            answer = await get(url, "/static/page/main.js", ("range", asked))
             assert (answer.status, answer.body) == (200, whole.body)
 
 
@@ -259,7 +259,7 @@ async def test_http_1_0_gets_no_chunks(serve: Serve) -> None:
             (results, []),
             (f"/opportunities/events/{scan_id}", []),
             ("/healthz", [("connection", "keep-alive")]),
-            ("/static/page.js", []),
+            ("/static/page/main.js", []),
             ("/nowhere", []),
         ):
             old = await get(url, path, *headers, version="1.0")

@@ -76,7 +76,7 @@ async def test_addresses_loopback_and_allowed_names_are_answered(url: str, host:
 
 @pytest.mark.parametrize("host", FOREIGN)
 async def test_every_other_name_is_refused_on_every_path_but_those_of_health(url: str, host: str) -> None:
-    for path in ("/", "/opportunities/scans", "/metrics", "/openapi.json", "/static/page.js", "/nowhere"):
+    for path in ("/", "/opportunities/scans", "/metrics", "/openapi.json", "/static/page/main.js", "/nowhere"):
         assert await named(url, host, path) == 403, path
     for path in ("/healthz", "/readyz"):
         assert await named(url, host, path) == 200

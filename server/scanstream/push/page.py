@@ -1,0 +1,67 @@
+"""The web page and its files, with the headers that confine a page to what is its own."""
+
+import html
+from collections.abc import Callable
+from pathlib import Path
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+POLICY = {
+    "default-src": "'none'",
+    "script-src": "'self'",
+    "style-src": "'self'",
+    "connect-src": "'self'",
+    "img-src": "'self' data:",
+    "base-uri": "'none'",
+    "form-action": "'none'",
+    "frame-ancestors": "'none'",
+}
+"""Content Security Policy (W3C, level 3): what the page may load, ask, and be framed by. Nothing is inline."""
+CONFINED = {
+    "content-security-policy": "; ".join(f"{name} {sources}" for name, sources in POLICY.items()),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+}
+"""Also what a leak would cost: a link names a scan, so no other site is told where a visitor came from."""
+MARKET = 'data-market=""'
+"""Where the page has the name of what is scanned, so that its first paint can say what is generated."""
+
+
+class PageDoor:
+    """`/` and what is below `/static`."""
+
+    def __init__(self, directory: Path, market: Callable[[], str]) -> None:
+        """`market`: the name of what is scanned just now."""
+        self._text = (directory / "index.html").read_text()
+        self._market = market
+        self.files: ASGIApp = Confined(StaticFiles(directory=directory))
+
+    async def page(self, _: Request) -> Response:
+        """The page, which names the market before any script of it has run."""
+        named = f'data-market="{html.escape(self._market())}"'
+        return HTMLResponse(self._text.replace(MARKET, named, 1), headers=CONFINED)
+
+
+class Confined:
+    """ASGI middleware: adds `CONFINED` to every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.inner = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on, and complete the head of the answer."""
+
+        async def completed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(raw=list(message.get("headers", ())))
+                headers.update(CONFINED)
+                message = {**message, "headers": headers.raw}
+            await send(message)
+
+        await self.inner(scope, receive, completed)

@@ -1,0 +1,93 @@
+/** How the connection is: live, slower and on which rung, paused, or waiting for the server and since when. */
+import { mark, write } from "./dom.js";
+import { clock } from "./words.js";
+
+/** @typedef {import("./words.js").Plain} Plain */
+/** @typedef {import("./announce.js").Announcer} Announcer */
+
+/** @type {Record<string, string>} */
+const RUNGS = { stream: "event stream", longpoll: "long polling", poll: "polling" };
+
+const SLOWER = "The faster ways are shut, by a proxy perhaps. Nothing is lost, and they are tried again.";
+
+export class Badge {
+  /** Since when there is no answer. @type {number | undefined} */
+  #since;
+  #told = "";
+  #following = false;
+  /** Why the list of scans is not answered. */
+  #unanswered = "";
+
+  /**
+   * @param {HTMLElement} root
+   * @param {any} client
+   * @param {Announcer} announcer
+   */
+  constructor(root, client, announcer) {
+    this.root = root;
+    this.client = client;
+    this.announcer = announcer;
+    this.text = /** @type {HTMLElement} */ (root.querySelector("#badge-text"));
+    this.again = /** @type {HTMLButtonElement} */ (root.querySelector("#try-now"));
+    client.addEventListener("connection", () => this.draw());
+    this.draw();
+  }
+
+  /** Whether a scan is followed that goes on: else only the list of scans says how the server is. @param {boolean} is */
+  follows(is) {
+    if (is === this.#following) return;
+    this.#following = is;
+    this.draw();
+  }
+
+  /** How the list of scans was answered: nothing where it was, else why not. @param {string} trouble */
+  heard(trouble) {
+    this.#unanswered = trouble;
+    this.#listed = true;
+    this.draw();
+  }
+  #listed = false;
+
+  /** Each second, too: what it says counts down. */
+  draw() {
+    const { kind, text, title = "" } = this.#words();
+    if (kind !== "waiting") this.#since = undefined;
+    mark(this.root, "data-state", kind);
+    mark(this.root, "title", title || null);
+    write(this.text, text);
+    this.again.hidden = kind !== "waiting";
+    this.#announce(kind);
+  }
+
+  /** @returns {{ kind: string, text: string, title?: string }} */
+  #words() {
+    const { state, transport, retryAt, reason } = this.client.connection;
+    if (!this.#following) {
+      if (this.#unanswered) return this.#waiting(null, this.#unanswered);
+      return this.#listed ? { kind: "connected", text: "Connected" } : { kind: "connecting", text: "Connecting …" };
+    }
+    if (state === "paused") return { kind: "paused", text: "Paused while hidden", title: "It catches up when the page is shown." };
+    if (state === "live") {
+      const rung = RUNGS[transport];
+      return rung ? { kind: "slower", text: `Live, slower: ${rung}`, title: reason ?? SLOWER } : { kind: "live", text: "Live" };
+    }
+    if (state === "waiting" || this.#since) return this.#waiting(state === "waiting" ? retryAt : null, reason);
+    return { kind: "connecting", text: "Connecting …" };
+  }
+
+  /** @param {number | null} retryAt @param {string | null} reason */
+  #waiting(retryAt, reason) {
+    this.#since ??= Date.now();
+    const left = retryAt === null ? 0 : Math.ceil((retryAt - Date.now()) / 1000);
+    const next = left > 0 ? `next try in ${left} s` : "trying now";
+    return { kind: "waiting", text: `Waiting for the server since ${clock(this.#since)} · ${next}`, title: reason ?? "" };
+  }
+
+  /** @param {string} kind */
+  #announce(kind) {
+    const now = kind === "waiting" ? "Waiting for the server. The scan goes on without this page." : "";
+    if (now === this.#told || kind === "connecting") return;
+    this.announcer.say(now || "The server is back.");
+    this.#told = now;
+  }
+}

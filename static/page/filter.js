@@ -1,0 +1,79 @@
+/** The bar above the table that says which of what was found is shown. */
+import { h, mark } from "./dom.js";
+import { RISK_LEVELS } from "./columns.js";
+import { spoken } from "./words.js";
+
+/** @typedef {import("./words.js").Plain} Plain */
+
+const ALL = "";
+
+export class Filter {
+  #words = h("input", { type: "search", placeholder: "BTC, pairs, long …", autocomplete: "off", spellcheck: "false" });
+  #strategy = h("select");
+  #side = h("select");
+  #risk = h("select");
+  /** @type {Set<string>} */
+  #strategies = new Set();
+
+  /** @param {HTMLElement} root @param {() => void} changed */
+  constructor(root, changed) {
+    fill(this.#strategy, "all", []);
+    fill(this.#side, "all", ["long", "short", "neutral"]);
+    fill(this.#risk, "any", RISK_LEVELS.slice(0, -1));
+    for (const [title, input] of /** @type {[string, HTMLElement][]} */ ([
+      ["Find", this.#words], ["Strategy", this.#strategy], ["Side", this.#side], ["Risk up to", this.#risk],
+    ])) {
+      root.append(h("label", {}, h("span", {}, title), input));
+      input.addEventListener("input", changed);
+    }
+  }
+
+  /** The strategies that have found something. @param {string[]} ids */
+  offer(ids) {
+    if (ids.every((id) => this.#strategies.has(id))) return;
+    for (const id of ids) this.#strategies.add(id);
+    const chosen = this.#strategy.value;
+    fill(this.#strategy, "all", [...this.#strategies].sort());
+    this.#strategy.value = chosen;
+  }
+
+  get active() {
+    return [this.#words, this.#strategy, this.#side, this.#risk].some((input) => input.value.trim() !== ALL);
+  }
+
+  clear() {
+    for (const input of [this.#words, this.#strategy, this.#side, this.#risk]) input.value = ALL;
+  }
+
+  /** Other strategies may be there. */
+  forget() {
+    this.#strategies.clear();
+    fill(this.#strategy, "all", []);
+  }
+
+  /** Whether it is shown: all the words are in it, whatever the case. @returns {(found: Plain) => boolean} */
+  get accepts() {
+    const words = this.#words.value.toLowerCase().split(/[\s,]+/).filter(Boolean);
+    const [strategy, side] = [this.#strategy.value, this.#side.value];
+    const risk = this.#risk.value === ALL ? RISK_LEVELS.length : RISK_LEVELS.indexOf(this.#risk.value);
+    mark(this.#words, "data-active", words.length ? "" : null);
+    return (found) =>
+      (strategy === ALL || found.strategy_id === strategy) &&
+      (side === ALL || found.side === side) &&
+      RISK_LEVELS.indexOf(found.risk_level) <= risk &&
+      (!words.length || has(found, words));
+  }
+}
+
+/** @param {Plain} found @param {string[]} words */
+function has(found, words) {
+  const text = [...found.symbols, found.id, found.strategy_name, found.opportunity_type, found.side, found.risk_level]
+    .join(" ")
+    .toLowerCase();
+  return words.every((word) => text.includes(word));
+}
+
+/** @param {HTMLSelectElement} select @param {string} all @param {string[]} names */
+function fill(select, all, names) {
+  select.replaceChildren(h("option", { value: ALL }, all), ...names.map((name) => h("option", { value: name }, spoken(name))));
+}

@@ -1,0 +1,133 @@
+/** How far a scan is: as a whole with the time that is left, and strategy by strategy with their notes. */
+import { h, mark, write } from "./dom.js";
+import { Countdown } from "./eta.js";
+import { clock, count, duration, lacking, plural, spoken, stage, verdict } from "./words.js";
+
+/** @typedef {import("./words.js").Plain} Plain */
+/** @typedef {{ row: HTMLElement, bar: HTMLProgressElement, cells: HTMLElement[] }} Line */
+
+export class Progress {
+  #bar = h("progress", { max: 100, value: 0, "aria-label": "Overall progress" });
+  #stage = h("h2", { id: "shown-title" });
+  #message = h("p", { class: "message" });
+  #numbers = h("p", { class: "numbers" });
+  #percent = h("span", { id: "percent" });
+  #shards = h("span", { id: "shards" });
+  #found = h("span", { id: "found" });
+  #left = h("span", { id: "eta" });
+  #when = h("p", { class: "hint" });
+  #advice = h("p", { class: "notice", hidden: true });
+  #body = h("tbody");
+  /** @type {Map<string, Line>} */
+  #lines = new Map();
+  /** @type {Plain | undefined} */
+  #state;
+  #countdown = new Countdown();
+
+  /** @param {HTMLElement} head @param {HTMLElement} strategies */
+  constructor(head, strategies) {
+    this.#numbers.append(this.#percent, this.#shards, this.#found, this.#left);
+    head.append(this.#stage, this.#message, this.#bar, this.#numbers, this.#when, this.#advice);
+    const titles = ["Strategy", "Progress", "Found", "Took", "Status"];
+    const table = h(
+      "table",
+      { class: "strategies", "aria-label": "Strategies" },
+      h("thead", {}, h("tr", {}, ...titles.map((title) => h("th", { scope: "col" }, title)))),
+      this.#body,
+    );
+    strategies.append(table);
+  }
+
+  /** Another scan is on show. */
+  clear() {
+    this.#lines.clear();
+    this.#body.replaceChildren();
+    this.#state = undefined;
+  }
+
+  /** @param {Plain} state the newest */
+  show(state) {
+    const { progress } = state;
+    if (state !== this.#state) this.#countdown.hear(state.estimated_time_remaining_seconds, performance.now());
+    this.#state = state;
+    write(this.#stage, stage(state));
+    write(this.#message, state.message);
+    if (this.#bar.value !== progress.percentage) this.#bar.value = progress.percentage;
+    write(this.#percent, `${progress.percentage} %`);
+    write(this.#shards, progress.total_shards ? `${count(progress.shards_completed)} of ${plural(progress.total_shards, "shard")}` : "");
+    write(this.#found, `${count(progress.opportunities_found_so_far)} found`);
+    write(this.#when, moments(state));
+    this.#advise(state);
+    for (const [id, one] of Object.entries(state.strategies)) this.#line(id, one);
+    this.tick();
+  }
+
+  /** Time has passed. */
+  tick() {
+    const going = this.#state?.status === "scanning";
+    write(this.#left, going ? this.#countdown.text(performance.now()) : "");
+  }
+
+  /** What the outcome means, and what can be done. @param {Plain} state */
+  #advise(state) {
+    const outcome = verdict(state);
+    const text = advice(state, outcome);
+    write(this.#advice, text);
+    mark(this.#advice, "data-kind", outcome === "failed" ? "error" : outcome === "partial" ? "warning" : null);
+    this.#advice.hidden = text === "";
+  }
+
+  /** @param {string} id @param {Plain} one */
+  #line(id, one) {
+    const line = this.#lines.get(id) ?? this.#made(id);
+    const share = one.total_shards ? one.shards_completed / one.total_shards : one.status === "complete" ? 1 : 0;
+    if (line.bar.value !== share) line.bar.value = share;
+    const [shards, found, took, status, note] = line.cells;
+    write(shards, one.total_shards ? `${count(one.shards_completed)} of ${count(one.total_shards)}` : "");
+    write(found, count(one.opportunities_found));
+    write(took, one.elapsed_ms ? duration(one.elapsed_ms / 1000) : "");
+    write(status, spoken(one.status));
+    write(note, one.error?.detail ?? one.note ?? "");
+    mark(line.row, "data-status", one.status);
+  }
+
+  /** @param {string} id @returns {Line} */
+  #made(id) {
+    const bar = h("progress", { max: 1, value: 0, "aria-label": `Progress of ${id}` });
+    const [shards, found, took, status, note] = ["span", "td", "td", "span", "span"].map((tag) => h(tag));
+    status.className = "status";
+    note.className = "note";
+    const row = h(
+      "tr",
+      {},
+      h("th", { scope: "row" }, id),
+      h("td", { class: "share" }, bar, shards),
+      found,
+      took,
+      h("td", {}, status, note),
+    );
+    this.#body.append(row);
+    const line = { row, bar, cells: [shards, found, took, status, note] };
+    this.#lines.set(id, line);
+    return line;
+  }
+}
+
+/** @param {Plain} state @param {string} outcome */
+function advice(state, outcome) {
+  if (outcome === "failed") {
+    const why = state.error?.detail ?? "No strategy has a result";
+    return `${why}. The strategies below say what went wrong with each; “Change” puts this scan's settings into the form.`;
+  }
+  if (outcome === "partial") {
+    return `Without the results of ${lacking(state).join(", ")}: see below why. What the others found is all here.`;
+  }
+  if (outcome === "cancelled") return "The scan was cancelled. What was found until then is kept; “Repeat” starts it anew.";
+  return "";
+}
+
+/** @param {Plain} state */
+function moments({ created_at: created, started_at: started, finished_at: finished, expires_at: expires, market }) {
+  const took = started && finished ? `took ${duration((Date.parse(finished) - Date.parse(started)) / 1000)}` : "";
+  return [`Market: ${market}`, `asked for at ${clock(created)}`, took, expires && `kept until ${clock(expires)}`].filter(Boolean).join(" · ");
+}

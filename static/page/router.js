@@ -1,0 +1,29 @@
+/** Which scan the address names: `#scan_…`, or `#latest`. So a reload, a link and the way back lead to a scan. */
+
+const SCAN = /^#(scan_[\w-]+|latest)$/;
+
+export class Router {
+  /** @param {(scanId: string | null) => void} show */
+  constructor(show) {
+    this.show = show;
+    addEventListener("hashchange", () => this.show(this.named));
+  }
+
+  /** @returns {string | null} */
+  get named() {
+    return SCAN.exec(location.hash)?.[1] ?? null;
+  }
+
+  /** Another scan is on show, and the way back leads to the one before. @param {string} scanId */
+  go(scanId) {
+    if (this.named !== scanId) history.pushState(null, "", `#${scanId}`);
+  }
+
+  /** The scan on show has its real name: `latest` was one for now. @param {string} scanId */
+  settle(scanId) {
+    if (this.named !== scanId) history.replaceState(history.state, "", `#${scanId}`);
+  }
+}
+
+/** The address of a scan, to be sent to somebody. @param {string} scanId */
+export const link = (scanId) => new URL(`#${scanId}`, location.href).href;

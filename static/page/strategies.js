@@ -1,0 +1,109 @@
+/** The strategies of the catalogue, to be chosen, each with its parameters. */
+import { h, write } from "./dom.js";
+import { field } from "./fields.js";
+import { spoken } from "./words.js";
+
+/** @typedef {import("./words.js").Plain} Plain */
+/** @typedef {import("./fields.js").Field} Field */
+/** @typedef {{ id: string, tick: HTMLInputElement, fields: Map<string, Field>, more: HTMLDetailsElement, note: HTMLElement }} Choice */
+
+export class Strategies {
+  /** @type {Choice[]} */
+  #choices = [];
+
+  /** @param {HTMLElement} list @param {HTMLElement} state */
+  constructor(list, state) {
+    this.list = list;
+    this.state = state;
+  }
+
+  /** @param {Plain[]} catalogue */
+  offer(catalogue) {
+    this.#choices = catalogue.map((entry) => this.#choice(entry));
+    this.#say();
+  }
+
+  /** What the market lacks is said beside those that need it. @param {Plain} has `{"quotes": false, …}` */
+  lacking(has) {
+    this.missing = Object.keys(has).filter((name) => has[name] === false);
+    this.#say();
+  }
+  /** @type {string[]} */
+  missing = [];
+
+  get ids() {
+    return this.#choices.filter(({ tick }) => tick.checked).map(({ id }) => id);
+  }
+
+  get all() {
+    return this.#choices.length === this.ids.length;
+  }
+
+  /** What differs from the defaults, of those that are chosen. @returns {Plain | undefined} */
+  get parameters() {
+    /** @type {Plain} */
+    const told = {};
+    for (const { id, tick, fields } of this.#choices) {
+      const given = Object.fromEntries([...fields].map(([name, one]) => [name, one.value()]).filter(([, value]) => value !== undefined));
+      if (tick.checked && Object.keys(given).length) told[id] = given;
+    }
+    return Object.keys(told).length ? told : undefined;
+  }
+
+  /** @param {string[] | undefined} ids all, where none are named @param {Plain} [parameters] */
+  set(ids, parameters = {}) {
+    for (const { id, tick, fields } of this.#choices) {
+      tick.checked = !ids || ids.includes(id);
+      for (const [name, one] of fields) one.set(parameters[id]?.[name] ?? undefined);
+    }
+    this.refuse("", "");
+    this.#say();
+  }
+
+  /**
+   * Says what is wrong beside the parameter that is named; false where there is none of that name.
+   * @param {string} path `tsmom.lookback`; nothing clears all
+   * @param {string} reason
+   */
+  refuse(path, reason) {
+    const [id, name] = path.split(".");
+    for (const choice of this.#choices) {
+      const one = choice.fields.get(name);
+      if (!path) for (const other of choice.fields.values()) other.refuse("");
+      if (choice.id !== id || !one) continue;
+      choice.more.open = true;
+      one.refuse(reason);
+      return one.input;
+    }
+    return null;
+  }
+
+  /** @param {Plain} entry @returns {Choice} */
+  #choice({ id, name, opportunity_type, description, source, parameters }) {
+    const fields = new Map(Object.entries(parameters?.properties ?? {}).map(([key, schema]) => [key, field(key, /** @type {Plain} */ (schema))]));
+    const tick = h("input", { type: "checkbox", name: "strategy", value: id, ".checked": true, onchange: () => this.#say() });
+    const note = h("span", { class: "hint" });
+    const more = h(
+      "details",
+      {},
+      h("summary", { "aria-label": `Parameters of ${name}` }, h("span", {}, "Parameters"), note),
+      h("p", { class: "hint" }, description),
+      h("div", { class: "fields" }, ...[...fields.values()].map((one) => one.node)),
+      h("p", { class: "hint" }, source),
+    );
+    more.addEventListener("input", () => this.#say());
+    const label = h("label", { class: "check", title: description }, tick, h("span", {}, name, h("small", {}, spoken(opportunity_type))));
+    this.list.append(h("li", {}, label, more));
+    return { id, tick, fields, more, note };
+  }
+
+  #say() {
+    for (const { fields, note, more } of this.#choices) {
+      const given = [...fields].filter(([, one]) => one.value() !== undefined).map(([name, one]) => `${name} ${JSON.stringify(one.value())}`);
+      write(note, given.length ? given.join(", ") : "");
+      more.hidden = !fields.size;
+    }
+    const lacks = this.missing.length ? ` This market has no ${this.missing.join(" and no ")}; who needs that says so.` : "";
+    write(this.state, this.#choices.length ? `${this.all ? "All are" : `${this.ids.length} of ${this.#choices.length} are`} chosen.${lacks}` : "");
+  }
+}

@@ -1,0 +1,154 @@
+/** The scan on show: how far it is, what it has found, and what can be done with it. */
+import { element, h, mark, painted, tell } from "./dom.js";
+import { Details } from "./details.js";
+import { csv, json, save } from "./exports.js";
+import { Prices } from "./prices.js";
+import { Progress } from "./progress.js";
+import { link } from "./router.js";
+import { Table } from "./table.js";
+import { clock, count, reason, verdict } from "./words.js";
+
+/** @typedef {import("./words.js").Plain} Plain */
+/** @typedef {import("./announce.js").Announcer} Announcer */
+/** @typedef {{ announcer: Announcer, candles: URL, repeat: (request: Plain) => void, change: (request: Plain) => void, news: (state: Plain) => void }} Given */
+
+export class View {
+  /** @type {any} */
+  #scan = null;
+  #cancelling = false;
+  #head = h("div", { class: "head" });
+  #link = h("input", { readonly: true, "aria-label": "Link to this scan" });
+  #shared = h("p", { class: "share", hidden: true });
+  #sharedText = h("span", { class: "hint" });
+  #trouble = h("p", { class: "notice", "data-kind": "error", role: "alert", hidden: true });
+  #cancel = h("button", { type: "button", class: "danger", onclick: () => this.#askCancel() }, "Cancel");
+  #repeat = h("button", { type: "button", onclick: () => this.given.repeat(this.#scan.state.filters) }, "Repeat");
+  #change = h("button", { type: "button", onclick: () => this.given.change(this.#scan.state.filters) }, "Change");
+  #share = h("button", { type: "button", onclick: () => this.#showLink() }, "Share");
+  #csv = h("button", { type: "button", onclick: () => this.#export("csv") }, "CSV");
+  #json = h("button", { type: "button", onclick: () => this.#export("json") }, "JSON");
+
+  /** @param {HTMLElement} root @param {Given} given */
+  constructor(root, given) {
+    this.root = root;
+    this.given = given;
+    const strategies = h("details", { open: true }, h("summary", {}, h("h3", {}, "Strategies")));
+    const found = h("section", { "aria-labelledby": "found-title" }, h("h3", { id: "found-title" }, "Opportunities"));
+    const exports = h("span", { class: "exports", role: "group", "aria-label": "Export what is shown" }, "Export", this.#csv, this.#json);
+    this.#shared.append(this.#link, this.#sharedText);
+    const actions = h("p", { class: "actions" }, this.#cancel, this.#repeat, this.#change, this.#share, exports);
+    root.append(this.#head, this.#trouble, actions, this.#shared, strategies, found);
+    this.progress = new Progress(this.#head, strategies);
+    this.prices = new Prices(given.candles, () => this.table.draw());
+    const details = new Details(element("details"), this.prices);
+    this.table = new Table(found, this.prices, (one) => details.open(one));
+  }
+
+  /** The state of the scan on show. @returns {Plain | null} */
+  get state() {
+    return this.#scan?.state.strategies ? this.#scan.state : null; // what the answer to a start says is not all of it
+  }
+
+  /** @param {any} scan */
+  shows(scan) {
+    return this.#scan === scan;
+  }
+
+  /** @param {any} scan of the client */
+  follow(scan) {
+    this.leave();
+    this.#scan = scan;
+    this.#cancelling = false;
+    const draw = painted(() => this.#scan === scan && this.#draw());
+    scan.addEventListener("update", draw);
+    scan.addEventListener("end", draw);
+    draw();
+  }
+
+  /** Nothing is on show; the scan goes on. */
+  leave() {
+    this.#scan?.close();
+    this.#scan = null;
+    this.root.hidden = true;
+    this.table.clear();
+    this.progress.clear();
+    this.#shared.hidden = true;
+    tell(this.#trouble, "");
+  }
+
+  /** Time has passed. */
+  tick() {
+    if (this.state) this.progress.tick();
+  }
+
+  #draw() {
+    const state = this.state;
+    if (!state) return;
+    this.root.hidden = false;
+    mark(this.root, "data-verdict", verdict(state));
+    this.#take(this.#scan.opportunities);
+    this.progress.show(state);
+    this.table.explain(nothing(state));
+    const going = state.status === "scanning";
+    this.#cancel.hidden = !going;
+    this.#cancel.disabled = this.#cancelling || state.phase === "cancelling";
+    this.#repeat.hidden = this.#change.hidden = going;
+    this.#csv.disabled = this.#json.disabled = !this.table.size;
+    document.title = `${going ? `${state.progress.percentage} %` : verdict(state)} · ${count(state.progress.opportunities_found_so_far)} found – scanstream`;
+    this.given.announcer.hear(state);
+    this.given.news(state);
+  }
+
+  /** What is new in a list that grows; or another list, where the server has lost what it had. @param {Plain[]} found */
+  #take(found) {
+    const { size, last } = this.table;
+    const grown = size <= found.length && found[size - 1]?.id === last?.id;
+    if (!grown) this.table.clear();
+    this.table.add(found.slice(grown ? size : 0));
+  }
+
+  async #askCancel() {
+    const scan = this.#scan;
+    this.#cancelling = this.#cancel.disabled = true;
+    tell(this.#trouble, "");
+    try {
+      await scan.cancel();
+    } catch (error) {
+      if (this.#scan !== scan) return;
+      this.#cancelling = this.#cancel.disabled = false;
+      tell(this.#trouble, `The scan could not be cancelled: ${reason(error)}. It goes on; try again.`);
+    }
+  }
+
+  async #showLink() {
+    const { expires_at: expires } = this.#scan.state;
+    this.#link.value = link(this.#scan.id);
+    this.#shared.hidden = false;
+    this.#link.select();
+    const kept = expires ? `It leads here until ${clock(expires)}.` : "It leads here while the scan runs, and for a while after.";
+    let copied = "Copy it.";
+    try {
+      await navigator.clipboard.writeText(this.#link.value); // absent where the page did not come over https
+      copied = "Copied.";
+    } catch {
+      this.#link.focus();
+    }
+    this.#sharedText.textContent = `${copied} ${kept}`;
+    this.given.announcer.say(this.#sharedText.textContent);
+  }
+
+  /** What the table shows, in its order. @param {"csv" | "json"} kind */
+  #export(kind) {
+    const [state, rows] = [this.#scan.state, this.table.rows];
+    if (kind === "csv") save(`${state.scan_id}.csv`, "text/csv;charset=utf-8", csv(rows));
+    else save(`${state.scan_id}.json`, "application/json", json(state, rows));
+  }
+}
+
+/** What an empty table says. @param {Plain} state */
+function nothing(state) {
+  if (state.progress.opportunities_found_so_far) return "";
+  if (state.status === "scanning") return "Nothing was found yet. What is found appears here at once.";
+  if (state.status === "complete") return "Nothing was found. Fewer filters, more symbols or other parameters may find something: “Change” puts this scan's settings into the form.";
+  return "Nothing was found before the scan ended.";
+}

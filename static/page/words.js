@@ -1,0 +1,99 @@
+/** How numbers, times and states are written for people. */
+
+/** @typedef {Record<string, any>} Plain JSON as the server sends it */
+
+const whole = new Intl.NumberFormat("en");
+const significant = new Intl.NumberFormat("en", { maximumSignificantDigits: 6 });
+const cents = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+const NOTHING = "–";
+
+/** @param {any} value */
+const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
+
+/** @param {any} value */
+export const count = (value) => (isNumber(value) ? whole.format(value) : NOTHING);
+/** @param {any} value */
+export const price = (value) => (isNumber(value) ? significant.format(value) : NOTHING);
+/** @param {any} value US dollars */
+export const dollars = (value) => (isNumber(value) ? `$${cents.format(value)}`.replace("$-", "−$") : NOTHING);
+/** @param {any} fraction */
+export const percent = (fraction, digits = 2) =>
+  isNumber(fraction) ? `${(100 * fraction).toFixed(digits).replace("-", "−")} %` : NOTHING;
+/** @param {Plain} found */
+export const hitRate = (found) => (found.hit_rate_n ? `${percent(found.hit_rate, 0)} of ${count(found.hit_rate_n)}` : NOTHING);
+
+/** @param {number} many @param {string} one @param {string} [more] */
+export const plural = (many, one, more = `${one}s`) => `${count(many)} ${many === 1 ? one : more}`;
+
+/**
+ * A length of time: `0.4 s`, `12 s`, `2 min 5 s`, `3 h 10 min`, `2 d 4 h`.
+ * @param {number} seconds
+ */
+export function duration(seconds) {
+  if (!isNumber(seconds)) return NOTHING;
+  if (seconds < 9.95) return `${seconds < 0.05 ? 0 : seconds.toFixed(1)} s`;
+  const all = Math.round(seconds);
+  if (all < 60) return `${all} s`;
+  if (all < 3600) return `${Math.floor(all / 60)} min${all % 60 ? ` ${all % 60} s` : ""}`;
+  const minutes = Math.round(all / 60);
+  if (minutes < 1440) return `${Math.floor(minutes / 60)} h${minutes % 60 ? ` ${minutes % 60} min` : ""}`;
+  const hours = Math.round(minutes / 60);
+  return `${Math.floor(hours / 24)} d${hours % 24 ? ` ${hours % 24} h` : ""}`;
+}
+
+/**
+ * A time of day; with its date where that is not today.
+ * @param {string | number | Date} at
+ */
+export function clock(at) {
+  const date = new Date(at);
+  if (Number.isNaN(date.getTime())) return NOTHING;
+  const time = date.toLocaleTimeString("en-GB");
+  const day = date.toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" });
+  return date.toDateString() === new Date().toDateString() ? time : `${day}, ${time}`;
+}
+
+/** `max_age_seconds` → `max age seconds`. @param {string} name */
+export const spoken = (name) => name.replaceAll("_", " ");
+
+/**
+ * What tells a finding from others: its symbols, and the venues where its id names them (`…@alpha+beta:2026-…`).
+ * @param {Plain} found
+ */
+export function subject(found) {
+  const venues = /@(.+):\d{4}-/.exec(found.id ?? "")?.[1];
+  return [(found.symbols ?? [found.symbol]).join(" + "), venues].filter(Boolean).join(" ");
+}
+
+/** @type {Record<string, string>} */
+const PHASES = {
+  init: "Registered",
+  queued: "Waiting for its turn",
+  running: "Scanning",
+  cancelling: "Being cancelled",
+};
+/** @type {Record<string, string>} */
+const OUTCOMES = { complete: "Complete", partial: "Partly complete", failed: "Failed", cancelled: "Cancelled" };
+
+/**
+ * What became of a scan: as its status, but a complete one without the outcome of some strategies is `partial`.
+ * @param {Plain} state
+ * @returns {"scanning" | "complete" | "partial" | "failed" | "cancelled"}
+ */
+export function verdict(state) {
+  if (state.status !== "complete") return state.status;
+  return lacking(state).length ? "partial" : "complete";
+}
+
+/** The strategies that have no result. @param {Plain} state @returns {string[]} */
+export const lacking = (state) =>
+  Object.keys(state.strategies ?? {}).filter((id) => ["failed", "timed_out"].includes(state.strategies[id].status));
+
+/** The word for a state: `Scanning`, `Partly complete`. @param {Plain} state @returns {string} */
+export function stage(state) {
+  const ended = OUTCOMES[verdict(state)];
+  return ended ?? PHASES[state.phase] ?? spoken(String(state.phase ?? "Starting"));
+}
+
+/** An error as words, whatever was thrown. @param {any} error @returns {string} */
+export const reason = (error) => String(error?.detail || error?.message || error || "It is not known why");

@@ -1,0 +1,145 @@
+"""Ways to lose a scan, and ways back to it: reload, second tab, link, another address, a server that is away."""
+
+import re
+import signal
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.async_api import expect
+
+from conftest import Serve
+from support.process import server_process
+from support.script import scripting
+from support.visit import Visit
+from support.wire import discover
+
+pytestmark = [pytest.mark.anyio, pytest.mark.browser]
+
+TOLD_SECONDS = 16
+"""Within which a server that says nothing more is told: a ping after 10 s, and 5 s for its answer."""
+WAITING = re.compile("^Waiting for the server since .* · (next try in|trying now)")
+
+
+async def test_a_reload_and_a_second_tab_show_the_same_scan(serve: Serve, visit: Visit) -> None:
+    """In mid-scan: the address names it, what was found is there again, and both go on."""
+    async with serve() as url, scripting() as script:
+        scan_id = (await discover(url, script.request(3))).json()["scan_id"]
+        await visit.open(f"{url}/#{scan_id}")
+        await (await script.started()).tell("find 7", "end")
+        await expect(visit.page.locator("#shards")).to_have_text("1 of 3 shards")
+        await visit.page.reload()
+        await expect(visit.page.locator("#shards")).to_have_text("1 of 3 shards")
+        await expect(visit.rows).to_have_count(7)
+        other = Visit(await visit.page.context.new_page())
+        await other.open(url)
+        await other.page.locator("#scans-list").get_by_role("link").click()
+        await expect(other.rows).to_have_count(7)
+        for _ in range(2):
+            await (await script.started()).tell("find 7", "end")
+        for tab in (visit, other):
+            await tab.page.bring_to_front()
+            await tab.until("Complete")
+            assert tab.scan_id == scan_id
+            assert (await tab.shows_results_of(url))["total_opportunities"] == 21
+            assert tab.complaints == []
+
+
+async def test_a_link_is_shared(serve: Serve, visit: Visit) -> None:
+    """It is in the clipboard, says until when it leads there, and leads there."""
+    async with serve() as url:
+        await visit.open(url)
+        await visit.scan("SOL/USDT")
+        await visit.until("Complete")
+        await visit.page.get_by_role("button", name="Share").click()
+        await expect(visit.page.locator("p.share")).to_contain_text(
+            re.compile(r"Copied\. It leads here until \d\d:\d\d")
+        )
+        link: str = await visit.page.evaluate("navigator.clipboard.readText()")
+        assert link == f"{url}/#{visit.scan_id}"
+        other = Visit(await visit.page.context.new_page())
+        await other.open(link)
+        await other.until("Complete")
+        await other.shows_results_of(url)
+
+
+async def test_another_address_shows_another_scan(serve: Serve, visit: Visit) -> None:
+    """A pasted or edited one is followed without a reload; `#latest` becomes the scan's name; none is none."""
+    async with serve() as url:
+        scan_id = (await discover(url, {"symbols": "SOL/USDT"})).json()["scan_id"]
+        await visit.open(url)
+        await visit.scan("XRP/USDT")
+        await visit.until("Complete")
+        newest = visit.scan_id
+        await visit.page.evaluate("scan_id => { location.hash = scan_id }", scan_id)
+        await expect(visit.rows.first).to_contain_text("SOL/USDT")
+        await visit.shows_results_of(url)
+        await visit.page.evaluate("location.hash = 'latest'")
+        await expect(visit.page).to_have_url(f"{url}/#{newest}")
+        await visit.page.evaluate("location.hash = ''")
+        await expect(visit.page.get_by_role("heading", name="No scan is shown")).to_be_visible()
+        await expect(visit.page.locator("#view")).to_be_hidden()
+        assert visit.complaints == []
+
+
+async def test_an_unknown_scan_is_refused_in_words(serve: Serve, visit: Visit) -> None:
+    """What the address names is not here; what can be done is said, and works."""
+    async with serve() as url:
+        await visit.open(f"{url}/#scan_of_somebody_else")
+        alert = visit.page.locator("#notice")
+        await expect(alert).to_contain_text("No scan found")
+        await expect(alert).to_contain_text("Start a new one")
+        await visit.scan("SOL/USDT")
+        await visit.until("Complete")
+        await expect(alert).to_be_hidden()
+        assert visit.complaints == []
+
+
+async def test_a_server_that_dies_and_comes_back_is_resumed(tmp_path: Path, visit: Visit) -> None:
+    """The page says that it waits and since when, goes on by itself, and ends equal to the results."""
+    async with scripting() as script:
+        with server_process(tmp_path, "--workers", "1") as server:
+            scan_id = (await discover(server.url, script.request(3))).json()["scan_id"]
+            await visit.open(f"{server.url}/#{scan_id}")
+            await (await script.started()).tell("find 7", "end")
+            await script.started()
+            await expect(visit.page.locator("#shards")).to_have_text("1 of 3 shards")
+            await expect(visit.badge).to_have_attribute("data-state", "live")
+            server.kill()
+            await expect(visit.page.locator("#badge-text")).to_have_text(WAITING)
+            await expect(visit.badge.get_by_role("button", name="Try now")).to_be_visible()
+            await expect(visit.rows).to_have_count(7)
+        with server_process(tmp_path, "--workers", "1", "--port", str(urlsplit(server.url).port)) as server:
+            for _ in range(2):
+                await (await script.started()).tell("find 7", "end")
+            await visit.until("Complete")
+            await expect(visit.badge).to_have_text(re.compile("Connected"))
+            assert (await visit.shows_results_of(server.url))["total_opportunities"] == 21
+    spoken: list[str] = await visit.page.evaluate("spoken")
+    assert [text for text in spoken if "server" in text] == [
+        "Waiting for the server. The scan goes on without this page.",
+        "The server is back.",
+    ]
+
+
+@pytest.mark.parametrize("shown", [True, False], ids=["with a scan", "without"])
+async def test_a_server_that_says_nothing_more_is_told(tmp_path: Path, visit: Visit, shown: bool) -> None:
+    """Its sockets stay open, and nothing comes: as when it is frozen, or the network swallows all."""
+    async with scripting() as script:
+        with server_process(tmp_path, "--workers", "1") as server:
+            scan_id = (await discover(server.url, script.request(1))).json()["scan_id"]
+            shard = await script.started()
+            await visit.open(f"{server.url}/#{scan_id if shown else ''}")
+            await expect(visit.page.locator("#scans-list > li")).to_have_count(1)
+            if shown:
+                await expect(visit.badge).to_have_attribute("data-state", "live")
+            server.process.send_signal(signal.SIGSTOP)
+            began = time.monotonic()
+            await expect(visit.page.locator("#badge-text")).to_have_text(WAITING)
+            took = time.monotonic() - began
+            server.process.send_signal(signal.SIGCONT)
+            await expect(visit.badge).not_to_contain_text("Waiting")
+            await shard.tell("end")
+            print(f"told after {took:.1f} s")
+            assert took <= TOLD_SECONDS
