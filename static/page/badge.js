@@ -28,6 +28,7 @@ export class Badge {
     this.client = client;
     this.announcer = announcer;
     this.text = /** @type {HTMLElement} */ (root.querySelector("#badge-text"));
+    this.because = /** @type {HTMLElement} */ (root.querySelector("#badge-why"));
     this.again = /** @type {HTMLButtonElement} */ (root.querySelector("#try-now"));
     client.addEventListener("connection", () => this.draw());
     this.draw();
@@ -50,26 +51,26 @@ export class Badge {
 
   /** Each second, too: what it says counts down. */
   draw() {
-    const { kind, text, title = "" } = this.#words();
+    const { kind, text, why = "" } = this.#words();
     if (kind !== "waiting") this.#since = undefined;
     mark(this.root, "data-state", kind);
-    mark(this.root, "title", title || null);
     write(this.text, text);
+    write(this.because, why);
     this.again.hidden = kind !== "waiting";
     this.#announce(kind);
   }
 
-  /** @returns {{ kind: string, text: string, title?: string }} */
+  /** @returns {{ kind: string, text: string, why?: string }} */
   #words() {
     const { state, transport, retryAt, reason } = this.client.connection;
     if (!this.#following) {
       if (this.#unanswered) return this.#waiting(null, this.#unanswered);
       return this.#listed ? { kind: "connected", text: "Connected" } : { kind: "connecting", text: "Connecting …" };
     }
-    if (state === "paused") return { kind: "paused", text: "Paused while hidden", title: "It catches up when the page is shown." };
+    if (state === "paused") return { kind: "paused", text: "Paused while hidden", why: "It catches up when the page is shown." };
     if (state === "live") {
       const rung = RUNGS[transport];
-      return rung ? { kind: "slower", text: `Live, slower: ${rung}`, title: reason ?? SLOWER } : { kind: "live", text: "Live" };
+      return rung ? { kind: "slower", text: `Live, slower: ${rung}`, why: reason ?? SLOWER } : { kind: "live", text: "Live" };
     }
     if (state === "waiting" || this.#since) return this.#waiting(state === "waiting" ? retryAt : null, reason);
     return { kind: "connecting", text: "Connecting …" };
@@ -80,7 +81,7 @@ export class Badge {
     this.#since ??= Date.now();
     const left = retryAt === null ? 0 : Math.ceil((retryAt - Date.now()) / 1000);
     const next = left > 0 ? `next try in ${left} s` : "trying now";
-    return { kind: "waiting", text: `Waiting for the server since ${clock(this.#since)} · ${next}`, title: reason ?? "" };
+    return { kind: "waiting", text: `Waiting for the server since ${clock(this.#since)} · ${next}`, why: reason ?? "" };
   }
 
   /** @param {string} kind */

@@ -61,17 +61,25 @@ export function tell(node, text, kind) {
   node.hidden = text === "";
 }
 
+const UNSEEN_MS = 1000;
+
 /**
- * Calls at most once for each frame that is painted, with whatever is newest then.
+ * Calls at most once for each frame that is painted, or once a second where none is, as the page is hidden: its title
+ * goes on.
  * @param {() => void} draw
  * @returns {() => void}
  */
 export function painted(draw) {
-  let asked = 0;
+  let [frame, timer] = [0, 0];
+  const now = () => {
+    cancelAnimationFrame(frame);
+    clearTimeout(timer);
+    timer = 0;
+    draw();
+  };
   return () => {
-    asked ||= requestAnimationFrame(() => {
-      asked = 0;
-      draw();
-    });
+    if (timer) return;
+    frame = requestAnimationFrame(now);
+    timer = Number(setTimeout(now, UNSEEN_MS));
   };
 }

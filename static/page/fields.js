@@ -7,6 +7,7 @@ import { spoken } from "./words.js";
  * @typedef {object} Field
  * @property {HTMLElement} node
  * @property {HTMLElement} input
+ * @property {boolean} wrong whether what is written is no number, so that the browser tells nothing of it
  * @property {() => any} value undefined where it is the default
  * @property {(value: any) => void} set undefined sets the default
  * @property {(reason: string) => void} refuse says what is wrong with it; nothing is wrong where the reason is empty
@@ -37,7 +38,16 @@ export function field(name, schema) {
     entry.input.setAttribute("aria-invalid", String(reason !== ""));
   };
   entry.input.addEventListener("input", () => refuse(""));
-  return { node, input: entry.input, set, refuse, value: () => changed(entry.read(), schema.default) };
+  return {
+    node,
+    input: entry.input,
+    set,
+    refuse,
+    value: () => changed(entry.read(), schema.default),
+    get wrong() {
+      return entry.input.validity.badInput;
+    },
+  };
 }
 
 /** What differs from the default; the default itself is not sent. @param {any} value @param {any} usual */

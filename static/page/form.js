@@ -64,6 +64,9 @@ export class Form {
     this.#clear();
     const symbols = this.symbols.value;
     const { ids, all, parameters } = this.strategies;
+    const wrong = [...this.strategies.fields, ...this.#filters.values()].filter((one) => one.wrong);
+    for (const one of wrong) one.refuse("Write a number");
+    if (wrong.length) return void wrong[0].input.focus();
     if (!ids.length && !all) return void tell(this.error, "Choose at least one strategy");
     /** @type {Plain} */
     const request = {};
@@ -75,7 +78,6 @@ export class Form {
       if (chosen.length) request[name] = chosen;
     }
     for (const [name, one] of this.#filters) if (one.value() !== undefined) request[name] = one.value();
-    if (this.#anew.checked) request.force_refresh = true;
     return request;
   }
 
@@ -92,7 +94,6 @@ export class Form {
       const value = request[name];
       one.set(Array.isArray(value) ? value.join(", ") : value);
     }
-    this.#anew.checked = request.force_refresh === true;
     const filtered = [...this.#filters.values()].some((one) => one.value() !== undefined) || request.asset_tiers || request.opportunity_type;
     if (filtered) element("filters").open = true;
   }
@@ -131,11 +132,6 @@ export class Form {
     this.symbols.refuse("");
     this.strategies.refuse("", "");
     for (const one of this.#filters.values()) one.refuse("");
-  }
-
-  /** @returns {HTMLInputElement} */
-  get #anew() {
-    return /** @type {any} */ (this.form.elements.namedItem("force_refresh"));
   }
 
   /** @param {string} name @returns {HTMLInputElement[]} */

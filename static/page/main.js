@@ -22,7 +22,7 @@ const form = new Form(element("form"), (request) => start(request));
 const view = new View(element("view"), {
   announcer,
   candles: new URL("opportunities/market/candles", home),
-  repeat: (request) => start({ ...request, force_refresh: true }),
+  repeat: (request) => start(request),
   change,
   news,
 });
@@ -30,12 +30,15 @@ const scans = new Scans(
   { list: element("scans-list"), state: element("scans-state"), older: element("older") },
   (page) => client.scans(page),
   {
-    repeat: (request) => start({ ...request, force_refresh: true }),
+    repeat: (request) => start(request),
     heard: (trouble) => badge.heard(trouble),
     cancel,
   },
 );
-const router = new Router(show);
+const router = new Router((scanId) => {
+  show(scanId);
+  if (scanId !== null) bring(element("shown"));
+});
 /** @type {AbortController | null} the start that is under way */
 let starting = null;
 let ended = "";
@@ -49,7 +52,10 @@ function show(scanId) {
     element("nothing").hidden = false;
     document.title = "scanstream";
     scans.current(null);
-  } else follow(client.watch(scanId), scanId);
+    return;
+  }
+  if (matchMedia(NARROW).matches) element("start-more").open = false;
+  follow(client.watch(scanId), scanId);
 }
 
 /** @param {any} scan @param {string} named in the address */
@@ -83,8 +89,8 @@ async function start(request) {
   try {
     const scan = await client.discover(request, { signal: abort.signal });
     router.go(scan.id);
-    follow(scan, scan.id);
     if (matchMedia(NARROW).matches) element("start-more").open = false;
+    follow(scan, scan.id);
     bring(element("shown"));
     scans.refresh();
   } catch (error) {

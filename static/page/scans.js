@@ -18,6 +18,8 @@ export class Scans {
   #states = [];
   #pages = 1;
   #current = "";
+  /** The scan on show, once the list was asked for it: it may be an old one, which is not there. */
+  #missed = "";
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   #asking = false;
@@ -50,7 +52,8 @@ export class Scans {
   hear(state) {
     const line = this.#lines.get(state.scan_id);
     if (line) this.#write(line, state);
-    else if (!this.#asking) this.refresh();
+    else if (this.#missed !== state.scan_id) this.refresh();
+    this.#missed = state.scan_id;
   }
 
   /** Asks now, and then again and again while the page is seen. */

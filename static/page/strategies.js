@@ -35,6 +35,11 @@ export class Strategies {
     return this.#choices.filter(({ tick }) => tick.checked).map(({ id }) => id);
   }
 
+  /** The fields of those that are chosen. @returns {Field[]} */
+  get fields() {
+    return this.#choices.filter(({ tick }) => tick.checked).flatMap(({ fields }) => [...fields.values()]);
+  }
+
   get all() {
     return this.#choices.length === this.ids.length;
   }

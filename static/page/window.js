@@ -81,7 +81,9 @@ export class RowWindow {
     return top > 0 && this.#rows[first] ? { index: first, found: this.#rows[first] } : null;
   }
 
+  /** The row that must stay: it has the focus, or gets it back once its details are closed. */
   #focused() {
+    if (document.querySelector("dialog[open]")) return this.#selected || undefined;
     const active = document.activeElement;
     return active instanceof HTMLElement && active.parentElement === this.body ? active.dataset.id : undefined;
   }
