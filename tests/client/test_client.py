@@ -1,5 +1,7 @@
 """`AsyncClient` against a real server: scans are started, followed, ended and left."""
 
+import gc
+import weakref
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -163,6 +165,31 @@ async def test_whoever_wants_more_than_is_followed_gets_it(server: str) -> None:
 
     assert [len(told) for told in ways] == [0, 1, 3]
     assert [len(one.opportunities) for one in (state_only, later, whole)] == [0, 1, 3]
+
+
+async def test_results_are_in_the_servers_order_whoever_has_them(server: str) -> None:
+    async with scripting() as script, AsyncClient(server) as client:
+        scan = await client.discover(**script.request(shards=1))
+        await (await script.started()).tell("find 250", "end")
+        held = await scan.results()
+        state_only = await client.watch(scan.id, only="state")
+        asked = await state_only.results()
+        await scan.aclose()
+
+        assert [found["id"] for found in held] == [found["id"] for found in asked]
+        assert held == asked == await scan.results()
+        assert len(held) == 250
+
+
+async def test_a_client_holds_only_what_is_going_on(server: str) -> None:
+    async with AsyncClient(server) as client:
+        for _ in range(3):
+            scan = await client.discover(**QUICK)
+            await scan.wait(SECONDS)
+        kept = weakref.ref(scan)
+        del scan
+        gc.collect()
+        assert (len(client._feeds), kept()) == (0, None)
 
 
 async def test_cancelled_scans_end_and_left_ones_go_on(server: str) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from base64 import urlsafe_b64encode
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -20,7 +20,7 @@ from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from client.test_client import QUICK, SECONDS, updates
-from scanstream.client import AsyncClient, Client
+from scanstream.client import AsyncClient, Client, Unreachable
 from scanstream.client.ladder import RUNGS, Transport
 from scanstream.errors import Unauthorized
 from support.process import server_process
@@ -110,11 +110,15 @@ class Gate:
             return _json(connection, HTTPStatus.UNAUTHORIZED, problem)
         return _json(connection, HTTPStatus.OK, {"scan_id": "scan_1", "status": "scanning", "cursor": "e-1.0"})
 
-    async def follow(self, connection: ServerConnection) -> None:
-        """One WebSocket."""
+    def lets_in(self, connection: ServerConnection) -> bool:
+        """Whether a WebSocket came with the token."""
         offered = connection.request.headers["Sec-WebSocket-Protocol"] if connection.request else ""
         sent = urlsafe_b64encode(self.token.encode()).decode().rstrip("=")
-        if f"scanstream.bearer.{sent}" not in offered.split(", "):
+        return f"scanstream.bearer.{sent}" in offered.split(", ")
+
+    async def follow(self, connection: ServerConnection) -> None:
+        """One WebSocket."""
+        if not self.lets_in(connection):
             await connection.close(4401, "token missing or expired")
             return
         asked = json.loads(await connection.recv())
@@ -127,6 +131,22 @@ class Gate:
         await connection.send(json.dumps({"type": "update", **ended, "patch": {"status": "complete"}}))
         await connection.send(json.dumps({"type": "end", **ended, "status": "complete"}))
         await connection.wait_closed()
+
+
+class Login(Gate):
+    """A proxy before it that wants a name and a password, with everything."""
+
+    def answer(self, connection: ServerConnection, request: Request) -> Response | None:
+        """See `Gate`."""
+        if request.headers.get("Authorization") != "Basic " + b64encode(b"name:pass/word").decode():
+            return connection.respond(HTTPStatus.UNAUTHORIZED, "Who are you?")
+        del request.headers["Authorization"]
+        request.headers["Authorization"] = f"Bearer {self.token}"
+        return super().answer(connection, request)
+
+    def lets_in(self, connection: ServerConnection) -> bool:
+        """Whoever came so far."""
+        return True
 
 
 def _json(connection: ServerConnection, status: HTTPStatus, body: Any) -> Response:
@@ -181,3 +201,16 @@ async def test_a_token_that_is_not_taken_is_final(asked: bool) -> None:
         scan = await client.watch("latest")
         with pytest.raises(Unauthorized, match="expired"):
             await scan.wait(SECONDS)
+
+
+@pytest.mark.anyio
+async def test_a_name_and_a_password_in_the_address_go_along_with_everything() -> None:
+    async with guarded(Login("right")) as url:
+        async with AsyncClient(url.replace("://", "://name:pass%2Fword@")) as client:
+            scan = await client.watch("latest")
+            assert (await scan.wait(SECONDS))["status"] == "complete"
+            assert client.connection.transport == "websocket"
+        async with AsyncClient(url.replace("://", "://name:wrong@")) as client:
+            with pytest.raises(Unreachable, match=r"name:\*\*\*@.*HTTP 401") as unreachable:
+                await client.watch("latest", timeout=0.5)
+            assert "wrong" not in str(unreachable.value)

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
+from weakref import WeakSet
 
 import anyio
 from anyio.abc import TaskGroup
@@ -60,7 +61,8 @@ class AsyncClient:
         self._asking = Asking(self.url, token, self.connection.measured)
         self._feeds = Feeds()
         self._ladder = Ladder(random.random, transports)
-        self._scans: list[Scan] = []
+        self._scans: WeakSet[Scan] = WeakSet()
+        """Those that somebody holds."""
         self._tasks: TaskGroup | None = None
 
     async def __aenter__(self) -> "AsyncClient":
@@ -203,11 +205,11 @@ class AsyncClient:
     def _followed(self, scan_id: str, mirror: Mirror, held: Document, **more: Any) -> Scan:
         feed = self._feeds.follow(scan_id, mirror, more.get("only"))
         scan = Scan(self, feed, held=held, start=mirror.base, **more)
-        self._scans.append(scan)
+        self._scans.add(scan)
         return scan
 
     def _leave(self, scan: Scan) -> None:
-        self._scans.remove(scan)
+        self._scans.discard(scan)
         self._feeds.leave(scan.feed)
 
     def _shut(self) -> None:

@@ -43,47 +43,38 @@ class Feed:
         """Whether nothing more will come."""
         return self.mirror.ended or self.error is not None
 
-    def fail(self, error: ScanstreamError) -> None:
-        """Nothing more will come."""
-        if not self.over:
-            self.error = error
-            self.bell.ring()
-
     def widen(self) -> None:
         """Somebody wants all of what is held in part: the next frame is to be a snapshot, which brings it."""
-        self.only, self.mirror.cursor, self.mirror.ended = None, None, False
+        self.only, self.mirror.cursor = None, None
 
 
 class Feeds:
-    """All that one client follows, by id; what changes that rings the bell."""
+    """What one client follows just now, by id; what changes that rings the bell. What is over is not held here."""
 
     def __init__(self) -> None:
         self._feeds: dict[str, Feed] = {}
         self.bell = Bell()
 
     def __iter__(self) -> Iterator[Feed]:
-        """Those of which more may come."""
-        return iter([feed for feed in self._feeds.values() if not feed.over])
+        """As of now, whatever changes meanwhile."""
+        return iter([*self._feeds.values()])
 
-    def __bool__(self) -> bool:
-        """Whether there is one of which more may come."""
-        return any(not feed.over for feed in self._feeds.values())
+    def __len__(self) -> int:
+        return len(self._feeds)
 
     def __contains__(self, scan_id: str) -> bool:
-        """Whether somebody wants it, be it over or not."""
         return scan_id in self._feeds
 
     def get(self, scan_id: str) -> Feed | None:
-        """That of a scan, if more may come."""
-        feed = self._feeds.get(scan_id)
-        return None if feed is None or feed.over else feed
+        """That of a scan."""
+        return self._feeds.get(scan_id)
 
     def check(self) -> None:
         """Whether one more may be followed.
 
         :raises TooManySubscriptions: if not
         """
-        if sum(1 for _ in self) >= MOST_FOLLOWED:
+        if len(self) >= MOST_FOLLOWED:
             raise TooManySubscriptions(f"This client follows {MOST_FOLLOWED} scans; close one, or open another client")
 
     def follow(self, scan_id: str, mirror: Mirror, only: Only | None) -> Feed:
@@ -92,7 +83,7 @@ class Feeds:
         :param mirror: what is held so far, where this client does not follow it yet
         """
         feed = self._feeds.get(scan_id)
-        if feed is None or feed.error is not None:
+        if feed is None:
             feed = self._feeds[scan_id] = Feed(scan_id, mirror, only)
         elif only is None and (feed.only is not None or mirror.base < feed.mirror.base):
             feed.widen()
@@ -103,12 +94,21 @@ class Feeds:
     def leave(self, feed: Feed) -> None:
         """One less wants it."""
         feed.users -= 1
-        if feed.users == 0 and self._feeds.get(feed.scan_id) is feed:
-            del self._feeds[feed.scan_id]
-            self.bell.ring()
+        if feed.users == 0:
+            self._drop(feed)
+
+    def end(self, feed: Feed, error: ScanstreamError | None = None) -> None:
+        """Nothing more will come of it; `error` says why where that is no end of the scan's."""
+        feed.error = error
+        self._drop(feed)
 
     def fail(self, error: ScanstreamError) -> None:
         """Nothing more comes of any."""
         for feed in self:
-            feed.fail(error)
+            self.end(feed, error)
+
+    def _drop(self, feed: Feed) -> None:
+        if self._feeds.get(feed.scan_id) is feed:
+            del self._feeds[feed.scan_id]
+        feed.bell.ring()
         self.bell.ring()

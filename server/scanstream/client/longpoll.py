@@ -3,6 +3,7 @@
 import anyio
 
 from scanstream.client.asking import FOLLOW_PATH, Asking
+from scanstream.client.backoff import Pace
 from scanstream.client.failures import Lost
 from scanstream.client.run import Run
 
@@ -10,8 +11,6 @@ WAIT_SECONDS = 10
 """So long the server waits for news."""
 GRACE_SECONDS = 5.0
 """So long after that the connection is taken for dead."""
-GAP_SECONDS = 0.26
-"""From one question to the next, unless there is more to be had at once."""
 AS_JSON = {"accept": "application/json"}
 
 
@@ -24,14 +23,15 @@ class LongPollRung:
         self._grace = grace
 
     async def carry(self, run: Run) -> None:
-        """Bring frames; what is asked changes when other scans are wanted.
+        """Bring frames, at once where there are more to be had; what is asked changes when other scans are wanted.
 
         :raises Lost: if an answer does not come
         :raises ScanstreamError: if the server does not take what is asked
         """
+        pace = Pace()
         while True:
             await run.some()
-            began = anyio.current_time()
+            pace.began(anyio.current_time())
             more = False
 
             async def ask() -> None:
@@ -40,7 +40,7 @@ class LongPollRung:
 
             await run.until_changed(ask)
             if not more:
-                await anyio.sleep_until(began + GAP_SECONDS)
+                await anyio.sleep_until(pace.due(anyio.current_time()))
 
     async def _ask(self, run: Run) -> bool:
         """One question, and whether there is more to be had at once."""

@@ -36,6 +36,17 @@ class Mirror:
         mirror.base = place.position.n if place else 0
         return mirror
 
+    @property
+    def everything(self) -> list[dict[str, Any]] | None:
+        """All that the scan has found, if it has ended and all of it is held."""
+        place = parse(self.cursor or "")
+        whole = self.ended and self.base == 0 and place is not None and place.position.n == len(self.opportunities)
+        return self.opportunities if whole and self._counted() else None
+
+    def _counted(self) -> bool:
+        """Whether the state says the same; a reader of the state alone holds none."""
+        return self.state.get("total_opportunities") == len(self.opportunities)
+
     def apply(self, message: dict[str, Any]) -> bool:
         """Take a `snapshot`, an `update` or the `end`; what else there may be is ignored.
 

@@ -6,6 +6,7 @@ from typing import Any
 import anyio
 
 from scanstream.client.asking import Asking, about
+from scanstream.client.backoff import Pace
 from scanstream.client.failures import Lost
 from scanstream.client.feeds import Feed
 from scanstream.client.mirror import state_in
@@ -15,8 +16,6 @@ from scanstream.log.cursor import parse
 from scanstream.message import POLLING_INTERVAL_SECONDS
 from scanstream.model import STATUS_PATH, Document
 
-GAP_SECONDS = 0.26
-"""From one question to the next, whichever scans they are about: less than five a second."""
 NOWHERE = "0-0.0"
 """A cursor that is foreign to every scan: whoever has it is told all."""
 OF_ALL = ("unauthorized", "forbidden")
@@ -30,22 +29,22 @@ class PollRung:
         self._asking = asking
 
     async def carry(self, run: Run) -> None:
-        """Bring frames.
+        """Bring frames: of one scan after the other, whichever is due, less than five a second.
 
         :raises Lost: if an answer does not come
         :raises ScanstreamError: if the server does not let this caller in
         """
         due: dict[str, float] = {}
-        soonest = -math.inf
+        pace = Pace()
         while True:
             await run.some()
             feed = min(run.feeds, key=lambda feed: due.get(feed.scan_id, -math.inf))
-            at = max(soonest, due.get(feed.scan_id, -math.inf))
+            at = pace.due(due.get(feed.scan_id, -math.inf))
             if at > (now := anyio.current_time()):
                 with anyio.CancelScope(deadline=at):
                     await run.feeds.bell.rung()
                 continue
-            soonest = now + GAP_SECONDS
+            pace.began(now)
             due[feed.scan_id] = now + await self._ask(run, feed)
 
     async def _ask(self, run: Run, feed: Feed) -> float:
@@ -57,8 +56,7 @@ class PollRung:
         except ScanstreamError as error:
             if error.code in OF_ALL:
                 raise
-            feed.fail(error)
-            run.feeds.bell.ring()
+            run.end(feed, error)
             return math.inf
         for message in messages(answer.body, since):
             run.take(message)

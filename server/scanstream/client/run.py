@@ -91,10 +91,15 @@ class Run:
 
     def gone(self) -> list[str]:
         """Scans that were asked for and are followed no more; each is told once."""
-        over = [scan_id for scan_id in self._at if self.feeds.get(scan_id) is None]
-        for scan_id in over:
+        gone = [scan_id for scan_id in self._at if scan_id not in self.feeds]
+        for scan_id in gone:
             del self._at[scan_id]
-        return [scan_id for scan_id in over if scan_id not in self.feeds]
+        return gone
+
+    def end(self, feed: Feed, error: ScanstreamError | None = None) -> None:
+        """Nothing more will come of this one: the server knows it, too."""
+        self._at.pop(feed.scan_id, None)
+        self.feeds.end(feed, error)
 
     def take(self, message: dict[str, Any]) -> None:
         """A message of the server; of a kind that is not known, none.
@@ -123,7 +128,7 @@ class Run:
         self._heard()
         feed.bell.ring()
         if feed.mirror.ended:
-            self.feeds.bell.ring()
+            self.end(feed)
 
     def alive(self) -> None:
         """Something came that is no frame: it proves nothing, and the connection is there."""
@@ -148,5 +153,4 @@ class Run:
             raise error
         feed = self.feeds.get(scan_id)
         if feed is not None:
-            feed.fail(error)
-            self.feeds.bell.ring()
+            self.end(feed, error)

@@ -24,6 +24,8 @@ class Update:
     """What leads from the state before to this one (docs/protocol.md, section 2)."""
     opportunities: list[Document]
     """The new ones, in the order of the log."""
+    offset: int
+    """How many the log has before the first of them."""
     cursor: str
     """Stands for exactly what this iterator has given: `client.watch(scan_id, since=cursor)` goes on from here."""
     skipped: int
@@ -127,12 +129,16 @@ class Scan:
     async def results(self, timeout: float | None = None) -> Results:
         """All that it has found, the most confident first; of a scan that runs once it has ended.
 
+        Where all of it was followed here, nothing more is asked.
+
         :raises TimeoutError: if it has not ended by then
-        :raises Unreachable: if the server does not answer
+        :raises Unreachable: if the server has to be asked, and does not answer
         """
         with anyio.fail_after(timeout):
             if not self._closed:
                 await self.wait()
+            if (found := self.feed.mirror.everything) is not None:
+                return Results(sorted(found, key=_by_confidence))
             return await self._owner._results(self.id)
 
     async def cancel(self) -> Document:
@@ -201,10 +207,14 @@ class Updates(AsyncIterator[Update]):
         raise StopAsyncIteration
 
     def _next(self, cursor: str) -> Update:
-        state, found, before = self.feed.mirror.state, self._new(), self._cursor
+        state, before = self.feed.mirror.state, self._cursor
+        found = self._new()
+        offset = self.feed.mirror.base + self._taken - len(found)
         patch = _patch(self._state, state)
         self._state, self._cursor, self._told = state, cursor, True
-        return Update(state=state, patch=patch, opportunities=found, cursor=cursor, skipped=skipped(before, cursor))
+        return Update(
+            state=state, patch=patch, opportunities=found, offset=offset, cursor=cursor, skipped=skipped(before, cursor)
+        )
 
     def _new(self) -> list[Document]:
         if self._scan._only:
@@ -216,6 +226,11 @@ class Updates(AsyncIterator[Update]):
         found = self._list[self._taken :]
         self._taken = max(self._taken, len(self._list))
         return [one for one in found if one["id"] not in self._known] if self._known else found
+
+
+def _by_confidence(found: Document) -> tuple[float, str]:
+    """The order of results (docs/protocol.md, section 3)."""
+    return (-found["confidence_score"], found["id"])
 
 
 def _patch(before: Document, after: Document) -> Document:

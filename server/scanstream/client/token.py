@@ -7,6 +7,8 @@ from typing import TypeAlias
 
 from websockets.typing import Subprotocol
 
+from scanstream.client.failures import Lost
+
 Secret: TypeAlias = str | Callable[[], str | Awaitable[str]] | None
 
 
@@ -30,10 +32,16 @@ class Token:
         return True
 
     async def now(self) -> str | None:
-        """The text, asked for where it is not known."""
+        """The text, asked for where it is not known.
+
+        :raises Lost: if it cannot be had now
+        """
         if self._known is None and callable(self._secret):
-            said = self._secret()
-            self._known = await said if isawaitable(said) else said
+            try:
+                said = self._secret()
+                self._known = await said if isawaitable(said) else said
+            except Exception as error:
+                raise Lost(f"there is no token to be had ({error!r})") from error
         return self._known
 
 
