@@ -21,6 +21,7 @@ ANSWER_SECONDS = 10.0
 """So long the server may say nothing where it has not been asked to wait."""
 FOLLOW_PATH = "/opportunities/follow"
 UNAUTHORIZED = 401
+LOGINS = (401, 407)
 LONGEST_DIGITS = 9
 
 T = TypeVar("T")
@@ -158,7 +159,9 @@ class Asking:
             body = msgspec.json.decode(content)
         except msgspec.DecodeError:
             body = None
-        where = f"sends to {response.headers['location']}" if response.has_redirect_location else f"HTTP {status}"
+        where = f"it sends to {response.headers['location']}" if response.has_redirect_location else f"HTTP {status}"
+        if status in LOGINS:
+            where += ", it asks for a login: NAME:PASSWORD@ before the host"
         words = f"What answers at {shown(self.url)} is no scanstream server, or a proxy in front of one ({where})"
         return of_http(status, body, _retry_after(response), words)
 
