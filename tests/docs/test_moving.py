@@ -1,12 +1,14 @@
 """What the pages for those who move in show runs: applications are served, and scans go through them."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
-from docs.pages import DOCS, Block, blocks
+from conftest import ROOT
+from docs.pages import DOCS, Block, agree, blocks, claimed, code, table
 from scanstream.push.transport.websocket import WebSocketTransport
 from support.hosting import hosted
 from support.readers import SocketReader
@@ -53,3 +55,22 @@ async def test_the_test_of_the_page_passes(block: Block) -> None:
 
 def test_the_page_has_what_is_run_here() -> None:
     assert {block.runs for block in EMBEDDING} == {*SERVED, "runs as a test of a host"}
+
+
+def element(pattern: str) -> set[str]:
+    """What the sources of the element name so."""
+    sources = [ROOT / "static" / "scan-progress.js", *sorted((ROOT / "static" / "progress").glob("*.js"))]
+    return {name for path in sources for name in re.findall(pattern, path.read_text())}
+
+
+def test_the_page_on_the_element_has_its_attributes_events_parts_and_properties() -> None:
+    rows = table("scan-progress.md", "Attribute", "Property")
+    [observed] = element(r"observedAttributes = \[(.*)\]")
+    agree(set(re.findall(r'"([^"]+)"', observed)), *claimed(rows, "Attribute"))
+    properties = element(r"\n  get (\w+)\(\)")
+    agree(properties, *claimed(rows, "Property"))
+    agree(element(r'"(scan-(?:update|end|error))"'), *claimed(table("scan-progress.md", "Event", "`detail`"), "Event"))
+    spoken = {"spoken"}  # what a screen reader is told has no looks
+    agree(element(r'node\("\w+", "(\w+)"\)') - spoken, *claimed(table("scan-progress.md", "Part", "Is"), "Part"))
+    styled = table("scan-progress.md", "Custom property", "Default")
+    agree(element(r"var\((--[\w-]+)"), {name for row in styled for name in code(row["Custom property"])}, set())
