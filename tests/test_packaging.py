@@ -198,16 +198,22 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pip(*arguments: str) -> subprocess.CompletedProcess[str]:
     options = ["--disable-pip-version-check", "--retries", "1", "--timeout", "10"]
     command = [sys.executable, "-m", "pip", *options, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=INSTALLING_SECONDS, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=INSTALLING_SECONDS, check=False, env=outside()
+    )
+
+
+def outside() -> dict[str, str]:
+    """The environment of a program that is to see nothing of this checkout."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
 def test_the_wheel_alone_is_a_client_and_says_how_it_becomes_a_server(installed: Path, url: str) -> None:
     listed = pip("--python", str(installed / "python"), "list", "--format", "json")
     came = {canonicalize_name(line["name"]) for line in msgspec.json.decode(listed.stdout)}
-    here = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
     def shown(*command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False, env=here)
+        return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False, env=outside())
 
     print("installed:", *sorted(came))
     assert came == {"scanstream", *brought(set(LIGHT))}
