@@ -16,12 +16,15 @@ from msgspec import inspect
 
 from conftest import Serve
 from scanstream.client.columns import COLUMNS, Kind
-from scanstream.client.results import LibraryMissing, Results
+from scanstream.client.failures import LibraryMissing
+from scanstream.client.results import Results
 from scanstream.errors import ScanstreamError
 from scanstream.model import Opportunity
 from support.wire import discover, results, until_terminal
 
 SIZES = [0, 1, 10_001]
+STRATEGIES = ["tsmom", "triangular", "donchian"]
+"""Of candles and of quotes, with prices and without."""
 FRAMES: dict[str, Callable[[Results], Any]] = {
     "pandas": Results.to_pandas,
     "polars": Results.to_polars,
@@ -169,7 +172,7 @@ def test_what_is_first_seen_in_the_last_row_is_there_and_whole(library: str) -> 
 
 async def _of_a_server(serve: Serve) -> list[dict[str, Any]]:
     async with serve() as url:
-        wanted = {"parameters": {"triangular": {"walk_forward": 0}, "tsmom": {"walk_forward": 0}}}
+        wanted = {"strategy_ids": STRATEGIES, "parameters": {name: {"walk_forward": 0} for name in STRATEGIES}}
         scan_id = (await discover(url, wanted)).json()["scan_id"]
         await until_terminal(url, scan_id)
         told: list[dict[str, Any]] = (await results(url, scan_id)).json()["opportunities"]
@@ -182,7 +185,7 @@ async def test_what_a_server_has_found_fits_every_frame(serve: Serve) -> None:
     held = Results(told)
 
     assert held == told
-    assert {found["strategy_id"] for found in held} > {"triangular", "tsmom"}
+    assert {found["strategy_id"] for found in held} == {*STRATEGIES}
     for frame in (held.to_pandas(), held.to_polars()):
         assert list(frame["id"]) == [found["id"] for found in told]
         assert list(frame["metadata"]) == [msgspec.json.encode(found["metadata"]).decode() for found in told]

@@ -12,7 +12,7 @@
 from scanstream.client.blocking import BlockingScan, Client
 from scanstream.client.client import AsyncClient
 from scanstream.client.condition import Connection
-from scanstream.client.failures import BlockedLoop, ClientError, Closed, Unreachable
+from scanstream.client.failures import BlockedLoop, ClientError, Closed, LibraryMissing, Unreachable
 from scanstream.client.results import Results
 from scanstream.client.scan import Scan, Update
 
@@ -24,6 +24,7 @@ __all__ = [
     "ClientError",
     "Closed",
     "Connection",
+    "LibraryMissing",
     "Results",
     "Scan",
     "Unreachable",

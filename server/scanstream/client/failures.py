@@ -5,7 +5,8 @@
     └── ClientError             what no server says
         ├── Unreachable         no answer in time; a TimeoutError, too
         ├── Closed              asked after the client, or the scan, was closed
-        └── BlockedLoop         the client without `await` inside a running loop; a RuntimeError, too
+        ├── BlockedLoop         the client without `await` inside a running loop; a RuntimeError, too
+        └── LibraryMissing      a frame whose library is not installed; an ImportError, too
 
 `Lost` never reaches a caller: it is a connection that has ended, and the reason to try again.
 """
@@ -50,6 +51,12 @@ class BlockedLoop(ClientError, RuntimeError):
     """A call that blocks, inside an event loop that would stand still meanwhile."""
 
     code = "blocked_loop"
+
+
+class LibraryMissing(ClientError, ImportError):
+    """A frame was asked for whose library is not installed; says what to install."""
+
+    code = "library_missing"
 
 
 class Lost(Exception):

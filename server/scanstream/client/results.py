@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, overload
 
 from scanstream.client.columns import COLUMNS, json_text, values
-from scanstream.errors import ScanstreamError
+from scanstream.client.failures import LibraryMissing
 
 if TYPE_CHECKING:
     import os
@@ -26,10 +26,6 @@ if TYPE_CHECKING:
 
 Found = dict[str, Any]
 """One opportunity, as the server told it; times in it are text."""
-
-
-class LibraryMissing(ScanstreamError, ImportError):
-    """A frame was asked for whose library is not installed; says what to install."""
 
 
 class Results:
