@@ -73,6 +73,7 @@ export class Client extends EventTarget {
    */
   async discover(request = {}, { idempotencyKey = newKey(), ...patience } = {}) {
     const headers = { "Idempotency-Key": idempotencyKey };
+    new Headers(headers); // a key that cannot be sent is the caller's mistake, and no lost connection
     const { body } = await this.#ask("opportunities/discover", { method: "POST", headers, body: request, ...patience });
     const scan = new Scan(this.#home, body.scan_id, body);
     this.#scans.add(scan);

@@ -41,6 +41,8 @@ export class Line {
   /** @type {(() => void)[]} */
   #timers = [];
   #paused = false;
+  /** Why the last rung was left. @type {string | null} */
+  #below = null;
   /** Whether the server has refused our token since the last frame. */
   #unauthorized = false;
   /** @type {Connection} */
@@ -175,12 +177,13 @@ export class Line {
 
   /** @param {Held} held */
   #alive(held) {
-    if (held === this.#working && this.connection.transport !== null) this.#live();
+    if (held === this.#working && this.connection.transport !== null) this.#tell(this.#live);
   }
 
-  #live() {
+  /** @returns {Partial<Connection>} */
+  get #live() {
     const best = this.#ladder.rung === this.#rungs.best;
-    this.#tell({ state: "live", retryAt: null, ...(best ? { reason: null } : {}) });
+    return { state: "live", retryAt: null, reason: best ? null : this.#below };
   }
 
   /** @param {Held} held @param {Plain} message */
@@ -204,11 +207,7 @@ export class Line {
 
   /** @param {Held} held @param {Reader} reader @param {Plain} message */
   #frame(held, reader, message) {
-    this.#ladder.frame(held.rung, this.#clock.now());
-    this.#unauthorized = false;
-    this.#schedule();
-    const best = held.rung === this.#rungs.best;
-    this.#tell({ state: "live", transport: held.rung, attempts: 0, retryAt: null, ...(best ? { reason: null } : {}) });
+    this.#proven(held);
     reader.take(message);
     if (reader.over) this.remove(reader);
   }
@@ -218,9 +217,16 @@ export class Line {
     this.#working?.attempt.close();
     this.#working = held;
     this.#climbing = null;
-    this.#ladder.frame(held.rung, this.#clock.now());
     held.attempt.follow(this.#followed);
+    this.#proven(held);
+  }
+
+  /** It brought a frame. @param {Held} held */
+  #proven({ rung }) {
+    this.#ladder.frame(rung, this.#clock.now());
+    this.#unauthorized = false;
     this.#schedule();
+    this.#tell({ transport: rung, attempts: 0, ...this.#live });
   }
 
   /** @param {Held} held @param {Verdict} verdict */
@@ -231,6 +237,7 @@ export class Line {
     if (why === null && held === this.#working && this.#ends(error)) return;
     const now = this.#clock.now();
     this.#ladder.lost(held.rung, why ?? "dropped", now, retryAfter);
+    if (held === this.#working && this.#ladder.rung !== held.rung) this.#below = error.detail;
     if (held === this.#working) {
       this.#working = null;
       const retryAt = Math.round(Date.now() + (this.#ladder.next?.at ?? now) - now);

@@ -24,6 +24,8 @@ export class LongPollAttempt {
   #leaving = new AbortController();
   /** Of the question that is under way. */
   #asking = new AbortController();
+  /** Whether the next one is to be answered at once: whether the line is alive is to be known soon. */
+  #soon = true;
 
   /** @param {Tools} tools @param {Report} report */
   constructor(tools, report) {
@@ -37,10 +39,11 @@ export class LongPollAttempt {
     const [first, more] = [!this.#followed.length, followed.some((one) => !known.has(one))];
     this.#followed = followed;
     if (first && more) void this.#askOn();
-    else if (more) this.#asking.abort();
+    else if (more) this.check();
   }
 
   check() {
+    this.#soon = true;
     this.#asking.abort();
   }
 
@@ -69,17 +72,18 @@ export class LongPollAttempt {
   /** @param {AbortSignal} signal @returns {Promise<boolean>} whether there is more to be had at once */
   async #ask(signal) {
     const { clock } = this.#tools.around;
-    const began = clock.now();
+    const [soon, began] = [this.#soon, clock.now()];
     const { body } = await this.#tools.requests.json("opportunities/follow", {
       method: "POST",
       headers: { Accept: "application/json" },
-      body: { follow: wanted(this.#followed), wait: WAIT_S },
+      body: { follow: wanted(this.#followed), wait: soon ? 0 : WAIT_S },
       timeout: SILENCE_MS,
       signal,
     });
+    if (soon) this.#soon = false;
     this.#report.alive();
     const frames = Array.isArray(body.frames) ? body.frames : [];
-    if (frames.length && clock.now() - began < 1000) this.#report.lag(clock.now() - began);
+    if (soon) this.#report.lag(clock.now() - began);
     for (const message of frames) this.#heard(message);
     return frames.some((/** @type {Plain} */ { more }) => more);
   }

@@ -24,6 +24,8 @@ export const TIMEOUT_MS = 10_000;
 const LOOK_MS = 300;
 /** An answer this young says that the server is there. */
 const FRESH_MS = 1000;
+/** One before an attempt, and this young, says that the server was there when the attempt failed, if it is there now. */
+const KNOWN_MS = 10_000;
 /** What proxies say for a server that is away. */
 const GATEWAY = new Set([502, 503, 504]);
 
@@ -54,13 +56,15 @@ export class Requests {
    */
   async json(path, question = {}) {
     const { clock } = this.#around;
+    const text = question.body === undefined ? undefined : JSON.stringify(question.body);
     const limit = deadline(clock, question.timeout ?? ANSWER_MS, question.signal);
     try {
-      const response = await this.answer(path, { ...question, signal: limit.signal });
+      const response = await this.answer(path, { ...question, text, signal: limit.signal });
+      const { status, headers } = response;
       const body = await jsonOf(response);
-      if (response.status === 304) return { status: 304, headers: response.headers, body: null };
-      if (response.ok && body !== null) return { status: response.status, headers: response.headers, body };
-      throw new Lost(ofHttp(response.status, body, retryAfterOf(response.headers)));
+      if (status === 304) return { status, headers, body: null };
+      if (response.ok && body !== null) return { status, headers, body };
+      throw new Lost(ofHttp(status, body, retryAfterOf(headers)));
     } catch (error) {
       if (question.signal?.aborted) throw question.signal.reason;
       if (error instanceof Lost) throw error;
@@ -73,10 +77,10 @@ export class Requests {
   /**
    * The answer as it comes, also one that refuses.
    * @param {string} path
-   * @param {Question} question
+   * @param {Omit<Question, "body"> & { text?: string }} question `text`: its body, in JSON
    * @returns {Promise<Response>}
    */
-  async answer(path, { method = "GET", headers = {}, body, signal }) {
+  async answer(path, { method = "GET", headers = {}, text, signal }) {
     const { url, fetch, token } = this.#around;
     for (let again = token.renewable; ; again = false) {
       const credential = await token.get();
@@ -85,9 +89,9 @@ export class Requests {
         headers: {
           ...headers,
           ...(credential ? { Authorization: `Bearer ${credential}` } : {}),
-          ...(body === undefined ? {} : { "Content-Type": "application/json" }),
+          ...(text === undefined ? {} : { "Content-Type": "application/json" }),
         },
-        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+        body: text,
         signal,
       });
       if (!GATEWAY.has(response.status)) this.#answeredAt = this.#around.clock.now();
@@ -119,6 +123,11 @@ export class Requests {
     }
   }
 
+  /** Whether the server was there not long before a time. @param {number} at */
+  knownAt(at) {
+    return this.#answeredAt > at - KNOWN_MS;
+  }
+
   /**
    * How an attempt was lost that did not even begin: whether nobody is there, or somebody does not like it.
    * @param {AbortSignal} signal
@@ -134,6 +143,7 @@ export class Requests {
       await response.body?.cancel();
       return GATEWAY.has(response.status);
     } catch {
+      this.#answeredAt = -Infinity;
       return true;
     } finally {
       limit.done();

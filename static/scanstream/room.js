@@ -22,7 +22,7 @@ export class Room {
   async take() {
     if (!globalThis.document) return () => {};
     if (this.#attention.hidden) return null;
-    const { locks } = globalThis.navigator;
+    const locks = globalThis.navigator?.locks;
     if (!locks) return () => {}; // no secure context: then being hidden alone decides
     for (let place = 0; place < TABS; place += 1) {
       const free = await held(locks, `scanstream ${this.#origin} ${place}`);

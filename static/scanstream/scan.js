@@ -16,8 +16,8 @@ import { Updates } from "./updates.js";
  * @property {import("./clock.js").Clock} clock
  */
 
-/** So long the server may wait with the results for the end of the scan. */
-const RESULTS_WAIT_S = 20;
+/** So long the server may wait with the results for the end of the scan, before it is asked again. */
+const RESULTS_WAIT_S = 5;
 
 /**
  * Events: `update` (its `detail` is an `Update`), `end` (the terminal state), `error` (a `ScanError`).
@@ -106,17 +106,17 @@ export class Scan extends EventTarget {
   }
 
   /**
-   * All results, best first; waits for the end of the scan.
+   * All results, best first; waits for the end of the scan, and for each answer of the server as long as `timeout`.
    * @param {Patience} [patience]
    * @returns {Promise<Plain[]>}
    */
-  async results(patience = {}) {
+  async results({ timeout = TIMEOUT_MS, signal } = {}) {
+    const seconds = Math.min(RESULTS_WAIT_S, Math.floor(timeout / 2000));
     for (;;) {
-      const path = `opportunities/results/${encodeURIComponent(this.#name)}?wait=${RESULTS_WAIT_S}`;
-      const timeout = (patience.timeout ?? TIMEOUT_MS) + 1000 * RESULTS_WAIT_S;
-      const { status, body } = await this.#home.ask(path, { ...patience, timeout });
+      const path = `opportunities/results/${encodeURIComponent(this.#name)}?wait=${seconds}`;
+      const { status, body } = await this.#home.ask(path, { timeout, signal });
       if (status === 200) return body.opportunities;
-      await wait(this.#home.clock, 250, patience.signal);
+      await wait(this.#home.clock, 250, signal);
     }
   }
 

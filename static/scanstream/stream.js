@@ -65,7 +65,7 @@ export class StreamAttempt {
       const response = await this.#tools.requests.answer("opportunities/follow", {
         method: "POST",
         headers: { Accept: "text/event-stream" },
-        body: { follow: wanted(this.#followed) },
+        text: JSON.stringify({ follow: wanted(this.#followed) }),
         signal,
       });
       await this.#check(response);

@@ -36,6 +36,7 @@ export class WebSocketAttempt {
   /** Questions that are not answered yet. @type {Map<string, { scanId?: string, at: number }>} */
   #asked = new Map();
   #count = 0;
+  #began;
   #open = false;
   #cancelWatch = () => {};
   #cancelRenewal = () => {};
@@ -44,6 +45,7 @@ export class WebSocketAttempt {
   constructor(tools, report) {
     this.#tools = tools;
     this.#report = report;
+    this.#began = tools.around.clock.now();
     void this.#connect();
   }
 
@@ -184,9 +186,12 @@ export class WebSocketAttempt {
     this.#open = true; // `error` is followed by `close`: one of them is enough
     this.#cancelWatch();
     const status = Number(/response: (\d{3})/.exec(event?.message ?? "")?.[1]) || undefined; // as the package ws says it
+    const known = this.#tools.requests.knownAt(this.#began);
     try {
       const away = status === undefined && (refused(event?.error) ?? (await this.#tools.requests.away(signal)));
-      this.#over(away ? { error: new Unreachable("The server does not answer"), why: "refused" } : ofHandshake(status));
+      if (away) this.#over({ error: new Unreachable("The server does not answer"), why: "refused" });
+      else if (known || status) this.#over(ofHandshake(status));
+      else this.#over(stuck("A WebSocket")); // the server may have come back only now
     } catch {
       // it was closed meanwhile
     }

@@ -44,10 +44,12 @@ export class Requests {
     /**
      * The answer as it comes, also one that refuses.
      * @param {string} path
-     * @param {Question} question
+     * @param {Omit<Question, "body"> & { text?: string }} question `text`: its body, in JSON
      * @returns {Promise<Response>}
      */
-    answer(path: string, { method, headers, body, signal }: Question): Promise<Response>;
+    answer(path: string, { method, headers, text, signal }: Omit<Question, "body"> & {
+        text?: string;
+    }): Promise<Response>;
     /**
      * Tried until there is an answer, or an error that lasts.
      * @param {string} path
@@ -58,6 +60,8 @@ export class Requests {
         headers: Headers;
         body: any;
     }>;
+    /** Whether the server was there not long before a time. @param {number} at */
+    knownAt(at: number): boolean;
     /**
      * How an attempt was lost that did not even begin: whether nobody is there, or somebody does not like it.
      * @param {AbortSignal} signal

@@ -28,11 +28,11 @@ export class Scan extends EventTarget {
     /** Where to go on from: what `watch({ since })` takes. @returns {string | null} */
     get cursor(): string | null;
     /**
-     * All results, best first; waits for the end of the scan.
+     * All results, best first; waits for the end of the scan, and for each answer of the server as long as `timeout`.
      * @param {Patience} [patience]
      * @returns {Promise<Plain[]>}
      */
-    results(patience?: Patience): Promise<Plain[]>;
+    results({ timeout, signal }?: Patience): Promise<Plain[]>;
     /**
      * Ends the scan for all who follow it; what was found is kept. The end arrives as state.
      * @param {Patience} [patience]
