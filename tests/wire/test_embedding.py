@@ -12,7 +12,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from websockets.exceptions import ConnectionClosed
 
@@ -221,6 +221,22 @@ async def test_an_odd_path_of_the_mount_is_no_header_of_its_own() -> None:
         assert ack.headers["location"].startswith("/a%0D%0AX-Evil%3A%201%C3%BC/opportunities/status/")
         state = await request(root, "GET", ack.headers["location"])
         assert state.json()["poll_url"] == ack.headers["location"]
+
+
+@pytest.mark.parametrize("outer", ["", "/a"])
+async def test_mounts_of_nothing_and_within_each_other(outer: str) -> None:
+    scans = Scanstream(data=":memory:", workers=0)
+    inner: list[BaseRoute] = [Mount("/b" if outer else "/", scans)]
+    routes = [Route("/own", own), *([Mount(outer, routes=inner)] if outer else inner)]
+    below = f"{outer}/b" if outer else ""
+    async with hosted(Starlette(routes=routes, lifespan=scans.lifespan)) as root:
+        ack = await discover(root + below, {})
+        assert (ack.status, ack.json()["poll_url"]) == (202, f"{below}/opportunities/status/{ack.json()['scan_id']}")
+        assert (await request(root, "GET", ack.json()["poll_url"])).status == 200
+        async with websocket(root + below) as socket:
+            await socket.send(type="ping")
+            assert (await socket.receive())["type"] == "pong"
+        assert (await request(root, "GET", "/own")).body == b"the host's own"
 
 
 async def test_it_is_an_application_by_itself_too() -> None:
