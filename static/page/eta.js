@@ -25,6 +25,7 @@ export class Countdown {
   text(now) {
     const left = this.left(now);
     if (left === undefined) return "";
-    return left < 1 ? "any moment now" : `about ${duration(Math.ceil(left))} left`;
+    if (left > 0) return `about ${duration(Math.ceil(left))} left`;
+    return this.#said ? "longer than estimated" : "any moment now";
   }
 }

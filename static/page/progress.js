@@ -51,7 +51,7 @@ export class Progress {
     if (state !== this.#state) this.#countdown.hear(state.estimated_time_remaining_seconds, performance.now());
     this.#state = state;
     write(this.#stage, stage(state));
-    write(this.#message, state.message);
+    write(this.#message, state.message === stage(state) ? "" : state.message);
     if (this.#bar.value !== progress.percentage) this.#bar.value = progress.percentage;
     write(this.#percent, `${progress.percentage} %`);
     write(this.#shards, progress.total_shards ? `${count(progress.shards_completed)} of ${plural(progress.total_shards, "shard")}` : "");
@@ -129,5 +129,5 @@ function advice(state, outcome) {
 /** @param {Plain} state */
 function moments({ created_at: created, started_at: started, finished_at: finished, expires_at: expires, market }) {
   const took = started && finished ? `took ${duration((Date.parse(finished) - Date.parse(started)) / 1000)}` : "";
-  return [`Market: ${market}`, `asked for at ${clock(created)}`, took, expires && `kept until ${clock(expires)}`].filter(Boolean).join(" · ");
+  return [`Market: ${market}${market === "synthetic" ? " (generated)" : ""}`, `asked for at ${clock(created)}`, took, expires && `kept until ${clock(expires)}`].filter(Boolean).join(" · ");
 }

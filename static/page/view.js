@@ -74,6 +74,7 @@ export class View {
     this.progress.clear();
     this.#shared.hidden = true;
     tell(this.#trouble, "");
+    element("details").close();
   }
 
   /** Time has passed. */

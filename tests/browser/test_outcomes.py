@@ -59,7 +59,7 @@ async def test_the_time_that_is_left_counts_down(serve: Serve, visit: Visit) -> 
         await expect(left).to_have_text(re.compile(r"^about [\d.]+ s left$"))
         before = await left.text_content()
         await expect(left).not_to_have_text(str(before))
-        await expect(left).to_have_text("any moment now")
+        await expect(left).to_have_text("longer than estimated")
         for _ in range(3):
             await (await script.started()).tell("end")
         await visit.until()
@@ -78,6 +78,7 @@ async def test_what_became_of_a_scan_is_seen(serve: Serve, visit: Visit, outcome
         shard = await script.started()
         if outcome == "Cancelled":
             await shard.tell("find 3", "end")
+            await script.started()
             await expect(visit.page.locator("#found")).to_have_text("3 found")
             await visit.page.locator("#view").get_by_role("button", name="Cancel").click()
         else:
