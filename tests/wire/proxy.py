@@ -8,48 +8,39 @@ tried, and when, is in `proxy.attempts`.
 """
 
 import argparse
-import json
 import socket
 import struct
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple
+from dataclasses import fields
+from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import anyio
 from anyio.abc import SocketAttribute, SocketStream
 from anyio.from_thread import start_blocking_portal
 from anyio.streams.buffered import BufferedByteReceiveStream
+from anyio.streams.memory import MemoryObjectReceiveStream
 
+if __name__ == "__main__":  # as a program it is not told where its neighbours are
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from wire.faults import Events, Faults, Head, Kept, Messages, Through, closing, with_fields
+
+__all__ = ["RUNGS", "Attempt", "Faults", "Proxy", "running"]
+
+RUNGS = ("websocket", "stream", "longpoll", "poll")
 MOST_HEAD = 64 * 1024
 MOST_BODY = 64 * 1024 * 1024
 CHUNK = 64 * 1024
+MOST_LATE = 1000
+"""Pieces that are on their way at once, while everything is late."""
 LOOK_SECONDS = 0.05
-HELD = 64 * 1024
-"""Bytes of a stream that a buffering proxy keeps back."""
 GONE = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, anyio.IncompleteRead, OSError)
 UP, DOWN = "up", "down"
-UNKNOWN_MESSAGE = {"type": "weather", "scan_id": "scan_of_the_sky", "cursor": "zz-9.9", "state": {"status": "sunny"}}
-UNKNOWN_FIELDS = {"x_unknown": [1, {"deep": None}], "zzz": "new in version 2"}
-
-
-@dataclass
-class Faults:
-    """What is wrong with the network; all at once if several are set. Connections look at it as they go on."""
-
-    refuse_upgrade: int = field(default=0, metadata={"help": "answer WebSocket handshakes with this status"})
-    close_at_once: bool = field(default=False, metadata={"help": "accept WebSockets, and close them at once"})
-    mute: str = field(default="", metadata={"help": "let open sockets fall silent: up, down or both"})
-    mute_after: float = field(default=1.0, metadata={"help": "seconds after which they do"})
-    drop_after: int = field(default=0, metadata={"help": "cut every connection after so many bytes to the client"})
-    delay: float = field(default=0.0, metadata={"help": "seconds that every byte is late, each way"})
-    reset_every: float = field(default=0.0, metadata={"help": "seconds after which all connections are reset"})
-    buffer_streams: bool = field(default=False, metadata={"help": "keep event streams back until 64 KiB are there"})
-    bad_gateway_every: int = field(default=0, metadata={"help": "answer every so many-th request with 502 and HTML"})
-    swallow_acks: int = field(default=0, metadata={"help": "lose so many answers to discover, and the connection"})
-    inject: bool = field(default=False, metadata={"help": "add message types and fields that nobody knows"})
 
 
 class Attempt(NamedTuple):
@@ -60,30 +51,8 @@ class Attempt(NamedTuple):
     method: str
     target: str
     upgrade: bool
-
-
-class Head(NamedTuple):
-    """The first line and the fields of a request or an answer."""
-
-    first: str
-    fields: list[tuple[str, str]]
-
-    @classmethod
-    def read(cls, raw: bytes) -> "Head":
-        """As it came, without the empty line at its end."""
-        first, *lines = raw.decode("latin-1").split("\r\n")
-        return cls(first, [(name.strip(), value.strip()) for name, _, value in (line.partition(":") for line in lines)])
-
-    def value(self, name: str) -> str:
-        """Of a field; empty where there is none."""
-        return next((value for known, value in self.fields if known.lower() == name), "")
-
-    def having(self, **changed: str) -> bytes:
-        """As bytes, with other values of some fields; an empty one leaves the field out."""
-        names = {name.replace("_", "-"): value for name, value in changed.items()}
-        kept = [(name, value) for name, value in self.fields if name.lower() not in names]
-        lines = [self.first, *(f"{name}: {value}" for name, value in [*kept, *names.items()] if value)]
-        return "\r\n".join([*lines, "", ""]).encode("latin-1")
+    rung: str = ""
+    """One of RUNGS; empty for what follows no scan."""
 
 
 class Proxy:
@@ -96,6 +65,7 @@ class Proxy:
         self.attempts: list[Attempt] = []
         self.url = ""
         self._open: set[SocketStream] = set()
+        self._frozen_at = -1.0
 
     async def serve(self, port: int, started: Callable[[], None]) -> None:
         """Until cancelled."""
@@ -115,6 +85,11 @@ class Proxy:
         """Every connection to a client ends in a reset (RST)."""
         for stream in tuple(self._open):
             await _reset(stream)
+
+    def freeze(self) -> float:
+        """On connections that are open now nothing passes any more, either way; new ones are fine. When that was."""
+        self._frozen_at = time.monotonic()
+        return self._frozen_at
 
     async def _resets(self) -> None:
         last = time.monotonic()
@@ -136,53 +111,71 @@ class Proxy:
         reader = BufferedByteReceiveStream(client)
         head = Head.read(await reader.receive_until(b"\r\n\r\n", MOST_HEAD))
         body = await reader.receive_exactly(int(head.value("content-length") or 0))
-        method, target, _ = head.first.split(" ", 2)
-        upgrade = head.value("upgrade").lower() == "websocket"
-        self.attempts.append(Attempt(time.monotonic(), method, target, upgrade))
+        attempt = _attempt(head)
+        self.attempts.append(attempt)
         every = self.faults.bad_gateway_every
+        if self.faults.hang_up:
+            return
         if every and len(self.attempts) % every == 0:
             await client.send(_page(502, "Bad Gateway"))
-        elif upgrade and self.faults.refuse_upgrade:
+        elif attempt.upgrade and self.faults.refuse_upgrade:
             await client.send(_page(self.faults.refuse_upgrade, "No WebSockets here"))
+        elif attempt.rung == "stream" and self.faults.refuse_streams:
+            await client.send(_page(self.faults.refuse_streams, "No streams here"))
         else:
-            async with await anyio.connect_tcp(*self._upstream) as server:
-                answers = BufferedByteReceiveStream(server)
-                await anyio.sleep(self.faults.delay)
-                if upgrade:
-                    await server.send(head.having(sec_websocket_extensions=""))
-                    await self._websocket(client, reader, server, answers)
-                else:
-                    await server.send(head.having(connection="close", accept_encoding="") + body)
-                    await self._answer(client, reader, answers, discover=target.endswith("/discover"))
+            await self._forward(client, reader, head, body, attempt)
+
+    async def _forward(
+        self, client: SocketStream, reader: BufferedByteReceiveStream, head: Head, body: bytes, attempt: Attempt
+    ) -> None:
+        await anyio.sleep(self.faults.delay)
+        try:
+            server = await anyio.connect_tcp(*self._upstream)
+        except OSError:
+            await client.send(_page(502, "Bad Gateway"))
+            return
+        async with server:
+            answers = BufferedByteReceiveStream(server)
+            if attempt.upgrade:
+                await server.send(head.having(sec_websocket_extensions=""))
+                await self._websocket(client, reader, server, answers)
+            else:
+                asked = head.old() if self.faults.inject else head
+                await server.send(asked.having(connection="close", accept_encoding="") + body)
+                discover = attempt.target.endswith("/discover")
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._until_left, reader, tasks.cancel_scope)
+                    with suppress(*GONE):
+                        await self._answer(client, answers, attempt.at, discover=discover)
+                    tasks.cancel_scope.cancel()
 
     async def _answer(
-        self,
-        client: SocketStream,
-        requests: BufferedByteReceiveStream,
-        answers: BufferedByteReceiveStream,
-        *,
-        discover: bool,
+        self, client: SocketStream, answers: BufferedByteReceiveStream, began: float, *, discover: bool
     ) -> None:
         head = Head.read(await answers.receive_until(b"\r\n\r\n", MOST_HEAD))
-        kind, length = head.value("content-type"), head.value("content-length")
         if discover and self.faults.swallow_acks > 0:
             self.faults.swallow_acks -= 1
             await _reset(client)
             return
-        if self.faults.inject and length and kind.startswith("application/json"):
-            body = _with_fields(await answers.receive_exactly(min(int(length), MOST_BODY)))
+        if self._frozen_at > began or (discover and self.faults.hold_acks > 0):
+            self.faults.hold_acks -= discover
+            await anyio.sleep_forever()
+        kind = head.value("content-type")
+        await anyio.sleep(self.faults.delay)
+        if self.faults.inject and kind.startswith("application/json"):
+            body = with_fields(await _whole(answers, head.value("content-length")))
             await self._send(client, head.having(content_length=str(len(body))) + body, [0])
             return
         await client.send(head.having())
         streamed = kind.startswith("text/event-stream")
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._until_left, requests, tasks.cancel_scope)
-            kept = _Kept(HELD if streamed and self.faults.buffer_streams else 0)
-            with suppress(*GONE):
-                await self._pump(answers, client, DOWN, kept.through, muted=streamed)
-            with suppress(*GONE):
-                await client.send(kept.data)
-            tasks.cancel_scope.cancel()
+        kept = Kept()
+        through: Through = _as_it_is
+        if streamed and self.faults.buffer_streams:
+            through = kept.through
+        elif streamed and self.faults.inject:
+            through = Events().through
+        await self._pump(answers, client, DOWN, through, muted=streamed)
+        await client.send(kept.data)
 
     async def _until_left(self, requests: BufferedByteReceiveStream, scope: anyio.CancelScope) -> None:
         """A client that has left is nobody to answer."""
@@ -199,23 +192,22 @@ class Proxy:
         answers: BufferedByteReceiveStream,
     ) -> None:
         head = Head.read(await answers.receive_until(b"\r\n\r\n", MOST_HEAD))
+        await anyio.sleep(self.faults.delay)
         await client.send(head.having())
         if " 101 " not in head.first:
             return
         if self.faults.close_at_once:
-            await client.send(_frame(8, struct.pack(">H", 1001)))
+            await client.send(closing(1001))
             return
-        messages = _Messages(self.faults)
+        messages = Messages(self.faults)
 
         async def up() -> None:
-            with suppress(*GONE):
-                await self._pump(requests, server, UP, _as_it_is, muted=True)
+            await self._pump(requests, server, UP, _as_it_is, muted=True)
             tasks.cancel_scope.cancel()
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(up)
-            with suppress(*GONE):
-                await self._pump(answers, client, DOWN, messages.through, muted=True)
+            await self._pump(answers, client, DOWN, messages.through, muted=True)
             tasks.cancel_scope.cancel()
         if messages.swallowed:
             await _reset(client)
@@ -225,19 +217,36 @@ class Proxy:
         source: BufferedByteReceiveStream,
         target: SocketStream,
         way: str,
-        through: Callable[[bytes], bytes],
+        through: Through,
         *,
         muted: bool,
     ) -> None:
-        """Bytes from one side to the other, as the faults have it."""
-        began, gone = time.monotonic(), [0]
-        while True:
-            data = through(await source.receive(CHUNK))
-            silent = muted and self.faults.mute in (way, "both") and time.monotonic() - began >= self.faults.mute_after
-            if silent:
-                await anyio.sleep_forever()
-            await anyio.sleep(self.faults.delay)
-            await self._send(target, data, gone if way == DOWN else None)
+        """Bytes from one side to the other, as the faults have it, until either has gone. What is mute stays so."""
+        began, silent = time.monotonic(), False
+        late, due = anyio.create_memory_object_stream[tuple[float, bytes]](MOST_LATE)
+        async with late, due, anyio.create_task_group() as tasks:
+            tasks.start_soon(self._deliver, due, target, [0] if way == DOWN else None, tasks.cancel_scope)
+            with suppress(*GONE):
+                while True:
+                    data = through(await source.receive(CHUNK))
+                    mute = muted and self.faults.mute in (way, "both")
+                    silent |= mute and time.monotonic() - began >= self.faults.mute_after
+                    if not silent and began > self._frozen_at:
+                        await late.send((anyio.current_time() + self.faults.delay, data))
+            late.close()  # what is on its way arrives
+
+    async def _deliver(
+        self,
+        due: MemoryObjectReceiveStream[tuple[float, bytes]],
+        target: SocketStream,
+        gone: list[int] | None,
+        pump: anyio.CancelScope,
+    ) -> None:
+        with suppress(*GONE):
+            async for at, data in due:
+                await anyio.sleep_until(at)
+                await self._send(target, data, gone)
+        pump.cancel()
 
     async def _send(self, target: SocketStream, data: bytes, gone: list[int] | None) -> None:
         """To the other side; a client's connection may end in the midst of it. `gone`: bytes so far."""
@@ -252,83 +261,30 @@ class Proxy:
             raise anyio.EndOfStream
 
 
-class _Kept:
-    """What a proxy that buffers has of an answer, and has not passed on: nothing, in the time that a scan takes."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self.data = b""
-
-    def through(self, data: bytes) -> bytes:
-        """All that there is, once it is much."""
-        self.data += data
-        if len(self.data) < self._most:
-            return b""
-        passed, self.data = self.data, b""
-        return passed
-
-
-class _Messages:
-    """The messages of one WebSocket, on their way to the client."""
-
-    def __init__(self, faults: Faults) -> None:
-        self._faults = faults
-        self._held = b""
-        self.swallowed = False
-
-    def through(self, data: bytes) -> bytes:
-        """Whole frames only, changed as the faults have it; the end where an answer to discover is swallowed."""
-        self._held += data
-        out = b""
-        while (size := _size(self._held)) is not None:
-            whole, self._held = self._held[:size], self._held[size:]
-            out += self._message(whole)
-        return out
-
-    def _message(self, whole: bytes) -> bytes:
-        if whole[0] & 15 != 1:
-            return whole
-        message = json.loads(whole[_header(whole) :])
-        if message["type"] == "ack" and "poll_url" in message and self._faults.swallow_acks > 0:
-            self._faults.swallow_acks -= 1
-            self.swallowed = True
-            raise anyio.EndOfStream
-        if not self._faults.inject:
-            return whole
-        return _frame(1, json.dumps(UNKNOWN_MESSAGE).encode()) + _frame(1, _with_fields(json.dumps(message).encode()))
+def _attempt(head: Head) -> Attempt:
+    """What a request is, seen from the ladder."""
+    method, target, _ = head.first.split(" ", 2)
+    upgrade = head.value("upgrade").lower() == "websocket"
+    path = target.partition("?")[0]
+    rung = ""
+    if upgrade:
+        rung = "websocket"
+    elif path.endswith("/opportunities/follow"):
+        rung = "stream" if "text/event-stream" in head.value("accept") else "longpoll"
+    elif "/opportunities/status/" in path:
+        rung = "poll"
+    return Attempt(time.monotonic(), method, target, upgrade, rung)
 
 
-def _header(data: bytes) -> int:
-    """Bytes of a server's frame header (RFC 6455, section 5.2; never masked)."""
-    return {126: 4, 127: 10}.get(data[1] & 127, 2)
-
-
-def _size(data: bytes) -> int | None:
-    """Bytes of the first frame, header and all; None while they are not all there."""
-    if len(data) < 2 or len(data) < _header(data):
-        return None
-    header = _header(data)
-    length = int.from_bytes(data[2:header]) if header > 2 else data[1] & 127
-    return header + length if len(data) >= header + length else None
-
-
-def _frame(opcode: int, data: bytes) -> bytes:
-    length = len(data)
-    if length < 126:
-        return bytes([128 | opcode, length]) + data
-    return (
-        bytes([128 | opcode, 126 if length < 1 << 16 else 127]) + length.to_bytes(2 if length < 1 << 16 else 8) + data
-    )
-
-
-def _with_fields(body: bytes) -> bytes:
-    """A JSON object with more fields than anybody knows, on its first two levels."""
-    told: dict[str, Any] = json.loads(body)
-    deeper = {
-        key: {**value, **UNKNOWN_FIELDS} if key in ("state", "progress") and isinstance(value, dict) else value
-        for key, value in told.items()
-    }
-    return json.dumps({**deeper, **UNKNOWN_FIELDS}).encode()
+async def _whole(answers: BufferedByteReceiveStream, length: str) -> bytes:
+    """The body of an answer; without a length it ends with the connection."""
+    if length:
+        return await answers.receive_exactly(min(int(length), MOST_BODY))
+    body = b""
+    with suppress(anyio.EndOfStream):
+        while len(body) < MOST_BODY:
+            body += await answers.receive(CHUNK)
+    return body
 
 
 def _page(status: int, words: str) -> bytes:

@@ -1,6 +1,8 @@
 """The hostile proxy is as hostile as it says, and otherwise lets everything through."""
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from conftest import ROOT
 from support.process import server_process
 from wire.proxy import Faults, Proxy, running
 
@@ -47,10 +50,10 @@ def test_without_faults_everything_goes_through(server: str) -> None:
 
     assert results["status"] == messages[-1]["status"] == "complete"
     assert "event: end" in followed
-    assert [(attempt.method, attempt.upgrade) for attempt in proxy.attempts] == [
-        ("GET", True),
-        ("GET", False),
-        ("POST", False),
+    assert [(attempt.method, attempt.rung) for attempt in proxy.attempts] == [
+        ("GET", "websocket"),
+        ("GET", ""),
+        ("POST", "stream"),
     ]
 
 
@@ -61,9 +64,22 @@ def test_upgrades_are_refused(server: str) -> None:
         assert httpx.get(proxy.url + "/healthz").status_code == 200
 
 
+def test_streams_are_refused(server: str) -> None:
+    with running(server, Faults(refuse_streams=406)) as proxy:
+        scan = httpx.post(proxy.url + "/opportunities/discover", json={"strategy_ids": ["tsmom"]}).json()["scan_id"]
+        address, asked = proxy.url + "/opportunities/follow", {"follow": [{"scan_id": scan}]}
+        assert httpx.post(address, json=asked, headers={"Accept": "text/event-stream"}).status_code == 406
+        assert httpx.post(address, json=asked).status_code == 200
+
+
 def test_sockets_are_closed_at_once(server: str) -> None:
     with running(server, Faults(close_at_once=True)) as proxy, socket(proxy) as connection, CLOSED:
         connection.recv(20)
+
+
+def test_connections_are_closed_without_a_word(server: str) -> None:
+    with running(server, Faults(hang_up=True)) as proxy, pytest.raises(httpx.TransportError):
+        httpx.get(proxy.url + "/healthz")
 
 
 @pytest.mark.parametrize("way", ["up", "down", "both"])
@@ -72,6 +88,31 @@ def test_an_open_socket_falls_silent(server: str, way: str) -> None:
         connection.send('{"type": "ping"}')
         with pytest.raises(TimeoutError):
             connection.recv(0.5)
+
+
+def test_what_has_fallen_silent_stays_so(server: str) -> None:
+    with running(server, Faults(mute="down", mute_after=0)) as proxy, socket(proxy) as connection:
+        connection.send('{"type": "ping"}')
+        with pytest.raises(TimeoutError):
+            connection.recv(0.5)
+        proxy.faults.mute = ""
+        connection.send('{"type": "ping"}')
+        with pytest.raises(TimeoutError):
+            connection.recv(0.5)
+
+
+def test_what_is_open_freezes_and_what_is_new_does_not(server: str) -> None:
+    ping, pong = '{"type": "ping"}', {"type": "pong"}
+    with running(server) as proxy, socket(proxy) as frozen:
+        frozen.send(ping)
+        assert json.loads(frozen.recv(20)) == pong
+        proxy.freeze()
+        frozen.send(ping)
+        with pytest.raises(TimeoutError):
+            frozen.recv(0.5)
+        with socket(proxy) as fresh:
+            fresh.send(ping)
+            assert json.loads(fresh.recv(20)) == pong
 
 
 def test_connections_are_cut_after_so_many_bytes(server: str) -> None:
@@ -117,6 +158,45 @@ def test_acks_are_lost(server: str) -> None:
             httpx.post(proxy.url + "/opportunities/discover", json={})
         with socket(proxy) as connection:
             assert discover(connection)[-1]["status"] == "complete"
+
+
+def test_acks_do_not_come(server: str) -> None:
+    with running(server, Faults(hold_acks=2)) as proxy:
+        with socket(proxy) as connection:
+            assert discover(connection)[0]["type"] == "snapshot"
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(proxy.url + "/opportunities/discover", json={}, timeout=0.5)
+        assert httpx.post(proxy.url + "/opportunities/discover", json={}).json()["scan_id"]
+
+
+def test_what_nobody_knows_is_added_to_streams_and_long_polls(server: str) -> None:
+    scan = httpx.post(server + "/opportunities/discover", json={"strategy_ids": ["tsmom"]}).json()["scan_id"]
+    httpx.get(f"{server}/opportunities/results/{scan}?wait=20", timeout=30)
+    with running(server, Faults(inject=True)) as proxy:
+        address, asked = proxy.url + "/opportunities/follow", {"follow": [{"scan_id": scan}]}
+        frames = httpx.post(address, json=asked).json()["frames"]
+        events = httpx.post(address, json=asked, headers={"Accept": "text/event-stream"}).text
+
+    assert [frame["type"] for frame in frames if frame["type"] != "weather"] == ["snapshot"]
+    assert "weather" in {frame["type"] for frame in frames}
+    told = [line.removeprefix("data: ") for line in events.splitlines() if line.startswith("data: {")]
+    assert {json.loads(line)["scan_id"] for line in told} == {scan}
+    assert events.count("event: weather") == events.count("event: forecast") == 2
+    snapshot = next(json.loads(line) for line in told if "snapshot" in line)
+    assert "x_unknown" in snapshot
+    assert "x_unknown" in snapshot["state"]
+
+
+def test_it_is_a_program(server: str) -> None:
+    command = [sys.executable, str(ROOT / "tests" / "wire" / "proxy.py"), server, "--refuse-upgrade", "426"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().split()[-1]
+            assert httpx.get(url + "/ws", headers={"Upgrade": "websocket"}).status_code == 426
+            assert httpx.get(url + "/healthz").status_code == 200
+        finally:
+            process.kill()
 
 
 def test_what_nobody_knows_is_added(server: str) -> None:

@@ -1,0 +1,136 @@
+"""Clients that follow a scan, each through an address of its own: as programs in Node and Python, and in web pages."""
+
+import json
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from subprocess import DEVNULL
+from typing import Any
+
+import anyio
+from anyio.streams.text import TextReceiveStream
+from playwright.async_api import Page, async_playwright
+
+HERE = Path(__file__).parent
+PROGRAMS = {
+    "node": ["node", "--experimental-websocket", "--no-warnings", str(HERE / "follow.mjs")],
+    "python": [sys.executable, str(HERE / "follow.py")],
+}
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
+PATIENCE_SECONDS = 90.0
+LOAD = """async () => { globalThis.library = await import("/static/scanstream.js"); }"""
+FOLLOW = """async (what) => {
+  %s
+  void follow(location.origin, what, (event) => tell(event), globalThis.library);
+}"""
+
+Event = dict[str, Any]
+Wanted = tuple[str, str]
+"""A request as JSON, or the id of a scan; and the address through which it goes."""
+
+
+class Follower:
+    """One client: what it has said so far (follow.mjs says what that is)."""
+
+    def __init__(self, kind: str, url: str) -> None:
+        self.kind = kind
+        self.url = url
+        self.events: list[Event] = []
+        self._changed = anyio.Event()
+
+    def say(self, event: Event) -> None:
+        """It has said something."""
+        self.events.append({**event, "at": anyio.current_time()})
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    async def until(self, true: Callable[[Event], bool], since: int = 0, patience: float = PATIENCE_SECONDS) -> Event:
+        """The first event of which it is true, among those from the `since`-th on."""
+        with anyio.move_on_after(patience):
+            while True:
+                changed = self._changed
+                for event in self.events[since:]:
+                    if true(event):
+                        return event
+                await changed.wait()
+        raise AssertionError(f"{self.kind} has not said so within {patience} s: {self.events[-12:]}")
+
+    async def until_end(self, patience: float = PATIENCE_SECONDS) -> Event:
+        """Its last word, of a scan that it has followed to its end."""
+        last = await self.until(lambda event: event["event"] in ("end", "failed"), patience=patience)
+        assert last["event"] == "end", last
+        return last
+
+    async def until_live(self, since: int = 0, transport: str = "", patience: float = PATIENCE_SECONDS) -> Event:
+        """A connection, on this rung."""
+
+        def live(event: Event) -> bool:
+            return event.get("state") == "live" and transport in ("", event["transport"])
+
+        return await self.until(lambda event: event["event"] == "connection" and live(event), since, patience)
+
+
+@asynccontextmanager
+async def programs(kind: str, wanted: Sequence[Wanted]) -> AsyncIterator[list[Follower]]:
+    """A process of Node or Python in which each of them has a client of its own."""
+    followers = [Follower(kind, url) for _, url in wanted]
+    arguments = [word for one in wanted for word in one]
+    process = await anyio.open_process([*PROGRAMS[kind], *arguments], stdin=DEVNULL, stderr=None)
+
+    async def read() -> None:
+        assert process.stdout is not None
+        rest = ""
+        async for text in TextReceiveStream(process.stdout):
+            *lines, rest = (rest + text).split("\n")
+            for line in lines:
+                said = json.loads(line)
+                followers[said.pop("number")].say(said)
+
+    async with process, anyio.create_task_group() as tasks:
+        tasks.start_soon(read)
+        yield followers
+        tasks.cancel_scope.cancel()
+        if process.returncode is None:
+            process.kill()
+
+
+@asynccontextmanager
+async def pages(
+    wanted: Sequence[Wanted], ready: Callable[[], None], place: str = "/healthz"
+) -> AsyncIterator[list[Follower]]:
+    """A page of Chromium for each of them, in which the library is used as any page would.
+
+    :param ready: called when all are loaded, before anything is followed
+    :param place: the document: one that follows nothing of its own
+    """
+    follow = FOLLOW % (HERE / "follow.js").read_text().replace("export ", "")
+    followers = [Follower("browser", url) for _, url in wanted]
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        loaded: list[Page] = []
+        for follower in followers:
+            page = await (await browser.new_context()).new_page()
+            page.set_default_timeout(1000 * PATIENCE_SECONDS)
+            await page.expose_function("tell", follower.say)
+            await page.goto(follower.url + place)
+            await page.evaluate(LOAD)
+            loaded.append(page)
+        ready()
+        for page, (what, _) in zip(loaded, wanted, strict=True):
+            await page.evaluate(follow, what)
+        yield followers
+        await browser.close()
+
+
+@asynccontextmanager
+async def clients(kind: str, wanted: Sequence[Wanted], ready: Callable[[], None]) -> AsyncIterator[list[Follower]]:
+    """Either of them; `ready` is called just before they begin."""
+    if kind == "browser":
+        async with pages(wanted, ready) as followers:
+            yield followers
+        return
+    ready()
+    async with programs(kind, wanted) as followers:
+        yield followers

@@ -1,0 +1,89 @@
+"""Every fault of a hostile proxy, and every client: each ends with exactly what the server has.
+
+The clients are programs in Node and Python, and with `-m browser` pages of Chromium. All cells of a kind of trouble go
+on at once: they wait most of the time.
+"""
+
+import anyio
+import pytest
+
+from trouble.matrix import FROZEN, LASTING, PASSING, Cell, Server, dripping, lasting, passing
+
+pytestmark = pytest.mark.anyio
+
+NOTICED_SECONDS = 15 + 1 + 3
+"""A frozen socket is noticed within 15 s; it freezes after a second, and the next attempt waits a little."""
+BACK_SECONDS = 60.0
+
+
+class Run:
+    """What became of all cells of one group of clients."""
+
+    def __init__(self) -> None:
+        self.lasting: list[Cell] = []
+        self.passing: list[Cell] = []
+        self.scans: list[str] = []
+        """The ids of those that the server had in the end."""
+
+
+@pytest.fixture(scope="module", params=[("node", "python"), pytest.param(("browser",), marks=pytest.mark.browser)])
+async def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """All cells, at once."""
+    run, server, directory = Run(), Server(), tmp_path_factory.mktemp("taps")
+    try:
+        async with anyio.create_task_group() as tasks:
+            for kind in request.param:
+                tasks.start_soon(lasting, server, kind, run.lasting, dripping(30, 0.1))
+                tasks.start_soon(passing, server, kind, PASSING, run.passing, directory, 1.0)
+        run.scans = await server.scans()
+    finally:
+        server.stop()
+    return run
+
+
+def told(cells: list[Cell]) -> list[str]:
+    """All cells that do not hold, with what is wrong."""
+    wrong = []
+    for cell in cells:
+        try:
+            cell.check_end()
+        except AssertionError as error:
+            wrong.append(f"{cell.name}: {error}")
+    return wrong
+
+
+async def test_each_client_ends_with_the_servers_results_behind_each_fault(run: Run) -> None:
+    assert {cell.fault for cell in run.lasting} == set(LASTING)
+    assert told(run.lasting) == []
+
+
+async def test_each_client_goes_on_after_the_trouble_and_ends_with_the_servers_results(run: Run) -> None:
+    assert {cell.fault for cell in run.passing} == set(PASSING)
+    assert told(run.passing) == []
+
+
+async def test_after_the_trouble_each_client_is_back_on_the_best_rung(run: Run) -> None:
+    late = {}
+    for cell in run.passing:
+        took = cell.back["at"] - cell.cleared if cell.back else None
+        if took is None or took > BACK_SECONDS:
+            late[cell.name] = took, cell.follower.events[-8:]
+    assert late == {}
+
+
+async def test_no_client_tries_often(run: Run) -> None:
+    assert {cell.name: most for cell in run.lasting + run.passing if (most := cell.crowded())} == {}
+
+
+async def test_each_client_has_started_one_scan(run: Run) -> None:
+    cells = run.lasting + run.passing
+    followed = [event["scan_id"] for cell in cells for event in cell.follower.events if event["event"] == "started"]
+    assert len(run.scans) == len(cells)
+    assert sorted(run.scans) == sorted(followed)
+
+
+async def test_a_frozen_socket_is_noticed(run: Run) -> None:
+    for cell in run.lasting:
+        if cell.fault in FROZEN:
+            first, second, *_ = (attempt for attempt in cell.proxy.attempts if attempt.rung)
+            assert second.at - first.at < NOTICED_SECONDS, cell.name
