@@ -20,6 +20,8 @@ import { ScanError, Unreachable } from "./errors.js";
 export const ANSWER_MS = 10_000;
 /** How long a caller's question is tried, unless it says. */
 export const TIMEOUT_MS = 10_000;
+/** What one answer may take of that: an answer that got lost on the way is asked for again while there is time. */
+const SHARE = 0.6;
 /** Between an attempt that met nothing and the question whether the server is there. */
 const LOOK_MS = 300;
 /** An answer this young says that the server is there. */
@@ -104,14 +106,14 @@ export class Requests {
   /**
    * Tried until there is an answer, or an error that lasts.
    * @param {string} path
-   * @param {Question & Patience} question
+   * @param {Question & Patience & { answer?: number }} question `answer`: how long one may take, in milliseconds
    */
-  async patiently(path, { timeout = TIMEOUT_MS, ...question }) {
+  async patiently(path, { timeout = TIMEOUT_MS, answer = Math.min(ANSWER_MS, SHARE * timeout), ...question }) {
     const { clock, random } = this.#around;
     const until = clock.now() + timeout;
     for (let failures = 1; ; failures += 1) {
       try {
-        return await this.json(path, { ...question, timeout: Math.min(ANSWER_MS, until - clock.now()) });
+        return await this.json(path, { ...question, timeout: Math.min(answer, until - clock.now()) });
       } catch (error) {
         if (!(error instanceof Lost)) throw error;
         const { verdict } = error;

@@ -15,6 +15,8 @@ import { ANSWER_MS, jsonOf, Lost, retryAfterOf } from "./requests.js";
 /** The server sends a comment each 5 s; after so long without any byte the line is dead. */
 export const SILENCE_MS = 12_000;
 const OVERDUE_MS = 1000;
+/** Other events are not ours to read: a later version's, or a proxy's. */
+const KNOWN = new Set(["snapshot", "update", "end", "error"]);
 
 /** @implements {Attempt} */
 export class StreamAttempt {
@@ -97,7 +99,7 @@ export class StreamAttempt {
       this.#listen();
       for (const { type, data } of events.take(decoder.decode(part.value, { stream: true }))) {
         if (signal.aborted) return;
-        this.#heard({ ...JSON.parse(data), type });
+        if (KNOWN.has(type)) this.#heard({ ...JSON.parse(data), type });
       }
     }
   }

@@ -37,6 +37,8 @@ class Follower:
     def __init__(self, kind: str, url: str) -> None:
         self.kind = kind
         self.url = url
+        self.page: Page | None = None
+        """In which a browser has it."""
         self.events: list[Event] = []
         self._changed = anyio.Event()
 
@@ -98,28 +100,33 @@ async def programs(kind: str, wanted: Sequence[Wanted]) -> AsyncIterator[list[Fo
 
 @asynccontextmanager
 async def pages(
-    wanted: Sequence[Wanted], ready: Callable[[], None], place: str = "/healthz"
+    wanted: Sequence[Wanted],
+    ready: Callable[[], None] = lambda: None,
+    *,
+    place: str = "/healthz",
+    tabs: bool = False,
 ) -> AsyncIterator[list[Follower]]:
     """A page of Chromium for each of them, in which the library is used as any page would.
 
     :param ready: called when all are loaded, before anything is followed
     :param place: the document: one that follows nothing of its own
+    :param tabs: all belong to one visitor, and share what tabs share
     """
     follow = FOLLOW % (HERE / "follow.js").read_text().replace("export ", "")
     followers = [Follower("browser", url) for _, url in wanted]
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        loaded: list[Page] = []
+        visitor = await browser.new_context()
         for follower in followers:
-            page = await (await browser.new_context()).new_page()
+            page = follower.page = await (visitor if tabs else await browser.new_context()).new_page()
             page.set_default_timeout(1000 * PATIENCE_SECONDS)
             await page.expose_function("tell", follower.say)
             await page.goto(follower.url + place)
             await page.evaluate(LOAD)
-            loaded.append(page)
         ready()
-        for page, (what, _) in zip(loaded, wanted, strict=True):
-            await page.evaluate(follow, what)
+        for follower, (what, _) in zip(followers, wanted, strict=True):
+            assert follower.page is not None
+            await follower.page.evaluate(follow, what)
         yield followers
         await browser.close()
 

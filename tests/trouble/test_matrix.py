@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from trouble.matrix import FROZEN, LASTING, PASSING, Cell, Server, dripping, lasting, passing
+from wire.proxy import RUNGS
 
 pytestmark = pytest.mark.anyio
 
@@ -69,6 +70,29 @@ async def test_after_the_trouble_each_client_is_back_on_the_best_rung(run: Run) 
         if took is None or took > BACK_SECONDS:
             late[cell.name] = took, cell.follower.events[-8:]
     assert late == {}
+
+
+COST_NOTHING = {
+    "nothing": "websocket",
+    "2 s late": "websocket",
+    "injects": "websocket",
+    "streams: 2 s late": "stream",
+    "streams: injects": "stream",
+    "long polls": "longpoll",
+    "long polls: 2 s late": "longpoll",
+    "long polls: injects": "longpoll",
+}
+"""Faults that cost no rung, and the best one that they leave."""
+
+
+async def test_what_is_late_or_unknown_costs_no_rung(run: Run) -> None:
+    tried = {}
+    for cell in run.lasting:
+        if (best := COST_NOTHING.get(cell.fault)) is not None:
+            worse = RUNGS[RUNGS.index(best) + 1 :]
+            tried[cell.name] = [attempt for attempt in cell.proxy.attempts if attempt.rung in worse]
+    assert len(tried) > 0
+    assert {name: attempts for name, attempts in tried.items() if attempts} == {}
 
 
 async def test_no_client_tries_often(run: Run) -> None:

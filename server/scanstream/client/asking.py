@@ -18,6 +18,8 @@ from scanstream.errors import ScanstreamError
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 10.0
+SHARE = 0.6
+"""What one answer may take of the time in all: one that got lost on the way is asked for again while there is time."""
 """So long the server may say nothing where it has not been asked to wait."""
 FOLLOW_PATH = "/opportunities/follow"
 UNAUTHORIZED = 401
@@ -177,12 +179,13 @@ async def persist(url: str, ask: Callable[[], Awaitable[T]], timeout: float | No
     with anyio.move_on_after(timeout):
         while True:
             pace.began(anyio.current_time())
-            try:
-                return await ask()
-            except Lost as lost:
-                failures, last = failures + 1, str(lost)
-                wished = pause(failures, random, lost.retry_after or 0.0)
-                await anyio.sleep_until(pace.due(anyio.current_time() + wished))
+            failures, rest = failures + 1, 0.0
+            with anyio.move_on_after(None if timeout is None else SHARE * timeout):
+                try:
+                    return await ask()
+                except Lost as lost:
+                    last, rest = str(lost), lost.retry_after or 0.0
+            await anyio.sleep_until(pace.due(anyio.current_time() + pause(failures, random, rest)))
     raise Unreachable(f"The server at {shown(url)} has not answered within {timeout:g} s: {last}")
 
 

@@ -12,6 +12,8 @@ from scanstream.client.run import Run
 SILENCE_SECONDS = 12.0
 """The server's heartbeat comes each 5 s; after so long without a byte the stream is dead."""
 LARGEST_EVENT = 64 * 1024 * 1024
+KNOWN = (b"snapshot", b"update", b"end", b"error")
+"""Other events are not ours to read: a later version's, or a proxy's."""
 EVENTS = {"accept": "text/event-stream"}
 
 
@@ -55,6 +57,7 @@ class Events:
     def __init__(self) -> None:
         self._rest = b""
         self._data: list[bytes] = []
+        self._type = b""
 
     def messages(self, piece: bytes) -> Iterator[dict[str, Any]]:
         """Those that are whole with this piece.
@@ -66,15 +69,18 @@ class Events:
             name, _, value = line.rstrip(b"\r").partition(b":")
             if name == b"data":
                 self._data.append(value.removeprefix(b" "))
-            elif not name and not value and self._data:
-                yield self._message()
+            elif name == b"event":
+                self._type = value.removeprefix(b" ")
+            elif not name and not value:
+                if self._data and self._type in KNOWN:
+                    yield self._message()
+                self._type, self._data = b"", []
         if len(self._rest) + sum(map(len, self._data)) > LARGEST_EVENT:
             raise Lost(f"what answers sends events of more than {LARGEST_EVENT} bytes")
 
     def _message(self) -> dict[str, Any]:
-        data, self._data = b"\n".join(self._data), []
         try:
-            message = msgspec.json.decode(data)
+            message = msgspec.json.decode(b"\n".join(self._data))
         except msgspec.DecodeError as error:
             raise Lost(f"what answers sends events that are no JSON ({error})") from error
         if not isinstance(message, dict):
