@@ -3,7 +3,7 @@
 import { ofHttp } from "./answers.js";
 import { pause, SHORTEST_MS } from "./backoff.js";
 import { deadline, wait } from "./clock.js";
-import { ScanError, Unreachable } from "./errors.js";
+import { Closed, ScanError, Unreachable } from "./errors.js";
 
 /** @typedef {import("./answers.js").Verdict} Verdict */
 /** @typedef {import("./surroundings.js").Surroundings} Surroundings */
@@ -20,8 +20,8 @@ import { ScanError, Unreachable } from "./errors.js";
 export const ANSWER_MS = 10_000;
 /** How long a caller's question is tried, unless it says. */
 export const TIMEOUT_MS = 10_000;
-/** What one answer may take of that: an answer that got lost on the way is asked for again while there is time. */
-const SHARE = 0.6;
+/** Of that time: an answer that has not come by then may be lost on the way, and is asked for once more. */
+const SHARE = 0.5;
 /** Between an attempt that met nothing and the question whether the server is there. */
 const LOOK_MS = 300;
 /** An answer this young says that the server is there. */
@@ -108,12 +108,12 @@ export class Requests {
    * @param {string} path
    * @param {Question & Patience & { answer?: number }} question `answer`: how long one may take, in milliseconds
    */
-  async patiently(path, { timeout = TIMEOUT_MS, answer = Math.min(ANSWER_MS, SHARE * timeout), ...question }) {
+  async patiently(path, { timeout = TIMEOUT_MS, answer = ANSWER_MS, ...question }) {
     const { clock, random } = this.#around;
     const until = clock.now() + timeout;
     for (let failures = 1; ; failures += 1) {
       try {
-        return await this.json(path, { ...question, timeout: Math.min(answer, until - clock.now()) });
+        return await this.#soonest(path, { ...question, timeout: Math.min(answer, until - clock.now()) }, SHARE * timeout);
       } catch (error) {
         if (!(error instanceof Lost)) throw error;
         const { verdict } = error;
@@ -128,6 +128,32 @@ export class Requests {
   /** Whether the server was there not long before a time. @param {number} at */
   knownAt(at) {
     return this.#answeredAt > at - KNOWN_MS;
+  }
+
+  /**
+   * The first answer to one question, or to the same asked once more beside it, after a while.
+   * @param {string} path
+   * @param {Question & { timeout: number }} question
+   * @param {number} after
+   */
+  async #soonest(path, { signal, ...question }, after) {
+    const either = new AbortController();
+    const leave = () => either.abort(signal?.reason);
+    if (signal?.aborted) leave();
+    signal?.addEventListener("abort", leave, { once: true });
+    try {
+      const first = this.json(path, { ...question, signal: either.signal });
+      const late = wait(this.#around.clock, after, either.signal).then(() => null);
+      const answer = await Promise.race([first, late]);
+      if (answer) return answer;
+      const timeout = Math.max(0, question.timeout - after);
+      return await Promise.any([first, this.json(path, { ...question, timeout, signal: either.signal })]);
+    } catch (error) {
+      throw error instanceof AggregateError ? error.errors.at(-1) : error;
+    } finally {
+      signal?.removeEventListener("abort", leave);
+      either.abort(new Closed());
+    }
   }
 
   /**

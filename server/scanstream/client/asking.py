@@ -18,8 +18,8 @@ from scanstream.errors import ScanstreamError
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 10.0
-SHARE = 0.6
-"""What one answer may take of the time in all: one that got lost on the way is asked for again while there is time."""
+SHARE = 0.5
+"""Of the time in all: an answer that has not come by then may be lost on the way, and is asked for once more."""
 """So long the server may say nothing where it has not been asked to wait."""
 FOLLOW_PATH = "/opportunities/follow"
 UNAUTHORIZED = 401
@@ -179,14 +179,42 @@ async def persist(url: str, ask: Callable[[], Awaitable[T]], timeout: float | No
     with anyio.move_on_after(timeout):
         while True:
             pace.began(anyio.current_time())
-            failures, rest = failures + 1, 0.0
-            with anyio.move_on_after(None if timeout is None else SHARE * timeout):
-                try:
-                    return await ask()
-                except Lost as lost:
-                    last, rest = str(lost), lost.retry_after or 0.0
-            await anyio.sleep_until(pace.due(anyio.current_time() + pause(failures, random, rest)))
+            try:
+                return await (ask() if timeout is None else _soonest(ask, SHARE * timeout))
+            except Lost as lost:
+                failures, last = failures + 1, str(lost)
+                wished = pause(failures, random, lost.retry_after or 0.0)
+                await anyio.sleep_until(pace.due(anyio.current_time() + wished))
     raise Unreachable(f"The server at {shown(url)} has not answered within {timeout:g} s: {last}")
+
+
+async def _soonest(ask: Callable[[], Awaitable[T]], after: float) -> T:
+    """The first answer to one question, or to the same asked once more beside it, after so many seconds.
+
+    :raises Lost, ScanstreamError: what the last of them met, if neither is answered
+    """
+    answers: list[T] = []
+    met: list[Exception] = []
+    under_way = 0
+    async with anyio.create_task_group() as tasks:
+
+        async def once() -> None:
+            nonlocal under_way
+            under_way += 1
+            try:
+                answers.append(await ask())
+            except Exception as error:  # raised below, not in a group
+                met.append(error)
+            under_way -= 1
+            if answers or not under_way:
+                tasks.cancel_scope.cancel()
+
+        tasks.start_soon(once)
+        await anyio.sleep(after)
+        await once()
+    if answers:
+        return answers[0]
+    raise met[-1]
 
 
 @contextmanager

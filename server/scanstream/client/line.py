@@ -61,7 +61,7 @@ class Line:
         self._ladder.start(anyio.current_time())
         async with anyio.create_task_group() as tasks:
             until = anyio.current_time() + IDLE_SECONDS
-            while (now := anyio.current_time()) < until:
+            while (now := anyio.current_time()) < until or self._feeds:
                 if self._feeds:
                     until = now + IDLE_SECONDS
                     self._begin(now, tasks)
