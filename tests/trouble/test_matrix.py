@@ -34,7 +34,7 @@ async def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     try:
         async with anyio.create_task_group() as tasks:
             for kind in request.param:
-                tasks.start_soon(lasting, server, kind, run.lasting, dripping(30, 0.1))
+                tasks.start_soon(lasting, server, kind, run.lasting, dripping(20, 0.15))
                 tasks.start_soon(passing, server, kind, PASSING, run.passing, directory, 1.0)
         run.scans = await server.scans()
     finally:
