@@ -21,7 +21,7 @@ export const ANSWER_MS = 10_000;
 /** How long a caller's question is tried, unless it says. */
 export const TIMEOUT_MS = 10_000;
 /** Of that time: an answer that has not come by then may be lost on the way, and is asked for once more. */
-const SHARE = 0.5;
+const SHARE = 0.6;
 /** Between an attempt that met nothing and the question whether the server is there. */
 const LOOK_MS = 300;
 /** An answer this young says that the server is there. */
@@ -106,14 +106,14 @@ export class Requests {
   /**
    * Tried until there is an answer, or an error that lasts.
    * @param {string} path
-   * @param {Question & Patience & { answer?: number }} question `answer`: how long one may take, in milliseconds
+   * @param {Question & Patience} question
    */
-  async patiently(path, { timeout = TIMEOUT_MS, answer = ANSWER_MS, ...question }) {
+  async patiently(path, { timeout = TIMEOUT_MS, ...question }) {
     const { clock, random } = this.#around;
     const until = clock.now() + timeout;
     for (let failures = 1; ; failures += 1) {
       try {
-        return await this.#soonest(path, { ...question, timeout: Math.min(answer, until - clock.now()) }, SHARE * timeout);
+        return await this.#soonest(path, { ...question, timeout: Math.min(ANSWER_MS, until - clock.now()) }, SHARE * timeout);
       } catch (error) {
         if (!(error instanceof Lost)) throw error;
         const { verdict } = error;
