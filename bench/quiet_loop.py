@@ -22,7 +22,7 @@ import httpx
 import uvloop
 from websockets.asyncio.client import ClientConnection, connect
 
-from scanstream.client.connection import connected
+from scanstream.client import AsyncClient
 from serving import followed, server
 
 ROUNDS = 5
@@ -125,10 +125,10 @@ def scan_after_scan(url: str, working: Event) -> None:
     """Full scans, each followed to its end as a page would, until killed."""
 
     async def scans() -> None:
-        async with connected(url) as connection:
+        async with AsyncClient(url) as client:
             while True:
-                mirror = await followed(connection, {}, working.set)
-                assert mirror.state["status"] == "complete", mirror.state
+                scan = await followed(client, {}, working.set)
+                assert scan.status == "complete", scan.state
 
     uvloop.run(scans())
 

@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from scanstream.client.connection import Connection
-from scanstream.client.following import mirrored
-from scanstream.client.mirror import Mirror
+from scanstream.client import AsyncClient, Scan
 
 PLAIN = ("-m", "scanstream")
 GIVING_BACK = ("-c", "from scanstream import core, cli; core.KEPT_MEMORY.clear(); cli.main()")
@@ -32,13 +30,11 @@ def server(data: Path | str, *flags: str, program: tuple[str, ...] = PLAIN) -> I
             process.terminate()
 
 
-async def followed(
-    connection: Connection, request: dict[str, Any], working: Callable[[], None] = lambda: None
-) -> Mirror:
+async def followed(client: AsyncClient, request: dict[str, Any], working: Callable[[], None] = lambda: None) -> Scan:
     """A new scan, followed to its end; `working` is called whenever shards have been done."""
-    mirror = Mirror()
-    await connection.discover({**request, "force_refresh": True})
-    async for _ in mirrored(connection, mirror):
-        if mirror.state["progress"]["shards_completed"]:
+    scan = await client.discover(**request, force_refresh=True)
+    async for update in scan:
+        if update.state["progress"]["shards_completed"]:
             working()
-    return mirror
+    await scan.aclose()
+    return scan

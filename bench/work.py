@@ -31,7 +31,7 @@ from msgspec import UNSET
 
 from instrument.figures import Figure, Result, Sheet, at_least
 from scanstream import panel as panel_module
-from scanstream.client.connection import connected
+from scanstream.client import AsyncClient
 from scanstream.jobs import Shard
 from scanstream.market.synthetic import SyntheticMarket
 from scanstream.model import DiscoverRequest, ScanId
@@ -99,9 +99,9 @@ async def median_scan(url: str, request: dict[str, Any]) -> Measured:
 
 async def one_scan(url: str, request: dict[str, Any]) -> Measured:
     """From the discover to the end."""
-    async with connected(url) as connection:
+    async with AsyncClient(url) as client:
         began = time.perf_counter()
-        state = (await followed(connection, request)).state
+        state = (await followed(client, request)).state
         wall = time.perf_counter() - began
     assert state["status"] == "complete", state["message"]
     return Measured(state["progress"]["total_shards"], state["total_opportunities"], wall)

@@ -3,10 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from scanstream.client.connection import Lost, Refused, connected
-from scanstream.client.following import mirrored
-from scanstream.client.mirror import Mirror
-from scanstream.errors import SettingError
+from scanstream.client import AsyncClient, Unreachable
+from scanstream.errors import ScanstreamError, SettingError
 from scanstream.server import serving
 from scanstream.settings import Settings
 from scanstream.strategies.installed import registry
@@ -34,16 +32,16 @@ async def demonstrate(make: Callable[[], Settings], request: dict[str, Any], wal
 
 
 async def _demonstrated(url: str, request: dict[str, Any]) -> int:
-    console, mirror = Output(), Mirror()
-    async with connected(url) as connection:
+    console = Output()
+    async with AsyncClient(url) as client:
         print_line(f"Server: {url}", console)
         try:
-            ack = await connection.discover(request)
-            print_line(f"Acknowledged: {ack['scan_id']}", console)
-            status = await show(mirrored(connection, mirror), mirror, console, ScanView(mirror))
-        except Refused as refused:
-            return tell_refused(refused)
-        except Lost as lost:
-            print_line(f"The server has gone: {lost}", console)
+            scan = await client.discover(**request)
+            print_line(f"Acknowledged: {scan.id}", console)
+            await show(aiter(scan), scan.feed.mirror, console, ScanView(scan.feed.mirror, client.connection))
+        except Unreachable as unreachable:
+            print_line(f"The server has gone: {unreachable}", console)
             return EXIT_FAILED
-    return EXIT_COMPLETE if status == "complete" else EXIT_FAILED
+        except ScanstreamError as refused:
+            return tell_refused(refused)
+        return EXIT_COMPLETE if scan.status == "complete" else EXIT_FAILED

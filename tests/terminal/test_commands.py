@@ -2,7 +2,7 @@
 
 import pytest
 
-from scanstream.client.connection import Lost, Refused, Unreachable
+from scanstream.client.failures import Lost, Unreachable, failure
 from scanstream.terminal.commands import answering
 
 
@@ -22,7 +22,7 @@ from scanstream.terminal.commands import answering
 def test_a_refusal(code: str, status: int, capsys: pytest.CaptureFixture[str]) -> None:
     @answering
     def refused() -> int:
-        raise Refused({"code": code, "detail": "so it is"})
+        raise failure({"code": code, "detail": "so it is"})
 
     assert refused() == status
     assert capsys.readouterr() == ("", "scanstream: so it is\n")
@@ -47,7 +47,7 @@ def test_every_field_is_named_with_its_flag(capsys: pytest.CaptureFixture[str]) 
 
     @answering
     def refused() -> int:
-        raise Refused({"code": "invalid_request", "detail": "all of it", "errors": errors})
+        raise failure({"code": "invalid_request", "detail": "all of it", "errors": errors})
 
     assert refused() == 2
     assert capsys.readouterr().err.splitlines()[1:] == [

@@ -2,7 +2,7 @@
 
 import random
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 from weakref import WeakSet
@@ -145,6 +145,22 @@ class AsyncClient:
         body = await self._persist("GET", path, timeout, query=query, needs=("scan_id", "status", "cursor"))
         mirror = _mirror(body, since if only else None)
         return self._followed(body["scan_id"], mirror, mirror.state, since=since, only=only)
+
+    def follow(
+        self, scan_id: str, mirror: Mirror | None = None, *, heard: Callable[[Document], None] | None = None
+    ) -> Scan:
+        """Follow a scan by its own id without a question before: whether there is one its iterator tells, or `wait`.
+
+        :param mirror: what is held of it already, from where it goes on; it is brought forward
+        :param heard: called with each message of the protocol about the scan, as it came, once it is in the mirror.
+            Nothing more is read before it returns; what it raises ends the client
+        """
+        self._check()
+        self._feeds.check()
+        held = mirror or Mirror()
+        scan = self._followed(scan_id, held, held.state or {"scan_id": scan_id, "status": "scanning"})
+        scan.feed.heard = heard
+        return scan
 
     async def strategies(self) -> list[Document]:
         """The catalogue: what the server can run, with the parameters of each as JSON Schema."""

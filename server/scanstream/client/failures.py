@@ -62,11 +62,15 @@ class LibraryMissing(ClientError, ImportError):
 class Lost(Exception):
     """A connection has ended, and what was asked for has not: come back with the cursor."""
 
-    def __init__(self, words: str, why: Why = "dropped", retry_after: float | None = None) -> None:
+    def __init__(
+        self, words: str, why: Why = "dropped", retry_after: float | None = None, *, status: int | None = None
+    ) -> None:
         super().__init__(words)
         self.why: Why = why
         self.retry_after = retry_after
         """Seconds that the server asked to be left alone."""
+        self.status = status
+        """Of the HTTP answer that is none of a scanstream server, where there was one."""
 
 
 def _kinds(of: type[ScanstreamError]) -> Iterator[type[ScanstreamError]]:
@@ -138,7 +142,7 @@ def of_http(status: int, body: Any, retry_after: float | None, words: str) -> Lo
     """
     problem = problem_of(body)
     if problem is None:
-        return Lost(words, retry_after=retry_after)
+        return Lost(words, retry_after=retry_after, status=status)
     error = failure(problem, status, retry_after)
     row = TABLE.get(error.code)
     if status in AGAIN or (status >= SERVER_ERROR and (row is None or row.retry)):

@@ -1,13 +1,13 @@
 """What a client follows: each scan's mirror, once however often it is followed, and who waits for news of it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import anyio
 
 from scanstream.client.mirror import Mirror
 from scanstream.errors import ScanstreamError, TooManySubscriptions
 from scanstream.message import MOST_FOLLOWED
-from scanstream.model import Only
+from scanstream.model import Document, Only
 
 
 class Bell:
@@ -37,6 +37,8 @@ class Feed:
         """Why nothing more comes, where that is no end of the scan's."""
         self.bell = Bell()
         self.users = 0
+        self.heard: Callable[[Document], None] | None = None
+        """Called with each message that is taken, as it came."""
 
     @property
     def over(self) -> bool:

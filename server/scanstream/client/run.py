@@ -126,6 +126,8 @@ class Run:
             raise Lost(f"What came does not follow from what was there ({error!r})") from error
         self._at[feed.scan_id] = feed.mirror.cursor
         self._heard()
+        if feed.heard is not None:
+            feed.heard(message)
         feed.bell.ring()
         if feed.mirror.ended:
             self.end(feed)

@@ -1,8 +1,7 @@
 """The bodies of the commands that talk to a server: each prints, and gives the exit code."""
 
 import sys
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable
 from functools import wraps
 from typing import Any, Literal, ParamSpec, TypeAlias
 
@@ -10,13 +9,17 @@ import anyio
 import click
 import msgspec
 
-from scanstream.client import questions
-from scanstream.client.connection import Lost, Refused, Unreachable
-from scanstream.client.following import Following
+from scanstream.client.condition import Connection
+from scanstream.client.failures import Lost, Unreachable
 from scanstream.client.mirror import Mirror
-from scanstream.client.patience import Gone, Patience
-from scanstream.errors import TABLE
+from scanstream.errors import TABLE, ScanstreamError
+from scanstream.log.cursor import Cursor, Position, parse
+from scanstream.message import POLLING_INTERVAL_SECONDS
+from scanstream.model import EVENTS_PATH, STATUS_PATH, Document
+from scanstream.terminal import questions
 from scanstream.terminal.flags import command
+from scanstream.terminal.following import Following
+from scanstream.terminal.patience import Gone, Patience
 from scanstream.terminal.prompt import confirmed
 from scanstream.terminal.tables import csv_text, opportunity_table, strategy_table
 from scanstream.terminal.view import (
@@ -42,7 +45,6 @@ ACKS = {
 }
 
 Form: TypeAlias = Literal["table", "json", "ndjson", "csv"]
-Messages: TypeAlias = AsyncGenerator[dict[str, Any], None]
 P = ParamSpec("P")
 
 
@@ -53,8 +55,6 @@ def answering(command: Callable[P, int]) -> Callable[P, int]:
     def answered(*args: P.args, **kwargs: P.kwargs) -> int:
         try:
             return command(*args, **kwargs)
-        except Refused as refused:
-            return tell_refused(refused)
         except UnicodeEncodeError as error:
             _say(f"{error.object!r} is no text in UTF-8")
             return EXIT_USAGE
@@ -62,22 +62,22 @@ def answering(command: Callable[P, int]) -> Callable[P, int]:
             _say(f"The server went away before it had answered ({lost})")
         except Unreachable as unreachable:
             _say(str(unreachable))
+        except ScanstreamError as refused:
+            return tell_refused(refused)
         return EXIT_UNREACHABLE
 
     return answered
 
 
-def tell_refused(refused: Refused) -> int:
+def tell_refused(refused: ScanstreamError) -> int:
     """What the server does not take, on standard error, each field with its flag; the exit code."""
-    errors = refused.error.get("errors")
-    if errors:
+    if refused.errors:
         _say("The server does not take this:")
-        for error in errors:
-            field, flag = error["field"], FLAGS.get(error["field"].partition(".")[0])
-            click.echo(f"  {field}{f' ({flag})' if flag else ''}: {error['reason']}", err=True)
+        for field, reason in refused.errors:
+            flag = FLAGS.get(field.partition(".")[0])
+            click.echo(f"  {field}{f' ({flag})' if flag else ''}: {reason}", err=True)
     else:
-        scan_id = refused.error.get("scan_id")
-        _say(f"{scan_id}: {refused}" if scan_id else str(refused))
+        _say(f"{refused.scan_id}: {refused}" if refused.scan_id else str(refused))
     row = TABLE.get(refused.code)
     if row is not None and row.fault == "server":
         return EXIT_UNREACHABLE
@@ -96,10 +96,13 @@ def discover(url: str, request: dict[str, Any], *, patience: float, as_json: boo
     except KeyboardInterrupt:
         _say(f"No ack yet. {_perhaps(url)}")
         return EXIT_INTERRUPTED
-    _show_ack(ack, as_json=as_json, detach=detach)
-    if detach:
-        return EXIT_COMPLETE
-    return _follow(url, ack["scan_id"], patience=patience, as_json=as_json, acked=True)
+    if as_json:
+        _json({"type": "ack", **ack})
+    elif detach:
+        click.echo(ack["scan_id"])
+    else:
+        click.echo(f"{ack['scan_id']}: {ACKS.get(ack.get('reused'), ack['message'])}")
+    return EXIT_COMPLETE if detach else _follow(url, ack["scan_id"], patience=patience, as_json=as_json)
 
 
 def _perhaps(url: str) -> str:
@@ -107,26 +110,35 @@ def _perhaps(url: str) -> str:
     return "A scan may have been registered: " + command("status latest", url)
 
 
-def _show_ack(ack: dict[str, Any], *, as_json: bool, detach: bool) -> None:
-    if as_json:
-        _json({"type": "ack", **ack})
-    elif detach:
-        click.echo(ack["scan_id"])
-    else:
-        click.echo(f"{ack['scan_id']}: {ACKS.get(ack.get('reused'), ack['message'])}")
-
-
 @answering
 def watch(url: str, scan_id: str, *, patience: float, as_json: bool) -> int:
     """Follow a scan to its end."""
-    return _follow(url, scan_id, patience=patience, as_json=as_json, acked=False)
+    try:
+        state = anyio.run(questions.found, url, scan_id, Patience(url, patience, tell=_tell))
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    if as_json:
+        _json(_ack_of(state))
+    else:
+        click.echo(state["scan_id"])
+    return _follow(url, state["scan_id"], patience=patience, as_json=as_json)
 
 
-def _follow(url: str, scan_id: str, *, patience: float, as_json: bool, acked: bool) -> int:
-    """Follow, through Ctrl-C where the scan is to be cancelled and its end is still to come.
+def _ack_of(state: Document) -> Document:
+    """What a subscription is acknowledged with, whichever transport it is that will bring the scan."""
+    names = ("success", "scan_id", "status", "message", "poll_url", "results_url", "progress", "filters")
+    cursor = parse(state["cursor"])
+    return {
+        "type": "ack",
+        **{name: state[name] for name in names if name in state},
+        "cursor": str(Cursor(cursor.epoch, Position(0, 0))) if cursor else state["cursor"],
+        "events_url": str(state.get("poll_url")).replace(STATUS_PATH, EVENTS_PATH),
+        "polling_interval_seconds": POLLING_INTERVAL_SECONDS,
+    }
 
-    :param acked: whether the ack has been shown already
-    """
+
+def _follow(url: str, scan_id: str, *, patience: float, as_json: bool) -> int:
+    """Follow, through Ctrl-C where the scan is to be cancelled and its end is still to come."""
     console, mirror = Output(), Mirror()
     view = ScanView(mirror)
 
@@ -135,47 +147,34 @@ def _follow(url: str, scan_id: str, *, patience: float, as_json: bool, acked: bo
         if as_json or not console.is_terminal or mirror.cursor is None:
             _say(words)
 
-    following = Following(url, scan_id, mirror, Patience(url, patience, reached=acked, tell=tell))
-    following.connected = acked
+    async def look(news: AsyncIterator[object], connection: Connection) -> None:
+        if as_json:
+            async for _ in news:  # each message is printed as it comes
+                pass
+            return
+        view.connection = connection
+        await show(news, mirror, console, view)
+        print_hint(mirror.state, url, console)
+
+    heard = _json if as_json else None
+    following = Following(url, scan_id, mirror, Patience(url, patience, reached=True, tell=tell), heard)
     while True:
         try:
-            return anyio.run(_followed, following, console, view, as_json, acked)
+            anyio.run(following.run, look)
         except KeyboardInterrupt:
-            acked = acked or mirror.cursor is not None
             if not _wants_cancel(following):
                 return EXIT_INTERRUPTED
             following.cancel()
-        except Unreachable as error:
-            if isinstance(error, Gone) or following.cancelling:
-                return _given_up(following, error)
-            raise
+        except Gone as gone:
+            return _given_up(following, gone)
+        else:
+            return _exit_code(mirror.state["status"])
 
 
 def _given_up(following: Following, error: Unreachable) -> int:
     cancelled = "The scan is not cancelled as far as is known, and" if following.cancelling else "The scan"
     _say(f"{error}. {cancelled} may well go on. {_way_back(following)}")
     return EXIT_UNREACHABLE
-
-
-async def _followed(following: Following, console: Output, view: ScanView, as_json: bool, acked: bool) -> int:
-    async with aclosing(following.messages()) as messages:
-        if as_json:
-            async for message in messages:
-                if message["type"] != "ack" or not acked:
-                    _json(message)
-            status = following.mirror.state["status"]
-        else:
-            status = await show(_named(messages, console, acked=acked), following.mirror, console, view)
-            print_hint(following.mirror.state, following.url, console)
-    return _exit_code(status)
-
-
-async def _named(messages: Messages, console: Output, *, acked: bool) -> Messages:
-    """The messages; the ack tells which scan it is, unless that has been said."""
-    async for message in messages:
-        if message["type"] == "ack" and not acked:
-            console.print(message["scan_id"], highlight=False)
-        yield message
 
 
 def _wants_cancel(following: Following) -> bool:
@@ -206,7 +205,7 @@ def _way_back(following: Following) -> str:
 @answering
 def status(url: str, scan_id: str, *, as_json: bool) -> int:
     """How a scan is doing."""
-    state = anyio.run(questions.status, url, scan_id).body
+    state = anyio.run(questions.status, url, scan_id)
     if as_json:
         _json(state)
     else:
@@ -217,7 +216,7 @@ def status(url: str, scan_id: str, *, as_json: bool) -> int:
 @answering
 def results(url: str, scan_id: str, *, form: Form, limit: int | None) -> int:
     """What a scan has found; nothing while it runs."""
-    body = anyio.run(questions.results, url, scan_id, limit).body
+    body = anyio.run(questions.results, url, scan_id, limit)
     if "opportunities" not in body:
         _say(f"The scan is not done: {progress_line_of(body).strip()}")
         _say("Watch it with: " + command(f"watch {body['scan_id']}", url))
@@ -231,7 +230,7 @@ def results(url: str, scan_id: str, *, form: Form, limit: int | None) -> int:
         case "csv":
             click.echo(csv_text(opportunities).encode(), nl=False)
         case "table":
-            _print_results(body, anyio.run(questions.status, url, body["scan_id"]).body["market"])
+            _print_results(body, anyio.run(questions.status, url, body["scan_id"])["market"])
     return _exit_code(body["status"])
 
 
@@ -246,7 +245,7 @@ def _print_results(body: dict[str, Any], market: str) -> None:
 @answering
 def cancel(url: str, scan_id: str, *, as_json: bool) -> int:
     """Ask for a scan's end."""
-    state = anyio.run(questions.cancel, url, scan_id).body
+    state = anyio.run(questions.cancel, url, scan_id)
     if as_json:
         _json(state)
     elif state["status"] == "scanning":

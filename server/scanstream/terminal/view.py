@@ -10,6 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
 from rich.text import Text
 
+from scanstream.client.condition import Connection
 from scanstream.client.mirror import Mirror
 from scanstream.terminal.flags import command
 from scanstream.terminal.tables import BEST, LINES_AROUND, best_table, best_title
@@ -28,6 +29,9 @@ ORIGINS = {
     "ccxt": "live prices of an exchange",
 }
 """Kind of market → what its prices are."""
+
+SLOWER = {"stream": "a stream of events", "longpoll": "long polls", "poll": "polling"}
+"""Transport that is not the best → in words."""
 
 
 class ReaderLeft(BrokenPipeError):
@@ -65,8 +69,10 @@ class ScanView:
     While the scan runs it fits the screen, which cannot scroll then: what is most important stands first.
     """
 
-    def __init__(self, mirror: Mirror) -> None:
+    def __init__(self, mirror: Mirror, connection: Connection | None = None) -> None:
         self._mirror = mirror
+        self.connection = connection
+        """How it is, where there is one."""
         self._cursor: str | None = None
         self._changed = time.monotonic()
         self.lost = ""
@@ -90,6 +96,8 @@ class ScanView:
         yield Text(self._headline(state) if state else "acknowledged")
         if self.lost:
             yield Text(self.lost, style="yellow")
+        elif self.connection is not None and (words := slower(self.connection)):
+            yield Text(words, style="yellow")
         if state:
             yield Text(market_line(state["market"]))
             width = max((14, *map(len, state["strategies"])))
@@ -104,6 +112,14 @@ class ScanView:
             if left >= 1:
                 words.append(f"about {left:.0f} s left")
         return " · ".join(words)
+
+
+def slower(connection: Connection) -> str:
+    """That, and why, a scan comes over another transport than the best; empty where it does not."""
+    if connection.state != "live" or connection.transport not in SLOWER:
+        return ""
+    why = f" ({connection.reason})" if connection.reason else ""
+    return f"Slower: over {SLOWER[connection.transport]}{why}"
 
 
 def _bar_line(name: str, strategy: dict[str, Any]) -> Text:
@@ -130,24 +146,24 @@ def _how(strategy: dict[str, Any]) -> str:
     return f"{status}, {strategy['opportunities_found']} found{seconds}"
 
 
-async def show(messages: AsyncIterator[dict[str, Any]], mirror: Mirror, console: Console, view: ScanView) -> str:
-    """Show a scan whose messages come here, each once it is in the mirror, until it ends; its status."""
+async def show(news: AsyncIterator[object], mirror: Mirror, console: Console, view: ScanView) -> str:
+    """Show a scan whose news come here, each once it is in the mirror, until it ends; its status."""
     if console.is_terminal:
-        await anext(messages, None)  # until then there is nothing to show, and perhaps no server
+        await anext(news, None)  # until then there is nothing to show, and perhaps no server
         with Live(view, console=console, refresh_per_second=12):
-            async for _ in messages:
+            async for _ in news:
                 pass
     else:
-        await _tell(messages, mirror, console)
+        await _tell(news, mirror, console)
     print_summary(mirror.state, console)
     return str(mirror.state["status"])
 
 
-async def _tell(messages: AsyncIterator[dict[str, Any]], mirror: Mirror, console: Console) -> None:
+async def _tell(news: AsyncIterator[object], mirror: Mirror, console: Console) -> None:
     """Line after line, as a pipe takes it."""
     said = ""
-    async for _ in messages:
-        line = progress_line(mirror) if mirror.state and not mirror.ended else said
+    async for _ in news:
+        line = progress_line(mirror) if mirror.state else said
         if line and not said:
             print_line(market_line(mirror.state["market"]), console)
         if line != said:

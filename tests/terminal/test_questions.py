@@ -9,9 +9,10 @@ import pytest
 from anyio.abc import SocketStream
 
 from conftest import Serve
-from scanstream.client.connection import Lost, Refused, Unreachable
-from scanstream.client.patience import Gone, Patience
-from scanstream.client.questions import Elsewhere, Silent, ask, discover, results, status, strategies
+from scanstream.client.failures import Lost, Unreachable
+from scanstream.errors import NotFound, ScanstreamError, TooManyScans
+from scanstream.terminal.patience import Gone, Patience
+from scanstream.terminal.questions import Elsewhere, Silent, ask, discover, results, status, strategies
 
 pytestmark = pytest.mark.anyio
 
@@ -19,6 +20,10 @@ ACK = b'{"scan_id": "scan_1"}'
 RESTARTING = (
     b'{"type": "urn:scanstream:error:restarting", "code": "restarting", "detail": "The server restarts", "status": 503}'
 )
+
+
+def ignored(words: str, lost: bool) -> None:
+    """For what need not be known."""
 
 
 def response(status: str, body: bytes, headers: bytes = b"") -> bytes:
@@ -67,7 +72,7 @@ async def test_a_discover_is_given_up_after_a_while() -> None:
     with anyio.fail_after(20):
         async with answering(b"") as (url, _):
             with pytest.raises(Gone):
-                await discover(url, {}, Patience(url, 0.3))
+                await discover(url, {}, Patience(url, 0.3, tell=ignored))
 
 
 @pytest.mark.parametrize(
@@ -88,7 +93,7 @@ async def test_a_discover_is_given_up_after_a_while() -> None:
         (b"220 mail.example ready\r\n\r\n", Unreachable),
         (b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\nno", Unreachable),
         (response("404 Not Found", problem(b"no_such_route")), Elsewhere),
-        (response("429 Too Many Requests", problem(b"too_many_scans")), Refused),
+        (response("429 Too Many Requests", problem(b"too_many_scans")), TooManyScans),
     ],
 )
 async def test_what_is_no_answer(answer: bytes, error: type[Exception]) -> None:
@@ -100,15 +105,14 @@ async def test_what_is_no_answer(answer: bytes, error: type[Exception]) -> None:
 @pytest.mark.parametrize("scan_id", ["scan_1", "a/b", "a?b#c", "Ω %", "a b/é", "..", ""])
 async def test_whatever_an_id_holds_the_server_gets_it_whole(serve: Serve, scan_id: str) -> None:
     async with serve(workers=0) as url:
-        with pytest.raises(Refused, match="No scan found") as refused:
+        with pytest.raises(NotFound, match="No scan found") as absent:
             await status(url, scan_id)
-    assert refused.value.code == "not_found"
-    assert refused.value.error["scan_id"] == scan_id
+    assert absent.value.scan_id == scan_id
 
 
 async def test_a_problem_without_a_detail_is_told_by_its_title() -> None:
     async with answering(response("404 Not Found", problem(b"strange"))) as (url, _):
-        with pytest.raises(Refused, match=r"^Not Found$"):
+        with pytest.raises(ScanstreamError, match=r"^Not Found$"):
             await status(url, "scan_1")
 
 
@@ -130,7 +134,7 @@ async def test_a_discover_without_an_answer_is_given_up_with_patience() -> None:
     with anyio.fail_after(10):
         async with silent() as url:
             with pytest.raises(Silent, match="has not answered within 1 s"):
-                await discover(url, {}, Patience(url, 0))
+                await discover(url, {}, Patience(url, 0, tell=ignored))
 
 
 ANOTHER = [
@@ -146,7 +150,12 @@ ANOTHER = [
 @pytest.mark.parametrize("answer", ANOTHER)
 async def test_another_server_is_neither_an_absent_scan_nor_a_defect(answer: bytes) -> None:
     async with answering(answer) as (url, _):
-        for question in (status(url, "x"), results(url, "x", 1), strategies(url), discover(url, {}, Patience(url, 0))):
+        for question in (
+            status(url, "x"),
+            results(url, "x", 1),
+            strategies(url),
+            discover(url, {}, Patience(url, 0, tell=ignored)),
+        ):
             with pytest.raises(Unreachable, match="What answers at"):
                 await question
 
@@ -155,4 +164,4 @@ async def test_a_gateway_without_its_server_is_waited_out() -> None:
     answers = (response("502 Bad Gateway", b"<html>"), response("504 Gateway Timeout", b""), response("202 OK", ACK))
     with anyio.fail_after(20):
         async with answering(*answers) as (url, _):
-            assert await discover(url, {}, Patience(url, 10)) == {"scan_id": "scan_1"}
+            assert await discover(url, {}, Patience(url, 10, tell=ignored)) == {"scan_id": "scan_1"}
