@@ -13,7 +13,8 @@ from conftest import Serve
 from support.process import server_process
 from support.script import scripting
 from support.visit import Visit
-from support.wire import discover
+from support.wire import discover, request
+from wire.proxy import Faults, running
 
 pytestmark = [pytest.mark.anyio, pytest.mark.browser]
 
@@ -145,3 +146,43 @@ async def test_a_server_that_says_nothing_more_is_told(tmp_path: Path, visit: Vi
                 await expect(page.badge).not_to_contain_text("Waiting")
             await shard.tell("end")
             assert took <= TOLD_SECONDS
+
+
+async def test_a_slower_way_is_told_and_left_again(serve: Serve, visit: Visit) -> None:
+    """Behind a proxy that refuses WebSockets: which way is taken, that nothing is lost, and the way back up."""
+    async with serve(workers=1) as url, scripting() as script:
+        with running(url, Faults(refuse_upgrade=403)) as proxy:
+            scan_id = (await discover(url, script.request(2))).json()["scan_id"]
+            shard = await script.started()
+            await visit.open(f"{proxy.url}/#{scan_id}")
+            await expect(visit.badge).to_have_attribute("data-state", "slower")
+            await expect(visit.page.locator("#badge-text")).to_have_text("Live, slower: event stream")
+            await expect(visit.page.locator("#badge-why")).not_to_be_empty()
+            await shard.tell("find 7", "end")
+            await expect(visit.rows).to_have_count(7)
+            proxy.faults.refuse_upgrade = 0
+            await expect(visit.badge).to_have_attribute("data-state", "live")
+            await (await script.started()).tell("find 7", "end")
+            await visit.until("Complete")
+            await expect(visit.rows).to_have_count(14)
+
+
+async def test_a_start_that_nobody_answers_is_given_up(tmp_path: Path, visit: Visit) -> None:
+    """Neither form nor list is lost: what is wrong is said, and a click is enough once the server is back."""
+    with server_process(tmp_path, "--workers", "1") as server:
+        await visit.open(server.url)
+        await expect(visit.page.locator("#scans-state")).to_contain_text("There are none yet")
+        await expect(visit.page.locator("#catalogue > li").first).to_be_visible()
+    await visit.scan("BTC/USDT")
+    await visit.page.get_by_role("button", name="Give up").click()
+    go = visit.page.get_by_role("button", name="Scan", exact=True)
+    await expect(go).to_be_enabled()
+    await go.click()
+    await expect(visit.page.locator("#form-error")).to_contain_text("There is no connection")
+    await expect(visit.page.locator("#badge-text")).to_have_text(WAITING)
+    with server_process(tmp_path, "--workers", "1", "--port", str(urlsplit(server.url).port)) as server:
+        assert (await request(server.url, "GET", "/opportunities/scans")).json()["scans"] == []
+        await expect(visit.badge).to_have_attribute("data-state", "connected")
+        await go.click()
+        await visit.until("Complete")
+        await visit.shows_results_of(server.url)
