@@ -25,7 +25,7 @@ export class Countdown {
   text(now) {
     const left = this.left(now);
     if (left === undefined) return "";
-    if (left > 0) return `about ${duration(Math.ceil(left))} left`;
+    if (left > 0) return `about ${left < 60 ? `${Math.ceil(left)} s` : duration(left)} left`;
     return this.#said ? "longer than estimated" : "any moment now";
   }
 }
