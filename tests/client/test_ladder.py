@@ -8,9 +8,9 @@ import anyio
 import pytest
 from anyio.from_thread import start_blocking_portal
 
-from client.test_client import SECONDS, added_up, until_found, updates
+from client.test_client import QUICK, SECONDS, added_up, until_found, updates
 from conftest import Serve
-from scanstream.client import AsyncClient, Scan, ladder
+from scanstream.client import AsyncClient, Scan, ladder, line
 from scanstream.client.failures import Lost
 from scanstream.client.ladder import RUNGS, Transport
 from scanstream.client.line import Rung
@@ -202,7 +202,10 @@ async def test_an_open_socket_that_falls_silent_is_noticed_and_tried_once_more(s
     assert asked(proxy, upgrade) == 2
 
 
-async def test_a_server_that_says_nothing_for_long_is_alive_while_it_answers_pings(server: str) -> None:
+async def test_a_server_that_says_nothing_for_long_is_alive_while_it_answers_pings(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line, "IDLE_SECONDS", 0.2)  # that nothing comes is not that nothing is wanted
     async with behind(server, Faults()) as (proxy, script), Hasty(proxy.url) as client:
         scan = await client.discover(**script.request(shards=1))
         shard = await script.started()
@@ -211,6 +214,18 @@ async def test_a_server_that_says_nothing_for_long_is_alive_while_it_answers_pin
         await shard.tell("find 1", "end")
         await ended_as_the_server_says(scan)
     assert asked(proxy, upgrade) == 1
+
+
+async def test_a_connection_is_kept_for_the_next_scan_for_a_while(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with behind(server, Faults()) as (proxy, _), AsyncClient(proxy.url) as client:
+        for _ in range(2):
+            await (await client.discover(**QUICK)).wait(SECONDS)
+        assert asked(proxy, upgrade) == 1
+        monkeypatch.setattr(line, "IDLE_SECONDS", 0)
+        await (await client.discover(**QUICK)).wait(SECONDS)
+        await anyio.wait_all_tasks_blocked()
+        await (await client.discover(**QUICK)).wait(SECONDS)
+        assert asked(proxy, upgrade) > 1
 
 
 @pytest.mark.parametrize("transport", RUNGS)

@@ -1,5 +1,6 @@
 """The line to a server: one rung of the ladder works while scans are followed, and better ones are tried beside it."""
 
+import math
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -60,11 +61,13 @@ class Line:
         """Until nothing has been followed for a while."""
         self._ladder.start(anyio.current_time())
         async with anyio.create_task_group() as tasks:
-            until = anyio.current_time() + IDLE_SECONDS
-            while (now := anyio.current_time()) < until or self._feeds:
+            until = math.inf
+            while (now := anyio.current_time()) < until:
                 if self._feeds:
-                    until = now + IDLE_SECONDS
+                    until = math.inf
                     self._begin(now, tasks)
+                elif until == math.inf:
+                    until = now + IDLE_SECONDS
                 due = [due.at for due in (self._ladder.next, self._ladder.climb) if due is not None and self._feeds]
                 with anyio.CancelScope(deadline=min([until, *due])):
                     await self._feeds.bell.rung()
