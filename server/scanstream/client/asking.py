@@ -18,9 +18,9 @@ from scanstream.errors import ScanstreamError
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 10.0
+"""So long the server may say nothing where it has not been asked to wait."""
 SHARE = 0.5
 """Of the time in all: an answer that has not come by then may be lost on the way, and is asked for once more."""
-"""So long the server may say nothing where it has not been asked to wait."""
 FOLLOW_PATH = "/opportunities/follow"
 UNAUTHORIZED = 401
 LOGINS = (401, 407)
