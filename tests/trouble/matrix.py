@@ -112,20 +112,23 @@ class Cell:
             answer = await server.get(f"/opportunities/results/{end['scan_id']}?wait=20")
             self.results = [one["id"] for one in answer["opportunities"]]
 
-    async def suffer(self, server: Server, faults: Faults, tap: Path, least: float) -> None:
-        """Trouble comes while it is at work, is felt, and passes; the scan ends once the client is back."""
+    async def suffer(self, server: Server, faults: Faults, tap: Path, lasts: float) -> None:
+        """Trouble comes while it is at work, and passes; the scan ends once the client is back.
+
+        :param lasts: seconds; 0 is until the trouble is felt
+        """
         with suppress(AssertionError):  # told by `check_back`
             await self.follower.until_live(transport="websocket")
             said, tried = len(self.follower.events), len(self.proxy.attempts)
             self.proxy.faults = faults
             await self.proxy.reset()
-            began = anyio.current_time()
-            until = began + PATIENCE_SECONDS
-            while anyio.current_time() < (began + least if self._felt(said, tried) else until):  # noqa: ASYNC110  # a proxy tells nobody
-                await anyio.sleep(0.05)
+            with anyio.move_on_after(lasts or PATIENCE_SECONDS):
+                while lasts or not self._felt(said, tried):  # noqa: ASYNC110  # a proxy tells nobody
+                    await anyio.sleep(0.05)
             self.proxy.faults = Faults()
             self.cleared = anyio.current_time()
-            self.back = await self.follower.until_live(len(self.follower.events), "websocket")
+            last = max(number for number, event in enumerate(self.follower.events) if event["event"] == "connection")
+            self.back = await self.follower.until_live(last, "websocket")
         await anyio.Path(tap).unlink()
         await self.end(server)
 
@@ -198,9 +201,9 @@ async def passing(
     faults: Mapping[str, Callable[[], Faults]],
     cells: list[Cell],
     directory: Path,
-    least: float,
+    lasts: float,
 ) -> None:
-    """Each of these faults while this kind of client is at work, for so many seconds at least."""
+    """Each of these faults while this kind of client is at work, for so many seconds, or until it is felt."""
     taps = [directory / f"{kind} {name}" for name in faults]
     for tap in taps:
         tap.touch()
@@ -211,4 +214,4 @@ async def passing(
             cells += ours
             async with anyio.create_task_group() as tasks:
                 for cell, fault, tap in zip(ours, faults.values(), taps, strict=True):
-                    tasks.start_soon(cell.suffer, server, fault(), tap, least)
+                    tasks.start_soon(cell.suffer, server, fault(), tap, lasts)

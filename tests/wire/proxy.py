@@ -299,7 +299,7 @@ def _as_it_is(data: bytes) -> bytes:
 
 async def _reset(stream: SocketStream) -> None:
     """End a connection with RST: nothing that is on its way arrives."""
-    with suppress(OSError):
+    with suppress(OSError, ValueError):  # uvloop has no descriptor any more where it is closed already
         raw = stream.extra(SocketAttribute.raw_socket)  # noqa: S610
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     await anyio.aclose_forcefully(stream)
