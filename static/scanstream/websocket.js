@@ -125,10 +125,17 @@ export class WebSocketAttempt {
       this.#asked.delete(message?.id);
       this.#report.lag(this.#tools.around.clock.now() - asked.at);
     }
+    if (this.#unanswered()) return this.#over(silence("The WebSocket"));
     if (!message) return;
     if (message.type === "error") this.#refused(message, asked?.scanId);
     else if (asked) this.#report.alive();
     else if (this.#current(message)) this.#report.message(message);
+  }
+
+  /** Whether an answer is lost: frames of its scan would be taken for older ones for ever. */
+  #unanswered() {
+    const late = this.#tools.around.clock.now() - PING_MS;
+    return [...this.#asked.values()].some(({ scanId, at }) => scanId !== undefined && at < late);
   }
 
   /** Whether it is of a subscription that the server has acknowledged. @param {Plain} message */

@@ -34,6 +34,7 @@ LASTING: dict[str, Callable[[], Faults]] = {
     "502 now and then": lambda: Faults(bad_gateway_every=3),
     "swallows the ack": lambda: Faults(swallow_acks=1),
     "holds the ack": lambda: Faults(hold_acks=1),
+    "loses the ack of a subscription": lambda: Faults(lose_acks=1),
     "injects": lambda: Faults(inject=True),
     "buffers streams": lambda: Faults(refuse_upgrade=403, buffer_streams=True),
     "streams: mute": lambda: Faults(refuse_upgrade=403, mute="down"),

@@ -36,6 +36,7 @@ class Faults:
     bad_gateway_every: int = field(default=0, metadata={"help": "answer every so many-th request with 502 and HTML"})
     swallow_acks: int = field(default=0, metadata={"help": "lose so many answers to discover, and the connection"})
     hold_acks: int = field(default=0, metadata={"help": "lose so many answers to discover, and keep the connection"})
+    lose_acks: int = field(default=0, metadata={"help": "lose so many acks of WebSockets; their frames still come"})
     inject: bool = field(default=False, metadata={"help": "add message types and fields that nobody knows"})
 
 
@@ -125,6 +126,9 @@ class Messages:
             return whole
         body = whole[_header(whole) :]
         message = json.loads(body)
+        if message["type"] == "ack" and self._faults.lose_acks > 0:
+            self._faults.lose_acks -= 1
+            return b""
         if message["type"] == "ack" and "poll_url" in message:
             if self._faults.hold_acks > 0:
                 self._faults.hold_acks -= 1

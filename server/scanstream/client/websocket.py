@@ -93,6 +93,7 @@ class _Talk:
         self._grace = grace
         self._asked: dict[str, str] = {}
         """By scan: the id of the subscription whose ack is still to come. Frames before it are of an older one."""
+        self._asked_at: dict[str, float] = {}
         self._number = 0
         self._began = 0.0
         """When the last question was asked."""
@@ -108,6 +109,7 @@ class _Talk:
             try:
                 while True:
                     self._take(await self._next())
+                    self._check_answered()
             except (Lost, ConnectionClosed, ScanstreamError) as error:
                 lost = error
             tasks.cancel_scope.cancel()
@@ -124,10 +126,20 @@ class _Talk:
                 for feed in self._run.wanted():
                     self._number += 1
                     self._asked[feed.scan_id] = identity = f"s{self._number}"
+                    self._asked_at[feed.scan_id] = anyio.current_time()
                     await self._say(type="subscribe", id=identity, **self._run.asked(feed))
                 await self._run.feeds.bell.rung()
         except ConnectionClosed:
             return  # the listener meets it, too, after what came before it
+
+    def _check_answered(self) -> None:
+        """An ack may be lost on the way, and its scan's frames would be taken for older ones for ever.
+
+        :raises Lost: if one is late
+        """
+        late = anyio.current_time() - self._silence
+        if any(self._asked_at[scan_id] < late for scan_id in self._asked):
+            raise Lost(f"the server has not answered for {self._silence:g} s", "silent")
 
     def _take(self, message: dict[str, Any]) -> None:
         scan_id = next((scan_id for scan_id, identity in self._asked.items() if identity == message.get("id")), None)
