@@ -22,6 +22,7 @@ from websockets.typing import Subprotocol
 from client.test_client import QUICK, SECONDS, updates
 from scanstream.client import AsyncClient, Client, Unreachable
 from scanstream.client.ladder import RUNGS, Transport
+from scanstream.client.token import Token
 from scanstream.errors import Unauthorized
 from support.process import server_process
 
@@ -189,6 +190,12 @@ async def test_a_function_is_asked_for_the_token_and_again_when_it_is_taken_no_m
 
 
 @pytest.mark.anyio
+async def test_an_empty_token_is_none() -> None:
+    """As of a variable that is not set."""
+    assert not Token("")
+    assert await Token("").now() is None
+
+
 @pytest.mark.parametrize("asked", [False, True], ids=["text", "function"])
 async def test_a_token_that_is_not_taken_is_final(asked: bool) -> None:
     async with guarded(Gate("right")) as url, AsyncClient(url, token=(lambda: "no") if asked else "no") as client:

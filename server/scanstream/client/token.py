@@ -16,8 +16,8 @@ class Token:
     """What goes along with each question; nothing where there is none."""
 
     def __init__(self, secret: Secret) -> None:
-        self._secret = secret
-        self._known: str | None = secret if isinstance(secret, str) else None
+        self._secret = secret or None  # an empty one, as of a variable that is not set, is none
+        self._known: str | None = secret if isinstance(secret, str) and secret else None
 
     def __bool__(self) -> bool:
         """Whether there is one."""
