@@ -196,6 +196,7 @@ async def test_an_empty_token_is_none() -> None:
     assert await Token("").now() is None
 
 
+@pytest.mark.anyio
 @pytest.mark.parametrize("asked", [False, True], ids=["text", "function"])
 async def test_a_token_that_is_not_taken_is_final(asked: bool) -> None:
     async with guarded(Gate("right")) as url, AsyncClient(url, token=(lambda: "no") if asked else "no") as client:
