@@ -95,8 +95,9 @@ export class Line {
 
   /** Nobody looks: what keeps a connection from others is left. */
   hide() {
-    const held = this.#working;
-    if (held && RUNG[held.rung].crowds) this.#lost(held, crowded());
+    for (const held of [this.#climbing, this.#working]) {
+      if (held && RUNG[held.rung].crowds) this.#lost(held, crowded());
+    }
   }
 
   /** Nobody looks for long. */
@@ -191,6 +192,7 @@ export class Line {
     const isFrame = FRAMES.has(message.type);
     if (held === this.#climbing) {
       if (isFrame) this.#moveTo(held);
+      else if (message.type === "error") this.#lost(held, { error: new Unreachable(String(message.detail)), why: "dropped" });
       return;
     }
     const reader = this.#readers.get(message.scan_id);
