@@ -15,7 +15,7 @@ import { Client } from "../../static/scanstream.js";
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const PYTHON = process.env.SCANSTREAM_PYTHON ?? join(ROOT, ".venv/bin/python");
 const PLUGINS = join(ROOT, "tests/support/plugins");
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 60_000;
 
 /** A program of this repository, once it has said where it listens; it ends with the tests. */
 export async function program(...words) {

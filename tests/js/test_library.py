@@ -15,7 +15,7 @@ from support.process import server_process
 
 TESTS = sorted((ROOT / "tests" / "js").glob("*.test.js"))
 OLDEST = 20
-SECONDS = 150
+SECONDS = 280
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +38,7 @@ def url() -> Iterator[str]:
         yield server.url
 
 
+@pytest.mark.timeout(SECONDS + 20)
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: path.name)
 def test_library(node: str, url: str, path: Path) -> None:
     run = subprocess.run(
