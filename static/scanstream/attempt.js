@@ -29,7 +29,13 @@ import { Lost, refused } from "./requests.js";
  * @property {() => void} check somebody looks, or the network has changed: find out soon whether the line is alive
  * @property {() => void} close without a word
  */
-/** @typedef {{ around: Surroundings, requests: Requests, pace: import("./pace.js").Pace }} Tools */
+/**
+ * @typedef {object} Tools
+ * @property {Surroundings} around
+ * @property {Requests} requests
+ * @property {import("./pace.js").Pace} pace of this rung
+ * @property {{ opened: boolean }} history of this rung: whether a connection of it has come about before
+ */
 
 /** @param {readonly Followed[]} followed what `POST /opportunities/follow` takes */
 export const wanted = (followed) =>

@@ -31,8 +31,8 @@ export class Rungs {
   #around;
   #requests;
   #room;
-  /** @type {Map<string, Pace>} */
-  #paces = new Map();
+  /** @type {Map<string, Tools>} */
+  #tools = new Map();
   best;
 
   /**
@@ -50,9 +50,14 @@ export class Rungs {
 
   /** @param {string} rung @param {Report} report @returns {Attempt} */
   open(rung, report) {
-    const pace = this.#paces.get(rung) ?? new Pace(this.#around.clock);
-    this.#paces.set(rung, pace);
-    const tools = { around: this.#around, requests: this.#requests, pace };
+    const fresh = () => ({
+      around: this.#around,
+      requests: this.#requests,
+      pace: new Pace(this.#around.clock),
+      history: { opened: false },
+    });
+    const tools = this.#tools.get(rung) ?? fresh();
+    this.#tools.set(rung, tools);
     const { crowds, make } = RUNG[rung];
     return crowds ? new RoomyAttempt(this.#room, report, (inside) => make(tools, inside)) : make(tools, report);
   }

@@ -87,7 +87,7 @@ export class WebSocketAttempt {
 
   #opened() {
     if (this.#leaving.signal.aborted) return;
-    this.#open = true;
+    this.#open = this.#tools.history.opened = true;
     this.#listen();
     this.#renewInTime();
     this.#subscribe();
@@ -193,9 +193,10 @@ export class WebSocketAttempt {
     this.#open = true; // `error` is followed by `close`: one of them is enough
     this.#cancelWatch();
     const status = Number(/response: (\d{3})/.exec(event?.message ?? "")?.[1]) || undefined; // as the package ws says it
-    const known = this.#tools.requests.knownAt(this.#began);
+    const { requests, history } = this.#tools;
+    const known = requests.knownAt(this.#began) && !history.opened; // where they got through before, it may be a restart
     try {
-      const away = status === undefined && (refused(event?.error) ?? (await this.#tools.requests.away(signal)));
+      const away = status === undefined && (refused(event?.error) ?? (await requests.away(signal)));
       if (away) this.#over({ error: new Unreachable("The server does not answer"), why: "refused" });
       else if (known || status) this.#over(ofHandshake(status));
       else this.#over(stuck("A WebSocket")); // the server may have come back only now

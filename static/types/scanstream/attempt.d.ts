@@ -73,5 +73,14 @@ export type Attempt = {
 export type Tools = {
     around: Surroundings;
     requests: Requests;
+    /**
+     * of this rung
+     */
     pace: import("./pace.js").Pace;
+    /**
+     * of this rung: whether a connection of it has come about before
+     */
+    history: {
+        opened: boolean;
+    };
 };
