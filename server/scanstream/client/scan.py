@@ -6,10 +6,13 @@ from typing import Protocol
 
 import anyio
 
+from scanstream.client.condition import Connection
+from scanstream.client.displays import installed
 from scanstream.client.failures import Closed
 from scanstream.client.feeds import Feed
 from scanstream.client.mirror import skipped
 from scanstream.client.results import Results
+from scanstream.errors import ScanstreamError
 from scanstream.log.patch import diff
 from scanstream.model import Document, Only
 
@@ -34,6 +37,9 @@ class Update:
 
 class Owner(Protocol):
     """The client that a scan belongs to."""
+
+    url: str
+    connection: Connection
 
     async def _results(self, scan_id: str) -> Results: ...
     async def _cancel(self, scan_id: str) -> Document: ...
@@ -73,10 +79,30 @@ class Scan:
     def __repr__(self) -> str:
         return f"<Scan {self.id}: {self.status}>"
 
+    def _ipython_display_(self) -> None:
+        """Where IPython shows it: as whoever is installed for that does it, else as `repr`.
+
+        :raises NotImplementedError: so that IPython does the latter
+        """
+        show = installed()
+        if show is None:
+            raise NotImplementedError
+        show(self)
+
     @property
     def id(self) -> str:
         """Its id at the server."""
         return self.feed.scan_id
+
+    @property
+    def url(self) -> str:
+        """The server's address, as the client was given it."""
+        return self._owner.url
+
+    @property
+    def connection(self) -> Connection:
+        """How the way to the server is: its client's."""
+        return self._owner.connection
 
     @property
     def state(self) -> Document:
@@ -107,6 +133,16 @@ class Scan:
     def left(self) -> bool:
         """Whether it was closed here before its end was known."""
         return self._closed and not self.done
+
+    @property
+    def error(self) -> ScanstreamError | None:
+        """Why nothing more comes of it, where that is no end of the scan's."""
+        return self.feed.error
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more comes here: it has ended, there is nothing to follow any more, or it was closed."""
+        return self._closed or self.feed.over
 
     def __aiter__(self) -> "Updates":
         """A reader of its own, from what is held on, to the end."""
