@@ -7,7 +7,7 @@ ARGS ?=
 PROCESSES ?= $(shell $(PYTHON) -c "import os; print(min(5, (os.cpu_count() or 1) + 1))")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test browser check lint types soak bench transcript lock clean
+.PHONY: help demo serve test browser notebook check lint types soak bench transcript lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -24,7 +24,10 @@ test: $(VENV)/dev.stamp  ## Run the tests (what is missing on this machine is sk
 browser: $(VENV)/dev.stamp  ## The tests of the page, in a real Chromium
 	@$(BIN)/python -m pytest -m browser $(ARGS)
 
-check: lint types test browser  ## What CI runs
+notebook: $(VENV)/notebook.stamp  ## The tests of notebooks: a real kernel, and JupyterLab in a real Chromium
+	@$(BIN)/python -m pytest -m notebook $(ARGS)
+
+check: lint types test browser notebook  ## What CI runs
 
 lint: $(VENV)/dev.stamp  ## Format and lint
 	@$(BIN)/ruff format --check server tests bench docs
@@ -59,6 +62,10 @@ $(VENV)/runtime.stamp: requirements.lock pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/dev.stamp: requirements-dev.lock $(VENV)/runtime.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/notebook.stamp: requirements-notebook.lock $(VENV)/dev.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-notebook.lock
 	@touch $@
 
 $(VENV)/bench.stamp: requirements-bench.lock bench/peers/package.json $(VENV)/dev.stamp

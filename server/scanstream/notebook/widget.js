@@ -108,7 +108,8 @@ function fill(parts, shown) {
   say(parts.way, wayToServer(shown));
   parts.way.dataset.state = shown.connection.state;
   parts.bar.value = shown.percentage;
-  say(parts.message, [shown.message, shown.generated ? "Generated prices, nothing in them is real." : ""].join(" ").trim());
+  const origin = shown.generated ? "generated prices, nothing in them is real" : shown.market;
+  say(parts.message, [shown.message, origin].filter(Boolean).join(" · "));
   say(parts.warning, [shown.trouble, shown.left].filter(Boolean).join(" "));
   say(parts.spoken, `${shown.status}, ${shown.phase}, ${Math.floor(shown.percentage / 25) * 25} %`);
   parts.strategies.replaceChildren(...shown.strategies.map(strategyRow));
