@@ -116,7 +116,7 @@ def test_what_is_shown_is_bounded_however_much_there_is() -> None:
 
 def test_a_scan_that_nothing_more_comes_of_says_why() -> None:
     gone, left = a_scan(), a_scan()
-    gone.feed.fail(Expired("It has expired"))
+    gone.feed.error = Expired("It has expired")
     left.close()
 
     assert (plain(gone)["over"], plain(gone)["left"]) == (True, "It has expired")

@@ -101,8 +101,8 @@ class _Display:
                 group.start_soon(self._cancel, asked)
             with suppress(ScanstreamError):  # told as `left`
                 await self._scan.wait()
+            self._end()  # before anything is waited for: a cell that awaits the same goes on in this turn of the loop
             group.cancel_scope.cancel()
-        self._end()
 
     async def _tick(self) -> None:
         while True:
