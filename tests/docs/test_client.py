@@ -83,8 +83,18 @@ def test_a_program_prints_what_it_promises(name: str, url: str, tmp_path: Path) 
         assert (tmp_path / "found.csv").read_text().startswith("id,strategy_id,")
 
 
+def heed_interrupts() -> None:
+    """As in a terminal."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def test_ctrl_c_ends_the_script_and_not_the_scan(url: str, tmp_path: Path) -> None:
-    running = subprocess.Popen(program("Ctrl-C", url, tmp_path), stdout=subprocess.PIPE, text=True)
+    running = subprocess.Popen(
+        program("Ctrl-C", url, tmp_path),
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,  # noqa: PLW1509  # what a shell runs in the background ignores them
+    )
     assert running.stdout is not None
     scan_id = running.stdout.readline().strip()
     running.send_signal(signal.SIGINT)
