@@ -7,6 +7,7 @@ import shlex
 import shutil
 import sys
 import tomllib
+from ast import PyCF_ALLOW_TOP_LEVEL_AWAIT
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -125,7 +126,9 @@ def test_the_lines_for_the_shell_name_the_variable_that_completion_reads() -> No
 
 @pytest.mark.parametrize("block", [block for block in ALL_BLOCKS if block.language == "python"], ids=str)
 def test_python_in_the_pages_compiles(block: Block) -> None:
-    compile("\n" * (block.line - 1) + block.text, str(block.page), "exec")
+    compile(
+        "\n" * (block.line - 1) + block.text, str(block.page), "exec", PyCF_ALLOW_TOP_LEVEL_AWAIT
+    )  # as in notebooks
 
 
 @pytest.mark.parametrize("block", [block for block in ALL_BLOCKS if block.runs == "runs"], ids=str)

@@ -118,16 +118,16 @@ test("a slow reader is told the newest, and all opportunities", async (t) => {
   let told = 0;
   const { updates, opportunities } = await followed(scan, merge, async () => {
     told += 1;
-    if (told !== 2) return;
+    if (told !== 1) return; // there need not be a second one before a shard ends
     for (let found = 1; found <= 12; found += 1) {
       (await started())("find 1", "end");
       await until(() => scan.opportunities.length === found);
     }
     await scan.done;
   });
-  assert.equal(updates.length, 3);
-  assert.equal(updates[2].opportunities.length, 12);
-  assert.ok(updates[2].skipped >= 11, `${updates[2].skipped}`);
+  assert.equal(updates.length, 2);
+  assert.equal(updates[1].opportunities.length, 12);
+  assert.ok(updates[1].skipped >= 11, `${updates[1].skipped}`);
   assert.deepEqual(ids(opportunities), ids(scan.opportunities));
 });
 
