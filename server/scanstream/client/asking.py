@@ -2,7 +2,8 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, NamedTuple, TypeVar
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypedDict, TypeVar, Unpack
 from urllib.parse import quote
 
 import anyio
@@ -38,6 +39,18 @@ class Answer(NamedTuple):
     """Seconds after which the server wants to be asked again, where it said so."""
 
 
+class Question(TypedDict, total=False):
+    """What goes along with a method and a path."""
+
+    request: Any
+    """The body, as plain data."""
+    query: Mapping[str, str | int] | None
+    more: Mapping[str, str]
+    """Headers."""
+    silence: float
+    """So many seconds the server may say nothing; `ANSWER_SECONDS` unless it is asked to wait."""
+
+
 class Asking:
     """A server, and how it is talked to over HTTP.
 
@@ -68,53 +81,29 @@ class Asking:
         if self._client is not None:
             await self._client.aclose()
 
-    async def ask(
-        self,
-        method: str,
-        path: str,
-        *,
-        request: Any = None,
-        query: Mapping[str, str | int] | None = None,
-        more: Mapping[str, str] | None = None,
-        silence: float = ANSWER_SECONDS,
-    ) -> Answer:
+    async def ask(self, method: str, path: str, **question: Unpack[Question]) -> Answer:
         """The answer to one question; asked once more with another token where the first one is taken no more.
 
-        :param request: the body
-        :param more: headers
-        :param silence: so many seconds the server may say nothing
         :raises Lost: if there is no answer of a scanstream server now
         :raises ScanstreamError: if the server's answer is an error that does not pass
         """
-        async with self.answering(method, path, request=request, query=query, more=more, silence=silence) as response:
+        async with self.answering(method, path, **question) as response:
             with losses(self.url):
                 content = await response.aread()
             return self._read(response, content)
 
     @asynccontextmanager
-    async def answering(
-        self,
-        method: str,
-        path: str,
-        *,
-        request: Any = None,
-        query: Mapping[str, str | int] | None = None,
-        more: Mapping[str, str] | None = None,
-        silence: float = ANSWER_SECONDS,
-    ) -> AsyncIterator[httpx.Response]:
+    async def answering(self, method: str, path: str, **question: Unpack[Question]) -> AsyncIterator[httpx.Response]:
         """The head of an answer, its body still to come; while it is read, each piece must come within the time.
 
         :raises Lost, ScanstreamError: see `ask`; of an answer that is an error the body is read here
         """
-        assert self._client is not None, "ask inside of `async with`"
         sent = await self.token.now()
-        response = await self._send(method, path, sent, request=request, query=query, more=more or {}, silence=silence)
+        response = await self._send(method, path, sent, **question)
         if response.status_code == UNAUTHORIZED and self.token.refused(sent):
             await response.aclose()
             sent = await self.token.now()
-            response = await self._send(
-                method, path, sent, request=request, query=query, more=more or {}, silence=silence
-            )
+            response = await self._send(method, path, sent, **question)
         try:
             if not response.is_success:
                 with losses(self.url):
@@ -130,12 +119,12 @@ class Asking:
         path: str,
         token: str | None,
         *,
-        request: Any,
-        query: Mapping[str, str | int] | None,
-        more: Mapping[str, str],
-        silence: float,
+        request: Any = None,
+        query: Mapping[str, str | int] | None = None,
+        more: Mapping[str, str] = MappingProxyType({}),
+        silence: float = ANSWER_SECONDS,
     ) -> httpx.Response:
-        assert self._client is not None
+        assert self._client is not None, "ask inside of `async with`"
         content = None if request is None else msgspec.json.encode(request)
         plain = {**({} if content is None else {"content-type": "application/json"}), **headers(token), **more}
         sent = {name.encode(): value.encode() for name, value in plain.items()}

@@ -6,19 +6,18 @@ from typing import Any, TypeVar
 import httpx
 
 from scanstream.client.addresses import shown
-from scanstream.client.asking import Answer, Asking, about
+from scanstream.client.asking import LOGINS, Answer, Asking, about
+from scanstream.client.client import CANCEL_PATH, DISCOVER_PATH
 from scanstream.client.failures import Lost, Unreachable
 from scanstream.errors import NoSuchRoute, NotFound, Restarting, ScanstreamError
 from scanstream.model import RESULTS_PATH, STATUS_PATH, Document
 from scanstream.terminal.patience import Patience
 
-CANCEL_PATH = "/opportunities/cancel/"
 ANSWER_SECONDS = 15.0
 STATE = ("scan_id", "status", "message", "market", "progress", "strategies", "cursor")
 """What a status answer has at least."""
 GATEWAY = (502, 503, 504, 520, 521, 522, 523, 524, 530)
 """What proxies say while the server behind them is away; from 520 on Cloudflare's."""
-LOGIN = (401, 407)
 
 T = TypeVar("T")
 
@@ -92,7 +91,7 @@ def _another(lost: Lost, told: str) -> Lost | Unreachable:
     if lost.status in GATEWAY:
         words = f"the proxy at {told} has no server behind it now (HTTP {lost.status})"
         return Lost(words, retry_after=lost.retry_after)
-    if lost.status in LOGIN:
+    if lost.status in LOGINS:
         return Unreachable(f"What answers at {told} asks for a login: give it with --url http://NAME:PASSWORD@HOST")
     return Unreachable(str(lost))
 
@@ -127,7 +126,7 @@ async def discover(url: str, request: Document, patience: Patience) -> Document:
     """
 
     async def question() -> Answer:
-        path = "/opportunities/discover"
+        path = DISCOVER_PATH
         return await ask(url, "POST", path, request=request, seconds=patience.seconds, needs=("scan_id",))
 
     ack: Document = (await _persisting(question, patience)).body
