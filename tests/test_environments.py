@@ -226,7 +226,7 @@ def test_a_proxy_that_leads_nowhere_is_told_in_one_line(command: str, environmen
 def test_bytes_that_are_no_text_are_no_scan_and_no_symbol(url: str) -> None:
     cases: list[tuple[list[str | bytes], int]] = [
         (["status", b"\xff"], 1),
-        (["watch", b"\xff"], 1),
+        (["watch", b"\xff"], 2),
         (["discover", "--symbol", b"\xff"], 2),
     ]
     for arguments, status in cases:

@@ -113,6 +113,7 @@ def _perhaps(url: str) -> str:
 @answering
 def watch(url: str, scan_id: str, *, patience: float, as_json: bool) -> int:
     """Follow a scan to its end."""
+    scan_id.encode()  # what is no text is no id, and not the server's to look for
     try:
         state = anyio.run(questions.found, url, scan_id, Patience(url, patience, tell=_tell))
     except KeyboardInterrupt:

@@ -12,7 +12,7 @@ from scanstream.client.failures import Lost, Unreachable
 
 LEAST_SECONDS = 1.0
 UNSAID_SECONDS = 0.5
-"""A connection that is back so soon, be it over another transport, is not said to have been lost."""
+"""Where a first transport does not get through, and another one does so soon, nothing was lost."""
 
 
 class Tell(Protocol):
@@ -79,8 +79,9 @@ class Patience:
         """
         while True:
             await self._until(connection, "waiting")
+            begun = connection.transport is not None
             with anyio.move_on_after(self._seconds) as given:
-                with anyio.move_on_after(UNSAID_SECONDS) as unsaid:
+                with anyio.move_on_after(0 if begun else UNSAID_SECONDS) as unsaid:
                     await self._until(connection, "live")
                 if unsaid.cancelled_caught:
                     self._say_lost(connection.reason)
