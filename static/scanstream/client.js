@@ -65,7 +65,7 @@ export class Client extends EventTarget {
   }
 
   /**
-   * Start a scan, or join one that answers the request. A lost answer never starts a second one: the key is the same.
+   * Start a scan. A lost answer never starts a second one: the key is the same.
    * @param {Plain} [request] docs/protocol.md, section 3
    * @param {Patience & { idempotencyKey?: string }} [options]
    * @returns {Promise<Scan>}
@@ -127,7 +127,7 @@ export class Client extends EventTarget {
     for (const scan of [...this.#scans]) scan.close();
     for (const line of this.#lines) line.close();
     this.#unlisten();
-    this.#tell({ ...this.#connection, state: "closed", retryAt: null, reason: null });
+    if (!this.#lines.length) this.#tell({ ...this.#connection, state: "closed" }); // else a line has told it
   }
 
   get #home() {

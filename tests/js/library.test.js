@@ -196,6 +196,8 @@ test("nobody there: an error in time, and nothing is tried afterwards", async (t
 test("closed: iterators end, done rejects, the scan goes on", async (t) => {
   const { request, started } = await script(t);
   const here = new Client(url);
+  const states = [];
+  here.addEventListener("connection", ({ detail }) => states.push(detail.state));
   const scan = await here.discover(request);
   const tell = await started();
   const told = followed(scan, merge);
@@ -205,6 +207,7 @@ test("closed: iterators end, done rejects, the scan goes on", async (t) => {
   await told;
   await assert.rejects(scan.done, Closed);
   assert.equal(here.connection.state, "closed");
+  assert.equal(states.filter((state) => state === "closed").length, 1);
   await assert.rejects(here.discover(), Closed);
   assert.throws(() => here.watch(scan.id), Closed);
   tell("find 1", "end");

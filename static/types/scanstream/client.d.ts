@@ -9,7 +9,7 @@ export class Client extends EventTarget {
     get url(): string;
     get connection(): import("./line.js").Connection;
     /**
-     * Start a scan, or join one that answers the request. A lost answer never starts a second one: the key is the same.
+     * Start a scan. A lost answer never starts a second one: the key is the same.
      * @param {Plain} [request] docs/protocol.md, section 3
      * @param {Patience & { idempotencyKey?: string }} [options]
      * @returns {Promise<Scan>}
