@@ -43,6 +43,21 @@ def blocks(page: Path) -> Iterator[Block]:
 ALL_BLOCKS = [block for page in PAGES for block in blocks(page)]
 
 
+def by_heading(page: Path) -> dict[str, Block]:
+    """The blocks of a page, each by the heading that it stands below: one a heading.
+
+    :raises AssertionError: if there are more
+    """
+    lines = page.read_text().splitlines()
+
+    def heading(block: Block) -> str:
+        return next(line for line in reversed(lines[: block.line - 1]) if line.startswith("##")).lstrip("# ")
+
+    found = {heading(block): block for block in blocks(page)}
+    assert len(found) == len([*blocks(page)]), f"{page}: a heading with more than one block"
+    return found
+
+
 def only_block(page: str, runs: str, language: str = "python") -> Block:
     """The one block of a page that is run like this."""
     [block] = [block for block in blocks(DOCS / page) if (block.runs, block.language) == (runs, language)]

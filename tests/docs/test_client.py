@@ -13,7 +13,7 @@ import anyio
 import httpx
 import pytest
 
-from docs.pages import DOCS, Block, blocks, code, table
+from docs.pages import DOCS, by_heading, code, table
 from scanstream.client import AsyncClient
 from scanstream.client.columns import COLUMNS
 from scanstream.client.results import Results
@@ -49,18 +49,11 @@ def url() -> Iterator[str]:
         yield server.url
 
 
-def heading(block: Block) -> str:
-    """What stands above a block."""
-    above = PAGE.read_text().splitlines()[: block.line - 1]
-    return next(line for line in reversed(above) if line.startswith("##")).lstrip("# ")
-
-
-ALL = {heading(block): block for block in blocks(PAGE)}
+ALL = by_heading(PAGE)
 
 
 def test_every_block_of_the_page_is_run_here() -> None:
     assert {name: block.runs for name, block in ALL.items()} == {**dict.fromkeys(PROGRAMS), **PARTS}
-    assert len(ALL) == len([*blocks(PAGE)])
     assert {block.language for block in ALL.values()} == {"python"}
 
 

@@ -19,8 +19,8 @@ def words(picture: Path) -> str:
 
 def test_it_can_be_drawn_anew_and_shows_the_same(tmp_path: Path) -> None:
     again = tmp_path / "terminal.svg"
-    subprocess.run([sys.executable, DOCS / "picture.py", again], check=True, timeout=SECONDS)
-    for picture in (DOCS / "terminal.svg", again):
+    subprocess.run([sys.executable, DOCS / "picture_terminal.py", again], check=True, timeout=SECONDS)
+    for picture in (DOCS / "pictures" / "terminal.svg", again):
         shown = words(picture)
         for said in ("scanstream discover", "running · ", "Market: synthetic (generated prices", "Best of ", *OURS):
             assert said in shown, (picture, said)

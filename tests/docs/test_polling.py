@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from docs.pages import DOCS, Block, blocks, code, table
+from docs.pages import DOCS, by_heading, code, table
 from scanstream.errors import TABLE
 from scanstream.message import LONGEST_WAIT_SECONDS
 from support.process import server_process
@@ -46,18 +46,11 @@ def url() -> Iterator[str]:
         yield server.url
 
 
-def heading(block: Block) -> str:
-    """What stands above a block."""
-    above = PAGE.read_text().splitlines()[: block.line - 1]
-    return next(line for line in reversed(above) if line.startswith("## ")).removeprefix("## ")
-
-
-ALL = {heading(block): block for block in blocks(PAGE)}
+ALL = by_heading(PAGE)
 
 
 def test_every_block_of_the_page_is_run_here() -> None:
     assert list(ALL) == list(PROGRAMS)
-    assert len(ALL) == len([*blocks(PAGE)])
     assert {block.language for block in ALL.values()} == set(NEEDS)
 
 

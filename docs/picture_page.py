@@ -1,6 +1,6 @@
 """Writes docs/pictures: the page as it is, in a real Chromium, over a scan of a real server.
 
-    python docs/pictures.py [DIRECTORY]
+    python docs/picture_page.py [DIRECTORY]
 
 Debian's Chromium is needed, and playwright, which `make test` installs.
 """

@@ -1,6 +1,6 @@
-"""Draws docs/terminal.svg: a terminal in the middle of a real scan, by the code that draws it there.
+"""Draws docs/pictures/terminal.svg: a terminal in the middle of a real scan, by the code that draws it there.
 
-    python docs/picture.py [FILE]
+    python docs/picture_terminal.py [FILE]
 
 A server on a free port with the generated market, and a client of it, as `scanstream demo` has them.
 """
@@ -22,7 +22,7 @@ from scanstream.server import serving
 from scanstream.settings import Settings
 from scanstream.terminal.view import ScanView
 
-PICTURE = Path(__file__).resolve().parent / "terminal.svg"
+PICTURE = Path(__file__).resolve().parent / "pictures" / "terminal.svg"
 COLUMNS, LINES = 84, 26
 HALF_WAY = 50
 """Percent of a scan, from which on it is worth a picture."""
