@@ -55,7 +55,7 @@ async def test_a_link_is_shared(serve: Serve, visit: Visit) -> None:
         await visit.until("Complete")
         await visit.page.get_by_role("button", name="Share").click()
         await expect(visit.page.locator("p.share")).to_contain_text(
-            re.compile(r"Copied\. It leads here until \d\d:\d\d")
+            re.compile(r"Copied\. It leads here until (\d\d? \w+ \d{4}, )?\d\d:\d\d")
         )
         link: str = await visit.page.evaluate("navigator.clipboard.readText()")
         assert link == f"{url}/#{visit.scan_id}"
