@@ -25,6 +25,7 @@ from scanstream.push.fanout import Fanout
 from scanstream.push.listing import listing
 from scanstream.scans.appending import Appender
 from scanstream.scans.budget import Budgets, Clock
+from scanstream.scans.calls import LocalCalls
 from scanstream.scans.desk import Limits as DeskLimits
 from scanstream.scans.desk import ScanDesk
 from scanstream.scans.forecast import Capacity, Forecast
@@ -32,6 +33,7 @@ from scanstream.scans.inquiry import Inquiry
 from scanstream.scans.local import LocalJobs
 from scanstream.scans.pace import Pace
 from scanstream.scans.planner import Planner
+from scanstream.scans.ranks import Ranks
 from scanstream.scans.readiness import Readiness
 from scanstream.scans.releases import Releases
 from scanstream.scans.runner import Runner
@@ -78,27 +80,29 @@ class Core:
         inquiry = Inquiry(self.planning, self.clock, tries)
         waits = {strategy.id for strategy in registry().values() if strategy.waits}
         in_loop_of_one = min(settings.max_in_loop, settings.max_in_loop_per_scan)
+        self.ranks = Ranks(settings.max_running)
+        self.calls = LocalCalls(settings.max_running)
         self.planner = Planner(
             appender,
             self.hub,
             jobs,
+            self.calls,
             inquiry,
             budgets,
             lambda strategy_id: in_loop_of_one if strategy_id in waits else self.workers.most,
-            max_running=settings.max_running,
         )
         runner = partial(Runner, appender, self.hub, jobs, self.workers, budgets, tries)
         self.runner = runner(most_in_loop=settings.max_in_loop) if settings.workers else None
         self.pace = Pace(panels.current.market, lambda: len(panels.current.symbols))
         in_loop = min(settings.max_in_loop, settings.max_in_loop_per_scan * settings.max_running)
         capacity = Capacity(settings.workers, in_loop, settings.max_running)
-        self.forecast = Forecast(self.pace, self.planner.rank, waits, capacity)
+        self.forecast = Forecast(self.pace, self.ranks.rank, waits, capacity)
         self.desk = ScanDesk(
             store,
             self.hub,
             lambda: panels.current,
             registry(),
-            self.planner.rank,
+            self.ranks.rank,
             inquiry.judged,
             self.forecast.seconds,
             DeskLimits(
@@ -112,7 +116,7 @@ class Core:
         )
         self.sweeper = Sweeper(store, self.hub, self.desk.release)
         self.fanout = Fanout(self.hub, tick=settings.tick)
-        self.answers = StatusAnswers(self.planner.rank)
+        self.answers = StatusAnswers(self.ranks.rank)
         self.attendance = Attendance()
         self.readiness = Readiness(store, self.machine, lambda: self.drain.begun)
         self.metrics = self._metrics(lambda: computing.depth() + waiting.depth(), writing)
@@ -122,7 +126,7 @@ class Core:
             {
                 "scans_unfinished": ("Scans that have not ended", self.hub.unfinished),
                 "finished_scans_bytes": ("Finished scans in memory, in bytes", self.hub.finished_bytes),
-                "scans_queued": ("Scans that wait for a free place", self.planner.waiting),
+                "scans_queued": ("Scans that wait for a free place", self.ranks.waiting),
                 "shards_waiting": ("Shards that wait for their turn", shards_waiting),
                 "shards_running": ("Shards that run", self.runner.running if self.runner else lambda: 0),
                 "shortages": ("What the machine or the store lacks just now", partial(_lacking, self.machine, writing)),
@@ -136,8 +140,8 @@ class Core:
     def _watching(self) -> Iterator[None]:
         """Those who hear of every change of every scan."""
         with ExitStack() as stack:
-            for watcher in (self.forecast.notice, self.sweeper.notice, self.metrics.notice, self.answers.notice):
-                stack.enter_context(self.hub.watching_all(watcher))
+            for part in (self.ranks, self.calls, self.forecast, self.sweeper, self.metrics, self.answers):
+                stack.enter_context(self.hub.watching_all(part.notice))
             yield
 
     async def _caught_up(self) -> None:

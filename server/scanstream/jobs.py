@@ -1,4 +1,4 @@
-"""The port: shards to run, and their leases."""
+"""The ports: shards to run and scans to conduct, each one node's at a time."""
 
 from collections.abc import AsyncIterator, Iterable
 from typing import Protocol
@@ -61,4 +61,29 @@ class Jobs(Protocol):
 
     async def drop(self, scan_id: ScanId) -> None:
         """Forget the scan's shards: it has ended."""
+        ...
+
+
+class Call(Protocol):
+    """A scan that this node is to conduct now; nobody else conducts it meanwhile."""
+
+    @property
+    def scan_id(self) -> ScanId:
+        """Which."""
+        ...
+
+    async def done(self) -> None:
+        """It has ended."""
+        ...
+
+    async def give_back(self) -> None:
+        """Let another conduct it."""
+        ...
+
+
+class Calls(Protocol):
+    """The scans that may start: let in at most so many at once, in the order in which they may."""
+
+    def granted(self) -> AsyncIterator[Call]:
+        """Scans to conduct. One that is cancelled, and whose shards nobody attends to, is among them, too."""
         ...

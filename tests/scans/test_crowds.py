@@ -11,7 +11,6 @@ from anyio.lowlevel import checkpoint
 
 from scanstream.engines import group_commit
 from scanstream.engines.sqlite import open_store
-from scanstream.jobs import Jobs
 from scanstream.log import refold
 from scanstream.log.entry import CancelRequested, Queued
 from scanstream.log.hub import Hub
@@ -20,11 +19,6 @@ from scanstream.log.store import Store
 from scanstream.model import ScanId
 from scanstream.scans import ages
 from scanstream.scans.ages import Ages
-from scanstream.scans.appending import Appender
-from scanstream.scans.budget import Budgets, Clock
-from scanstream.scans.inquiry import Inquiry
-from scanstream.scans.planner import Planner
-from scanstream.scans.shortages import Shortages
 from scanstream.scans.sweeper import Sweeper
 from support.histories import NOON, registered
 
@@ -57,49 +51,6 @@ def scan(number: int, *, queued: bool = True) -> ScanLog:
     if queued:
         log.apply(2, Queued(at=NOON))
     return log
-
-
-class Held(Hub):
-    """A hub that has read these."""
-
-    def __init__(self, logs: list[ScanLog]) -> None:
-        super().__init__(cast(Store, None))
-        self._live = {log.scan_id: log for log in logs}
-
-    def tell(self, log: ScanLog) -> None:
-        """It has gone on."""
-        for watcher in self._everyone:
-            watcher(log)
-
-
-@pytest.mark.usefixtures("_endless_turns")
-async def test_the_scans_of_before_a_restart_are_taken_up_in_turns_and_before_those_that_come_meanwhile() -> None:
-    logs = [scan(number) for number in range(MANY)]
-    hub = Held(logs)
-    budgets = Budgets(Clock())
-    appender = Appender(cast(Store, None), Shortages(budgets))
-    nobody = cast(Any, None)
-    planner = Planner(appender, hub, cast(Jobs, nobody), cast(Inquiry, nobody), budgets, lambda _: 1, max_running=1)
-    planner._places = anyio.Semaphore(0)  # so all of them wait
-    turns = Turns()
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(turns.run)
-        tasks.start_soon(planner.run)
-        with anyio.fail_after(20):
-            while planner.waiting() < MANY // 2:
-                await checkpoint()
-        late = scan(MANY)
-        hub.tell(late)
-        logs[-1].apply(3, CancelRequested(at=NOON))
-        hub.tell(logs[-1])
-        with anyio.fail_after(20):
-            while planner.rank(late.scan_id) is None:
-                await checkpoint()
-        assert turns.count >= MANY
-        assert [planner.rank(log.scan_id) for log in logs[:-1]] == list(range(1, MANY))
-        assert planner.rank(logs[-1].scan_id) is None
-        assert planner.rank(late.scan_id) == MANY
-        tasks.cancel_scope.cancel()
 
 
 @pytest.mark.usefixtures("_endless_turns")

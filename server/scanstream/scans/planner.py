@@ -1,31 +1,27 @@
-"""From queued to ended: lets scans in, at most so many at once, cuts them into shards, and waits for their end."""
+"""From let in to ended: cuts scans into shards, and waits for their end."""
 
 import heapq
 import logging
-from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 from typing import TypeAlias
 
 import anyio
-from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 from msgspec import UNSET
 
 from scanstream.errors import Restarting
-from scanstream.jobs import Jobs, Shard
+from scanstream.jobs import Call, Calls, Jobs, Shard
 from scanstream.log.entry import AnyEntry, Cancelled, Cut, Planned, Registered, ScanFailed, ShardFailed
 from scanstream.log.fold import Folded
-from scanstream.log.hub import Hub, Watcher
-from scanstream.log.refold import Slices
+from scanstream.log.hub import Hub
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.tally import Tally
 from scanstream.model import Problem, ScanId, now
 from scanstream.scans.appending import Appender
 from scanstream.scans.budget import Budgets, ScanBudget, limited
 from scanstream.scans.inquiry import Inquiry
-from scanstream.scans.queue import Queue
 from scanstream.scans.work.planning import Part
 
 MOST_SHARDS = 4096
@@ -48,99 +44,57 @@ Places: TypeAlias = Callable[[str], int]
 
 
 class Planner:
-    """The queue of scans, and the conduct of those that run."""
+    """The conduct of the scans that were let in."""
 
     def __init__(
         self,
         appender: Appender,
         hub: Hub,
         jobs: Jobs,
+        calls: Calls,
         inquiry: Inquiry,
         budgets: Budgets,
         places: Places,
-        *,
-        max_running: int,
     ) -> None:
         self._append = appender.append
         self._hub = hub
         self._jobs = jobs
+        self._calls = calls
         self._inquiry = inquiry
         self._budgets = budgets
         self._most_at_once = places
-        self._places = anyio.Semaphore(max_running)
-        self._queue = Queue()
-        self.rank = self._queue.rank
-        self._running: set[ScanId] = set()
-        self._ending: set[ScanId] = set()
-        self._arrived = anyio.Event()
 
     async def run(self) -> None:
-        """Conduct every queued scan, those of before a restart first."""
+        """Conduct every scan that is let in."""
         async with anyio.create_task_group() as conducted:
-            notice = partial(self._notice, conducted)
-            await self._take_up(notice)
-            with self._hub.watching_all(notice):
-                while True:
-                    await self._places.acquire()
-                    conducted.start_soon(self._conduct, await self._next())
+            async for call in self._calls.granted():
+                conducted.start_soon(self._conduct, call)
 
-    async def _take_up(self, notice: Watcher) -> None:
-        """Those of before a restart, in their order, which may be many; behind them whoever comes meanwhile."""
-        earlier = deque(self._hub.live())
-        slices = Slices()
-        with self._hub.watching_all(earlier.append):
-            while earlier:
-                await slices.turn()
-                notice(earlier.popleft())
-
-    def waiting(self) -> int:
-        """How many scans wait."""
-        return len(self._queue)
-
-    def _notice(self, conducted: TaskGroup, log: ScanLog) -> None:
-        scan_id, phase = log.scan_id, log.folded.state.phase
-        if scan_id in self._running:
-            return
-        if log.ended or phase == "cancelling":
-            self._queue.leave(scan_id)
-            if not log.ended and scan_id not in self._ending:  # planned before a restart, and not let in since
-                self._ending.add(scan_id)
-                conducted.start_soon(self._cancel, scan_id)
-        elif phase != "init" and scan_id not in self._queue:
-            self._queue.join(scan_id)
-            self._arrived.set()
-
-    async def _cancel(self, scan_id: ScanId) -> None:
-        """End a scan that waits: nobody conducts it, and it is not to wait until somebody does."""
-        await self._append(scan_id, Cancelled(at=now()))
-        self._ending.discard(scan_id)
-
-    async def _next(self) -> ScanId:
-        while not self._queue:
-            self._arrived = anyio.Event()
-            await self._arrived.wait()
-        scan_id = self._queue.first()
-        self._running.add(scan_id)
-        return scan_id
-
-    async def _conduct(self, scan_id: ScanId) -> None:
+    async def _conduct(self, call: Call) -> None:
+        over = False
         try:
-            log = self._hub.get(scan_id)
-            if log is None or log.ended:
-                return
-            could = partial(_could, log, self._most_at_once)
-            with self._budgets.letting_in(log.folded.registered, could) as budget:
-                if log.folded.tallies is None and not await self._plan(log, budget):
-                    return
-                await self._put(missing(log.folded))
-                await self._attend(log, budget)
+            await self._see_through(call.scan_id)
+            over = True
         except Restarting:
             return  # the feed has ended, and this task has not heard of the stop yet: the next server goes on
         finally:
             with anyio.CancelScope(shield=True):
-                await self._jobs.drop(scan_id)
-            self._running.discard(scan_id)
-            self._places.release()
+                if over:
+                    await self._jobs.drop(call.scan_id)
+                await (call.done() if over else call.give_back())
+
+    async def _see_through(self, scan_id: ScanId) -> None:
+        """Conduct the scan to its end, from wherever its log has come."""
+        log = self._hub.get(scan_id)
+        if log is None or log.ended:
+            return
+        could = partial(_could, log, self._most_at_once)
+        with self._budgets.letting_in(log.folded.registered, could) as budget:
+            if log.folded.tallies is None and not await self._plan(log, budget):
+                return
+            if log.folded.state.phase != "cancelling":
+                await self._put(missing(log.folded))
+            await self._attend(log, budget)
 
     async def _put(self, shards: Iterator[Shard]) -> None:
         """Into the queue of shards, some at a time."""

@@ -33,12 +33,6 @@ class Queue:
             insort(self._left, number)
             self._close_up()
 
-    def first(self) -> ScanId:
-        """The one whose turn it is, which leaves."""
-        scan_id, _ = self._numbers.popitem(last=False)
-        self._close_up()
-        return scan_id
-
     def rank(self, scan_id: ScanId) -> int | None:
         """1 for the scan that is let in next; None for one that does not wait."""
         number = self._numbers.get(scan_id)
