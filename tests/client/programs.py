@@ -93,7 +93,7 @@ class Piped(Running):
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            preexec_fn=_heed_interrupts,  # noqa: PLW1509  # as above
+            preexec_fn=heed_interrupts,  # noqa: PLW1509  # as above
         )
         assert self.process.stdout is not None
         self._fd = self.process.stdout.fileno()
@@ -149,14 +149,14 @@ class Terminal(Running):
         os.close(self._fd)
 
 
-def _heed_interrupts() -> None:
+def heed_interrupts() -> None:
     """Whatever started the tests may ignore SIGINT, which is inherited."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _take_terminal() -> None:
     """Make the terminal the controlling one: then ^C becomes a signal."""
-    _heed_interrupts()
+    heed_interrupts()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 

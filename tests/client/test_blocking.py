@@ -1,11 +1,6 @@
 """`Client`: the same without `await`, in programs without a loop."""
 
-import os
-import signal
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterator
 
 import anyio
@@ -136,42 +131,3 @@ def test_who_waits_in_another_thread_is_told_when_the_client_is_closed(
     assert len(told) == 1
     with Client(server) as client:
         client.watch(scan.id).cancel()
-
-
-PROGRAM = """
-import sys, time
-from scanstream.client import Client
-try:
-    with Client(sys.argv[1]) as client:
-        scan = client.watch(sys.argv[2])
-        for _ in scan:
-            print("following", flush=True)
-            {then}
-except KeyboardInterrupt:
-    print(time.monotonic(), flush=True)
-"""
-
-
-@pytest.mark.parametrize("then", ["pass", "scan.wait()", "scan.results()"])
-def test_ctrl_c_is_out_at_once_and_the_scan_lives_on(
-    server: str, portal: BlockingPortal, script: Script, then: str
-) -> None:
-    with Client(server) as client:
-        scan = client.discover(**script.request(shards=1))
-        program = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM.format(then=then), server, scan.id],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert program.stdout is not None
-        assert program.stdout.readline() == "following\n"
-        interrupted = time.monotonic()
-        os.kill(program.pid, signal.SIGINT)
-        left, errors = program.communicate(timeout=SECONDS)
-        taken = float(left.split()[-1]) - interrupted
-
-        assert (program.returncode, errors) == (0, "")
-        assert taken < 0.5 + 1  # a second for a machine that is busy with other things
-        tell(portal, script, "find 1", "end")
-        assert scan.wait(SECONDS)["status"] == "complete"

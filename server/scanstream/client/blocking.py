@@ -1,28 +1,17 @@
 """The same client without `await`: each call blocks. It stands on `AsyncClient`, which lives in a thread of its own."""
 
-import asyncio
-import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future
-from typing import Any, TypeVar
-
-import anyio
-from anyio.from_thread import BlockingPortal
+from typing import Any
 
 from scanstream.client.addresses import DEFAULT_URL
 from scanstream.client.client import TIMEOUT_SECONDS, AsyncClient
 from scanstream.client.condition import Connection
-from scanstream.client.failures import BlockedLoop, Closed
 from scanstream.client.ladder import RUNGS, Transport
+from scanstream.client.living import Living
 from scanstream.client.results import Results
 from scanstream.client.scan import Scan, Update
 from scanstream.client.token import Secret
 from scanstream.model import Document, Only
-
-LEAVE_SECONDS = 0.4
-"""So long the thread is waited for at the end; what hangs in it (a name server, say) ends with the program."""
-
-T = TypeVar("T")
 
 
 class Client:
@@ -38,7 +27,7 @@ class Client:
         self, url: str = DEFAULT_URL, *, token: Secret = None, transports: Sequence[Transport] = RUNGS
     ) -> None:
         self._client = AsyncClient(url, token=token, transports=transports)
-        self._living = _Living(self._client)
+        self._living = Living(self._client)
 
     def __enter__(self) -> "Client":
         """Ready.
@@ -112,7 +101,7 @@ class Client:
 class BlockingScan:
     """A scan that is followed; see `Scan`. Iterate over it for updates."""
 
-    def __init__(self, scan: Scan, living: "_Living") -> None:
+    def __init__(self, scan: Scan, living: Living) -> None:
         self._scan = scan
         self._living = living
 
@@ -181,79 +170,3 @@ class BlockingScan:
         self._living.call(self._scan.aclose)
 
     aclose = close
-
-
-class _Living:
-    """A thread with an event loop, in which a client is open."""
-
-    def __init__(self, client: AsyncClient) -> None:
-        self._client = client
-        self._opened: Future[BlockingPortal] = Future()
-        self._thread = threading.Thread(target=self._run, name="scanstream.client", daemon=True)
-        self._defect: BaseException | None = None
-        self._closed = False
-
-    def open(self) -> None:
-        """Start; what goes wrong there is raised here."""
-        _outside_of_loops()
-        self._thread.start()
-        self._opened.result()
-
-    def call(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """What this comes to, there. Whatever interrupts the wait here (Ctrl-C) cancels it there.
-
-        :raises Closed: if the client is closed, or is meanwhile
-        :raises BlockedLoop: inside a running event loop
-        """
-        _outside_of_loops()
-        if not self._opened.done():
-            raise RuntimeError("Open the client first: `with Client(url) as client:`")
-        if self._closed or not self._thread.is_alive():
-            raise self._over()
-        future = self._opened.result().start_task_soon(ask)
-        try:
-            return future.result()
-        except CancelledError:
-            raise self._over() from None
-        finally:
-            future.cancel()
-
-    def close(self) -> None:
-        """End what goes on there; nothing is waited for longer than a moment."""
-        if self._closed or not self._thread.is_alive():
-            return
-        self._closed = True
-        portal = self._opened.result()
-        portal.start_task_soon(portal.stop, True)  # cancel_remaining
-        self._thread.join(LEAVE_SECONDS)
-
-    def _over(self) -> BaseException:
-        return self._defect or Closed("This client is closed")
-
-    def _run(self) -> None:
-        try:
-            anyio.run(self._live)
-        except BaseException as error:
-            self._defect = error
-            if not self._opened.done():
-                self._opened.set_exception(error)
-
-    async def _live(self) -> None:
-        async with BlockingPortal() as portal, self._client:
-            self._opened.set_result(portal)
-            await portal.sleep_until_stopped()
-
-
-def _outside_of_loops() -> None:
-    """Whether it is all right to block here.
-
-    :raises BlockedLoop: if not
-    """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise BlockedLoop(
-        "Client blocks, and here an event loop runs that would stand still meanwhile (in a notebook, too). Use"
-        " `async with AsyncClient(url) as client:` and `await client.discover(...)` instead"
-    )
