@@ -94,6 +94,7 @@ async def test_of_many_that_are_durable_together_few_go_on_in_one_turn(
     what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(refold, "SLICE_SECONDS", 60.0)
+    monkeypatch.setattr(refold, "TURN_SECONDS", 0.0)  # each turn takes too long
     turns = Turns()
     went_on: list[int] = []
 
@@ -121,7 +122,19 @@ async def test_of_many_that_are_durable_together_few_go_on_in_one_turn(
         tasks.cancel_scope.cancel()
     together = max(went_on.count(turn) for turn in set(went_on))
     assert len(went_on) == MANY
-    assert together <= 2 * group_commit.ANSWERED_IN_TURN  # of two batches in one turn
+    assert together <= 2 * refold.FEWEST_IN_A_TURN  # of two batches in one turn
+
+
+def test_more_go_on_after_short_turns_and_fewer_after_long_ones() -> None:
+    crowd = refold.Crowd()
+    for _ in range(20):
+        crowd.took(0.0)
+    assert crowd.most == refold.MOST_IN_A_TURN
+    crowd.took(refold.TURN_SECONDS * 0.75)
+    assert crowd.most == refold.MOST_IN_A_TURN
+    for _ in range(20):
+        crowd.took(1.0)
+    assert crowd.most == refold.FEWEST_IN_A_TURN
 
 
 async def test_the_store_is_closed_in_its_own_thread(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import os
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
@@ -18,6 +19,7 @@ from typing import Any, Generic, TypeVar
 import anyio
 
 from scanstream.errors import StoreUnavailable
+from scanstream.log.refold import Crowd
 
 T = TypeVar("T")
 
@@ -32,10 +34,6 @@ CLOSE_SECONDS = 3.0
 
 MOST_WAITING = 4096
 """Operations accepted and not yet answered; a caller beyond waits."""
-
-ANSWERED_IN_TURN = 16
-"""Callers that go on in one turn of the loop: each has its own to do then, an ack to write, a page to make."""
-
 
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _UNREADABLE = (sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS)
@@ -126,6 +124,7 @@ class GroupCommit:
         self._queue: deque[Operation[Any]] = deque()
         self._done: deque[Operation[Any]] = deque()
         """Those of which the loop has not been told yet; bounded, as their callers wait."""
+        self._crowd = Crowd()
         self._bell = Bell()
         self._closing = False
         self._places = asyncio.Semaphore(MOST_WAITING)
@@ -213,10 +212,14 @@ class GroupCommit:
         if not behind:
             self._tell()
 
-    def _tell(self) -> None:
-        self._on_commit([self._done.popleft() for _ in range(min(len(self._done), ANSWERED_IN_TURN))])
+    def _tell(self, told: float | None = None) -> None:
+        """`told`: when the callers before these were."""
+        now = time.perf_counter()
+        if told is not None:
+            self._crowd.took(now - told)
+        self._on_commit([self._done.popleft() for _ in range(min(len(self._done), self._crowd.most))])
         if self._done:
-            self._loop.call_soon(self._tell)
+            self._loop.call_soon(self._tell, now)
 
     def _take(self) -> list[Operation[Any]]:
         """What waits, as much of it as one transaction may do; empty at the end."""

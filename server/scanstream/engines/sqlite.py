@@ -19,7 +19,7 @@ from anyio import to_thread
 from anyio.lowlevel import checkpoint
 
 from scanstream.engines.directory import locked
-from scanstream.engines.group_commit import ANSWERED_IN_TURN, MOST_AT_ONCE, GroupCommit, Malformed, Operation
+from scanstream.engines.group_commit import MOST_AT_ONCE, GroupCommit, Malformed, Operation
 from scanstream.engines.opening import connected
 from scanstream.engines.reading import (
     Row,
@@ -35,7 +35,7 @@ from scanstream.engines.reading import (
 from scanstream.engines.schema import DATABASE, meta_of
 from scanstream.errors import Damaged, NotFound, StoreUnavailable
 from scanstream.log.entry import AnyEntry, Registered, encode
-from scanstream.log.refold import Slices, encoded
+from scanstream.log.refold import Crowd, Slices, encoded
 from scanstream.model import Milliseconds, Principal, ScanId
 
 PROBE_BYTES = 64 * 1024
@@ -134,8 +134,9 @@ class SqliteStore:
             async for scan_id, entries in self._unfinished():
                 for replayed[scan_id], entry in enumerate(entries, start=1):
                     yield scan_id, replayed[scan_id], entry
+            crowd = Crowd()
             while True:
-                slices = Slices(ANSWERED_IN_TURN)
+                slices = Slices(crowd)
                 while self._committed:
                     operation, written = self._committed[0]
                     for scan_id, seq, entry in written:

@@ -15,20 +15,50 @@ SLICE_SECONDS = 0.001
 """How long the loop is held at a time; what was begun within it is done, which may take twice as long."""
 
 
+TURN_SECONDS = 0.002
+"""How long the loop may take over those who go on in one turn: longer, and fewer go on in the next."""
+FEWEST_IN_A_TURN = 16
+MOST_IN_A_TURN = 512
+
+
+class Crowd:
+    """How many of a crowd go on in one turn of the loop.
+
+    What each has to do then, an ack to write or a page to make, nobody knows before: so it is measured. After a short
+    turn twice as many go on, after a long one half as many.
+    """
+
+    __slots__ = ("most",)
+
+    def __init__(self) -> None:
+        self.most = FEWEST_IN_A_TURN
+
+    def took(self, seconds: float) -> None:
+        """The last turn, in which so many went on as may, was of this length."""
+        if seconds > TURN_SECONDS:
+            self.most = max(FEWEST_IN_A_TURN, self.most // 2)
+        elif seconds < TURN_SECONDS / 2:
+            self.most = min(MOST_IN_A_TURN, self.most * 2)
+
+
 class Slices:
     """Gives way whenever a slice is over."""
 
-    def __init__(self, most: int = 0) -> None:
-        """`most`: so many steps are a slice, however short, as each has others do something in the next turn."""
-        self._most = most
+    def __init__(self, crowd: Crowd | None = None) -> None:
+        """`crowd`: as many steps as it lets go on are a slice, too: each has others do something then."""
+        self._crowd = crowd
         self._done = 0
         self._until = time.perf_counter() + SLICE_SECONDS
 
     async def turn(self) -> None:
         """To be called often: after each step."""
         self._done += 1
-        if time.perf_counter() >= self._until or self._done == self._most:
+        now = time.perf_counter()
+        enough = self._crowd is not None and self._done >= self._crowd.most
+        if now >= self._until or enough:
             await checkpoint()
+            if self._crowd is not None and enough:
+                self._crowd.took(time.perf_counter() - now)
             self._done = 0
             self._until = time.perf_counter() + SLICE_SECONDS
 
