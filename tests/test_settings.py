@@ -1,7 +1,12 @@
 """What cannot work is refused when the settings are made, by its flag and its name in the environment."""
 
+import os
+from pathlib import Path
+from urllib.parse import quote
+
 import pytest
 
+from client.programs import run
 from scanstream.errors import SettingError
 from scanstream.settings import Settings
 
@@ -15,6 +20,14 @@ from scanstream.settings import Settings
         ({"worker_priority": "high"}, "--worker-priority high: it must be idle or low (SCANSTREAM_WORKER_PRIORITY)"),
         ({"refresh": 0.0}, "--refresh 0.0"),
         ({"live_bars": 1}, "--live-bars 1"),
+        ({"engine": "paper"}, "--engine paper: write sqlite, or nats://"),
+        ({"engine": "nats://:4222"}, "--engine nats://:4222: write nats://HOST:PORT"),
+        ({"engine": "nats://a,tls://b"}, "--engine nats://a,tls://b: write nats:// for all servers or tls:// for all"),
+        ({"lease": 0.5}, "--lease 0.5: it must be from 1 to 600 (SCANSTREAM_LEASE)"),
+        ({"replicas": 6}, "--replicas 6: it must be from 1 to 5"),
+        ({"namespace": "a.b"}, "--namespace a.b"),
+        ({"engine": "nats://a", "engine_creds": "/nowhere/at.all"}, "--engine-creds /nowhere/at.all: No such file"),
+        ({"engine": "nats://a", "engine_key": "/nowhere/key"}, "--engine-key /nowhere/key: there is a key without"),
     ],
 )
 def test_what_cannot_work_is_named(changes: dict[str, object], says: str) -> None:
@@ -35,6 +48,62 @@ def test_a_market_that_cannot_be_is_named(changes: dict[str, str], says: str) ->
     with pytest.raises(SettingError) as caught:
         Settings(**changes).open_market()  # type: ignore[arg-type]
     assert says in caught.value.detail
+
+
+SECRET = "s3cr@t"  # noqa: S105  # a test
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        f"nats://me:{SECRET}@a:nowhere",
+        f"nats://me:{SECRET}/b@a",
+        f"nats://{SECRET}@a:1,tls://b:2",
+        f"nats://me:{SECRET}@a,nats://me:other@b",
+        f"tls://me:{SECRET}@[::1,nats://b",
+        f"nats://:{SECRET}@a",
+        f"paper://me:{SECRET}@a",
+        f"sqlite,nats://me:{SECRET}@a",
+    ],
+)
+def test_a_password_for_the_engine_is_never_shown(engine: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        Settings(engine=engine)
+    assert "--engine" in caught.value.detail
+    for part in ("s3cr", "other"):
+        assert part not in caught.value.detail
+    settings = Settings(engine=f"nats://me:{quote(SECRET)}@a")
+    assert settings.nats is not None
+    assert settings.nats.password == SECRET
+    assert "s3cr" not in repr(settings) + repr(settings.nats)
+
+
+def test_the_servers_of_the_engine_are_read() -> None:
+    options = Settings(engine="tls://t%2Fken@a,tls://[::1]:4333,tls://a:4222", lease=3, max_running=9).nats
+
+    assert options is not None
+    assert options.servers == ("tls://a:4222", "tls://[::1]:4333")
+    assert (options.token, options.user, options.secure) == ("t/ken", "", True)
+    assert (options.lease, options.max_running, options.replicas_of_new) == (3, 9, 3)
+    assert Settings().nats is None
+
+
+def test_a_file_that_is_no_certificate_is_named(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("no certificate")
+    with pytest.raises(SettingError, match=r"--engine-ca .*ca\.pem: this is no certificate"):
+        Settings(engine="nats://a", engine_ca=str(tmp_path / "ca.pem"))
+
+
+def test_without_the_extra_it_is_said_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['nats'] = None\n")
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    shown = run("serve", "--data", str(tmp_path), PYTHONPATH=path, SCANSTREAM_ENGINE=f"nats://me:{SECRET}@a")
+
+    assert shown.returncode == 2
+    assert shown.stderr == (
+        "scanstream: --engine nats://…@a: it needs nats-py, which is not installed here; "
+        "install it with: pip install 'scanstream[nats]' (SCANSTREAM_ENGINE)\n"
+    )
 
 
 def test_several_origins_may_be_allowed() -> None:

@@ -7,12 +7,23 @@ from typing import Any, NoReturn
 import click
 
 from scanstream import __version__, streams
-from scanstream.errors import Restarting, SetupError
-from scanstream.options import completed_by, in_words_given, of_client, patience, read_by, scan, setting, settings
+from scanstream.errors import EngineUnusable, Restarting, SetupError
+from scanstream.options import (
+    completed_by,
+    engine,
+    in_words_given,
+    of_client,
+    patience,
+    read_by,
+    scan,
+    setting,
+    settings,
+)
 from scanstream.parts import needs_server
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+EXIT_UNREACHABLE = 3
 EXIT_INTERRUPTED = 130
 
 
@@ -51,6 +62,7 @@ def main() -> None:
 @setting("--host", default="127.0.0.1", help="Where to listen; loopback only unless you say otherwise.")
 @setting("--port", "PORT", type=int, default=8000, help="0 picks a free one.")
 @setting("--data", default="scanstream-data", metavar="DIR", help="The data directory; `:memory:` keeps nothing.")
+@engine
 @settings
 def serve(**flags: Any) -> None:
     """Start the server, until Ctrl-C or SIGTERM."""
@@ -300,6 +312,7 @@ def _leave(command: Callable[[Any], int]) -> NoReturn:
 def _run(command: Callable[..., Any], *arguments: Any, leave: Callable[[int], NoReturn] = sys.exit) -> NoReturn:
     """Run an asynchronous command; a server that cannot start says why in one line and exits with 2.
 
+    With 3 where that is because of the engine outside of it (`EngineUnusable`).
     One that fails later says so in one line, too, and exits with 1.
     """
     import anyio  # noqa: PLC0415
@@ -311,7 +324,7 @@ def _run(command: Callable[..., Any], *arguments: Any, leave: Callable[[int], No
     except* SetupError as group:
         for error in _leaves(group):
             click.echo(f"scanstream: {in_words_given(str(error))}", err=True)
-        status = EXIT_USAGE
+        status = EXIT_UNREACHABLE if group.subgroup(EngineUnusable) else EXIT_USAGE
     except* KeyboardInterrupt:
         status = EXIT_INTERRUPTED
     except* Exception as group:

@@ -12,7 +12,8 @@
     │   └── Overloaded          StoreUnavailable    Restarting      Internal    Damaged
     │       └── Shortage
     └── SetupError              the operator's: a command says so and exits with 2
-        └── SettingError        DataLocked      DataUnusable    PortInUse   MarketError
+        ├── SettingError        DataLocked      DataUnusable    PortInUse   MarketError
+        └── EngineUnusable      … and this one with 3: what is outside of us may come back
 
 `TABLE` maps the code of each to its HTTP status, its WebSocket close code (None: the connection stays open) and
 whether the same request may succeed later. docs/errors.md is held equal to it by a test.
@@ -72,6 +73,7 @@ TABLE: dict[str, Row] = {
     "invalid_setting": Row(500, None, False, "operator", "A setting is not valid"),
     "data_locked": Row(500, None, False, "operator", "Another server uses the data directory"),
     "data_unusable": Row(500, None, False, "operator", "The data directory cannot be used"),
+    "engine_unusable": Row(500, None, True, "operator", "The engine cannot be used"),
     "port_in_use": Row(500, None, True, "operator", "The port is in use"),
     "invalid_market": Row(500, None, False, "operator", "The market cannot be read"),
 }
@@ -323,6 +325,12 @@ class DataUnusable(SetupError):
     """The data directory is not writable, or its database is damaged."""
 
     code = "data_unusable"
+
+
+class EngineUnusable(SetupError):
+    """NATS cannot be reached, takes us for nobody, or is older than what we need. Never with a word of the login."""
+
+    code = "engine_unusable"
 
 
 class PortInUse(SetupError):

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -102,7 +102,6 @@ SETTINGS: tuple[Callable[[Any], Any], ...] = (
     setting("--live-bars", type=int, default=1000, help="How many bars of a live market are read."),
     setting("--workers", type=int, default=2, help="Processes that run shards; 0: none here."),
     setting("--worker-priority", default="idle", metavar="idle|low", help="What of the processors they get."),
-    setting("--engine", default="sqlite", help="Where logs live."),
     setting("--max-running", type=int, default=4, help="Scans that run at once; others wait in the queue."),
     setting("--max-in-loop", type=int, default=256, help="Shards that wait for input at once, over all scans."),
     setting("--max-in-loop-per-scan", type=int, default=32, help="The same of one scan."),
@@ -138,9 +137,49 @@ SETTINGS: tuple[Callable[[Any], Any], ...] = (
 )
 
 
+ENGINE: tuple[Callable[[Any], Any], ...] = (
+    setting(
+        "--engine",
+        default="sqlite",
+        metavar="sqlite|nats://HOST:PORT,…",
+        help="Where logs live: in a file of this node's, or in NATS JetStream, for several nodes.",
+    ),
+    setting("--engine-creds", default="", show_default="none", metavar="FILE", help="A file of credentials for NATS."),
+    setting(
+        "--engine-ca",
+        default="",
+        show_default="the system's",
+        metavar="FILE",
+        help="The certificates that those of NATS must come from.",
+    ),
+    setting("--engine-cert", default="", show_default="none", metavar="FILE", help="Our certificate for NATS …"),
+    setting("--engine-key", default="", show_default="in that file", metavar="FILE", help="… and its key."),
+    setting("--lease", type=float, default=10.0, help="Seconds after which what a dead node held is another's."),
+    setting(
+        "--replicas",
+        type=int,
+        default=None,
+        show_default="3 where several servers are named, else 1",
+        help="Servers of NATS that hold each message.",
+    ),
+    setting("--namespace", default="", show_default="none", help="What the names in NATS begin with."),
+)
+"""Where logs live. A demonstration has its own engine, in memory."""
+
+
 def settings(command: Command) -> Command:
-    """All the flags of a server but where it listens."""
-    for decorate in reversed(SETTINGS):
+    """All the flags of a server but where it listens and where its logs live."""
+    return decorated(command, SETTINGS)
+
+
+def engine(command: Command) -> Command:
+    """The flags of where logs live."""
+    return decorated(command, ENGINE)
+
+
+def decorated(command: Command, flags: Sequence[Callable[[Any], Any]]) -> Command:
+    """The command with these flags, in this order."""
+    for decorate in reversed(flags):
         command = decorate(command)
     return command
 

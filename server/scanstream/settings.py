@@ -1,10 +1,14 @@
 """The settings of a server: flags, and `SCANSTREAM_…` in the environment. docs/settings.md lists them all."""
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
+from scanstream.engines.nats.address import names_nats, read_addresses, without_login
+from scanstream.engines.nats.options import NatsOptions
 from scanstream.errors import SettingError
 from scanstream.market.exchange import ExchangeMarket
 from scanstream.market.files import FilesMarket
@@ -21,6 +25,12 @@ NO_HOST = "must be an address or a name to listen on, as in 127.0.0.1; 0.0.0.0 t
 FRESH_SECONDS = 300.0
 LONGEST_TICK_SECONDS = 1.0
 LONGEST_SECONDS = 10 * 365 * 86_400.0
+SHORTEST_LEASE = 1.0
+LONGEST_LEASE = 600.0
+MOST_REPLICAS = 5
+"""More a stream of NATS cannot have."""
+
+_NAMESPACE = re.compile(r"[A-Za-z0-9_-]{0,32}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +49,28 @@ class Settings:
     """Which symbols of a live market are scanned, with commas between; unless given those of the largest turnover."""
     live_timeframe: str = "1h"
     live_bars: int = 1000
-    engine: str = "sqlite"
+    engine: str = field(default="sqlite", repr=False)
+    """`sqlite`, or the servers of NATS: `nats://host:port,nats://…`. May hold a password."""
+    engine_creds: str = ""
+    """A file of credentials for NATS."""
+    engine_ca: str = ""
+    """The certificates that those of NATS must come from."""
+    engine_cert: str = ""
+    """Our certificate for NATS …"""
+    engine_key: str = ""
+    """… and its key."""
+    lease: float = 10.0
+    """Seconds after which what a dead node held is another's."""
+    replicas: int | None = None
+    """Servers of NATS that hold each message; unless given what is there stays, and what is new gets 3 or 1."""
+    namespace: str = ""
+    """What the names in NATS begin with."""
     workers: int = 2
     """Processes that run shards; 0: none here."""
     worker_priority: str = "idle"
     """`idle`: they compute in the time that nothing else wants; `low`: with a small share of it always."""
     max_running: int = 4
+    """Scans that run at once; on NATS over all nodes."""
     max_in_loop: int = 256
     """Shards of strategies that wait for input, over all scans, at once …"""
     max_in_loop_per_scan: int = 32
@@ -102,8 +128,14 @@ class Settings:
         self._require(self.port <= 65_535, "port", "must be at most 65535")
         self._require(0 <= self.fresh_seconds <= self.retention, "fresh", "must be between 0 and --retention")
         self._require(self.worker_priority in ("idle", "low"), "worker_priority", "must be idle or low")
-        if self.engine != "sqlite":
-            raise SettingError(f"--engine {self.engine}: this version has the engine sqlite only")
+        known = "write sqlite, or nats://HOST:PORT for several nodes"
+        self._require(self.engine == "sqlite" or names_nats(self.engine), "engine", known, without_login(self.engine))
+        told = f"must be from {SHORTEST_LEASE:g} to {LONGEST_LEASE:g}"
+        self._require(SHORTEST_LEASE <= self.lease <= LONGEST_LEASE, "lease", told)
+        self._require(self.replicas is None or 1 <= self.replicas <= MOST_REPLICAS, "replicas", "must be from 1 to 5")
+        told = "must be at most 32 letters, digits, - and _"
+        self._require(_NAMESPACE.fullmatch(self.namespace) is not None, "namespace", told)
+        self._check_nats()
 
     def _require(self, holds: bool, name: str, what: str, value: object = None) -> None:
         if not holds:
@@ -112,6 +144,22 @@ class Settings:
             raise SettingError(
                 f"{flag} {getattr(self, name) if value is None else value}: {told} (SCANSTREAM_{name.upper()})"
             )
+
+    def _check_nats(self) -> None:
+        options = self.nats
+        if options is None:
+            return
+        for name, path in options.files():
+            with self._naming(f"engine_{name}", str(path)):
+                _readable(path)
+        with self._naming("engine_cert" if options.cert else "engine_ca", str(options.cert or options.ca or "")):
+            try:
+                options.tls()
+            except OSError as error:
+                raise ValueError(f"this is no certificate that can be used: {error}") from error
+        missing = [name for name in ("nats", "nkeys") if find_spec(name) is None]
+        told = "it needs nats-py, which is not installed here; install it with: pip install 'scanstream[nats]'"
+        self._require(not missing, "engine", told, without_login(self.engine))
 
     @contextmanager
     def _naming(self, name: str, value: str, what: str | None = None) -> Iterator[None]:
@@ -159,6 +207,30 @@ class Settings:
         return networks
 
     @property
+    def nats(self) -> NatsOptions | None:
+        """How NATS is reached and used; None with the engine `sqlite`."""
+        if not names_nats(self.engine):
+            return None
+        with self._naming("engine", without_login(self.engine)):
+            servers, login = read_addresses(self.engine)
+        given = bool(self.engine_cert) or not self.engine_key
+        self._require(given, "engine_key", "there is a key without its certificate, --engine-cert", self.engine_key)
+        return NatsOptions(
+            servers=servers,
+            user=login.user,
+            password=login.password,
+            token=login.token,
+            creds=_path(self.engine_creds),
+            ca=_path(self.engine_ca),
+            cert=_path(self.engine_cert),
+            key=_path(self.engine_key),
+            replicas=self.replicas,
+            namespace=self.namespace,
+            lease=self.lease,
+            max_running=self.max_running,
+        )
+
+    @property
     def directory(self) -> Path | None:
         """The data directory; None for `:memory:`."""
         return None if self.data == MEMORY else Path(self.data)
@@ -181,6 +253,22 @@ class Settings:
                 bars=self.live_bars,
             )
         raise SettingError(f"--market {self.market}: write synthetic, files:PATH or ccxt:EXCHANGE (SCANSTREAM_MARKET)")
+
+
+def _path(text: str) -> Path | None:
+    return Path(text).expanduser() if text else None
+
+
+def _readable(path: Path) -> None:
+    """See to it that this is a file that we may read.
+
+    :raises ValueError: saying why not
+    """
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise ValueError(f"{error.strerror or error}") from error
 
 
 def _several(given: Iterable[str]) -> list[str]:
