@@ -23,7 +23,7 @@ LEVELS: tuple[tuple[set[str], ...], ...] = (
         {"client"},
     ),  # settings names the markets, so it stands above them
     ({"terminal"}, {"notebook"}),
-    ({"cli", "options", "parts", "streams", "demo", "__main__"},),
+    ({"cli", "launch", "options", "parts", "streams", "demo", "__main__"},),
 )
 """The rooms on each level, the lowest first. A room is a package, or modules that stand together."""
 

@@ -16,7 +16,7 @@ import pytest
 
 from conftest import ROOT, Serve
 from docs.pages import DOCS, MARK, PAGES, Row, agree, blocks, claimed, code, prose, rows, section, table
-from scanstream import cli, demo, errors
+from scanstream import demo, errors, launch
 from scanstream.cli import main
 from scanstream.errors import TABLE, ScanstreamError
 from scanstream.model import Opportunity
@@ -165,7 +165,9 @@ def test_the_table_of_flags_tells_defaults_and_variables() -> None:
 
 
 def test_every_exit_code_is_explained() -> None:
-    codes = {value for part in (cli, commands, demo) for name, value in vars(part).items() if name.startswith("EXIT_")}
+    codes = {
+        value for part in (launch, commands, demo) for name, value in vars(part).items() if name.startswith("EXIT_")
+    }
     told = {int(row["Code"]): row["When"] for row in table("cli.md", "Code", "When")}
 
     assert told.keys() == codes

@@ -1,0 +1,99 @@
+"""Runs a server for a command, and says in one line why it could not start, or has failed. Imports it when it runs."""
+
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import click
+
+from scanstream.errors import EngineUnusable, Restarting, SetupError
+from scanstream.options import in_words_given
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_UNREACHABLE = 3
+EXIT_INTERRUPTED = 130
+
+
+def log() -> None:
+    """What a server says beside its answers, on standard error."""
+    import logging  # noqa: PLC0415
+
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("scanstream.market").setLevel(logging.INFO)  # how far reading is
+
+
+def run(command: Callable[..., Any], *arguments: Any, leave: Callable[[int], NoReturn] = sys.exit) -> NoReturn:
+    """Run an asynchronous command; a server that cannot start says why in one line and exits with 2.
+
+    With 3 where that is because of the engine outside of it (`EngineUnusable`).
+    One that fails later says so in one line, too, and exits with 1.
+    """
+    import anyio  # noqa: PLC0415
+
+    log()
+    status = EXIT_FAILED
+    try:
+        status = anyio.run(command, *arguments, backend_options={"use_uvloop": sys.platform != "win32"})
+    except* SetupError as group:
+        for error in _leaves(group):
+            click.echo(f"scanstream: {in_words_given(str(error))}", err=True)
+        status = EXIT_UNREACHABLE if group.subgroup(EngineUnusable) else EXIT_USAGE
+    except* KeyboardInterrupt:
+        status = EXIT_INTERRUPTED
+    except* Exception as group:
+        for error in _first_causes(_leaves(group)):
+            click.echo(f"scanstream: the server has failed, and ends: {_described(error)}", err=True)
+    leave(status)
+
+
+def _first_causes(errors: list[BaseException]) -> list[BaseException]:
+    """Without those that only say that the server ends."""
+    return [error for error in errors if not isinstance(error, Restarting)] or errors
+
+
+def _described(error: BaseException) -> str:
+    """A defect in one line: its kind, its words, and where it came from."""
+    import traceback  # noqa: PLC0415
+
+    words = " ".join(str(error).split())
+    where = "".join(
+        f" ({frame.filename}, line {frame.lineno})" for frame in traceback.extract_tb(error.__traceback__)[-1:]
+    )
+    return f"{type(error).__name__}: {words}{where}"
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
+    return [
+        leaf
+        for error in group.exceptions
+        for leaf in (_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    ]
+
+
+async def serve(make: Callable[[], Any], announce: Callable[[str], None], leaving: Any) -> int:
+    """A server with the settings that `make` gives, until `leaving` is told; then it is drained."""
+    import anyio  # noqa: PLC0415
+
+    from scanstream.collector import kept_apart  # noqa: PLC0415
+    from scanstream.server import serving  # noqa: PLC0415
+
+    told, starts = anyio.Event(), True
+
+    async def listen() -> None:
+        await leaving.until_told()
+        told.set()
+        if starts:
+            tasks.cancel_scope.cancel()
+
+    async with kept_apart() as collector, anyio.create_task_group() as tasks:
+        tasks.start_soon(listen)
+        async with serving(make(), collector) as url:
+            starts = False  # from here on a cancel would end what requests under way still need
+            announce(url)
+            try:
+                await told.wait()
+            finally:
+                leaving.begin(EXIT_FAILED)
+        tasks.cancel_scope.cancel()
+    return 0
