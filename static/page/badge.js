@@ -1,6 +1,6 @@
 /** How the connection is: live, slower and on which rung, paused, or waiting for the server and since when. */
 import { mark, write } from "./dom.js";
-import { clock } from "./words.js";
+import { brief } from "./words.js";
 
 /** @typedef {import("./words.js").Plain} Plain */
 /** @typedef {import("./announce.js").Announcer} Announcer */
@@ -17,6 +17,8 @@ export class Badge {
   #following = false;
   /** Why the list of scans is not answered. */
   #unanswered = "";
+  /** The next attempt by the clock of the wall, and when that is by one that nobody sets. @type {{ at: number | null, due: number }} */
+  #next = { at: null, due: 0 };
 
   /**
    * @param {HTMLElement} root
@@ -56,6 +58,7 @@ export class Badge {
     mark(this.root, "data-state", kind);
     write(this.text, text);
     write(this.because, why);
+    if (kind !== "waiting" && document.activeElement === this.again) this.rest(); // what is hidden loses the focus
     this.again.hidden = kind !== "waiting";
     this.#announce(kind);
   }
@@ -79,9 +82,15 @@ export class Badge {
   /** @param {number | null} retryAt @param {string | null} reason */
   #waiting(retryAt, reason) {
     this.#since ??= Date.now();
-    const left = retryAt === null ? 0 : Math.ceil((retryAt - Date.now()) / 1000);
+    if (retryAt !== null && retryAt !== this.#next.at) this.#next = { at: retryAt, due: performance.now() + retryAt - Date.now() };
+    const left = retryAt === null ? 0 : Math.ceil((this.#next.due - performance.now()) / 1000);
     const next = left > 0 ? `next try in ${left} s` : "trying now";
-    return { kind: "waiting", text: `Waiting for the server since ${clock(this.#since)} · ${next}`, why: reason ?? "" };
+    return { kind: "waiting", text: `Waiting for the server since ${brief(this.#since)} · ${next}`, why: reason ?? "" };
+  }
+
+  /** The focus goes to the badge itself, which then says how it is. */
+  rest() {
+    this.root.focus({ preventScroll: true });
   }
 
   /** @param {string} kind */

@@ -45,7 +45,7 @@ export function row(found) {
     const kind = column.id === "side" ? found.side : column.id === "risk" ? found.risk_level : undefined;
     return h(
       "td",
-      { role: "gridcell", "aria-colindex": index + 1, class: column.id, "data-kind": kind, title: column.id === "symbol" ? text : undefined },
+      { role: "gridcell", "aria-colindex": index + 1, class: column.id, "data-kind": kind, title: ["symbol", "hits"].includes(column.id) ? text : undefined },
       text,
     );
   });

@@ -33,7 +33,6 @@ export class Details {
           h("h2", { id: "details-title" }, subject(found)),
           h("button", { type: "button", class: "quiet", autofocus: true, onclick: () => this.dialog.close() }, "Close"),
         ),
-        h("p", { class: "hint" }, `${found.strategy_name} · ${spoken(found.opportunity_type)} · ${found.exchange}`),
         ...charts,
         pairs(facts(found)),
         ...legs(found.metadata.legs),
@@ -64,6 +63,9 @@ const levels = (found) =>
 
 /** @param {Plain} found @returns {[string, string][]} */
 const facts = (found) => [
+  ["Strategy", `${found.strategy_name} (${found.strategy_id})`],
+  ["Kind", spoken(found.opportunity_type)],
+  ["Exchange", found.exchange],
   ["Side", found.side],
   ["Confidence", `${found.confidence_score.toFixed(1)} of 100`],
   ["Expected return", percent(found.expected_return)],
@@ -71,6 +73,7 @@ const facts = (found) => [
   ...levels(found).map(({ name, value }) => /** @type {[string, string]} */ ([
     `${name[0].toUpperCase()}${name.slice(1)} price`, [price(value), found.quote_currency].filter(Boolean).join(" "),
   ])),
+  ...(found.quote_currency ? [/** @type {[string, string]} */ (["Quote currency", found.quote_currency])] : []),
   ["Hit rate", hitRate(found)],
   ["Risk", spoken(found.risk_level)],
   ["Horizon", found.estimated_timeframe],

@@ -50,6 +50,16 @@ export function mark(node, name, value) {
 }
 
 /**
+ * A button that does nothing just now. It keeps the focus, which `disabled` would take from it.
+ * @param {Element} button
+ * @param {boolean} is
+ */
+export const still = (button, is) => mark(button, "aria-disabled", is ? "true" : null);
+
+/** @param {Element} button */
+export const isStill = (button) => button.getAttribute("aria-disabled") === "true";
+
+/**
  * Shows an element with this text, or hides it where there is none.
  * @param {HTMLElement} node
  * @param {string} text

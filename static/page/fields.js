@@ -1,5 +1,6 @@
 /** Fields of a form from a JSON Schema, as the catalogue has one for each strategy's parameters. */
 import { h, tell } from "./dom.js";
+import { entryOf } from "./entries.js";
 import { spoken } from "./words.js";
 
 /** @typedef {import("./words.js").Plain} Plain */
@@ -19,103 +20,61 @@ let made = 0;
  * The field of one parameter.
  * @param {string} name
  * @param {Plain} schema
+ * @param {Record<string, Plain>} [definitions] what the schema may refer to, as its document's `$defs`
  * @returns {Field}
  */
-export function field(name, schema) {
-  const kinds = (schema.anyOf ?? schema.oneOf ?? [schema]).filter((/** @type {Plain} */ kind) => kind.type !== "null");
-  const kind = kinds.length === 1 ? { ...schema, ...kinds[0] } : schema;
+export function field(name, schema, definitions = {}) {
+  const kind = kindOf(schema, definitions);
   const id = `field-${++made}`;
   const entry = entryOf(kind);
-  entry.input.setAttribute("id", id);
-  entry.input.setAttribute("aria-describedby", `${id}-hint ${id}-error`);
+  const { input } = entry;
+  input.setAttribute("id", id);
+  input.setAttribute("aria-describedby", `${id}-hint ${id}-error`);
+  if (entry.group) input.setAttribute("aria-labelledby", `${id}-name`);
   const error = h("p", { class: "error", id: `${id}-error`, hidden: true });
   const hint = h("p", { class: "hint", id: `${id}-hint` }, [schema.description, range(kind)].filter(Boolean).join("; "));
-  const node = h("div", { class: `field ${kind.type ?? ""}` }, h("label", { for: id }, spoken(name)), entry.input, hint, error);
+  const title = h(entry.group ? "span" : "label", { id: `${id}-name`, class: "name", for: entry.group ? undefined : id }, spoken(name));
+  const node = h("div", { class: `field ${kind.type ?? ""}` }, title, input, hint, error);
   const set = (/** @type {any} */ value) => entry.write(value === undefined ? schema.default : value);
   set(undefined);
   const refuse = (/** @type {string} */ reason) => {
     tell(error, reason);
-    entry.input.setAttribute("aria-invalid", String(reason !== ""));
+    if (entry.group) node.toggleAttribute("data-wrong", reason !== "");
+    else input.setAttribute("aria-invalid", String(reason !== ""));
   };
-  entry.input.addEventListener("input", () => refuse(""));
+  input.addEventListener("input", () => refuse(""));
   return {
     node,
-    input: entry.input,
+    input,
     set,
     refuse,
     value: () => changed(entry.read(), schema.default),
     get wrong() {
-      return entry.input.validity.badInput;
+      return input.validity?.badInput ?? false;
     },
   };
 }
 
-/** What differs from the default; the default itself is not sent. @param {any} value @param {any} usual */
-const changed = (value, usual) => (value === undefined || JSON.stringify(value) === JSON.stringify(usual) ? undefined : value);
-
-/** @typedef {{ input: any, read: () => any, write: (value: any) => void }} Entry */
-
-/** @param {Plain} kind @returns {Entry} */
-function entryOf(kind) {
-  if (Array.isArray(kind.enum)) return choice(kind.enum);
-  if (kind.type === "boolean") return tick();
-  if (kind.type === "integer" || kind.type === "number") return number(kind);
-  if (kind.type === "string") return text(kind);
-  return json();
+/** What differs from the default; the default itself is not sent, nor is a list that is as empty as none. @param {any} value @param {any} usual */
+function changed(value, usual) {
+  const none = Array.isArray(value) && !value.length && (usual === undefined || usual === null);
+  return value === undefined || none || JSON.stringify(value) === JSON.stringify(usual) ? undefined : value;
 }
 
-/** @param {any[]} values @returns {Entry} */
-function choice(values) {
-  const input = h("select", {}, ...values.map((value, index) => h("option", { value: index }, spoken(String(value)))));
-  return {
-    input,
-    read: () => values[Number(input.value)],
-    write: (value) => (input.value = String(Math.max(0, values.indexOf(value)))),
+/**
+ * One kind of value: with its references resolved, and without the null that stands for no value.
+ * @param {Plain} schema
+ * @param {Record<string, Plain>} definitions
+ * @returns {Plain}
+ */
+function kindOf(schema, definitions) {
+  const whole = (/** @type {Plain} */ one) => {
+    const name = /^#\/\$defs\/(.+)$/.exec(one.$ref ?? "")?.[1];
+    return name ? { ...definitions[name], ...one } : one;
   };
-}
-
-/** @returns {Entry} */
-function tick() {
-  const input = h("input", { type: "checkbox" });
-  return { input, read: () => input.checked, write: (value) => (input.checked = value === true) };
-}
-
-/** @param {Plain} kind @returns {Entry} */
-function number(kind) {
-  const least = kind.minimum ?? kind.exclusiveMinimum;
-  const most = kind.maximum ?? kind.exclusiveMaximum;
-  const step = kind.multipleOf ?? (kind.type === "integer" ? 1 : "any");
-  const input = h("input", { type: "number", min: least, max: most, step, inputmode: kind.type === "integer" ? "numeric" : "decimal" });
-  return {
-    input,
-    read: () => (input.value.trim() === "" ? undefined : Number(input.value)),
-    write: (value) => (input.value = value ?? ""),
-  };
-}
-
-/** @param {Plain} kind @returns {Entry} */
-function text(kind) {
-  const input = h("input", { type: "text", maxlength: kind.maxLength, autocomplete: "off", spellcheck: "false" });
-  return { input, read: () => (input.value === "" ? undefined : input.value), write: (value) => (input.value = value ?? "") };
-}
-
-/** What has no form of its own is written as JSON. @returns {Entry} */
-function json() {
-  const input = h("textarea", { rows: 2, spellcheck: "false", placeholder: "JSON" });
-  return {
-    input,
-    read: () => (input.value.trim() === "" ? undefined : parsed(input.value)),
-    write: (value) => (input.value = value === undefined || value === null ? "" : JSON.stringify(value)),
-  };
-}
-
-/** A text that is no JSON goes to the server as a text: its refusal names the field and what it wants. @param {string} given */
-function parsed(given) {
-  try {
-    return JSON.parse(given);
-  } catch {
-    return given;
-  }
+  const kinds = (schema.anyOf ?? schema.oneOf ?? [schema]).map(whole).filter((/** @type {Plain} */ kind) => kind.type !== "null");
+  const kind = kinds.length === 1 ? { ...schema, ...kinds[0] } : schema;
+  return kind.items ? { ...kind, items: whole(kind.items) } : kind;
 }
 
 /** `2 to 1000`. @param {Plain} kind */

@@ -1,5 +1,5 @@
 /** The bar above the table that says which of what was found is shown. */
-import { h, mark } from "./dom.js";
+import { h } from "./dom.js";
 import { RISK_LEVELS } from "./columns.js";
 import { spoken } from "./words.js";
 
@@ -12,6 +12,7 @@ export class Filter {
   #strategy = h("select");
   #side = h("select");
   #risk = h("select");
+  #confidence = h("input", { type: "number", min: 0, max: 100, step: "any", inputmode: "decimal", placeholder: "0" });
   /** @type {Set<string>} */
   #strategies = new Set();
 
@@ -22,6 +23,7 @@ export class Filter {
     fill(this.#risk, "any", RISK_LEVELS.slice(0, -1));
     for (const [title, input] of /** @type {[string, HTMLElement][]} */ ([
       ["Find", this.#words], ["Strategy", this.#strategy], ["Side", this.#side], ["Risk up to", this.#risk],
+      ["Confidence from", this.#confidence],
     ])) {
       root.append(h("label", {}, h("span", {}, title), input));
       input.addEventListener("input", changed);
@@ -37,12 +39,12 @@ export class Filter {
     this.#strategy.value = chosen;
   }
 
-  get active() {
-    return [this.#words, this.#strategy, this.#side, this.#risk].some((input) => input.value.trim() !== ALL);
+  get #all() {
+    return [this.#words, this.#strategy, this.#side, this.#risk, this.#confidence];
   }
 
   clear() {
-    for (const input of [this.#words, this.#strategy, this.#side, this.#risk]) input.value = ALL;
+    for (const input of this.#all) input.value = ALL;
   }
 
   /** Other strategies may be there. */
@@ -56,11 +58,12 @@ export class Filter {
     const words = this.#words.value.toLowerCase().split(/[\s,]+/).filter(Boolean);
     const [strategy, side] = [this.#strategy.value, this.#side.value];
     const risk = this.#risk.value === ALL ? RISK_LEVELS.length : RISK_LEVELS.indexOf(this.#risk.value);
-    mark(this.#words, "data-active", words.length ? "" : null);
+    const least = Number(this.#confidence.value); // nothing written is 0
     return (found) =>
       (strategy === ALL || found.strategy_id === strategy) &&
       (side === ALL || found.side === side) &&
       RISK_LEVELS.indexOf(found.risk_level) <= risk &&
+      found.confidence_score >= least &&
       (!words.length || has(found, words));
   }
 }

@@ -17,9 +17,18 @@ const FILTERS = {
   preferred_timeframes: { type: "string", description: "What takes longer than the longest of these is left out: 4h, 1d" },
 };
 const TITLES = /** @type {Record<string, string>} */ ({
-  filter_by_risk_level: "Risk up to", min_profit_potential: "Least profit", max_required_capital: "Most capital",
-  capital_usd: "Capital", preferred_timeframes: "Horizons",
+  filter_by_risk_level: "Highest risk", min_profit_potential: "Minimum profit", max_required_capital: "Maximum capital",
+  capital_usd: "Capital", preferred_timeframes: "Preferred timeframes",
 });
+/** What helps where no field is wrong. @type {Record<string, string>} */
+const WHAT_TO_DO = {
+  unreachable: "Look whether the server runs, then press “Start scan” again: the same settings start no second scan.",
+  rate_limited: "Press “Start scan” again in a while.",
+  too_many_scans: "Wait until one of the scans below has ended, or cancel one; then press “Start scan” again.",
+  overloaded: "Press “Start scan” again in a while.",
+  restarting: "Press “Start scan” again in a moment.",
+  store_unavailable: "Scans that run go on. Press “Start scan” again in a while.",
+};
 const TIERS = ["large", "mid", "small"];
 
 export class Form {
@@ -105,13 +114,14 @@ export class Form {
     /** @type {string[]} */
     const rest = [];
     for (const { field: path, reason: why } of error.errors ?? []) first = this.#refuse(path, why, rest) ?? first;
-    tell(this.error, rest.length || !first ? rest.join("; ") || reason(error) : "The server refused this: see the fields that are marked");
+    const whole = `${reason(error)}. ${WHAT_TO_DO[error.code] ?? "Nothing was started; what is chosen stays as it is."}`;
+    tell(this.error, rest.length || !first ? rest.join("; ") || whole : "The server refused this: see the fields that are marked");
     (first ?? element("go")).focus();
   }
 
   /** @param {string} path @param {string} why @param {string[]} rest @returns {HTMLElement | null} */
   #refuse(path, why, rest) {
-    const [name, ...inner] = String(path).replace(/^request\./, "").split(".");
+    const [name, ...inner] = String(path).replace(/^request\./, "").split(/\.|(?=\[)/);
     if (name === "symbols") {
       this.symbols.refuse(why);
       return this.symbols.input;

@@ -2,16 +2,22 @@
 import { Client } from "../scanstream.js";
 import { Announcer } from "./announce.js";
 import { Badge } from "./badge.js";
-import { element, tell, write } from "./dom.js";
+import { element, mark, still, tell, write } from "./dom.js";
 import { Form } from "./form.js";
+import * as market from "./market.js";
 import { Router } from "./router.js";
 import { Scans } from "./scans.js";
 import { View } from "./view.js";
-import { plural, reason } from "./words.js";
+import { clock, reason } from "./words.js";
 
 /** @typedef {import("./words.js").Plain} Plain */
 
 const AGAIN_MS = 3000;
+/** What an absent scan means for whoever looks at this page. @type {Record<string, string>} */
+const WORDS = {
+  not_found: "No scan found: its link may be cut off, or of another server, or this server has lost its data.",
+  expired: "This scan has expired: what has ended is kept for a while only.",
+};
 const NARROW = "(max-width: 64rem)";
 
 const home = new URL("../../", import.meta.url);
@@ -21,7 +27,7 @@ const badge = new Badge(element("badge"), client, announcer);
 const form = new Form(element("form"), (request) => start(request));
 const view = new View(element("view"), {
   announcer,
-  candles: new URL("opportunities/market/candles", home),
+  home,
   repeat: (request) => start(request),
   change,
   news,
@@ -41,6 +47,8 @@ const router = new Router((scanId) => {
 });
 /** @type {AbortController | null} the start that is under way */
 let starting = null;
+/** A request that nobody has answered: made again it has the same key, as it may have started a scan all the same. */
+let unanswered = { text: "", key: "" };
 let ended = "";
 
 /** Another scan, or none, is on show. @param {string | null} scanId */
@@ -50,8 +58,8 @@ function show(scanId) {
     view.leave();
     badge.follows(false);
     element("nothing").hidden = false;
-    document.title = "scanstream";
     scans.current(null);
+    if (router.strange) notice("This address names no scan: it may have been cut off. Start a scan, or open one of the list.", "error");
     return;
   }
   if (matchMedia(NARROW).matches) element("start-more").open = false;
@@ -76,8 +84,11 @@ async function follow(scan, named) {
 /** The scan on show is not to be had. @param {any} error */
 function lost(error) {
   const gone = ["not_found", "expired"].includes(error.code) || [404, 410].includes(error.status);
-  if (!view.state) element("nothing").hidden = false;
-  notice(gone ? `${reason(error)} Start a new one, or open one of the list.` : reason(error), "error");
+  const why = WORDS[error.code] ?? reason(error);
+  if (view.state) view.lose(`What is shown here is as of ${clock(Date.now())}.`);
+  else element("nothing").hidden = false;
+  notice(gone ? `${why} Start a new one, or open one of the list.` : why, "error");
+  announcer.say(why);
 }
 
 /** @param {Plain} request */
@@ -86,20 +97,28 @@ async function start(request) {
   const abort = (starting = new AbortController());
   busy(true);
   notice("");
+  const text = JSON.stringify(request);
+  if (unanswered.text !== text) unanswered = { text, key: newKey() };
   try {
-    const scan = await client.discover(request, { signal: abort.signal });
+    const scan = await client.discover(request, { signal: abort.signal, idempotencyKey: unanswered.key });
+    unanswered.text = "";
     router.go(scan.id);
     if (matchMedia(NARROW).matches) element("start-more").open = false;
     follow(scan, scan.id);
     bring(element("shown"));
     scans.refresh();
   } catch (error) {
-    if (!abort.signal.aborted) form.refused(error);
+    if (abort.signal.aborted) return;
+    if (/** @type {any} */ (error).code !== "unreachable") unanswered.text = "";
+    form.refused(error);
   } finally {
     starting = null;
     busy(false);
   }
 }
+
+/** Random also where there is no secure context, and so no `randomUUID`. */
+const newKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 
 /** Into sight, and whoever reads by ear or works by keys is there, too. @param {HTMLElement} section */
 function bring(section) {
@@ -110,8 +129,9 @@ function bring(section) {
 
 /** @param {boolean} is */
 function busy(is) {
-  element("go").disabled = is;
-  write(element("go"), is ? "Starting …" : "Scan");
+  still(element("go"), is);
+  write(element("go"), is ? "Starting …" : "Start scan");
+  if (!is && document.activeElement === element("give-up")) element("go").focus(); // what is hidden loses the focus
   element("give-up").hidden = !is;
 }
 
@@ -127,16 +147,14 @@ function news(state) {
   router.settle(state.scan_id);
   scans.current(state.scan_id);
   scans.hear(state);
-  market(state.market);
+  market.name(state.market);
   if (state.status === "scanning" || ended === state.scan_id) return;
   ended = state.scan_id;
   scans.refresh();
 }
 
-/** What is scanned, and whether it is made up. @param {string} name */
-function market(name) {
-  if (document.documentElement.dataset.market !== name) document.documentElement.dataset.market = name;
-}
+/** @param {string} message */
+const defect = (message) => notice(`This page has met a defect of its own: ${message}. Load it again; scans go on meanwhile.`, "error");
 
 /** @param {string} text @param {string} [kind] */
 const notice = (text, kind = "") => tell(element("notice"), text, kind);
@@ -166,8 +184,11 @@ element("try-now").addEventListener("click", () => {
   client.reconnect();
   scans.refresh();
 });
-addEventListener("error", (event) => notice(`This page has met a defect of its own: ${event.message}. Load it again.`, "error"));
-addEventListener("unhandledrejection", (event) => notice(`This page has met a defect of its own: ${reason(event.reason)}. Load it again.`, "error"));
+addEventListener("error", ({ error, filename, message }) => {
+  if (error && filename.startsWith(home.href)) defect(message); // else it is of an extension, or of no consequence
+});
+addEventListener("unhandledrejection", (event) => defect(reason(event.reason)));
+client.addEventListener("connection", () => view.pause(client.connection.state === "paused"));
 setInterval(() => {
   view.tick();
   badge.draw();
@@ -179,8 +200,8 @@ insist(async () => {
   form.symbols.offer(listed.symbols);
   form.strategies.lacking(listed.has);
   view.prices.know(listed.symbols);
-  market(listed.market);
-  write(element("market"), `${listed.market} · ${plural(listed.symbols.length, "symbol")} · ${listed.timeframe}`);
+  market.show(listed, { line: element("market"), facts: element("market-facts"), card: element("market-card") });
 }, element("market"), "The symbols");
 scans.refresh();
 show(router.named);
+mark(document.documentElement, "data-begun", "");

@@ -13,7 +13,9 @@ export class Progress {
   #numbers = h("p", { class: "numbers" });
   #percent = h("span", { id: "percent" });
   #shards = h("span", { id: "shards" });
+  #done = h("span", { id: "strategies-done" });
   #found = h("span", { id: "found" });
+  #rank = h("span", { id: "rank" });
   #left = h("span", { id: "eta" });
   #when = h("p", { class: "hint" });
   #advice = h("p", { class: "notice", hidden: true });
@@ -26,7 +28,7 @@ export class Progress {
 
   /** @param {HTMLElement} head @param {HTMLElement} strategies */
   constructor(head, strategies) {
-    this.#numbers.append(this.#percent, this.#shards, this.#found, this.#left);
+    this.#numbers.append(this.#rank, this.#percent, this.#done, this.#shards, this.#found, this.#left);
     head.append(this.#stage, this.#message, this.#bar, this.#numbers, this.#when, this.#advice);
     const titles = ["Strategy", "Progress", "Found", "Took", "Status"];
     const table = h(
@@ -43,6 +45,22 @@ export class Progress {
     this.#lines.clear();
     this.#body.replaceChildren();
     this.#state = undefined;
+    this.waits(undefined);
+  }
+
+  /** Its place in the queue; undefined where it waits in none. @param {number | undefined} rank */
+  waits(rank) {
+    write(this.#rank, rank === undefined ? "" : `Place ${count(rank)} in the queue${rank === 1 ? ": the next" : ""}`);
+  }
+
+  /** It is followed no more, and its end is not known: nothing counts down. @param {string} why */
+  lose(why) {
+    this.#state = undefined;
+    this.waits(undefined);
+    write(this.#stage, "Lost");
+    write(this.#message, why);
+    write(this.#left, "");
+    this.#advice.hidden = true;
   }
 
   /** @param {Plain} state the newest */
@@ -54,6 +72,8 @@ export class Progress {
     write(this.#message, state.message === stage(state) ? "" : state.message);
     if (this.#bar.value !== progress.percentage) this.#bar.value = progress.percentage;
     write(this.#percent, `${progress.percentage} %`);
+    const { strategies_completed: done, total_strategies: all } = progress;
+    write(this.#done, all > 1 ? `${count(done)} of ${plural(all, "strategy", "strategies")}` : "");
     write(this.#shards, progress.total_shards ? `${count(progress.shards_completed)} of ${plural(progress.total_shards, "shard")}` : "");
     write(this.#found, `${count(progress.opportunities_found_so_far)} found`);
     write(this.#when, moments(state));
@@ -87,7 +107,8 @@ export class Progress {
     write(found, count(one.opportunities_found));
     write(took, one.elapsed_ms ? duration(one.elapsed_ms / 1000) : "");
     write(status, spoken(one.status));
-    write(note, one.error?.detail ?? one.note ?? "");
+    write(note, [one.error?.detail, one.note].filter(Boolean).join("; "));
+    mark(note, "title", one.error?.code ?? null);
     mark(line.row, "data-status", one.status);
   }
 

@@ -14,6 +14,11 @@ export class Router {
     return SCAN.exec(location.hash)?.[1] ?? null;
   }
 
+  /** Whether the address names something that is no scan. */
+  get strange() {
+    return location.hash.length > 1 && this.named === null;
+  }
+
   /** Another scan is on show, and the way back leads to the one before. @param {string} scanId */
   go(scanId) {
     if (this.named !== scanId) history.pushState(null, "", `#${scanId}`);

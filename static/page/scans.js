@@ -1,15 +1,17 @@
 /** The scans that run or have run, newest first: to be opened, cancelled, repeated. */
-import { h, mark, write } from "./dom.js";
-import { clock, plural, reason, stage, verdict } from "./words.js";
+import { h, isStill, mark, still, write } from "./dom.js";
+import { brief, clock, count, plural, reason, stage, verdict } from "./words.js";
 
 /** @typedef {import("./words.js").Plain} Plain */
-/** @typedef {{ item: HTMLElement, link: HTMLElement, what: HTMLElement, about: HTMLElement, cancel: HTMLButtonElement }} Line */
+/** @typedef {{ item: HTMLElement, link: HTMLElement, what: HTMLElement, about: HTMLElement, cancel: HTMLButtonElement, repeat: HTMLButtonElement }} Line */
 /** @typedef {{ repeat: (request: Plain) => void, heard: (trouble: string) => void, cancel: (scanId: string) => Promise<any> }} Given */
 
 const PAGE = 12;
 const RUNNING_MS = 4000;
 const RESTING_MS = 8000;
 const PATIENCE_MS = 5000;
+/** Errors that say that the server is away. */
+const AWAY = new Set(["unreachable", "restarting"]);
 
 export class Scans {
   /** @type {Map<string, Line>} */
@@ -23,6 +25,8 @@ export class Scans {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   #asking = false;
+  /** Why a scan was not cancelled. */
+  #trouble = "";
 
   /**
    * @param {{ list: HTMLElement, state: HTMLElement, older: HTMLButtonElement }} places
@@ -35,9 +39,10 @@ export class Scans {
     this.older = older;
     this.ask = ask;
     this.given = given;
-    older.addEventListener("click", () => {
+    older.addEventListener("click", async () => {
       this.#pages += 1;
-      this.refresh();
+      await this.refresh();
+      if (older.hidden) /** @type {HTMLElement | null} */ (list.querySelector("li:last-child a"))?.focus();
     });
     document.addEventListener("visibilitychange", () => document.hidden || this.refresh());
   }
@@ -67,7 +72,7 @@ export class Scans {
       this.given.heard("");
     } catch (error) {
       if (!this.#states.length) write(this.state, `The list of scans is not to be had: ${reason(error)}`);
-      this.given.heard(reason(error));
+      this.given.heard(AWAY.has(/** @type {any} */ (error).code) ? reason(error) : ""); // a refusal is an answer, too
     } finally {
       this.#asking = false;
       const running = this.#states.some((one) => one.status === "scanning");
@@ -89,7 +94,7 @@ export class Scans {
 
   #show() {
     const states = this.#states;
-    write(this.state, states.length ? "" : "There are none yet. Finished ones stay here for a while; a link leads to each.");
+    write(this.state, states.length ? this.#trouble : "There are none yet. Finished ones stay here for a while; a link leads to each.");
     this.older.hidden = states.length < PAGE * this.#pages;
     const ids = new Set(states.map((one) => one.scan_id));
     for (const [id, line] of this.#lines) {
@@ -115,7 +120,7 @@ export class Scans {
     const cancel = h("button", { type: "button", class: "quiet", "aria-label": `Cancel: ${title(filters)}`, onclick: () => this.#cancel(id, cancel) }, "Cancel");
     const repeat = h("button", { type: "button", class: "quiet", "aria-label": `Repeat: ${title(filters)}`, onclick: () => this.given.repeat(filters) }, "Repeat");
     const item = h("li", {}, link, h("span", { class: "actions" }, cancel, repeat));
-    const line = { item, link, what, about, cancel };
+    const line = { item, link, what, about, cancel, repeat };
     this.#lines.set(id, line);
     return line;
   }
@@ -125,19 +130,23 @@ export class Scans {
     const going = state.status === "scanning";
     const { percentage, opportunities_found_so_far: found } = state.progress;
     mark(line.item, "data-verdict", verdict(state));
-    write(line.about, [going && percentage ? `${stage(state)}, ${percentage} %` : stage(state), `${found} found`, clock(state.created_at)].join(" · "));
+    write(line.about, [going && percentage ? `${stage(state)}, ${percentage} %` : stage(state), `${count(found)} found`, brief(state.created_at)].join(" · "));
+    mark(line.about, "title", `Asked for at ${clock(state.created_at)}`);
+    if (!going && document.activeElement === line.cancel) line.repeat.focus(); // what is hidden loses the focus
     line.cancel.hidden = !going;
-    if (!going) line.cancel.disabled = false;
+    if (!going) still(line.cancel, false);
   }
 
   /** @param {string} id @param {HTMLButtonElement} button */
   async #cancel(id, button) {
-    button.disabled = true;
+    if (isStill(button)) return;
+    still(button, true);
+    this.#trouble = "";
     try {
       await this.given.cancel(id);
     } catch (error) {
-      button.disabled = false;
-      write(this.state, `The scan could not be cancelled: ${reason(error)}`);
+      still(button, false);
+      this.#trouble = `The scan could not be cancelled: ${reason(error)}. It goes on; try again.`;
     }
     await this.refresh();
   }

@@ -15,11 +15,21 @@ export class Strategies {
   constructor(list, state) {
     this.list = list;
     this.state = state;
+    const all = h("button", { type: "button", class: "quiet", onclick: () => this.#tick(true) }, "Choose all");
+    const none = h("button", { type: "button", class: "quiet", onclick: () => this.#tick(false) }, "Choose none");
+    list.before(h("p", { class: "choosing", hidden: true }, all, none));
+  }
+
+  /** @param {boolean} is */
+  #tick(is) {
+    for (const { tick } of this.#choices) tick.checked = is;
+    this.#say();
   }
 
   /** @param {Plain[]} catalogue */
   offer(catalogue) {
     this.#choices = catalogue.map((entry) => this.#choice(entry));
+    /** @type {HTMLElement} */ (this.list.previousElementSibling).hidden = catalogue.length < 2;
     this.#say();
   }
 
@@ -71,7 +81,7 @@ export class Strategies {
    * @param {string} reason
    */
   refuse(path, reason) {
-    const [id, name] = path.split(".");
+    const [id, name] = path.split(/[.[]/); // also of what stands within: `tsmom.windows[1]`
     for (const choice of this.#choices) {
       const one = choice.fields.get(name);
       if (!path) for (const other of choice.fields.values()) other.refuse("");
@@ -85,7 +95,7 @@ export class Strategies {
 
   /** @param {Plain} entry @returns {Choice} */
   #choice({ id, name, opportunity_type, description, source, parameters }) {
-    const fields = new Map(Object.entries(parameters?.properties ?? {}).map(([key, schema]) => [key, field(key, /** @type {Plain} */ (schema))]));
+    const fields = new Map(Object.entries(parameters?.properties ?? {}).map(([key, schema]) => [key, field(key, /** @type {Plain} */ (schema), parameters.$defs)]));
     const tick = h("input", { type: "checkbox", name: "strategy", value: id, ".checked": true, onchange: () => this.#say() });
     const note = h("span", { class: "hint" });
     const more = h(

@@ -2,7 +2,8 @@
 import { h, mark, tell, write } from "./dom.js";
 import { count } from "./words.js";
 
-const MOST_OFFERED = 10;
+const MOST_OFFERED = 50;
+const MANY = 4;
 
 export class Symbols {
   /** @type {string[]} */
@@ -24,8 +25,9 @@ export class Symbols {
     this.pieces = h("ul", { class: "pieces", "aria-label": "Chosen symbols" });
     this.hint = h("p", { class: "hint", id: "symbols-hint" });
     this.error = h("p", { class: "error", id: "symbols-error", hidden: true });
+    this.none = h("button", { type: "button", class: "quiet", hidden: true, onclick: () => this.#drop(this.#chosen) }, "Remove all symbols");
     const box = h("div", { class: "combobox" }, this.input, this.list);
-    root.append(h("label", { for: "symbols" }, "Symbols"), this.pieces, box, this.hint, this.error);
+    root.append(h("label", { for: "symbols" }, "Symbols"), this.pieces, this.none, box, this.hint, this.error);
     this.#listen();
     this.#show();
   }
@@ -63,6 +65,7 @@ export class Symbols {
       this.#suggest();
     });
     this.input.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => this.#key(event));
+    this.input.addEventListener("click", () => this.list.hidden && this.#suggest(true));
     this.input.addEventListener("blur", () => this.#close());
     this.list.addEventListener("pointerdown", (/** @type {Event} */ event) => {
       event.preventDefault(); // the focus stays in the field
@@ -100,7 +103,8 @@ export class Symbols {
   /** @param {boolean} [all] also where nothing is written yet */
   #suggest(all = false) {
     const written = this.input.value.trim().toUpperCase();
-    const left = this.#market.filter((symbol) => !this.#chosen.includes(symbol) && symbol.toUpperCase().includes(written));
+    const chosen = new Set(this.#chosen);
+    const left = this.#market.filter((symbol) => !chosen.has(symbol) && symbol.toUpperCase().includes(written));
     left.sort((a, b) => Number(b.toUpperCase().startsWith(written)) - Number(a.toUpperCase().startsWith(written)));
     this.#offered = written || all ? left.slice(0, MOST_OFFERED) : [];
     this.list.replaceChildren(
@@ -110,6 +114,22 @@ export class Symbols {
     mark(this.input, "aria-expanded", String(!this.list.hidden));
     this.#active = -1;
     this.#move(0);
+    this.#explain(left.length);
+  }
+
+  /** How many fit what is written. @param {number} fit */
+  #explain(fit) {
+    const written = this.input.value.trim();
+    if (!fit && written && this.#market.length) write(this.hint, `No symbol of this market has “${written}” in its name.`);
+    else if (fit > this.#offered.length && this.#offered.length) write(this.hint, `${count(this.#offered.length)} of ${count(fit)} that fit; write on to narrow them down.`);
+    else this.#rest();
+  }
+
+  /** The focus stays by the field. @param {string[]} symbols not to be chosen any more */
+  #drop(symbols) {
+    const dropped = new Set(symbols);
+    this.value = this.#chosen.filter((one) => !dropped.has(one));
+    this.input.focus();
   }
 
   /** @param {number} by */
@@ -118,6 +138,7 @@ export class Symbols {
     if (by && options) this.#active = this.#active < 0 && by < 0 ? options - 1 : (this.#active + by + options) % options;
     mark(this.input, "aria-activedescendant", this.#active < 0 ? null : `symbols-option-${this.#active}`);
     [...this.list.children].forEach((option, index) => mark(option, "aria-selected", String(index === this.#active)));
+    this.list.children[this.#active]?.scrollIntoView({ block: "nearest" });
   }
 
   #close() {
@@ -126,26 +147,28 @@ export class Symbols {
     this.list.hidden = true;
     mark(this.input, "aria-expanded", "false");
     mark(this.input, "aria-activedescendant", null);
+    this.#rest();
   }
 
   #show() {
     const known = new Set(this.#market);
     this.pieces.replaceChildren(
       ...this.#chosen.map((symbol) => {
-        const drop = () => {
-          this.value = this.#chosen.filter((other) => other !== symbol);
-          this.input.focus();
-        };
         const strange = this.#market.length > 0 && !known.has(symbol);
         return h(
           "li",
           { "data-strange": strange, title: strange ? "This market has no such symbol" : undefined },
           symbol,
-          h("button", { type: "button", "aria-label": `Remove ${symbol}`, onclick: drop }, "×"),
+          h("button", { type: "button", "aria-label": `Remove ${symbol}`, onclick: () => this.#drop([symbol]) }, "×"),
         );
       }),
     );
     this.pieces.hidden = !this.#chosen.length;
+    this.none.hidden = this.#chosen.length < MANY;
+    this.#rest();
+  }
+
+  #rest() {
     const size = this.#market.length;
     write(this.hint, size ? `Leave it empty to scan all ${count(size)}; write to choose some.` : "Leave it empty to scan all.");
   }

@@ -1,16 +1,18 @@
 /** The scan on show: how far it is, what it has found, and what can be done with it. */
-import { element, h, mark, painted, tell } from "./dom.js";
+import { About } from "./about.js";
+import { element, h, isStill, mark, painted, still, tell } from "./dom.js";
 import { Details } from "./details.js";
 import { csv, json, save } from "./exports.js";
 import { Prices } from "./prices.js";
 import { Progress } from "./progress.js";
+import { Queue } from "./queue.js";
 import { link } from "./router.js";
 import { Table } from "./table.js";
 import { clock, count, reason, verdict } from "./words.js";
 
 /** @typedef {import("./words.js").Plain} Plain */
 /** @typedef {import("./announce.js").Announcer} Announcer */
-/** @typedef {{ announcer: Announcer, candles: URL, repeat: (request: Plain) => void, change: (request: Plain) => void, news: (state: Plain) => void }} Given */
+/** @typedef {{ announcer: Announcer, home: URL, repeat: (request: Plain) => void, change: (request: Plain) => void, news: (state: Plain) => void }} Given */
 
 export class View {
   /** @type {any} */
@@ -25,8 +27,8 @@ export class View {
   #repeat = h("button", { type: "button", onclick: () => this.given.repeat(this.#scan.state.filters) }, "Repeat");
   #change = h("button", { type: "button", onclick: () => this.given.change(this.#scan.state.filters) }, "Change");
   #share = h("button", { type: "button", onclick: () => this.#showLink() }, "Share");
-  #csv = h("button", { type: "button", onclick: () => this.#export("csv") }, "CSV");
-  #json = h("button", { type: "button", onclick: () => this.#export("json") }, "JSON");
+  #csv = h("button", { type: "button", "aria-label": "Export CSV", onclick: () => this.#export("csv") }, "CSV");
+  #json = h("button", { type: "button", "aria-label": "Export JSON", onclick: () => this.#export("json") }, "JSON");
 
   /** @param {HTMLElement} root @param {Given} given */
   constructor(root, given) {
@@ -37,9 +39,12 @@ export class View {
     const exports = h("span", { class: "exports", role: "group", "aria-label": "Export what is shown" }, "Export", this.#csv, this.#json);
     this.#shared.append(this.#link, this.#sharedText);
     const actions = h("p", { class: "actions" }, this.#cancel, this.#repeat, this.#change, this.#share, exports);
-    root.append(this.#head, this.#trouble, actions, this.#shared, strategies, found);
+    const about = h("details", { class: "about" }, h("summary", {}, h("h3", {}, "About this scan")));
+    root.append(this.#head, this.#trouble, actions, this.#shared, strategies, found, about);
     this.progress = new Progress(this.#head, strategies);
-    this.prices = new Prices(given.candles, () => this.table.draw());
+    this.about = new About(about, given.home);
+    this.queue = new Queue(given.home, (rank) => this.progress.waits(rank));
+    this.prices = new Prices(new URL("opportunities/market/candles", given.home), () => this.table.draw());
     const details = new Details(element("details"), this.prices);
     this.table = new Table(found, this.prices, (one) => details.open(one));
   }
@@ -58,7 +63,8 @@ export class View {
   follow(scan) {
     this.leave();
     this.#scan = scan;
-    this.#cancelling = false;
+    this.#cancelling = this.#lost = false;
+    this.#name("");
     const draw = painted(() => this.#scan === scan && this.#draw());
     scan.addEventListener("update", draw);
     scan.addEventListener("end", draw);
@@ -72,10 +78,31 @@ export class View {
     this.root.hidden = true;
     this.table.clear();
     this.progress.clear();
+    this.about.clear();
+    this.queue.watch(null);
     this.#shared.hidden = true;
     tell(this.#trouble, "");
     element("details").close();
   }
+
+  /** The scan on show is followed no more, and its end is not known. @param {string} why */
+  lose(why) {
+    this.#lost = true;
+    mark(this.root, "data-verdict", "lost");
+    this.#buttons(false);
+    this.queue.watch(null);
+    this.progress.lose(why);
+    this.#name("lost");
+  }
+
+  /** Whether nobody looks for long, so that what is shown stays as it is. @param {boolean} is */
+  pause(is) {
+    if (this.#paused === is) return;
+    this.#paused = is;
+    if (this.state?.status === "scanning") this.#name(`${this.state.progress.percentage} %`);
+  }
+  #paused = false;
+  #lost = false;
 
   /** Time has passed. */
   tick() {
@@ -84,20 +111,35 @@ export class View {
 
   #draw() {
     const state = this.state;
-    if (!state) return;
+    if (!state || this.#lost) return;
     this.root.hidden = false;
     mark(this.root, "data-verdict", verdict(state));
     this.#take(this.#scan.opportunities);
     this.progress.show(state);
     this.table.explain(nothing(state));
+    this.about.show(state);
+    this.queue.watch(["init", "queued"].includes(state.phase) ? state.scan_id : null);
     const going = state.status === "scanning";
-    this.#cancel.hidden = !going;
-    this.#cancel.disabled = this.#cancelling || state.phase === "cancelling";
-    this.#repeat.hidden = this.#change.hidden = going;
+    this.#buttons(going);
+    still(this.#cancel, this.#cancelling || state.phase === "cancelling");
     this.#csv.disabled = this.#json.disabled = !this.table.size;
-    document.title = `${going ? `${state.progress.percentage} %` : verdict(state)} · ${count(state.progress.opportunities_found_so_far)} found – scanstream`;
+    this.#name(going ? `${state.progress.percentage} %` : verdict(state));
     this.given.announcer.hear(state);
     this.given.news(state);
+  }
+
+  /** What can be done with a scan that goes on, or that has ended. @param {boolean} going */
+  #buttons(going) {
+    this.#repeat.hidden = this.#change.hidden = going;
+    if (!going && document.activeElement === this.#cancel) this.#repeat.focus(); // what is hidden loses the focus
+    this.#cancel.hidden = !going;
+  }
+
+  /** The title of the page, which is all that is seen of it behind other tabs. @param {string} text how the scan is */
+  #name(text) {
+    const found = this.state?.progress.opportunities_found_so_far;
+    const told = text && [this.#paused ? `Paused at ${text}` : text, `${count(found)} found`].join(" · ");
+    document.title = [told, "scanstream"].filter(Boolean).join(" – ");
   }
 
   /** What is new in a list that grows; or another list, where the server has lost what it had. @param {Plain[]} found */
@@ -109,14 +151,17 @@ export class View {
   }
 
   async #askCancel() {
+    if (isStill(this.#cancel)) return;
     const scan = this.#scan;
-    this.#cancelling = this.#cancel.disabled = true;
+    this.#cancelling = true;
+    still(this.#cancel, true);
     tell(this.#trouble, "");
     try {
       await scan.cancel();
     } catch (error) {
       if (this.#scan !== scan) return;
-      this.#cancelling = this.#cancel.disabled = false;
+      this.#cancelling = false;
+      still(this.#cancel, false);
       tell(this.#trouble, `The scan could not be cancelled: ${reason(error)}. It goes on; try again.`);
     }
   }

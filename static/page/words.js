@@ -3,9 +3,13 @@
 /** @typedef {Record<string, any>} Plain JSON as the server sends it */
 
 const whole = new Intl.NumberFormat("en");
-const significant = new Intl.NumberFormat("en", { maximumSignificantDigits: 6 });
+const significant = new Intl.NumberFormat("en", { maximumSignificantDigits: 8 });
 const cents = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+const times = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const days = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric" });
+const zones = new Intl.DateTimeFormat("en-GB", { timeZoneName: "short" });
 const NOTHING = "–";
+const MOST_NAMED = 50;
 
 /** @param {any} value */
 const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
@@ -13,7 +17,7 @@ const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 /** @param {any} value */
 export const count = (value) => (isNumber(value) ? whole.format(value) : NOTHING);
 /** @param {any} value */
-export const price = (value) => (isNumber(value) ? significant.format(value) : NOTHING);
+export const price = (value) => (isNumber(value) ? significant.format(value).replace("-", "−") : NOTHING);
 /** @param {any} value US dollars */
 export const dollars = (value) => (isNumber(value) ? `$${cents.format(value)}`.replace("$-", "−$") : NOTHING);
 /** @param {any} fraction */
@@ -42,15 +46,28 @@ export function duration(seconds) {
 }
 
 /**
- * A time of day; with its date where that is not today.
+ * A time of day in the reader's zone, which is named; with its date where that is not today.
  * @param {string | number | Date} at
  */
 export function clock(at) {
   const date = new Date(at);
   if (Number.isNaN(date.getTime())) return NOTHING;
-  const time = date.toLocaleTimeString("en-GB");
-  const day = date.toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" });
-  return date.toDateString() === new Date().toDateString() ? time : `${day}, ${time}`;
+  const zone = zones.formatToParts(date).find((part) => part.type === "timeZoneName")?.value;
+  return [brief(date), zone].filter(Boolean).join(" ");
+}
+
+/** The same without the zone, where that is said beside it. @param {string | number | Date} at */
+export function brief(at) {
+  const date = new Date(at);
+  if (Number.isNaN(date.getTime())) return NOTHING;
+  return date.toDateString() === new Date().toDateString() ? times.format(date) : `${days.format(date)}, ${times.format(date)}`;
+}
+
+/** Several names as a text, the first of very many; undefined where they are no list, or an empty one. @param {any} names */
+export function some(names, most = MOST_NAMED) {
+  if (!Array.isArray(names) || !names.length) return undefined;
+  const more = names.length - most;
+  return `${names.slice(0, most).join(", ")}${more > 0 ? ` and ${count(more)} more` : ""}`;
 }
 
 /** `max_age_seconds` → `max age seconds`. @param {string} name */

@@ -175,7 +175,7 @@ async def test_a_start_that_nobody_answers_is_given_up(tmp_path: Path, visit: Vi
         await expect(visit.page.locator("#catalogue > li").first).to_be_visible()
     await visit.scan("BTC/USDT")
     await visit.page.get_by_role("button", name="Give up").click()
-    go = visit.page.get_by_role("button", name="Scan", exact=True)
+    go = visit.page.get_by_role("button", name="Start scan", exact=True)
     await expect(go).to_be_enabled()
     await go.click()
     await expect(visit.page.locator("#form-error")).to_contain_text("There is no connection")

@@ -69,7 +69,7 @@ async def test_symbols_are_completed_and_chosen(serve: Serve, visit: Visit) -> N
         await field.press_sequentially("bt")
         await options.get_by_text("BTC/USDT").click()
         await expect(chosen).to_have_text(["ETH/USDT×", "SOL/USDT×", "BTC/USDT×"])
-        await visit.page.get_by_role("button", name="Scan", exact=True).click()
+        await visit.page.get_by_role("button", name="Start scan", exact=True).click()
         await visit.until()
         assert await filters_of(url, visit) == {"symbols": ["BTC/USDT", "ETH/USDT", "SOL/USDT"]}
         assert visit.complaints == []
@@ -91,9 +91,9 @@ async def test_parameters_and_filters_are_those_of_the_form(serve: Serve, visit:
         await tsmom.get_by_label("walk forward").fill("0")
         await expect(tsmom.locator("summary")).to_contain_text("walk_forward 0")
         await visit.page.get_by_text("Filters", exact=True).click()
-        await visit.page.get_by_label("Risk up to").first.select_option("high")
-        await visit.page.get_by_label("Least profit").fill("2.5")
-        await visit.page.get_by_label("Horizons").fill("12h, 1d")
+        await visit.page.get_by_label("Highest risk").select_option("high")
+        await visit.page.get_by_label("Minimum profit").fill("2.5")
+        await visit.page.get_by_label("Preferred timeframes").fill("12h, 1d")
         await visit.page.get_by_label("large").check()
         await visit.page.get_by_label("momentum", exact=True).check()
         await visit.scan()
@@ -164,7 +164,7 @@ async def test_what_the_server_refuses_is_said_beside_its_field(serve: Serve, vi
         tsmom = visit.page.locator("#catalogue > li").filter(has_text="Time-series momentum")
         await tsmom.get_by_label("Parameters of Time-series momentum").click()
         await tsmom.get_by_label("walk forward").fill("-1")
-        await visit.page.get_by_role("button", name="Scan", exact=True).click()
+        await visit.page.get_by_role("button", name="Start scan", exact=True).click()
         await expect(visit.page.locator("#form-error")).to_be_visible()
         await expect(tsmom.get_by_label("walk forward")).to_have_attribute("aria-invalid", "true")
         await expect(tsmom.locator(".error:visible")).to_contain_text("0")
@@ -173,7 +173,7 @@ async def test_what_the_server_refuses_is_said_beside_its_field(serve: Serve, vi
 
         for tick in await visit.page.locator("#catalogue input[name=strategy]").all():
             await tick.uncheck()
-        await visit.page.get_by_role("button", name="Scan", exact=True).click()
+        await visit.page.get_by_role("button", name="Start scan", exact=True).click()
         await expect(visit.page.locator("#form-error")).to_have_text("Choose at least one strategy")
         await visit.page.get_by_role("button", name="Reset").click()
         await visit.scan("XRP/USDT")

@@ -97,7 +97,7 @@ class Visit:
         for symbol in symbols:
             await field.fill(symbol)
             await field.press("Enter")
-        await self.page.get_by_role("button", name="Scan", exact=True).click()
+        await self.page.get_by_role("button", name="Start scan", exact=True).click()
 
     async def until(self, stage: str | re.Pattern[str] = ENDED) -> None:
         """The page says so."""

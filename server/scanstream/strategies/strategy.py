@@ -118,11 +118,11 @@ class Strategy(ABC):
         """
 
     def schema(self) -> dict[str, Any]:
-        """The parameters as JSON Schema."""
-        schema = msgspec.json.schema(self.parameters)
-        definition: dict[str, Any] = schema["$defs"][self.parameters.__name__]
+        """The parameters as JSON Schema; what their types refer to stands in its `$defs`."""
+        definitions = msgspec.json.schema(self.parameters)["$defs"]
+        definition: dict[str, Any] = definitions.pop(self.parameters.__name__)
         definition.pop("title", None)
-        return definition
+        return {**definition, "$defs": definitions} if definitions else definition
 
     def parse(self, given: Mapping[str, Any]) -> Parameters:
         """The parameters of a request, with defaults for what it does not give.
