@@ -25,7 +25,8 @@ export class Filter {
       ["Find", this.#words], ["Strategy", this.#strategy], ["Side", this.#side], ["Risk up to", this.#risk],
       ["Confidence from", this.#confidence],
     ])) {
-      root.append(h("label", {}, h("span", {}, title), input));
+      input.id = `filter-${title.toLowerCase().replaceAll(" ", "-")}`;
+      root.append(h("div", {}, h("label", { for: input.id }, title), input)); // a label around a select would have its options in its text
       input.addEventListener("input", changed);
     }
   }

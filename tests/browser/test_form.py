@@ -103,7 +103,7 @@ async def test_parameters_of_every_kind_have_fields(tmp_path: Path, visit: Visit
             "windows": [5, 30],
             "venues": ["alpha", "beta"],
             "sides": ["long", "short"],
-            "band": {"low": 0.5},
+            "band": {"low": 0.5, "high": 1.0},
         }
         await visit.page.get_by_role("button", name="Reset").click()
         await expect(item.get_by_label("windows")).to_have_value("5, 20")
