@@ -63,7 +63,7 @@ export class View {
   follow(scan) {
     this.leave();
     this.#scan = scan;
-    this.#cancelling = this.#lost = false;
+    this.#cancelling = this.#lost = this.#share.hidden = false;
     this.#name("");
     const draw = painted(() => this.#scan === scan && this.#draw());
     scan.addEventListener("update", draw);
@@ -90,6 +90,7 @@ export class View {
     this.#lost = true;
     mark(this.root, "data-verdict", "lost");
     this.#buttons(false);
+    this.#share.hidden = this.#shared.hidden = true;
     this.queue.watch(null);
     this.progress.lose(why);
     this.#name("lost");

@@ -23,6 +23,8 @@ const PASSING = new Set([
 const LASTING = new Set(["damaged"]);
 /** Statuses of requests that are made again. */
 const PASSING_STATUSES = new Set([408, 425, 429]);
+/** What browsers call a socket that ended without a closing frame (RFC 6455, section 7.1.5). */
+const ABNORMAL = 1006;
 
 /**
  * An HTTP answer other than the one that was hoped for.
@@ -62,7 +64,8 @@ export function ofMessage({ code, detail, errors, retry_after: retryAfter }) {
 export function ofClose(code, reason) {
   if (code === 4401) return { error: new ScanError("unauthorized", reason || "The token is missing or has expired"), why: null };
   if (code === 4403) return { error: new ScanError("forbidden", reason || "This is not allowed"), why: null };
-  const words = reason ? `The connection was closed: ${reason}` : `The connection was closed (${code})`;
+  const unsaid = code === ABNORMAL ? "The connection was lost" : `The connection was closed (${code})`;
+  const words = reason ? `The connection was closed: ${reason}` : unsaid;
   return lost(code === 1012 ? "restarting" : "dropped", new ScanError("unreachable", words));
 }
 

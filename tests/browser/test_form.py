@@ -1,4 +1,4 @@
-"""Forms from JSON Schema: whatever a strategy's parameters are, there is a field for each, and it says what it takes."""
+"""Forms from JSON Schema: whatever the parameters of a strategy, each has a field that says what it takes."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from support.wire import status
 
 pytestmark = [pytest.mark.anyio, pytest.mark.browser]
 
-MANY_KINDS = '''
+MANY_KINDS = """
 from enum import Enum
 from typing import Annotated, Literal
 
@@ -53,7 +53,7 @@ class ManyKinds(Strategy):
 
     def scan(self, panel, units, parameters):
         yield Note(repr(parameters))
-'''
+"""
 
 
 async def test_parameters_of_every_kind_have_fields(tmp_path: Path, visit: Visit) -> None:

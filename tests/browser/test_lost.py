@@ -1,4 +1,4 @@
-"""What cannot be shown any more: expired, unknown, cut off, lost by the server; and a page that does not arrive whole."""
+"""What cannot be shown any more: expired, unknown, cut off, lost by the server; a page that comes in part."""
 
 import re
 from pathlib import Path
@@ -66,7 +66,9 @@ async def test_a_server_that_has_lost_its_data_is_told(tmp_path: Path, visit: Vi
             view = visit.page.locator("#view")
             await expect(view).to_have_attribute("data-verdict", "lost")
             await expect(visit.page.locator("#notice")).to_contain_text("this server has lost its data")
-            await expect(view.locator(".message")).to_have_text(re.compile(r"^What is shown here is as of \d\d:\d\d:\d\d"))
+            await expect(view.locator(".message")).to_have_text(
+                re.compile(r"^What is shown here is as of \d\d:\d\d:\d\d")
+            )
             await expect(visit.rows).to_have_count(7)
             await expect(view.get_by_role("button", name="Cancel")).to_be_hidden()
             await expect(visit.badge).to_have_attribute("data-state", "connected")
@@ -81,7 +83,9 @@ async def test_a_server_that_has_lost_its_data_is_told(tmp_path: Path, visit: Vi
             await visit.until("Complete")
 
 
-async def test_a_start_without_an_answer_starts_one_scan_however_often_it_is_pressed(serve: Serve, visit: Visit) -> None:
+async def test_a_start_without_an_answer_starts_one_scan_however_often_it_is_pressed(
+    serve: Serve, visit: Visit
+) -> None:
     """The same settings have the same key until they are answered; then they are a scan of their own again."""
     async with serve() as url:
         await visit.open(url)

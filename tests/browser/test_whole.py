@@ -60,7 +60,13 @@ async def test_what_was_asked_and_when_is_told(serve: Serve, visit: Visit) -> No
         await visit.until("Complete")
         about = visit.page.locator("#view details.about")
         await about.get_by_text("About this scan").click()
-        told = dict(zip(await about.locator("dt").all_text_contents(), await about.locator("dd").all_text_contents(), strict=True))
+        told = dict(
+            zip(
+                await about.locator("dt").all_text_contents(),
+                await about.locator("dd").all_text_contents(),
+                strict=True,
+            )
+        )
         assert {name: told[name] for name in told if name not in ("Asked for", "Started", "Ended", "Kept until")} == {
             "Scan": scan_id,
             "Market": "synthetic",
