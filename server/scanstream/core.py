@@ -32,6 +32,7 @@ from scanstream.scans.forecast import Capacity, Forecast
 from scanstream.scans.inquiry import Inquiry
 from scanstream.scans.local import LocalJobs
 from scanstream.scans.pace import Pace
+from scanstream.scans.places import Places
 from scanstream.scans.planner import Planner
 from scanstream.scans.ranks import Ranks
 from scanstream.scans.readiness import Readiness
@@ -42,6 +43,7 @@ from scanstream.scans.shortages import Shortages
 from scanstream.scans.sweeper import Sweeper
 from scanstream.scans.tries import Tries
 from scanstream.scans.turns import Turns
+from scanstream.scans.view import View
 from scanstream.scans.work.processes import Processes
 from scanstream.scans.work.waiting import Lanes
 from scanstream.settings import Settings
@@ -82,16 +84,10 @@ class Core:
         in_loop_of_one = min(settings.max_in_loop, settings.max_in_loop_per_scan)
         self.ranks = Ranks(settings.max_running)
         self.calls = LocalCalls(settings.max_running)
-        self.planner = Planner(
-            appender,
-            self.hub,
-            jobs,
-            self.calls,
-            inquiry,
-            budgets,
-            lambda strategy_id: in_loop_of_one if strategy_id in waits else self.workers.most,
-        )
-        runner = partial(Runner, appender, self.hub, jobs, self.workers, budgets, tries)
+        view = View(store, self.hub, writing)
+        places: Places = lambda strategy_id: in_loop_of_one if strategy_id in waits else self.workers.most  # noqa: E731
+        self.planner = Planner(appender, self.hub, jobs, self.calls, inquiry, budgets, view, places)
+        runner = partial(Runner, appender, self.hub, jobs, self.workers, budgets, tries, view, places)
         self.runner = runner(most_in_loop=settings.max_in_loop) if settings.workers else None
         self.pace = Pace(panels.current.market, lambda: len(panels.current.symbols))
         in_loop = min(settings.max_in_loop, settings.max_in_loop_per_scan * settings.max_running)

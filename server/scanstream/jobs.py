@@ -8,12 +8,17 @@ from msgspec import Struct
 from scanstream.model import DiscoverRequest, ScanId
 
 
-class Shard(Struct, frozen=True, kw_only=True):
-    """A piece of a scan's work that one worker does on its own: units `start` to `stop` of one strategy."""
+class ShardName(Struct, frozen=True, kw_only=True):
+    """Which shard of which scan: what there is to do the scan's log says, on every node."""
 
     scan_id: ScanId
     strategy_id: str
     number: int
+
+
+class Shard(ShardName, frozen=True, kw_only=True):
+    """A piece of a scan's work that one worker does on its own: units `start` to `stop` of one strategy."""
+
     start: int
     stop: int
     digest: str
@@ -23,40 +28,52 @@ class Shard(Struct, frozen=True, kw_only=True):
 
 
 class Lease(Protocol):
-    """A shard that this node is to run now; nobody else runs it meanwhile."""
+    """A shard that this node is to run now; nobody else runs it as long as this node lives and has it."""
 
     @property
-    def shard(self) -> Shard:
+    def shard(self) -> ShardName:
         """What to run."""
         ...
 
     @property
     def attempt(self) -> int:
-        """1 the first time, then one more each time that it was given back."""
+        """1 the first time, then one more each time that it was tried in vain, or that its node died."""
         ...
 
-    async def extend(self) -> None:
-        """Still at it: do not give the shard to another."""
+    @property
+    def deaths(self) -> int:
+        """How many nodes have died that had it."""
+        ...
+
+    def leave(self) -> None:
+        """It does not run here any more: its place is free. `done` or `give_back` follows."""
         ...
 
     async def done(self) -> None:
-        """Its outcome is in the log."""
+        """Its outcome is in the log, or nobody wants one any more."""
         ...
 
-    async def give_back(self) -> None:
-        """Let another run it."""
+    async def give_back(self, *, tried: bool = True) -> None:
+        """Let another run it, unless its scan was dropped.
+
+        :param tried: whether this was an attempt; it is none if the node has to leave
+        """
         ...
 
 
 class Jobs(Protocol):
     """A queue of shards."""
 
-    async def put(self, shards: Iterable[Shard]) -> None:
-        """Add shards; one that is in already (the same scan and number) changes nothing."""
+    async def put(self, shards: Iterable[ShardName]) -> None:
+        """Add shards; one that is in already, or is with somebody, changes nothing."""
         ...
 
     def leases(self) -> AsyncIterator[Lease]:
         """Shards to run, one scan after the other in turn, so that a long one does not hold up a short one."""
+        ...
+
+    async def elsewhere(self, scan_id: ScanId, strategy_id: str | None = None) -> bool:
+        """Whether another node may have shards of the scan, or of one strategy of it, just now."""
         ...
 
     async def drop(self, scan_id: ScanId) -> None:

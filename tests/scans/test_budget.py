@@ -7,6 +7,8 @@ import anyio
 import pytest
 from msgspec.structs import replace
 
+from scanstream.log.entry import AnyEntry
+from scanstream.log.scanlog import ScanLog
 from scanstream.scans.budget import (
     LEAST_WAIT_SECONDS,
     LONGEST_STEP_SECONDS,
@@ -17,7 +19,7 @@ from scanstream.scans.budget import (
     Stopwatch,
     limited,
 )
-from support.histories import registered
+from support.histories import done, failed, folded, planned, registered, timed_out
 
 
 class Hands:
@@ -184,3 +186,55 @@ def test_only_scans_that_were_let_in_have_a_budget() -> None:
     with budgets.letting_in(scan, one) as left:
         assert budgets.of(scan.scan_id) is left
     assert budgets.of(scan.scan_id) is None
+
+
+def told(left: ScanBudget, *entries: AnyEntry) -> None:
+    """The log of a scan of the strategies a and b goes so far."""
+    tallies = folded(registered("a", "b"), planned(a=9, b=9), *entries).tallies
+    assert tallies is not None
+    left.tell(tallies)
+
+
+def test_what_ran_on_another_node_is_spent_as_if_it_had_run_here() -> None:
+    hands = Hands()
+    clock, left = budget(hands, could=lambda _: 4, a=10, b=10)
+    ran: list[AnyEntry] = [done("a", 0, elapsed=8000), done("a", 1, elapsed=4000)]
+    told(left, *ran)
+    told(left, *ran)
+    assert (left.left("a"), left.left("b")) == (10 - 12 / 4, 10)
+    with left.running("a"):
+        passed(clock, hands, 4)
+    left.ran("a", 4000)
+    told(left, *ran, done("a", 2, elapsed=4000))
+    assert left.left("a") == 10 - max(12 / 4 + 4 / 4, 4)  # what ran here is counted once
+    told(left, *ran, done("a", 2, elapsed=4000), done("a", 3, elapsed=4000))
+    assert left.left("a") == 10 - (16 / 4 + 4 / 4)
+
+
+def test_a_strategy_of_which_a_shard_has_run_out_of_time_elsewhere_has_none_left() -> None:
+    hands = Hands()
+    clock, left = budget(hands, a=10, b=10)
+    told(left, failed("b", 0), timed_out("a", 3))
+    assert (left.left("a"), left.left("b")) == (0, 10)
+    passed(clock, hands, 2)
+    assert left.left("a") == -2
+
+
+def test_a_scan_that_another_node_let_in_has_what_that_left_it() -> None:
+    scan = replace(registered("a"), budget=100.0)
+    with Budgets(Clock(Hands())).letting_in(scan, one, since=30.0) as left:
+        assert left.left_of_scan() == 70
+
+
+def test_the_budget_of_a_scan_that_another_node_conducts_is_forgotten_at_its_end() -> None:
+    budgets = Budgets(Clock(Hands()))
+    log = ScanLog(registered("a"), "epoch")
+    left = budgets.sharing(log.folded.registered, one)
+    assert budgets.sharing(log.folded.registered, one) is left
+    entries: list[AnyEntry] = [planned(a=2), done("a", 0, elapsed=1000), done("a", 1, elapsed=1000)]
+    for seq, entry in enumerate(entries, start=2):
+        log.apply(seq, entry)
+        assert budgets.of(log.scan_id) is left
+        budgets.notice(log)
+    assert budgets.of(log.scan_id) is None
+    assert left.left("a") == registered("a").budgets["a"] - 2

@@ -19,14 +19,14 @@ from scanstream.log.entry import PART_BYTES, PART_OPPORTUNITIES, AnyEntry, Shard
 from scanstream.model import DiscoverRequest, Opportunity
 from scanstream.scans import runner
 from scanstream.scans.local import LocalJobs
-from scanstream.scans.planner import missing
+from scanstream.scans.supply import Supply
 from scanstream.scans.turns import Turns
 from scanstream.scans.work import shard as worker
 from scanstream.scans.work.processes import Processes
 from scanstream.scans.work.waiting import Lanes
 from scanstream.server import SWITCH_SECONDS
 from scanstream.strategies.installed import admit
-from support.histories import SCAN, done, folded, found, planned, registered
+from support.histories import SCAN, folded, found, planned, registered
 
 pytestmark = pytest.mark.anyio
 
@@ -158,25 +158,19 @@ async def test_many_entries_are_appended_and_fed_with_turns_between_in_their_ord
     assert len({turn for _, _, turn in seen[1:]}) == len(entries)
 
 
-def test_what_is_missing_of_a_plan_is_cut_shard_by_shard_the_strategies_in_turn() -> None:
-    log = folded(registered("a", "b"), planned(a=3, b=5), done("a", 1), done("b", 4))
-    cut = [(shard.number, shard.strategy_id, shard.start, shard.stop) for shard in missing(log)]
-    assert log.tallies is not None
-    assert cut == sorted(
-        (number, name, number, number + 1) for name, tally in log.tallies.items() for number in tally.missing()
-    )
-    assert not list(missing(folded(registered("a"))))
-    assert not list(missing(folded(registered("a"), planned(a=1), done("a"))))
-
-
 async def test_a_plan_of_thousands_of_shards_is_queued_with_turns_between() -> None:
     log = folded(registered("tsmom", "pairs"), planned(tsmom=200, pairs=300))
     jobs = LocalJobs()
-    _, turns = await turns_during(lambda: Lanes(jobs, Turns(1)).put(missing(log)))
+    supply = Supply(log, Lanes(jobs, Turns(1)), lambda _: None)
+    _, turns = await turns_during(lambda: supply.refill(log))
     assert turns >= 500
     assert jobs.depth() == 500
     leases = jobs.leases()
-    assert [(await anext(leases)).shard for _ in range(500)] == list(missing(log))
+    taken = [(await anext(leases)).shard for _ in range(500)]
+    assert [(shard.number, shard.strategy_id) for shard in taken[:400]] == [
+        (number, name) for number in range(200) for name in ("tsmom", "pairs")
+    ]
+    assert [shard.number for shard in taken[400:]] == [*range(200, 300)]
 
 
 async def test_what_was_appended_is_let_go_with_turns_between_and_held_by_nobody(

@@ -73,6 +73,7 @@ class SqliteStore:
         meta = meta_of(connection)
         self.identity: str = meta["identity"].decode()
         self.key: bytes = meta["key"]
+        self.shared = False
         self._connection = connection
         self._file = file
         self._heads: dict[ScanId, int] = {}

@@ -27,6 +27,11 @@ class Store(Protocol):
         """The store's secret: scan ids carry a MAC under it."""
         ...
 
+    @property
+    def shared(self) -> bool:
+        """Whether others write to it, too: then what this process has read may be behind what another has shown."""
+        ...
+
     async def register(self, scan: Registered, replaces: ScanId | Literal["any"] | None) -> ScanId:
         """Register the scan if its slot still holds `replaces` (None: nothing); else the slot's holder wins.
 

@@ -9,7 +9,8 @@ anybody's budget. Neither has a restart, nor the time before it.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import TypeAlias, TypeVar
@@ -17,7 +18,9 @@ from typing import TypeAlias, TypeVar
 import anyio
 
 from scanstream.log.entry import Registered
-from scanstream.model import ScanId
+from scanstream.log.scanlog import ScanLog
+from scanstream.log.tally import Tally
+from scanstream.model import Milliseconds, ScanId
 
 Seconds: TypeAlias = float
 T = TypeVar("T")
@@ -120,6 +123,10 @@ class Spending:
         self._count(at)
         self._began.remove(began)
 
+    def ran_elsewhere(self, seconds: Seconds) -> None:
+        """Another node had one of them at work for so long."""
+        self._shared += seconds / max(1, self._could())
+
     def runs(self) -> bool:
         """Whether any is at work."""
         return bool(self._began)
@@ -140,14 +147,24 @@ class Spending:
 class ScanBudget:
     """What is left to one scan that was let in, and to its strategies."""
 
-    def __init__(self, scan: Registered, clock: Clock, hindered: Stopwatch, could: Callable[[str], int]) -> None:
-        """`hindered`: how long anybody has waited for the machine; `could`: see `Spending`, of a strategy."""
+    def __init__(
+        self, scan: Registered, clock: Clock, hindered: Stopwatch, could: Callable[[str], int], since: Seconds = 0.0
+    ) -> None:
+        """`hindered`: how long anybody has waited for the machine; `could`: see `Spending`, of a strategy.
+
+        :param since: how long ago the scan was let in, on another node
+        """
         self._whole = scan.budget
         self._each = scan.budgets
         self._clock = clock
         self._hindered = hindered
         self._spending = {strategy_id: Spending(partial(could, strategy_id)) for strategy_id in scan.budgets}
-        self._let_in = self._unhindered()
+        self._let_in = self._unhindered() - since
+        self._own: Counter[str] = Counter()
+        self._elsewhere: Counter[str] = Counter()
+        """Milliseconds of shards that ran to their end, here and on other nodes, by strategy …"""
+        self._over: dict[str, Seconds] = {}
+        """… and since when it is known of a strategy that a shard of it has run out of time, wherever."""
 
     def _unhindered(self) -> Seconds:
         at = self._clock.now()
@@ -169,7 +186,23 @@ class ScanBudget:
 
     def left(self, strategy_id: str) -> Seconds:
         """What a strategy has left; 0 or less: nothing."""
-        return self._each[strategy_id] - self._spending[strategy_id].spent(self._clock.now())
+        at = self._clock.now()
+        left = self._each[strategy_id] - self._spending[strategy_id].spent(at)
+        return min(left, self._over[strategy_id] - at) if strategy_id in self._over else left
+
+    def ran(self, strategy_id: str, elapsed: Milliseconds) -> None:
+        """A shard has run here to its end, and is about to be in the log."""
+        self._own[strategy_id] += elapsed
+
+    def tell(self, tallies: Mapping[str, Tally]) -> None:
+        """What the log says of all nodes: what did not run here ran elsewhere, and counts as well."""
+        for strategy_id, tally in tallies.items():
+            elsewhere = max(0, tally.busy_ms - self._own[strategy_id])
+            if (more := elsewhere - self._elsewhere[strategy_id]) > 0:
+                self._spending[strategy_id].ran_elsewhere(more / 1000)
+                self._elsewhere[strategy_id] = elsewhere
+            if tally.problem is not None and tally.problem[0]:
+                self._over.setdefault(strategy_id, self._clock.now())
 
     def left_of_scan(self) -> Seconds:
         """What the whole scan has left."""
@@ -181,7 +214,7 @@ class ScanBudget:
 
 
 class Budgets:
-    """Of every scan that is conducted here, what it has left."""
+    """Of every scan that is conducted here, or of which shards run here, what it has left."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -189,17 +222,31 @@ class Budgets:
         self._scans: dict[ScanId, ScanBudget] = {}
 
     @contextmanager
-    def letting_in(self, scan: Registered, could: Callable[[str], int]) -> Iterator[ScanBudget]:
-        """The scan is conducted in here; `could`: see `Spending`, of a strategy."""
-        budget = self._scans[scan.scan_id] = ScanBudget(scan, self.clock, self._hindered, could)
+    def letting_in(self, scan: Registered, could: Callable[[str], int], since: Seconds = 0.0) -> Iterator[ScanBudget]:
+        """The scan is conducted in here; `could`: see `Spending`, of a strategy; `since`: see `ScanBudget`."""
+        budget = self._scans[scan.scan_id] = ScanBudget(scan, self.clock, self._hindered, could, since)
         try:
             yield budget
         finally:
-            del self._scans[scan.scan_id]
+            self._scans.pop(scan.scan_id, None)
 
     def of(self, scan_id: ScanId) -> ScanBudget | None:
         """The budget of a scan; None if it is not conducted (any more)."""
         return self._scans.get(scan_id)
+
+    def sharing(self, scan: Registered, could: Callable[[str], int]) -> ScanBudget:
+        """The budget of a scan that may be conducted by another node, as far as it is known here."""
+        if (budget := self._scans.get(scan.scan_id)) is None:
+            budget = self._scans[scan.scan_id] = ScanBudget(scan, self.clock, self._hindered, could)
+        return budget
+
+    def notice(self, log: ScanLog) -> None:
+        """A watcher of all scans, where several nodes run their shards."""
+        budget = self._scans.get(log.scan_id)
+        if budget is not None and log.folded.tallies is not None:
+            budget.tell(log.folded.tallies)
+            if log.ended:
+                del self._scans[log.scan_id]
 
     @contextmanager
     def hindered(self) -> Iterator[None]:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterable
 
 import anyio
 
-from scanstream.jobs import Shard
+from scanstream.jobs import ShardName
 from scanstream.model import ScanId
 
 Key = tuple[str, int]
@@ -15,20 +15,22 @@ Key = tuple[str, int]
 class LocalLease:
     """A shard taken out of the queue of this process."""
 
-    def __init__(self, jobs: "LocalJobs", shard: Shard, attempt: int) -> None:
+    deaths = 0
+
+    def __init__(self, jobs: "LocalJobs", shard: ShardName, attempt: int) -> None:
         self._jobs = jobs
         self.shard = shard
         self.attempt = attempt
 
-    async def extend(self) -> None:
-        """Nothing to do: nobody else could take it."""
+    def leave(self) -> None:
+        """Nothing to do: the places are the worker processes."""
 
     async def done(self) -> None:
         """Nothing to do: the log has the outcome."""
 
-    async def give_back(self) -> None:
+    async def give_back(self, *, tried: bool = True) -> None:
         """See `Lease.give_back`."""
-        self._jobs.again(self.shard, self.attempt + 1)
+        self._jobs.again(self.shard, self.attempt + tried)
 
 
 class LocalJobs:
@@ -39,7 +41,7 @@ class LocalJobs:
         self._known: dict[ScanId, set[Key]] = {}
         self._arrived = anyio.Event()
 
-    async def put(self, shards: Iterable[Shard]) -> None:
+    async def put(self, shards: Iterable[ShardName]) -> None:
         """See `Jobs.put`."""
         for shard in shards:
             known = self._known.setdefault(shard.scan_id, set())
@@ -48,7 +50,7 @@ class LocalJobs:
                 known.add(key)
                 self._add(LocalLease(self, shard, attempt=1))
 
-    def again(self, shard: Shard, attempt: int) -> None:
+    def again(self, shard: ShardName, attempt: int) -> None:
         """Put back what a worker could not finish, unless its scan was dropped."""
         if shard.scan_id in self._known:
             self._add(LocalLease(self, shard, attempt))
@@ -68,6 +70,10 @@ class LocalJobs:
             if queue:
                 self._waiting[scan_id] = queue  # at the end: the others have their turn first
             yield lease
+
+    async def elsewhere(self, scan_id: ScanId, strategy_id: str | None = None) -> bool:
+        """See `Jobs.elsewhere`: there is no other node."""
+        return False
 
     async def drop(self, scan_id: ScanId) -> None:
         """See `Jobs.drop`."""

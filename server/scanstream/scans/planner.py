@@ -1,27 +1,26 @@
 """From let in to ended: cuts scans into shards, and waits for their end."""
 
-import heapq
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Container
+from contextlib import AbstractContextManager
 from functools import partial
-from itertools import islice
-from typing import TypeAlias
 
 import anyio
-from anyio.lowlevel import checkpoint
 from msgspec import UNSET
 
 from scanstream.errors import Restarting
-from scanstream.jobs import Call, Calls, Jobs, Shard
+from scanstream.jobs import Call, Calls, Jobs
 from scanstream.log.entry import AnyEntry, Cancelled, Cut, Planned, Registered, ScanFailed, ShardFailed
 from scanstream.log.fold import Folded
 from scanstream.log.hub import Hub
 from scanstream.log.scanlog import ScanLog
-from scanstream.log.tally import Tally
 from scanstream.model import Problem, ScanId, now
 from scanstream.scans.appending import Appender
 from scanstream.scans.budget import Budgets, ScanBudget, limited
 from scanstream.scans.inquiry import Inquiry
+from scanstream.scans.places import Places, possible
+from scanstream.scans.supply import Supply, Window
+from scanstream.scans.view import View
 from scanstream.scans.work.planning import Part
 
 MOST_SHARDS = 4096
@@ -33,14 +32,13 @@ UNWANTED_SECONDS = 1.0
 UNSTOPPED_SECONDS = 5.0
 """How long a shard that is over its time may take to stop."""
 MOST_OVERDUE_AT_ONCE = 256
-"""Outcomes of shards that are over their time, in one append: the loop has others to serve between two …"""
-MOST_PUT_AT_ONCE = 256
-"""… and shards that are put into their queue together."""
+"""Outcomes of shards that are over their time, in one append: the loop has others to serve between two."""
+SWEEP_SECONDS = 10.0
+"""Where several nodes share the queue of shards: from one look at whether a shard got lost there to the next."""
+LAST_SECONDS = 5.0
+"""In which a scan that has ended, or that another node is to go on with, is let go."""
 
 logger = logging.getLogger("scanstream")
-
-Places: TypeAlias = Callable[[str], int]
-"""How many shards of a strategy, by its id, are run at once where nothing else is."""
 
 
 class Planner:
@@ -54,15 +52,20 @@ class Planner:
         calls: Calls,
         inquiry: Inquiry,
         budgets: Budgets,
+        view: View,
         places: Places,
+        window: Window = lambda _: None,
     ) -> None:
+        """:param window: how many shards of one scan are in the queue or at work at once"""
         self._append = appender.append
         self._hub = hub
         self._jobs = jobs
         self._calls = calls
         self._inquiry = inquiry
         self._budgets = budgets
+        self._view = view
         self._most_at_once = places
+        self._window = window
 
     async def run(self) -> None:
         """Conduct every scan that is let in."""
@@ -78,43 +81,56 @@ class Planner:
         except Restarting:
             return  # the feed has ended, and this task has not heard of the stop yet: the next server goes on
         finally:
-            with anyio.CancelScope(shield=True):
+            with anyio.move_on_after(LAST_SECONDS, shield=True):
                 if over:
                     await self._jobs.drop(call.scan_id)
                 await (call.done() if over else call.give_back())
 
     async def _see_through(self, scan_id: ScanId) -> None:
         """Conduct the scan to its end, from wherever its log has come."""
-        log = self._hub.get(scan_id)
+        log = await self._view.newest(scan_id)
         if log is None or log.ended:
             return
-        could = partial(_could, log, self._most_at_once)
-        with self._budgets.letting_in(log.folded.registered, could) as budget:
+        with self._let_in(log) as budget:
             if log.folded.tallies is None and not await self._plan(log, budget):
                 return
-            if log.folded.state.phase != "cancelling":
-                await self._put(missing(log.folded))
             await self._attend(log, budget)
 
-    async def _put(self, shards: Iterator[Shard]) -> None:
-        """Into the queue of shards, some at a time."""
-        while some := list(islice(shards, MOST_PUT_AT_ONCE)):
-            await self._jobs.put(some)
-            await checkpoint()
+    def _let_in(self, log: ScanLog) -> AbstractContextManager[ScanBudget]:
+        could, since = partial(possible, log, self._most_at_once), 0.0
+        if self._view.shared and log.folded.tallies is not None:  # another node conducted it, until it died
+            since = (log.folded.at - log.folded.started_at) / 1000
+        return self._budgets.letting_in(log.folded.registered, could, since)
 
     async def _attend(self, log: ScanLog, budget: ScanBudget) -> None:
         """See a running scan to its end: cancel it where that was asked for, end what is over its budget."""
+        supply, swept = Supply(log.folded, self._jobs, self._window), anyio.current_time()
         while not log.ended:
             seen = log.changed  # before what is appended here: that is a change, too, and may be the end
             if log.folded.state.phase == "cancelling":
-                await _stopped(budget)
+                await self._stopped(log.scan_id, budget)
                 await self._append(log.scan_id, Cancelled(at=now()))
             else:
-                late = overdue(log.folded, budget)
+                await supply.refill(log.folded)
+                late = overdue(log.folded, budget, await self._elsewhere(log, budget))
                 for start in range(0, len(late), MOST_OVERDUE_AT_ONCE):
                     await self._append(log.scan_id, *late[start : start + MOST_OVERDUE_AT_ONCE])
-            with anyio.move_on_after(budget.patience(unfinished(log.folded))):
+            if self._view.shared and anyio.current_time() - swept > SWEEP_SECONDS:
+                await supply.again(log.folded)
+                swept = anyio.current_time()
+            with anyio.move_on_after(min(budget.patience(unfinished(log.folded)), SWEEP_SECONDS)):
                 await self._hub.until(log.scan_id, partial(_changed_since, seen))
+
+    async def _elsewhere(self, log: ScanLog, budget: ScanBudget) -> set[str]:
+        """The strategies whose time is over while other nodes may have shards of them."""
+        over = [name for name in unfinished(log.folded) if budget.left(name) <= 0]
+        return {name for name in over if await self._jobs.elsewhere(log.scan_id, name)}
+
+    async def _stopped(self, scan_id: ScanId, budget: ScanBudget) -> None:
+        """Wait until the shards of a scan that is cancelled have stopped: what they had found by then is kept."""
+        with anyio.move_on_after(STOPPING_SECONDS):
+            while budget.at_work() or await self._jobs.elsewhere(scan_id):  # noqa: ASYNC110  # neither calls anybody
+                await anyio.sleep(STOPPING_SECONDS / 100)
 
     async def _plan(self, log: ScanLog, budget: ScanBudget) -> bool:
         """Append the plan; whether that was still wanted: a scan that ends meanwhile is not waited for much longer.
@@ -184,40 +200,27 @@ def _changed_since(seq: int, log: ScanLog) -> bool:
     return log.changed > seq
 
 
-def _could(log: ScanLog, places: Places, strategy_id: str) -> int:
-    """How many shards of a strategy could be at work just now: no more than are left."""
-    tally = (log.folded.tallies or {}).get(strategy_id)
-    left = tally.total - tally.completed if tally else 1
-    return max(1, min(left, places(strategy_id)))
-
-
 def unfinished(folded: Folded) -> list[str]:
     """The strategies that have begun and not ended: whose time may run out."""
     tallies = (folded.tallies or {}).items()
     return [name for name, tally in tallies if tally.started_at is not None and tally.completed < tally.total]
 
 
-async def _stopped(budget: ScanBudget) -> None:
-    """Wait until the shards of a scan that is cancelled have stopped: what they had found by then is kept."""
-    with anyio.move_on_after(STOPPING_SECONDS):
-        while budget.at_work():  # noqa: ASYNC110  # a stopwatch calls nobody
-            await anyio.sleep(STOPPING_SECONDS / 100)
-
-
-def overdue(folded: Folded, budget: ScanBudget) -> list[AnyEntry]:
+def overdue(folded: Folded, budget: ScanBudget, elsewhere: Container[str] = ()) -> list[AnyEntry]:
     """The outcome of every missing shard whose strategy, or scan, is over its budget.
 
     Not of a strategy while shards of it are at work: whoever runs them stops them just now, and knows what they found;
-    unless one of them does not stop.
+    unless one of them does not stop. `elsewhere`: the strategies of which other nodes may have shards.
     """
     scan = folded.registered
     at = now()
     whole_scan = budget.left_of_scan() <= 0
     late: list[AnyEntry] = []
     for strategy_id, tally in (folded.tallies or {}).items():
+        at_work = budget.at_work(strategy_id) or strategy_id in elsewhere
         if whole_scan:
             detail = f"The scan is over its budget of {scan.budget:g} s"
-        elif budget.left(strategy_id) <= (-UNSTOPPED_SECONDS if budget.at_work(strategy_id) else 0):
+        elif budget.left(strategy_id) <= (-UNSTOPPED_SECONDS if at_work else 0):
             detail = f"The strategy is over its budget of {scan.budgets[strategy_id]:g} s"
         else:
             continue
@@ -228,28 +231,3 @@ def overdue(folded: Folded, budget: ScanBudget) -> list[AnyEntry]:
             for shard in tally.missing()
         ]
     return late
-
-
-def missing(folded: Folded) -> Iterator[Shard]:
-    """The plan less the outcomes: what is still to run, the strategies in turn, so that each shows life early.
-
-    Made as they are taken: there may be thousands.
-    """
-    if folded.ended or folded.tallies is None:
-        return iter(())
-    each = (_missing(folded.registered, name, tally, folded.cuts[name]) for name, tally in folded.tallies.items())
-    return heapq.merge(*each, key=lambda shard: shard.number)
-
-
-def _missing(scan: Registered, strategy_id: str, tally: Tally, cut: Cut) -> Iterator[Shard]:
-    for number in tally.missing():
-        yield Shard(
-            scan_id=scan.scan_id,
-            strategy_id=strategy_id,
-            number=number,
-            start=number * cut.chunk,
-            stop=min(cut.units, (number + 1) * cut.chunk),
-            digest=scan.digest,
-            request=scan.request,
-            budget_seconds=scan.budgets[strategy_id],
-        )

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TypeAlias
 
@@ -11,7 +12,7 @@ import msgspec
 from anyio.abc import TaskGroup
 from msgspec import UNSET, UnsetType
 
-from scanstream.jobs import Lease, Shard
+from scanstream.jobs import Lease, Shard, ShardName
 from scanstream.log.entry import AnyEntry, ShardDone, ShardFailed, ShardFound, ShardStarted, parts
 from scanstream.log.hub import Hub
 from scanstream.log.refold import Slices, let_go
@@ -19,8 +20,10 @@ from scanstream.log.scanlog import ScanLog
 from scanstream.model import Opportunity, Problem, ScanId, now
 from scanstream.scans.appending import Appender
 from scanstream.scans.budget import Budgets, ScanBudget, Seconds, limited
+from scanstream.scans.places import Places, possible
+from scanstream.scans.shards import shard_of
 from scanstream.scans.tries import Tries
-from scanstream.scans.turns import Turn
+from scanstream.scans.view import View
 from scanstream.scans.work import offspring
 from scanstream.scans.work import shard as worker
 from scanstream.scans.work.processes import Processes, WorkerDied, pause_after
@@ -36,6 +39,8 @@ MOST_SHORT_ATTEMPTS = 8
 it may be the strategy that takes it all."""
 LONGEST_PAUSE_SECONDS = 10.0
 """Between two such attempts."""
+LAST_SECONDS = 3.0
+"""In which a shard that is over, or that another node is to run, is let go."""
 
 TOO_LONG = "it took longer than its budget of {:g} s"
 
@@ -56,6 +61,8 @@ class Runner:
         processes: Processes,
         budgets: Budgets,
         tries: Tries,
+        view: View,
+        places: Places,
         *,
         most_in_loop: int,
     ) -> None:
@@ -65,6 +72,8 @@ class Runner:
         self._processes = processes
         self._budgets = budgets
         self._tries = tries
+        self._view = view
+        self._places = places
         self._most_in_loop = most_in_loop
         self.blocks = Blocks()
         self._watch = Watch(self.blocks, registry().values())
@@ -86,16 +95,10 @@ class Runner:
             shards.start_soon(self._work, await anext(leases), self._in_process, places.release)
 
     async def _wait(self, shards: TaskGroup) -> None:
-        turns, places = self._jobs.waiting_leases(), anyio.Semaphore(self._most_in_loop)
-
-        def leave(turn: Turn) -> None:
-            turn.leave()
-            places.release()
-
+        leases, places = self._jobs.waiting_leases(), anyio.Semaphore(self._most_in_loop)
         while True:
             await places.acquire()
-            turn = await anext(turns)
-            shards.start_soon(self._work, turn, self._in_loop, partial(leave, turn))
+            shards.start_soon(self._work, await anext(leases), self._in_loop, places.release)
 
     def running(self) -> int:
         """How many shards run."""
@@ -108,53 +111,84 @@ class Runner:
                 scope.cancel()
 
     async def _work(self, lease: Lease, way: Way, leave: Callable[[], None]) -> None:
-        shard = lease.shard
+        over, again = False, None
+        try:
+            try:
+                with self._stoppable(lease.shard):
+                    again = await self._attempt(lease, way)
+            finally:
+                lease.leave()
+                leave()
+            if again is not None:
+                await anyio.sleep(again)
+            over = True
+        finally:
+            with anyio.move_on_after(LAST_SECONDS, shield=True):
+                if over and again is None:
+                    await lease.done()
+                else:
+                    await lease.give_back(tried=over)
+
+    @contextmanager
+    def _stoppable(self, shard: ShardName) -> Iterator[None]:
+        """The shard is at work in here; it is stopped when it is not wanted any more."""
         scopes = self._scopes.setdefault(shard.scan_id, {})
         scope = scopes[shard.strategy_id, shard.number] = anyio.CancelScope()
-        again: Seconds | None = None
         try:
-            log, budget = self._hub.get(shard.scan_id), self._budgets.of(shard.scan_id)
-            if budget is not None and log is not None and log.folded.wants(shard.strategy_id, shard.number):
-                with scope:
-                    again = await self._attempt(lease, partial(way, shard, budget))
+            with scope:
+                yield
         finally:
-            del scopes[shard.strategy_id, shard.number]
-            if not scopes:
-                self._scopes.pop(shard.scan_id, None)
-            leave()
-        if again is not None:
-            await anyio.sleep(again)
-            await lease.give_back()
+            if scopes.get((shard.strategy_id, shard.number)) is scope:
+                del scopes[shard.strategy_id, shard.number]
+            if not scopes and self._scopes.get(shard.scan_id) is scopes:
+                del self._scopes[shard.scan_id]
 
-    async def _attempt(self, lease: Lease, run: Callable[[], Awaitable[worker.Outcome]]) -> Seconds | None:
+    async def _attempt(self, lease: Lease, way: Way) -> Seconds | None:
         """Run the shard, and append its outcome; where there is none yet, how long until the next attempt."""
-        shard = lease.shard
+        log = await self._view.planned(lease.shard.scan_id)
+        budget = None if log is None else self._budget(log)
+        if log is None or budget is None or not log.folded.wants(lease.shard.strategy_id, lease.shard.number):
+            return None
+        shard = shard_of(log.folded, lease.shard)
+        if lease.deaths >= MOST_ATTEMPTS:
+            died = _failed(shard, "worker_died", f"the node that ran it died {lease.deaths} times")
+            await self._append(shard.scan_id, died)
+            return None
         async with anyio.create_task_group() as noting:
-            started = ShardStarted(at=now(), strategy_id=shard.strategy_id, shard=shard.number)
-            noting.start_soon(self._append, shard.scan_id, started)
-            outcome = await self._outcome(lease, run)
+            if not self._view.shared or not _begun(log, shard.strategy_id):
+                started = ShardStarted(at=now(), strategy_id=shard.strategy_id, shard=shard.number)
+                noting.start_soon(self._append, shard.scan_id, started)
+            outcome = await self._outcome(shard, lease.attempt, partial(way, shard, budget))
         if not isinstance(outcome, list):
             return outcome
+        if isinstance(outcome[-1], ShardDone):
+            budget.ran(shard.strategy_id, outcome[-1].elapsed_ms)
         await self._append(shard.scan_id, *outcome)
         await let_go(outcome)
-        await lease.done()
         return None
 
-    async def _outcome(self, lease: Lease, run: Callable[[], Awaitable[worker.Outcome]]) -> list[AnyEntry] | Seconds:
+    def _budget(self, log: ScanLog) -> ScanBudget | None:
+        """What is left of the scan; None if it is not conducted (any more)."""
+        if not self._view.shared:
+            return self._budgets.of(log.scan_id)
+        return self._budgets.sharing(log.folded.registered, partial(possible, log, self._places))
+
+    async def _outcome(
+        self, shard: Shard, attempt: int, run: Callable[[], Awaitable[worker.Outcome]]
+    ) -> list[AnyEntry] | Seconds:
         """The entries that say how it came out, or how long until another attempt."""
-        shard = lease.shard
         try:
             outcome = await self._tries.until_possible(run, shard.digest)
-            if outcome.lacking and lease.attempt < MOST_SHORT_ATTEMPTS:
-                return min(2.0 ** (lease.attempt - 1), LONGEST_PAUSE_SECONDS)
+            if outcome.lacking and attempt < MOST_SHORT_ATTEMPTS:
+                return min(2.0 ** (attempt - 1), LONGEST_PAUSE_SECONDS)
             return _entries(shard, outcome)
         except TimeoutError:
             return [_failed(shard, "timed_out", TOO_LONG.format(shard.budget_seconds))]
         except WorkerDied as death:
             logger.warning("%s: a worker died on %s/%d", shard.scan_id, shard.strategy_id, shard.number)
-            if lease.attempt < MOST_ATTEMPTS:
-                return pause_after(death, lease.attempt)
-            return [_failed(shard, "worker_died", f"its worker process died {lease.attempt} times")]
+            if attempt < MOST_ATTEMPTS:
+                return pause_after(death, attempt)
+            return [_failed(shard, "worker_died", f"its worker process died {attempt} times")]
         except Exception:  # a defect costs this shard, not the server with all the others
             logger.exception("%s: %s/%d cannot be run", shard.scan_id, shard.strategy_id, shard.number)
             return [_failed(shard, "internal", "the server failed to run it; its log says why")]
@@ -194,6 +228,11 @@ async def unpacked(pieces: list[bytes]) -> worker.Outcome:
         outcome.parts.append(msgspec.msgpack.decode(pieces.pop(), type=ShardFound))
         await slices.turn()
     return outcome
+
+
+def _begun(log: ScanLog, strategy_id: str) -> bool:
+    """Whether it is in the log already that shards of the strategy are at work: it says nothing a second time."""
+    return (log.folded.tallies or {})[strategy_id].started_at is not None
 
 
 def _entries(shard: Shard, outcome: worker.Outcome) -> list[AnyEntry]:

@@ -11,7 +11,7 @@ from heapq import heapify, heappop, heappush
 
 import anyio
 
-from scanstream.jobs import Shard
+from scanstream.jobs import ShardName
 from scanstream.model import ScanId
 from scanstream.scans.local import Key
 
@@ -22,20 +22,19 @@ MOST_LEFT_OVER = 64
 class Turn:
     """A shard that has a place."""
 
-    def __init__(self, turns: "Turns", shard: Shard, attempt: int) -> None:
+    deaths = 0
+
+    def __init__(self, turns: "Turns", shard: ShardName, attempt: int) -> None:
         self._turns = turns
         self.shard = shard
         self.attempt = attempt
 
-    async def extend(self) -> None:
-        """Nothing to do: nobody else could take it."""
-
     async def done(self) -> None:
         """Nothing to do: the log has the outcome."""
 
-    async def give_back(self) -> None:
+    async def give_back(self, *, tried: bool = True) -> None:
         """See `Lease.give_back`."""
-        self._turns.again(self.shard, self.attempt + 1)
+        self._turns.again(self.shard, self.attempt + tried)
 
     def leave(self) -> None:
         """Its place is free."""
@@ -81,7 +80,7 @@ class Turns:
         """A heap of (places held, last turn, number, scan): the next scan is its first whose numbers still hold."""
         self._changed = anyio.Event()
 
-    async def put(self, shards: Iterable[Shard]) -> None:
+    async def put(self, shards: Iterable[ShardName]) -> None:
         """See `Jobs.put`."""
         for shard in shards:
             scan = self._scans.get(shard.scan_id)
@@ -93,7 +92,7 @@ class Turns:
                 scan.known.add(key)
                 self._add(scan, Turn(self, shard, attempt=1))
 
-    def again(self, shard: Shard, attempt: int) -> None:
+    def again(self, shard: ShardName, attempt: int) -> None:
         """Put back what could not be finished, unless its scan was dropped."""
         scan = self._scans.get(shard.scan_id)
         if scan is not None and (shard.strategy_id, shard.number) in scan.known:
@@ -141,7 +140,7 @@ class Turns:
                 return entry[-1]
         return None
 
-    def leave(self, shard: Shard) -> None:
+    def leave(self, shard: ShardName) -> None:
         """A place is free."""
         scan = self._scans.get(shard.scan_id)
         if scan is None:
@@ -151,6 +150,10 @@ class Turns:
         self._offer(shard.scan_id, scan)
         self._forget(shard.scan_id, scan)
         self._changed.set()
+
+    async def elsewhere(self, scan_id: ScanId, strategy_id: str | None = None) -> bool:
+        """See `Jobs.elsewhere`: there is no other node."""
+        return False
 
     async def drop(self, scan_id: ScanId) -> None:
         """See `Jobs.drop`. What has a place keeps it until it leaves."""

@@ -13,10 +13,9 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from scanstream.errors import Shortage
-from scanstream.jobs import Jobs, Lease, Shard
+from scanstream.jobs import Jobs, Lease, Shard, ShardName
 from scanstream.log.refold import Slices
 from scanstream.model import ScanId
-from scanstream.scans.turns import Turn, Turns
 from scanstream.scans.work import offspring
 from scanstream.scans.work.shard import Outcome, Search, failure, timed
 from scanstream.scans.work.steps import Blocks, Steps
@@ -25,29 +24,39 @@ from scanstream.shortage import shortage
 from scanstream.strategies.installed import registry
 
 
+def waits(strategy_id: str) -> bool:
+    """Whether shards of the strategy wait for input, in the loop."""
+    strategy = registry().get(strategy_id)
+    return strategy is not None and strategy.waits
+
+
 class Lanes:
     """The jobs port over two queues: shards that wait for input never wait for a worker, nor do they hold one up."""
 
-    def __init__(self, computing: Jobs, waiting: Turns) -> None:
+    def __init__(self, computing: Jobs, waiting: Jobs) -> None:
         self._computing = computing
         self._waiting = waiting
 
-    async def put(self, shards: Iterable[Shard]) -> None:
+    async def put(self, shards: Iterable[ShardName]) -> None:
         """See `Jobs.put`: each into the queue of its kind. A plan may have thousands: others have turns between."""
         slices = Slices()
         for shard in shards:
-            strategy = registry().get(shard.strategy_id)
-            waits = strategy is not None and strategy.waits
-            await (self._waiting if waits else self._computing).put([shard])
+            await (self._waiting if waits(shard.strategy_id) else self._computing).put([shard])
             await slices.turn()
 
     def leases(self) -> AsyncIterator[Lease]:
         """See `Jobs.leases`: shards for worker processes."""
         return self._computing.leases()
 
-    def waiting_leases(self) -> AsyncIterator[Turn]:
-        """See `Turns.leases`: shards for the loop."""
+    def waiting_leases(self) -> AsyncIterator[Lease]:
+        """See `Jobs.leases`: shards for the loop."""
         return self._waiting.leases()
+
+    async def elsewhere(self, scan_id: ScanId, strategy_id: str | None = None) -> bool:
+        """See `Jobs.elsewhere`."""
+        if strategy_id is not None:
+            return await (self._waiting if waits(strategy_id) else self._computing).elsewhere(scan_id, strategy_id)
+        return await self._computing.elsewhere(scan_id) or await self._waiting.elsewhere(scan_id)
 
     async def drop(self, scan_id: ScanId) -> None:
         """See `Jobs.drop`."""
