@@ -85,11 +85,7 @@ class SqliteStore:
         """Durable and not yet taken by the feed's consumer; bounded, as their callers wait."""
         self._arrived = asyncio.Event()
         self._commits = GroupCommit(
-            connection,
-            on_commit=self._deliver,
-            on_rollback=self._heads.clear,
-            most_at_once=most_at_once,
-            file=file,
+            connection, on_commit=self._deliver, on_rollback=self._heads.clear, most_at_once=most_at_once, file=file
         )
 
     async def register(self, scan: Registered, replaces: ScanId | Literal["any"] | None) -> ScanId:
