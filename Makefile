@@ -7,7 +7,7 @@ ARGS ?=
 PROCESSES ?= $(shell $(PYTHON) -c "import os; print(min(5, (os.cpu_count() or 1) + 1))")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test browser notebook check lint types soak bench transcript lock clean
+.PHONY: help demo serve test browser clients notebook check lint types soak bench transcript lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -24,10 +24,13 @@ test: $(VENV)/dev.stamp  ## Run the tests (what is missing on this machine is sk
 browser: $(VENV)/dev.stamp  ## The tests of the page, in a real Chromium
 	@$(BIN)/python -m pytest -m browser $(ARGS)
 
-notebook: $(VENV)/notebook.stamp  ## The tests of notebooks: a real kernel, and JupyterLab in a real Chromium
-	@$(BIN)/python -m pytest -m notebook $(ARGS)
+clients: $(VENV)/dev.stamp  ## The tests that need Node, and those of all clients on hostile networks
+	@$(BIN)/python -m pytest -m "clients and not browser and not soak" $(ARGS)
 
-check: lint types test browser notebook  ## What CI runs
+notebook: $(VENV)/notebook.stamp  ## The tests of notebooks: a real kernel, and JupyterLab in a real Chromium
+	@$(BIN)/python -m pytest -m "notebook and not soak" $(ARGS)
+
+check: lint types test browser clients notebook  ## What CI runs
 
 lint: $(VENV)/dev.stamp  ## Format and lint
 	@$(BIN)/ruff format --check server tests bench docs
@@ -36,7 +39,7 @@ lint: $(VENV)/dev.stamp  ## Format and lint
 types: $(VENV)/dev.stamp  ## Strict types
 	@$(BIN)/mypy
 
-soak: $(VENV)/dev.stamp  ## The long runs: races of 2,000 scans, kill -9 at random moments
+soak: $(VENV)/notebook.stamp  ## The long runs: races of 2,000 scans, kill -9 at random moments, clients in all troubles
 	@$(BIN)/python -m pytest -m soak --timeout 1800 -s $(ARGS)
 
 bench: $(VENV)/bench.stamp  ## Figures beside its peers (some 25 minutes; ARGS=--help shows how to run a part)

@@ -8,6 +8,7 @@ import { Closed, ScanError } from "./errors.js";
 import { RUNGS } from "./ladder.js";
 import { Line } from "./line.js";
 import { Mirror } from "./mirror.js";
+import { Pace } from "./pace.js";
 import { framesOf } from "./poll.js";
 import { Reader } from "./reader.js";
 import { Lost, Requests } from "./requests.js";
@@ -206,8 +207,11 @@ export class Client extends EventTarget {
     const signal = scan.leaving;
     const query = since && !only ? `?since=${encodeURIComponent(since)}` : "";
     const path = `opportunities/status/${encodeURIComponent(name)}${query}`;
+    const { clock, random } = this.#around;
+    const pace = new Pace(clock);
     for (let failures = 1; !signal.aborted; failures += 1) {
       try {
+        await pace.turn(signal);
         const { body } = await this.#requests.json(path, { signal });
         if (since === null) this.#follow(scan, body.scan_id, only);
         else this.#follow(scan, body.scan_id, only, located(body, since, only));
@@ -216,7 +220,7 @@ export class Client extends EventTarget {
         if (signal.aborted) return;
         const verdict = error instanceof Lost ? error.verdict : ofHttp(0, null);
         if (verdict.why === null) return scan.fail(verdict.error);
-        await wait(this.#around.clock, pause(failures, this.#around.random, verdict.retryAfter), signal).catch(() => {});
+        await wait(clock, pause(failures, random, verdict.retryAfter), signal).catch(() => {});
       }
     }
   }

@@ -12,8 +12,8 @@ import { lossOf, wanted } from "./attempt.js";
 
 /** So long the server may wait for news: short, so that a frozen line is noticed. */
 export const WAIT_S = 10;
-/** After so long without an answer the line is dead. */
-export const SILENCE_MS = 15_000;
+/** After so long without an answer the line is dead: within 15 s, though timers are late. */
+export const SILENCE_MS = 14_750;
 
 /** @implements {Attempt} */
 export class LongPollAttempt {
@@ -58,7 +58,8 @@ export class LongPollAttempt {
     while (!signal.aborted && this.#followed.length) {
       this.#asking = new AbortController();
       try {
-        if (!more) await this.#tools.pace.turn(this.#asking.signal);
+        if (more) this.#tools.pace.began();
+        else await this.#tools.pace.turn(this.#asking.signal);
         more = await this.#ask(this.#asking.signal);
       } catch (error) {
         if (signal.aborted) return;

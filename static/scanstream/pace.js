@@ -1,4 +1,4 @@
-/** Requests of one kind that must stay apart. */
+/** Requests of one kind that must stay apart, whoever makes them and whatever becomes of them. */
 
 import { wait } from "./clock.js";
 import { SHORTEST_MS } from "./backoff.js";
@@ -16,15 +16,22 @@ export class Pace {
     this.#clock = clock;
   }
 
-  /**
-   * Waits until the next may be made: 250 ms after the last one, 600 after the one before.
-   * @param {AbortSignal} [signal]
-   */
-  async turn(signal) {
+  /** As soon after this time as the next may be made: 250 ms after the last one, 600 after the one before. @param {number} at */
+  due(at) {
     const [last, before] = this.#times;
+    return Math.max(at, last + SHORTEST_MS, before + THREE_MS);
+  }
+
+  /** One is made, due or not. */
+  began(at = this.#clock.now()) {
+    this.#times = [at, this.#times[0]];
+  }
+
+  /** Waits until the next may be made; it is made then. @param {AbortSignal} [signal] */
+  async turn(signal) {
     const now = this.#clock.now();
-    const at = Math.max(now, last + SHORTEST_MS, before + THREE_MS);
-    this.#times = [at, last];
+    const at = this.due(now);
+    this.began(at);
     if (at > now) await wait(this.#clock, at - now, signal);
   }
 }

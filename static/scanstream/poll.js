@@ -10,8 +10,6 @@ import { Lost, retryAfterOf } from "./requests.js";
 /** @typedef {import("./attempt.js").Tools} Tools */
 /** @typedef {import("./patch.js").Plain} Plain */
 
-/** Between two questions, whatever they are about: at most five a second. */
-export const APART_MS = 200;
 /** Where the server does not say. */
 const INTERVAL_S = 1;
 const ENVELOPE = new Set(["cursor", "opportunities", "offset", "more", "skipped", "partial_results", "rank"]);
@@ -63,8 +61,9 @@ export class PollAttempt {
         this.#pausing = new AbortController();
         await wait(clock, at - clock.now(), this.#pausing.signal).catch(() => {}); // something else may be due now
         if (signal.aborted) return;
-        if (this.#due.get(followed) === at || at === -Infinity) await this.#ask(followed, signal);
-        await wait(clock, APART_MS, signal);
+        if (clock.now() < at || !this.#followed.includes(followed)) continue;
+        await this.#tools.pace.turn(signal); // whatever they are about: fewer than five a second
+        await this.#ask(followed, signal);
       }
     } catch (error) {
       if (signal.aborted) return;

@@ -4,6 +4,7 @@ import { ofHttp } from "./answers.js";
 import { pause, SHORTEST_MS } from "./backoff.js";
 import { deadline, wait } from "./clock.js";
 import { Closed, ScanError, Unreachable } from "./errors.js";
+import { Pace } from "./pace.js";
 
 /** @typedef {import("./answers.js").Verdict} Verdict */
 /** @typedef {import("./surroundings.js").Surroundings} Surroundings */
@@ -83,7 +84,7 @@ export class Requests {
    * @returns {Promise<Response>}
    */
   async answer(path, { method = "GET", headers = {}, text, signal }) {
-    const { url, fetch, token } = this.#around;
+    const { clock, url, fetch, token } = this.#around;
     for (let again = token.renewable; ; again = false) {
       const credential = await token.get();
       const response = await fetch(new URL(path, url), {
@@ -96,10 +97,11 @@ export class Requests {
         body: text,
         signal,
       });
-      if (!GATEWAY.has(response.status)) this.#answeredAt = this.#around.clock.now();
+      if (!GATEWAY.has(response.status)) this.#answeredAt = clock.now();
       if (response.status !== 401 || !again) return response;
       token.forget();
       await response.body?.cancel();
+      await wait(clock, SHORTEST_MS, signal);
     }
   }
 
@@ -111,16 +113,19 @@ export class Requests {
   async patiently(path, { timeout = TIMEOUT_MS, ...question }) {
     const { clock, random } = this.#around;
     const until = clock.now() + timeout;
+    const pace = new Pace(clock);
+    const after = Math.max(SHORTEST_MS, SHARE * timeout);
     for (let failures = 1; ; failures += 1) {
       try {
-        return await this.#soonest(path, { ...question, timeout: Math.min(ANSWER_MS, until - clock.now()) }, SHARE * timeout);
+        return await this.#soonest(path, { ...question, timeout: Math.min(ANSWER_MS, until - clock.now()), pace }, after);
       } catch (error) {
         if (!(error instanceof Lost)) throw error;
         const { verdict } = error;
-        const rest = pause(failures, random, verdict.retryAfter);
         if (verdict.why === null) throw verdict.error;
-        if (clock.now() + rest >= until) throw inVain(verdict.error, timeout);
-        await wait(clock, rest, question.signal);
+        const now = clock.now();
+        const next = pace.due(now + pause(failures, random, verdict.retryAfter));
+        if (next >= until) throw inVain(verdict.error, timeout);
+        await wait(clock, next - now, question.signal);
       }
     }
   }
@@ -133,20 +138,22 @@ export class Requests {
   /**
    * The first answer to one question, or to the same asked once more beside it, after a while.
    * @param {string} path
-   * @param {Question & { timeout: number }} question
+   * @param {Question & { timeout: number, pace: Pace }} question
    * @param {number} after
    */
-  async #soonest(path, { signal, ...question }, after) {
+  async #soonest(path, { signal, pace, ...question }, after) {
     const either = new AbortController();
     const leave = () => either.abort(signal?.reason);
     if (signal?.aborted) leave();
     signal?.addEventListener("abort", leave, { once: true });
     try {
+      pace.began();
       const first = this.json(path, { ...question, signal: either.signal });
       const late = wait(this.#around.clock, after, either.signal).then(() => null);
       const answer = await Promise.race([first, late]);
       if (answer) return answer;
       const timeout = Math.max(0, question.timeout - after);
+      pace.began();
       return await Promise.any([first, this.json(path, { ...question, timeout, signal: either.signal })]);
     } catch (error) {
       throw error instanceof AggregateError ? error.errors.at(-1) : error;

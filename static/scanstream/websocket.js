@@ -17,8 +17,8 @@ export const SUBPROTOCOL = "scanstream.v1.json";
 export const CONNECTING_MS = 10_000;
 /** After so long without a message the other side is asked. */
 export const PING_MS = 10_000;
-/** It has so long to answer. */
-export const PONG_MS = 5000;
+/** It has so long to answer: within 15 s of its last word, though timers are late. */
+export const PONG_MS = 4750;
 /** A timer that is so late has slept with the machine: what came meanwhile is still to be read. */
 const OVERDUE_MS = 1000;
 
@@ -69,9 +69,11 @@ export class WebSocketAttempt {
 
   async #connect() {
     const { token, url, WebSocket } = this.#tools.around;
+    const { signal } = this.#leaving;
     try {
       const credential = await token.get();
-      if (this.#leaving.signal.aborted) return;
+      await this.#tools.pace.turn(signal); // a client may have several lines
+      if (signal.aborted) return;
       const protocols = credential ? [SUBPROTOCOL, subprotocolOf(credential)] : [SUBPROTOCOL];
       const socket = new WebSocket(new URL("ws", url).href.replace(/^http/, "ws"), protocols);
       this.#socket = socket;

@@ -25,6 +25,10 @@ from wire.proxy import Attempt, Faults, Proxy, running
 pytestmark = pytest.mark.anyio
 
 
+HALF_A_SECOND = 0.5 - 0.01
+"""Less what a kernel's clock is inexact by."""
+
+
 class Hasty(AsyncClient):
     """A client that takes a connection for dead after a fraction of the time."""
 
@@ -183,8 +187,8 @@ async def test_a_rung_that_brings_nothing_is_left(
         await until(client, lands)
         await (await script.started()).tell("find 3", "end")
         await ended_as_the_server_says(scan)
-        assert proxy.most_attempts(0.5, upgrade) <= 2
-        assert proxy.most_attempts(0.5, follow) <= 2
+        assert proxy.most_attempts(HALF_A_SECOND, upgrade) <= 2
+        assert proxy.most_attempts(HALF_A_SECOND, follow) <= 2
 
 
 async def test_an_open_socket_that_falls_silent_is_noticed_and_tried_once_more(server: str) -> None:
@@ -247,6 +251,23 @@ async def test_a_server_is_not_asked_more_often_than_it_likes(server: str, trans
         for scan in scans:
             await ended_as_the_server_says(scan)
     assert proxy.most_attempts(1.0, lambda attempt: follow(attempt) or "/status/" in attempt.target) <= 5
+
+
+@pytest.mark.parametrize("transport", RUNGS)
+async def test_however_often_scans_come_and_connections_go_attempts_stay_apart(
+    server: str, transport: Transport
+) -> None:
+    troubled = behind(server, Faults(reset_every=0.3, bad_gateway_every=4))
+    async with AsyncClient(server) as other, troubled as (proxy, script):
+        scans = [await other.discover(**script.request(shards=1)) for _ in range(4)]
+        async with AsyncClient(proxy.url, transports=[transport]) as client:
+            for scan in scans:
+                client.follow(scan.id)
+                await anyio.sleep(0.05)
+            await until_asked(proxy, lambda attempt: attempt.rung == transport, 5)
+        for scan in scans:
+            await scan.cancel()
+    assert proxy.most_attempts(HALF_A_SECOND, lambda attempt: attempt.rung == transport) <= 2
 
 
 def test_events_come_in_pieces_of_any_size() -> None:

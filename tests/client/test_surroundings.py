@@ -21,6 +21,7 @@ from websockets.typing import Subprotocol
 
 from client.test_client import QUICK, SECONDS, updates
 from scanstream.client import AsyncClient, Client, Unreachable
+from scanstream.client.backoff import SHORTEST_SECONDS
 from scanstream.client.ladder import RUNGS, Transport
 from scanstream.client.token import Token
 from scanstream.errors import Unauthorized
@@ -29,6 +30,8 @@ from support.process import server_process
 OURS = ("client", "errors", "log", "log.cursor", "log.patch", "message", "model")
 LIBRARIES = "anyio, httpx, msgspec, websockets.asyncio.client, anyio.from_thread, anyio._backends._asyncio"
 PATH = "/tools/scan"
+CLOCK_SECONDS = 0.01
+"""So inexact may timers be."""
 
 
 def brought(modules: str) -> set[str]:
@@ -99,6 +102,8 @@ class Gate:
 
     def __init__(self, token: str) -> None:
         self.token = token
+        self.asked_at: list[float] = []
+        """When something was asked over HTTP."""
         self.changes_to = ""
         """The token from the first frame on."""
 
@@ -106,6 +111,7 @@ class Gate:
         """Everything over HTTP; None lets a WebSocket in, or leads to its close."""
         if request.path == "/ws":
             return None
+        self.asked_at.append(anyio.current_time())
         if request.headers.get("Authorization") != f"Bearer {self.token}":
             problem = {"type": "urn:scanstream:error:unauthorized", "code": "unauthorized", "detail": "No valid token"}
             return _json(connection, HTTPStatus.UNAUTHORIZED, problem)
@@ -187,6 +193,8 @@ async def test_a_function_is_asked_for_the_token_and_again_when_it_is_taken_no_m
         scan = await client.watch("latest")
         assert (await scan.wait(SECONDS))["status"] == "complete"
     assert next(given, None) is None
+    refused, again = gate.asked_at
+    assert again - refused >= SHORTEST_SECONDS - CLOCK_SECONDS
 
 
 @pytest.mark.anyio

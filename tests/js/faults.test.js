@@ -4,15 +4,15 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { merge } from "../../static/scanstream.js";
-import { client, fast, followed, ids, most, notedSockets, program, proxied, script, theServer, until } from "./support.js";
+import { client, fast, followed, ids, most, notedFetch, notedSockets, program, proxied, script, theServer, until } from "./support.js";
 
 const { url } = await theServer();
 const QUICK = { strategy_ids: ["scripted"], parameters: { scripted: { shards: 6, found: 3 } }, force_refresh: true };
 
 /** A scan to its end through a network, told to go on step by step. */
 async function through(t, network, options = {}) {
-  const sockets = notedSockets();
-  const here = client(t, network.url, { WebSocket: sockets.WebSocket, ...options });
+  const [sockets, questions] = [notedSockets(), notedFetch()];
+  const here = client(t, network.url, { WebSocket: sockets.WebSocket, fetch: questions.fetch, ...options });
   let first = null;
   here.addEventListener("connection", ({ detail }) => {
     if (detail.state === "live") first ??= { ...detail, sockets: sockets.made.length };
@@ -29,8 +29,15 @@ async function through(t, network, options = {}) {
   assert.equal(state.status, "complete");
   assert.deepEqual(merged, state);
   assert.deepEqual(ids(opportunities), ids(await client(t, url).watch(scan.id).results()));
-  assert.ok(most(sockets.made) <= 2, `${most(sockets.made)} attempts in 500 ms`);
+  if (options.clock === undefined) few(sockets, questions);
   return first;
+}
+
+/** At most two attempts in 500 ms, of each kind. */
+function few(sockets, questions) {
+  for (const [kind, made] of [["websocket", sockets.made], ...questions.made]) {
+    assert.ok(most(made) <= 2, `${most(made)} of ${kind} in 500 ms`);
+  }
 }
 
 test("no WebSockets: the stream, at once", async (t) => {
@@ -69,6 +76,23 @@ test("an open socket that falls silent is noticed, and costs nothing but time", 
 for (const faults of [["--reset-every", "0.7"], ["--bad-gateway-every", "3"], ["--inject"], ["--delay", "0.2"], ["--drop-after", "20000"]]) {
   test(`a network with ${faults.join(" ")}`, async (t) => {
     await through(t, await proxied(url, ...faults));
+  });
+}
+
+for (const rung of ["websocket", "stream", "longpoll", "poll"]) {
+  test(`${rung}: many scans, over several connections that are all lost: few attempts all the same`, async (t) => {
+    const network = await proxied(url, "--reset-every", "0.3", "--bad-gateway-every", "4");
+    const [sockets, questions] = [notedSockets(), notedFetch()];
+    const here = client(t, network.url, { transports: [rung], WebSocket: sockets.WebSocket, fetch: questions.fetch });
+    const { request, started } = await script(t);
+    const { id } = await client(t, url).discover(request);
+    const scans = [here.watch(id), here.watch(id, { only: "state" })];
+    const tell = await started();
+    const begun = () => sockets.made.length + [...questions.made.values()].flat().length;
+    await until(() => begun() >= 7, "it is tried again and again");
+    few(sockets, questions);
+    for (const scan of scans) scan.close();
+    tell("end");
   });
 }
 

@@ -128,6 +128,20 @@ export function notedSockets() {
   };
 }
 
+/** A `fetch` that notes when it was called, by what it asked for: a rung, or something else. */
+export function notedFetch() {
+  const made = new Map();
+  return {
+    made,
+    fetch: (address, options) => {
+      const { pathname } = new URL(address);
+      const rung = pathname.endsWith("/follow") ? options.headers.Accept : pathname.replace(/scan_.*/, "");
+      made.set(rung, [...(made.get(rung) ?? []), { at: performance.now() }]);
+      return fetch(address, options);
+    },
+  };
+}
+
 /** The most that were made within 500 ms. */
 export const most = (made) => Math.max(0, ...made.map(({ at }) => made.filter((other) => other.at >= at && other.at < at + 500).length));
 

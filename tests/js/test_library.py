@@ -13,6 +13,8 @@ import pytest
 from conftest import ROOT
 from support.process import server_process
 
+pytestmark = pytest.mark.clients
+
 TESTS = sorted((ROOT / "tests" / "js").glob("*.test.js"))
 OLDEST = 20
 SECONDS = 280

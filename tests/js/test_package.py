@@ -45,6 +45,7 @@ def test_what_it_exports_is_packed_and_so_is_what_that_needs() -> None:
     assert "dependencies" not in PACKAGE
 
 
+@pytest.mark.clients
 def test_node_finds_it_by_its_name(tmp_path: Path) -> None:
     node = shutil.which("node")
     if node is None:

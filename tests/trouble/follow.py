@@ -5,6 +5,7 @@ python follow.py '{"strategy_ids": ["tsmom"]}' http://127.0.0.1:8000 …
 
 import json
 import sys
+import time
 from typing import Any
 
 import anyio
@@ -17,7 +18,7 @@ async def follow(number: int, url: str, what: str) -> None:
     """One client that follows one scan."""
 
     def tell(event: str, **more: Any) -> None:
-        print(json.dumps({"number": number, "event": event, **more}), flush=True)
+        print(json.dumps({"number": number, "at": time.monotonic(), "event": event, **more}), flush=True)
 
     async def watch_connection(client: AsyncClient) -> None:
         connection = client.connection

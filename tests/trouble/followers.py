@@ -1,7 +1,8 @@
-"""Clients that follow a scan, each through an address of its own: as programs in Node and Python, and in web pages."""
+"""Clients that follow a scan, each through an address of its own: programs, a notebook, and web pages."""
 
 import json
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ HERE = Path(__file__).parent
 PROGRAMS = {
     "node": ["node", "--experimental-websocket", "--no-warnings", str(HERE / "follow.mjs")],
     "python": [sys.executable, str(HERE / "follow.py")],
+    "notebook": [sys.executable, str(HERE / "follow_notebook.py")],
 }
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
@@ -43,8 +45,8 @@ class Follower:
         self._changed = anyio.Event()
 
     def say(self, event: Event) -> None:
-        """It has said something."""
-        self.events.append({**event, "at": anyio.current_time()})
+        """It has said something; when, programs say themselves, as this one may be busy."""
+        self.events.append({"at": time.monotonic(), **event})
         self._changed.set()
         self._changed = anyio.Event()
 
@@ -76,7 +78,7 @@ class Follower:
 
 @asynccontextmanager
 async def programs(kind: str, wanted: Sequence[Wanted]) -> AsyncIterator[list[Follower]]:
-    """A process of Node or Python in which each of them has a client of its own."""
+    """A process in which each of them has a client of its own; that of a notebook has one."""
     followers = [Follower(kind, url) for _, url in wanted]
     arguments = [word for one in wanted for word in one]
     process = await anyio.open_process([*PROGRAMS[kind], *arguments], stdin=DEVNULL, stderr=None)
@@ -95,7 +97,7 @@ async def programs(kind: str, wanted: Sequence[Wanted]) -> AsyncIterator[list[Fo
         yield followers
         tasks.cancel_scope.cancel()
         if process.returncode is None:
-            process.kill()
+            process.terminate()  # a notebook has a kernel to end
 
 
 @asynccontextmanager

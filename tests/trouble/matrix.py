@@ -4,7 +4,9 @@ A cell's client starts a scan and follows it to its end. The fault *lasts* (from
 *passes*: the client is at work when it comes, and the scan goes on until the client is back where it was.
 """
 
+import math
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -17,7 +19,7 @@ import msgspec
 from support.process import ServerProcess
 from support.wire import request
 from trouble.followers import PATIENCE_SECONDS, Event, Follower, clients
-from wire.proxy import Attempt, Faults, Proxy
+from wire.proxy import RUNGS, Attempt, Faults, Proxy
 
 PLUGINS = Path(__file__).parent / "plugins"
 
@@ -49,11 +51,10 @@ LASTING: dict[str, Callable[[], Faults]] = {
     "long polls: injects": lambda: Faults(refuse_upgrade=403, refuse_streams=406, inject=True),
 }
 """By what they do to the network. The whole of a scan is less than 24 kB, in one frame: else it never came through."""
-SPANS = {"websocket": 0.4, "stream": 0.4, "longpoll": 0.3, "poll": 0.3}
-"""Seconds in which there are two attempts at most. The rule is 0.5 (tests/vectors/ladder.json holds it on a clock that
-nobody loads); here a loaded machine bunches what was apart, and questions that were answered come each 0.26 s."""
+SPAN_SECONDS = 0.5 - 0.01
+"""In which a client makes two attempts at most on each rung: half a second, less what a clock is inexact by."""
 
-FROZEN = ("mute to the client", "mute both ways")
+FROZEN = ("mute to the client", "mute both ways", "streams: mute")
 
 
 PASSING: dict[str, Callable[[], Faults]] = {
@@ -127,7 +128,7 @@ class Cell:
                 while lasts or not self._felt(said, tried):  # noqa: ASYNC110  # a proxy tells nobody
                     await anyio.sleep(0.05)
             self.proxy.faults = Faults()
-            self.cleared = anyio.current_time()
+            self.cleared = time.monotonic()
             last = max(number for number, event in enumerate(self.follower.events) if event["event"] == "connection")
             self.back = await self.follower.until_live(last, "websocket")
         await anyio.Path(tap).unlink()
@@ -150,9 +151,15 @@ class Cell:
         assert end["told"] == end["ids"]
         assert len(self.results) == len(set(self.results)) == end["state"]["total_opportunities"] > 0
 
+    def noticed(self) -> float:
+        """Seconds from when the network fell silent to when the client said that it waits; infinite if it did not."""
+        frozen = self.proxy.muted[0]
+        waits = (event["at"] for event in self.follower.events if event.get("state") == "waiting")
+        return next((at - frozen for at in waits if at > frozen), math.inf)
+
     def crowded(self) -> dict[str, int]:
         """The most attempts within their span, by rung, where they were more than two."""
-        most = {rung: self.proxy.most_attempts(span, partial(_is_of, rung)) for rung, span in SPANS.items()}
+        most = {rung: self.proxy.most_attempts(SPAN_SECONDS, partial(_is_of, rung)) for rung in RUNGS}
         return {rung: number for rung, number in most.items() if number > 2}
 
 
@@ -180,16 +187,18 @@ def dripping(found: int, pause: float, tap: Path | None = None) -> str:
     return msgspec.json.encode(wanted).decode()
 
 
-async def lasting(server: Server, kind: str, cells: list[Cell], what: str) -> None:
-    """Every fault, from the first request of this kind of client to its last."""
-    async with proxies(server.url, len(LASTING)) as made:
+async def lasting(
+    server: Server, kind: str, cells: list[Cell], what: str, faults: Mapping[str, Callable[[], Faults]]
+) -> None:
+    """Each of these faults, from the first request of this kind of client to its last."""
+    async with proxies(server.url, len(faults)) as made:
 
         def begin() -> None:
-            for proxy, faults in zip(made, LASTING.values(), strict=True):
-                proxy.faults = faults()
+            for proxy, fault in zip(made, faults.values(), strict=True):
+                proxy.faults = fault()
 
         async with clients(kind, [(what, proxy.url) for proxy in made], begin) as followers:
-            ours = list(map(Cell, LASTING, made, followers))
+            ours = list(map(Cell, faults, made, followers))
             cells += ours
             async with anyio.create_task_group() as tasks:
                 for cell in ours:

@@ -1,5 +1,8 @@
 """One scan, watched by everybody, while its server is stopped and killed again and again: nobody touches a watcher.
 
+These are programs in Node and Python, a notebook in a real kernel (and one in JupyterLab), the page at `/`, and
+`scanstream watch`.
+
 The server keeps its data and its port. The scan does what the test tells it, so that every restart comes while a shard
 is at work and all watchers are there.
 """
@@ -8,19 +11,22 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import anyio
 import pytest
 from anyio import to_thread
 
 from client.programs import Piped, running
+from notebooks.jupyter import needs_chromium, needs_jupyter
 from support.process import ServerProcess
 from support.proxy import free_port
 from support.script import RunningShard, Script, scripting
 from support.wire import discover, results
-from trouble.followers import Follower, pages, programs
+from trouble.followers import Follower, programs
+from trouble.onlookers import LabPage, OurPage, lab_page, our_page
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.notebook, needs_jupyter, needs_chromium, pytest.mark.timeout(240)]
 
 FOUND = 20
 """Opportunities of each shard."""
@@ -69,10 +75,21 @@ class Watched:
         return shard
 
 
-async def all_have(followers: list[Follower], count: int) -> None:
+class Watchers(NamedTuple):
+    """Everybody."""
+
+    followers: list[Follower]
+    """The notebook is the last."""
+    onlookers: list[OurPage | LabPage]
+    piped: Piped
+
+
+async def all_have(watchers: Watchers, count: int) -> None:
     """Everybody has been told of so much."""
-    for follower in followers:
+    for follower in watchers.followers:
         await follower.until(lambda event: event.get("count", 0) >= count)
+    for onlooker in watchers.onlookers:
+        await onlooker.has(count)
 
 
 @asynccontextmanager
@@ -88,45 +105,62 @@ def told(piped: Piped) -> list[str]:
     return [found["id"] for message in messages for found in message.get("opportunities", ())]
 
 
-async def live_through(directory: Path, restarts: int, *, browser: bool) -> None:
+@asynccontextmanager
+async def watching(url: str, scan_id: str, *kinds: str, lab: Path | None = None) -> AsyncIterator[Watchers]:
+    """Everybody, on one scan.
+
+    :param kinds: of programs that follow it
+    :param lab: where JupyterLab may keep its things, if it is to look on
+    """
+    async with AsyncExitStack() as stack:
+        followers: list[Follower] = []
+        for kind in kinds:
+            followers += await stack.enter_async_context(programs(kind, [(scan_id, url)]))
+        onlookers: list[OurPage | LabPage] = [await stack.enter_async_context(our_page(url, scan_id))]
+        if lab is not None:
+            onlookers.append(await stack.enter_async_context(lab_page(url, scan_id, lab)))
+        piped = await stack.enter_async_context(terminal(url, scan_id))
+        await to_thread.run_sync(piped.until, "snapshot")  # a server that is away at first is another matter
+        yield Watchers(followers, onlookers, piped)
+
+
+async def live_through(directory: Path, restarts: int, *, lab: Path | None = None) -> None:
     """The whole story."""
     server = Server(directory / "data")
+    total = FOUND * (2 * restarts + 1)
     try:
-        async with AsyncExitStack() as stack:
-            script = await stack.enter_async_context(scripting())
+        async with scripting() as script:
             scan = Watched(script)
-            ack = (await discover(server.url, script.request(2 * restarts + 1))).json()
-            scan_id = ack["scan_id"]
-            wanted = [(scan_id, server.url)]
-            followers = [
-                *await stack.enter_async_context(programs("node", wanted)),
-                *await stack.enter_async_context(programs("python", wanted)),
-                *(await stack.enter_async_context(pages(wanted)) if browser else ()),
-            ]
-            piped = await stack.enter_async_context(terminal(server.url, scan_id))
-            await to_thread.run_sync(piped.until, "snapshot")  # a server that is away at first is another matter
-            for number in range(restarts):
-                await scan.shard()
-                await all_have(followers, FOUND * (number + 1))
-                await scan.begun()
-                await server.restart(ServerProcess.kill if number % 2 else ServerProcess.stop)
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(finish, scan)
-                ends = [await follower.until_end() for follower in followers]
-                code = await to_thread.run_sync(piped.end)
-                complaints = piped.errors()
-                tasks.cancel_scope.cancel()
-            found = (await results(server.url, scan_id)).json()
+            scan_id = (await discover(server.url, script.request(2 * restarts + 1))).json()["scan_id"]
+            async with watching(server.url, scan_id, "node", "python", "notebook", lab=lab) as watchers:
+                for number in range(restarts):
+                    await scan.shard()
+                    await all_have(watchers, FOUND * (number + 1))
+                    await scan.begun()
+                    await server.restart(ServerProcess.kill if number % 2 else ServerProcess.stop)
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(finish, scan)
+                    ends = [await follower.until_end() for follower in watchers.followers]
+                    for onlooker in watchers.onlookers:
+                        await onlooker.ends(total)
+                    code = await to_thread.run_sync(watchers.piped.end)
+                    complaints = watchers.piped.errors()
+                    tasks.cancel_scope.cancel()
+                found = (await results(server.url, scan_id)).json()
     finally:
         server.stop()
     expected = sorted(one["id"] for one in found["opportunities"])
-    assert len(expected) == FOUND * (2 * restarts + 1)
+    assert len(expected) == total
     for end in ends:
         assert end["state"]["status"] == "complete"
         assert sorted(end["ids"]) == expected
         assert end["told"] == end["ids"]
+    [line, closing] = ends[-1]["shown"]
+    for text in (line, closing):
+        assert "complete · 100 %" in text
+        assert f"{total} found" in text
     assert code == 0, complaints
-    assert sorted(told(piped)) == expected
+    assert sorted(told(watchers.piped)) == expected
 
 
 async def finish(scan: Watched) -> None:
@@ -135,10 +169,12 @@ async def finish(scan: Watched) -> None:
         await scan.shard()
 
 
-async def test_two_restarts(tmp_path: Path) -> None:
-    await live_through(tmp_path, 2, browser=False)
+async def test_a_stop_and_a_kill_before_everybody(tmp_path: Path) -> None:
+    await live_through(tmp_path, 2)
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(600)
 async def test_five_restarts_before_everybody(tmp_path: Path) -> None:
-    await live_through(tmp_path, 5, browser=True)
+    (tmp_path / "lab").mkdir()
+    await live_through(tmp_path, 5, lab=tmp_path / "lab")

@@ -39,6 +39,8 @@ CHUNK = 64 * 1024
 MOST_LATE = 1000
 """Pieces that are on their way at once, while everything is late."""
 LOOK_SECONDS = 0.05
+LAST_DATA_AT = 52
+"""Where struct tcp_info (linux/tcp.h) has the milliseconds since data came last."""
 GONE = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, anyio.IncompleteRead, OSError)
 UP, DOWN = "up", "down"
 
@@ -47,7 +49,7 @@ class Attempt(NamedTuple):
     """One request of a client."""
 
     at: float
-    """time.monotonic()"""
+    """time.monotonic() as it came: the kernel knows when that was, however busy we are (Linux)."""
     method: str
     target: str
     upgrade: bool
@@ -64,6 +66,8 @@ class Proxy:
         self.faults = faults
         self.attempts: list[Attempt] = []
         self.url = ""
+        self.muted: list[float] = []
+        """When what is open fell silent, by time.monotonic(): one for each connection on which that was felt."""
         self._open: set[SocketStream] = set()
         self._frozen_at = -1.0
 
@@ -111,7 +115,7 @@ class Proxy:
         reader = BufferedByteReceiveStream(client)
         head = Head.read(await reader.receive_until(b"\r\n\r\n", MOST_HEAD))
         body = await reader.receive_exactly(int(head.value("content-length") or 0))
-        attempt = _attempt(head)
+        attempt = _attempt(head, time.monotonic() - _since_data(client))
         self.attempts.append(attempt)
         every = self.faults.bad_gateway_every
         if self.faults.hang_up:
@@ -230,7 +234,9 @@ class Proxy:
                 while True:
                     data = through(await source.receive(CHUNK))
                     mute = muted and self.faults.mute in (way, "both")
-                    silent |= mute and time.monotonic() - began >= self.faults.mute_after
+                    if not silent and mute and time.monotonic() - began >= self.faults.mute_after:
+                        silent = True
+                        self.muted.append(began + self.faults.mute_after)
                     if not silent and began > self._frozen_at:
                         await late.send((anyio.current_time() + self.faults.delay, data))
             late.close()  # what is on its way arrives
@@ -261,7 +267,16 @@ class Proxy:
             raise anyio.EndOfStream
 
 
-def _attempt(head: Head) -> Attempt:
+def _since_data(stream: SocketStream) -> float:
+    """Seconds since a client has sent something; 0 where the kernel does not tell."""
+    if sys.platform != "linux":
+        return 0.0
+    raw = stream.extra(SocketAttribute.raw_socket)  # noqa: S610  # not Django
+    told = raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, LAST_DATA_AT + 4)
+    return int.from_bytes(told[LAST_DATA_AT:], sys.byteorder) / 1000
+
+
+def _attempt(head: Head, at: float) -> Attempt:
     """What a request is, seen from the ladder."""
     method, target, _ = head.first.split(" ", 2)
     upgrade = head.value("upgrade").lower() == "websocket"
@@ -273,7 +288,7 @@ def _attempt(head: Head) -> Attempt:
         rung = "stream" if "text/event-stream" in head.value("accept") else "longpoll"
     elif "/opportunities/status/" in path:
         rung = "poll"
-    return Attempt(time.monotonic(), method, target, upgrade, rung)
+    return Attempt(at, method, target, upgrade, rung)
 
 
 async def _whole(answers: BufferedByteReceiveStream, length: str) -> bytes:

@@ -11,7 +11,7 @@ import httpx
 import msgspec
 
 from scanstream.client.addresses import shown
-from scanstream.client.backoff import Pace, pause
+from scanstream.client.backoff import SHORTEST_SECONDS, Pace, pause
 from scanstream.client.failures import Lost, Unreachable, of_http, seconds
 from scanstream.client.proxies import UnusableProxy, proxy_of
 from scanstream.client.token import Secret, Token, headers
@@ -102,6 +102,7 @@ class Asking:
         response = await self._send(method, path, sent, **question)
         if response.status_code == UNAUTHORIZED and self.token.refused(sent):
             await response.aclose()
+            await anyio.sleep(SHORTEST_SECONDS)
             sent = await self.token.now()
             response = await self._send(method, path, sent, **question)
         try:
@@ -165,11 +166,15 @@ async def persist(url: str, ask: Callable[[], Awaitable[T]], timeout: float | No
     :raises ScanstreamError: if the server's answer is an error that does not pass
     """
     failures, last, pace = 0, "it does not answer", Pace()
+
+    async def once() -> T:
+        pace.began(anyio.current_time())
+        return await ask()
+
     with anyio.move_on_after(timeout):
         while True:
-            pace.began(anyio.current_time())
             try:
-                return await (ask() if timeout is None else _soonest(ask, SHARE * timeout))
+                return await (once() if timeout is None else _soonest(once, max(SHORTEST_SECONDS, SHARE * timeout)))
             except Lost as lost:
                 failures, last = failures + 1, str(lost)
                 wished = pause(failures, random, lost.retry_after or 0.0)

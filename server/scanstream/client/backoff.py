@@ -1,7 +1,9 @@
-"""How long to wait before trying again: exponential, with full jitter above the shortest pause. Pure."""
+"""How long to wait before trying again: exponential, with full jitter above the shortest pause."""
 
 import math
 from collections.abc import Callable
+
+import anyio
 
 SHORTEST_SECONDS = 0.25
 LONGEST_SECONDS = 10.0
@@ -22,7 +24,7 @@ def pause(failures: int, random: Callable[[], float], retry_after: float = 0.0) 
 
 
 class Pace:
-    """Attempts of one kind, which must stay apart."""
+    """Attempts of one kind, which must stay apart, whoever makes them and whatever becomes of them."""
 
     def __init__(self) -> None:
         self._last = self._before = -math.inf
@@ -34,3 +36,9 @@ class Pace:
     def due(self, at: float) -> float:
         """As soon after this time as the next may be made."""
         return max(at, self._last + SHORTEST_SECONDS, self._before + THREE_SECONDS)
+
+    async def turn(self) -> None:
+        """Wait until the next may be made; it is made now."""
+        at = self.due(anyio.current_time())
+        self.began(at)
+        await anyio.sleep_until(at)

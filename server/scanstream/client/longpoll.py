@@ -9,8 +9,8 @@ from scanstream.client.run import Run
 
 WAIT_SECONDS = 10
 """So long the server waits for news."""
-GRACE_SECONDS = 5.0
-"""So long after that the connection is taken for dead."""
+GRACE_SECONDS = 4.75
+"""So long after that the connection is taken for dead: within 15 s, though timers are late."""
 AS_JSON = {"accept": "application/json"}
 
 
@@ -21,6 +21,7 @@ class LongPollRung:
         self._asking = asking
         self._wait = wait
         self._grace = grace
+        self._pace = Pace()
 
     async def carry(self, run: Run) -> None:
         """Bring frames, at once where there are more to be had; what is asked changes when other scans are wanted.
@@ -28,19 +29,21 @@ class LongPollRung:
         :raises Lost: if an answer does not come
         :raises ScanstreamError: if the server does not take what is asked
         """
-        pace = Pace()
+        more = False
+
+        async def ask() -> None:
+            nonlocal more
+            more = await self._ask(run)
+
         while True:
             await run.some()
-            pace.began(anyio.current_time())
+            if more:
+                self._pace.began(anyio.current_time())
+            else:
+                await self._pace.turn()
             more = False
-
-            async def ask() -> None:
-                nonlocal more
-                more = await self._ask(run)
-
-            await run.until_changed(ask)
-            if not more:
-                await anyio.sleep_until(pace.due(anyio.current_time()))
+            if run.feeds:
+                await run.until_changed(ask)
 
     async def _ask(self, run: Run) -> bool:
         """One question, and whether there is more to be had at once."""

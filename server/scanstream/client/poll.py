@@ -27,6 +27,7 @@ class PollRung:
 
     def __init__(self, asking: Asking) -> None:
         self._asking = asking
+        self._pace = Pace()
 
     async def carry(self, run: Run) -> None:
         """Bring frames: of one scan after the other, whichever is due, less than five a second.
@@ -35,16 +36,15 @@ class PollRung:
         :raises ScanstreamError: if the server does not let this caller in
         """
         due: dict[str, float] = {}
-        pace = Pace()
         while True:
             await run.some()
             feed = min(run.feeds, key=lambda feed: due.get(feed.scan_id, -math.inf))
-            at = pace.due(due.get(feed.scan_id, -math.inf))
+            at = self._pace.due(due.get(feed.scan_id, -math.inf))
             if at > (now := anyio.current_time()):
                 with anyio.CancelScope(deadline=at):
                     await run.feeds.bell.rung()
                 continue
-            pace.began(now)
+            self._pace.began(now)
             due[feed.scan_id] = now + await self._ask(run, feed)
 
     async def _ask(self, run: Run, feed: Feed) -> float:

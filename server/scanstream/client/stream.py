@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from scanstream.client.asking import FOLLOW_PATH, Asking, losses
+from scanstream.client.backoff import Pace
 from scanstream.client.failures import Lost
 from scanstream.client.run import Run
 
@@ -23,6 +24,7 @@ class StreamRung:
     def __init__(self, asking: Asking, *, silence: float = SILENCE_SECONDS) -> None:
         self._asking = asking
         self._silence = silence
+        self._pace = Pace()
 
     async def carry(self, run: Run) -> None:
         """Bring frames for as long as the stream lasts; it is asked for anew when other scans are wanted.
@@ -32,7 +34,9 @@ class StreamRung:
         """
         while True:
             await run.some()
-            await run.until_changed(lambda: self._read(run))
+            await self._pace.turn()
+            if run.feeds:
+                await run.until_changed(lambda: self._read(run))
 
     async def _read(self, run: Run) -> None:
         request = {"follow": run.all_asked()}

@@ -25,10 +25,10 @@ LARGEST_FRAME = 64 * 1024 * 1024
 """Bytes: a frame of 500 opportunities with rich metadata is larger than a library's usual limit."""
 SILENCE_SECONDS = 10.0
 """After so long without a word from the server the client pings."""
-GRACE_SECONDS = 5.0
-"""So long after the ping the socket is taken for dead."""
+GRACE_SECONDS = 4.75
+"""So long after the ping the socket is taken for dead: within 15 s of the last word, though timers are late."""
 LOOK_SECONDS = 0.1
-"""What came while the machine slept is read before overdue timers count."""
+"""The last part of that: what came while the machine slept is read before overdue timers count."""
 OPEN_SECONDS = 10.0
 UNAUTHORIZED = "unauthorized"
 CLOSE_SECONDS = 0.2
@@ -161,13 +161,14 @@ class _Talk:
 
         :raises Lost: if it is taken for dead
         """
-        for seconds, ping in ((self._silence, True), (self._grace, False), (LOOK_SECONDS, False)):
-            with anyio.move_on_after(seconds):
-                return self._decoded(await self._socket.recv())
-            if ping:
-                with anyio.move_on_after(self._grace):
-                    await self._say(type="ping")
-        raise Lost(f"the server has said nothing for {self._silence + self._grace:g} s", "silent")
+        with anyio.move_on_after(self._silence):
+            return self._decoded(await self._socket.recv())
+        with anyio.move_on_after(self._grace - LOOK_SECONDS):
+            await self._say(type="ping")
+            return self._decoded(await self._socket.recv())
+        with anyio.move_on_after(LOOK_SECONDS):
+            return self._decoded(await self._socket.recv())
+        raise Lost(f"the server has said nothing for {self._silence + self._grace:.2g} s", "silent")
 
     def _decoded(self, received: str | bytes) -> dict[str, Any]:
         try:

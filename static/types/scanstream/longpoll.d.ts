@@ -6,8 +6,8 @@
 /** @typedef {import("./patch.js").Plain} Plain */
 /** So long the server may wait for news: short, so that a frozen line is noticed. */
 export const WAIT_S: 10;
-/** After so long without an answer the line is dead. */
-export const SILENCE_MS: 15000;
+/** After so long without an answer the line is dead: within 15 s, though timers are late. */
+export const SILENCE_MS: 14750;
 /** @implements {Attempt} */
 export class LongPollAttempt implements Attempt {
     /** @param {Tools} tools @param {Report} report */

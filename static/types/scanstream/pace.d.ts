@@ -2,10 +2,11 @@
 export class Pace {
     /** @param {Clock} clock */
     constructor(clock: Clock);
-    /**
-     * Waits until the next may be made: 250 ms after the last one, 600 after the one before.
-     * @param {AbortSignal} [signal]
-     */
+    /** As soon after this time as the next may be made: 250 ms after the last one, 600 after the one before. @param {number} at */
+    due(at: number): number;
+    /** One is made, due or not. */
+    began(at?: number): void;
+    /** Waits until the next may be made; it is made then. @param {AbortSignal} [signal] */
     turn(signal?: AbortSignal): Promise<void>;
     #private;
 }

@@ -5,13 +5,6 @@
  * @returns {Plain[]}
  */
 export function framesOf(body: Plain, { scanId, cursor: held }: Followed): Plain[];
-/** @typedef {import("./attempt.js").Attempt} Attempt */
-/** @typedef {import("./attempt.js").Followed} Followed */
-/** @typedef {import("./attempt.js").Report} Report */
-/** @typedef {import("./attempt.js").Tools} Tools */
-/** @typedef {import("./patch.js").Plain} Plain */
-/** Between two questions, whatever they are about: at most five a second. */
-export const APART_MS: 200;
 /** @implements {Attempt} */
 export class PollAttempt implements Attempt {
     /** @param {Tools} tools @param {Report} report */

@@ -8,8 +8,8 @@ export const SUBPROTOCOL: "scanstream.v1.json";
 export const CONNECTING_MS: 10000;
 /** After so long without a message the other side is asked. */
 export const PING_MS: 10000;
-/** It has so long to answer. */
-export const PONG_MS: 5000;
+/** It has so long to answer: within 15 s of its last word, though timers are late. */
+export const PONG_MS: 4750;
 /** @implements {Attempt} */
 export class WebSocketAttempt implements Attempt {
     /** @param {Tools} tools @param {Report} report */
