@@ -1,7 +1,7 @@
 """What all tests share. Fixtures are factories; every server listens on a free loopback port and ends with its test."""
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,6 +10,7 @@ import pytest
 
 from scanstream.server import serving
 from scanstream.settings import Settings
+from support.nats import NatsServer, nats_cluster, nats_server
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
@@ -28,6 +29,20 @@ def real_candles() -> Path:
     if not path.is_dir():
         pytest.skip("the real candles of ../shared/data are not on this machine")
     return path
+
+
+@pytest.fixture(scope="session")
+def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    """A server of NATS for all tests that do it no harm: each takes a namespace of its own (`options`)."""
+    with nats_server(tmp_path_factory.mktemp("nats")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def nats_three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[NatsServer]]:
+    """Three servers that hold each message together, for tests that leave them as they are."""
+    with nats_cluster(tmp_path_factory.mktemp("nats")) as servers:
+        yield servers
 
 
 class Serve(Protocol):

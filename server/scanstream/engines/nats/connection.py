@@ -1,0 +1,215 @@
+"""The connection to NATS: every server that is named, for ever, and requests that are repeated until they are answered.
+
+A request without an answer is sent again after half a second: of what was in flight when a server stopped nobody
+answers, and what was lost in a change of leaders nobody sends again. So all that is asked here may happen twice.
+"""
+
+import asyncio
+import json
+import random
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import Any
+
+import anyio
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+
+from scanstream.engines.nats.link import Link
+from scanstream.engines.nats.names import Names
+from scanstream.engines.nats.options import NatsOptions
+from scanstream.errors import EngineUnusable, StoreUnavailable
+
+START_SECONDS = 15.0
+"""How long a start waits for servers that are on their way up."""
+TRY_SECONDS = 0.5
+"""In which a request is answered; then it is sent again."""
+PATIENCE_SECONDS = 10.0
+"""How long one is repeated: a new leader is elected in four to eight seconds."""
+PAUSE_SECONDS = 0.1
+"""Between two tries where somebody said that it will not be now; with a random part, as many wait for the same."""
+RETRY_AFTER = 2.0
+"""When a caller may ask again, in seconds."""
+OLDEST = (2, 12)
+LEAST_PAYLOAD = 1024 * 1024
+"""In bytes: what one message holds (`max_payload`), by default and here at least."""
+
+UNAVAILABLE = 503
+CONFLICTS = frozenset({10071, 10164})
+"""JetStream's errors where somebody else has written to the subject."""
+FULL = frozenset({10002, 10023, 10028, 10047, 10077, 10122})
+"""… where there is no room, or less than was asked for."""
+IN_PROCESS = 10158
+"""… where the same message is just being written: an earlier try of ours."""
+
+
+class ConflictError(Exception):
+    """The subject is not as it was expected: somebody else has written to it."""
+
+
+class RefusedError(StoreUnavailable):
+    """JetStream has answered, and does not take it now: there is no room. The detail has its own words."""
+
+
+class ApiError(Exception):
+    """JetStream says no, and would say so again."""
+
+    def __init__(self, error: Mapping[str, Any]) -> None:
+        super().__init__(str(error.get("description", error)))
+        self.status = int(error.get("code", 0))
+        self.code = int(error.get("err_code", 0))
+
+
+class Connection:
+    """One node's connection. All that it does may be done by many at once."""
+
+    def __init__(self, client: Link, options: NatsOptions) -> None:
+        self.client = client
+        self.jetstream: JetStreamContext = client.jetstream()
+        self.options = options
+        self.names = Names(options.namespace)
+        self.node = secrets.token_hex(6)
+        """Names this process, and no other one."""
+        self._numbers = count(1)
+        self._inbox = client.new_inbox()
+        self._answers: dict[str, asyncio.Future[Msg | None]] = {}
+
+    def fresh(self) -> str:
+        """A word that nobody has used: for one message, or one consumer."""
+        return f"{self.node}-{next(self._numbers)}"
+
+    def trouble(self) -> str:
+        """What is wrong with the connection; nothing, if it is there."""
+        return "" if self.client.is_connected else f"there is no connection to NATS: {self.client.why or 'it is lost'}"
+
+    def when_back(self, call: Callable[[], None]) -> None:
+        """Have it called whenever the connection was lost and is back."""
+        self.client.back.append(call)
+
+    async def publish(
+        self,
+        subject: str,
+        body: bytes,
+        *,
+        headers: dict[str, str] | None = None,
+        stream: str,
+        patience: float = PATIENCE_SECONDS,
+    ) -> int:
+        """Publish into a stream; its place there. Repeated until it is acknowledged.
+
+        With `Nats-Msg-Id` the repetitions are one message; without it there may be several.
+
+        :raises ConflictError: if it is not as the headers expect; an earlier try of this call may be why
+        :raises StoreUnavailable: if nobody has acknowledged it in time, or there is no room
+        """
+        try:
+            ack = await self._asked(subject, body, headers, patience)
+        except ApiError as error:
+            raise RefusedError(f"NATS: {error}", retry_after=RETRY_AFTER) from error
+        if ack.get("stream") != stream:
+            raise RefusedError(f"NATS keeps {subject} in {ack.get('stream')}, not in {stream}", retry_after=RETRY_AFTER)
+        return int(ack["seq"])
+
+    async def request_api(
+        self, name: str, body: Mapping[str, Any] | None = None, *, patience: float = PATIENCE_SECONDS
+    ) -> dict[str, Any]:
+        """What JetStream answers, as to `STREAM.INFO.SCANS`. Repeated until it does.
+
+        :raises ApiError: if it says no
+        :raises StoreUnavailable: if nobody has answered in time
+        """
+        return await self._asked(f"$JS.API.{name}", b"" if body is None else json.dumps(body).encode(), None, patience)
+
+    async def _asked(
+        self, subject: str, body: bytes, headers: dict[str, str] | None, patience: float
+    ) -> dict[str, Any]:
+        until = anyio.current_time() + patience
+        while True:
+            answer = await self.asked_once(subject, body, headers)
+            if (error := answer.get("error")) is None:
+                return answer
+            why, code = str(error.get("description", error)), error.get("err_code")
+            if code in CONFLICTS:
+                raise ConflictError(why)
+            if code in FULL:
+                raise RefusedError(f"NATS has no room: {why}", retry_after=RETRY_AFTER)
+            if error.get("code") != UNAVAILABLE and code != IN_PROCESS:
+                raise ApiError(error)
+            if anyio.current_time() >= until:
+                raise StoreUnavailable(f"NATS has not answered for {patience:g} s: {why}", retry_after=RETRY_AFTER)
+            if not error.get("late"):
+                await anyio.sleep(PAUSE_SECONDS * (1 + random.random()))  # noqa: S311  # no secret
+
+    async def asked_once(
+        self, subject: str, body: bytes, headers: dict[str, str] | None = None, *, seconds: float = TRY_SECONDS
+    ) -> dict[str, Any]:
+        """What JetStream answers to one request; an `error` of 503 where nothing comes in time."""
+        loop = asyncio.get_running_loop()
+        word = str(next(self._numbers))
+        answer = self._answers[word] = loop.create_future()
+        late = loop.call_later(seconds, _give_up, answer)  # a cancel scope would cost more than all else that is here
+        try:
+            await self.client.publish(subject, body, reply=f"{self._inbox}.{word}", headers=headers)
+            message = await answer
+        except NatsError as error:
+            return {"error": {"code": UNAVAILABLE, "description": str(error)}}
+        finally:
+            late.cancel()
+            del self._answers[word]
+        if message is None:
+            why = self.trouble() or "no answer"
+            return {"error": {"code": UNAVAILABLE, "description": why, "late": True}}
+        if message.headers and message.headers.get("Status") == str(UNAVAILABLE):
+            return {"error": {"code": UNAVAILABLE, "description": "nobody leads the stream"}}
+        decoded: dict[str, Any] = json.loads(message.data)
+        return decoded
+
+    async def listen(self) -> None:
+        """From now on answers are heard."""
+        await self.client.subscribe(f"{self._inbox}.*", cb=self._answered, pending_msgs_limit=0, pending_bytes_limit=0)
+
+    async def _answered(self, message: Msg) -> None:
+        answer = self._answers.get(message.subject.rpartition(".")[2])
+        if answer is not None and not answer.done():
+            answer.set_result(message)
+
+    def require(self) -> None:
+        """The server is one that can be used.
+
+        :raises EngineUnusable: saying what it lacks
+        """
+        version = self.client.connected_server_version
+        if (version.major, version.minor) < OLDEST:
+            told = ".".join(map(str, OLDEST))
+            found = self.client.version_told
+            raise EngineUnusable(f"NATS is {found} at {self.client.where()}, and must be {told} or newer")
+        if self.client.max_payload < LEAST_PAYLOAD:
+            raise EngineUnusable(
+                f"NATS takes messages of {self.client.max_payload} bytes, and must take {LEAST_PAYLOAD} (max_payload)"
+            )
+
+
+def _give_up(answer: asyncio.Future[Msg | None]) -> None:
+    if not answer.done():
+        answer.set_result(None)
+
+
+@asynccontextmanager
+async def connected(options: NatsOptions, *, patience: float = START_SECONDS) -> AsyncIterator[Connection]:
+    """A connection to these servers, which comes back whenever it is lost; closed at the end.
+
+    :param patience: seconds that a start waits for a server to answer
+    :raises EngineUnusable: if none does, if we are not let in, or if it is too old
+    """
+    client = Link(secure=options.secure)
+    try:
+        await client.open(options, patience)
+        connection = Connection(client, options)
+        connection.require()
+        await connection.listen()
+        yield connection
+    finally:
+        await client.leave()

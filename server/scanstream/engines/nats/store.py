@@ -1,0 +1,329 @@
+"""The store on NATS JetStream: many nodes write to one stream, and each reads all of it (reader.py).
+
+What a node knows of scans it has from its own reading, in the stream's order. NATS is asked for two things only: what
+to expect at a compare-and-set, where that is but a hint, and the log of a finished scan. names.py draws the stream.
+"""
+
+import random
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import Literal
+
+import anyio
+import msgspec
+from anyio import to_thread
+from anyio.abc import TaskGroup
+
+from scanstream.engines.nats.barrier import Barrier
+from scanstream.engines.nats.connection import (
+    PATIENCE_SECONDS,
+    RETRY_AFTER,
+    START_SECONDS,
+    ApiError,
+    ConflictError,
+    Connection,
+    connected,
+)
+from scanstream.engines.nats.decoding import entries_of, packed
+from scanstream.engines.nats.feed import Fed, Feed
+from scanstream.engines.nats.history import log_of
+from scanstream.engines.nats.index import End, Scan
+from scanstream.engines.nats.names import token
+from scanstream.engines.nats.options import NatsOptions
+from scanstream.engines.nats.reader import Listener, Reader
+from scanstream.engines.nats.streams import SCANS, of_scans, require_stream
+from scanstream.errors import Damaged, EngineUnusable, NotFound, StoreUnavailable
+from scanstream.log.entry import AnyEntry, Queued, Registered, encode
+from scanstream.log.refold import encoded
+from scanstream.model import Milliseconds, Principal, ScanId
+
+ENVELOPE_BYTES = 4096
+"""Of a message's most, for what stands around its body."""
+DELIVERED_SECONDS = 20.0
+"""In which what is written comes back to this node; the feed begins anew a few times in that."""
+PURGED_AT_ONCE = 32
+GONE_SECONDS = 3600
+"""How long the word of a purge is kept. A node that was away for longer purges for itself what has expired."""
+LATEST_PURGE: Milliseconds = 5_000
+"""By so much, at random, a node is later than the first with purging: mostly one of them does it."""
+DECODED_AT_ONCE_BYTES = 64 * 1024
+"""A longer log is decoded in a thread: the loop does not wait for it."""
+NO_MESSAGE = 10037
+
+
+class NatsStore:
+    """The store port on one stream."""
+
+    shared = True
+
+    def __init__(self, connection: Connection, reader: Reader, tasks: TaskGroup, lag: Milliseconds) -> None:
+        self.connection = connection
+        self.identity: str = reader.own["identity"].decode()
+        self.key: bytes = reader.own["key"]
+        self._names = connection.names
+        self._stream = self._names.stream(SCANS)
+        self._reader = reader
+        self._index = reader.index
+        self._barrier = Barrier(connection, self._stream, reader.position)
+        self._tasks = tasks
+        self._lag = lag
+        tasks.start_soon(reader.run)
+        tasks.start_soon(self._barrier.run)
+
+    async def register(self, scan: Registered, replaces: ScanId | Literal["any"] | None) -> ScanId:
+        """See `Store.register`."""
+        body = encode(scan)
+        slot, name = self._names.slot(scan.slot), token(scan.scan_id)
+        subject = self._names.scan(slot, name, "reg")
+        if replaces == "any":
+            await self._write(subject, body, {"Nats-Msg-Id": f"{scan.scan_id}:reg"})
+            return scan.scan_id
+        until = anyio.current_time() + PATIENCE_SECONDS
+        hint: int | None = None
+        recent = False
+        while self._index.get(name) is None:  # an earlier try may have succeeded, and nobody have said so
+            holder = self._index.holder(slot)
+            if holder is not None and holder.scan_id != replaces:
+                if recent:
+                    return holder.scan_id
+                await self._barrier.passed()
+            else:
+                try:
+                    await self._write(subject, body, self._fence(slot, holder, hint))
+                    break
+                except ConflictError as conflict:
+                    if anyio.current_time() >= until:
+                        raise StoreUnavailable(f"NATS: {conflict}", retry_after=RETRY_AFTER) from conflict
+                    read = await self._barrier.passed()
+                    hint = await self._last(slot, read) if self._index.holder(slot) is holder else None
+            recent = True
+        return scan.scan_id
+
+    def _fence(self, slot: str, holder: Scan | None, hint: int | None) -> dict[str, str]:
+        """Headers that let a registration in only if the slot's last one is still this."""
+        expected = (0 if holder is None else holder.number) if hint is None else hint
+        return {
+            "Nats-Expected-Last-Subject-Sequence": str(expected),
+            "Nats-Expected-Last-Subject-Sequence-Subject": self._names.scan(slot, "*", "reg"),
+        }
+
+    async def _last(self, slot: str, read: int) -> int | None:
+        """Where NATS says that the slot's last registration stands, if this node has read so far; 0: there is none.
+
+        Asked where what was expected is not so, and this node knows of nothing newer: then a registration is purged,
+        and the word of that is on its way. The server may be behind; it is but what is expected next.
+        """
+        request = {"last_by_subj": self._names.scan(slot, "*", "reg")}
+        try:
+            answer = await self.connection.request_api(f"STREAM.MSG.GET.{self._stream}", request)
+        except ApiError as error:
+            if error.code == NO_MESSAGE:
+                return 0
+            raise StoreUnavailable(f"NATS: {error}", retry_after=RETRY_AFTER) from error
+        seq = int(answer["message"]["seq"])
+        return seq if seq <= read else None
+
+    async def holder(self, slot: str) -> ScanId | None:
+        """See `Store.holder`."""
+        await self._barrier.passed()
+        holder = self._index.holder(self._names.slot(slot))
+        return None if holder is None else holder.scan_id
+
+    async def append(self, scan_id: ScanId, *entries: AnyEntry) -> None:
+        """See `Store.append`; what is more than NATS takes at once are several messages, one after the other."""
+        bodies = await encoded(entries)
+        scan = await self._known(scan_id)
+        if len(entries) == 1 and isinstance(entries[0], Queued) and not scan.queued:
+            await self._log(scan, "go", bodies[0], f"{scan_id}:go")
+            return
+        for message in packed(bodies, self.connection.client.max_payload - ENVELOPE_BYTES):
+            await self._log(scan, "ev", message, self.connection.fresh())
+
+    async def _log(self, scan: Scan, kind: str, body: bytes, message_id: str) -> None:
+        """Write what belongs to a scan.
+
+        :raises NotFound: if it was purged meanwhile
+        """
+        subject = self._names.scan(scan.slot, scan.token, kind)
+        await self._write(subject, body, {"Nats-Msg-Id": message_id})
+        if self._index.get(scan.token) is not scan:
+            await self._ask_purge(subject)  # nothing else would ever take it away
+            raise _unknown(scan.scan_id)
+
+    async def _known(self, scan_id: ScanId) -> Scan:
+        """The scan, also if another node has just registered it.
+
+        :raises NotFound: if there is none (any more)
+        """
+        if (scan := self._index.get(token(scan_id))) is None:
+            await self._barrier.passed()
+            scan = self._index.get(token(scan_id))
+        if scan is None:
+            raise _unknown(scan_id)
+        return scan
+
+    async def _write(self, subject: str, body: bytes, headers: dict[str, str]) -> None:
+        """Publish, and return when this node has read it, and the feed's consumer has taken it.
+
+        :raises ConflictError: if the headers expect what is not so
+        """
+        seq = await self.connection.publish(subject, body, headers=headers, stream=self._stream)
+        try:
+            if (feed := self._reader.feed) is not None:
+                await feed.taken.reach(seq, DELIVERED_SECONDS)
+            await self._reader.position.reach(seq, DELIVERED_SECONDS)
+        except TimeoutError as error:
+            trouble = self._reader.trouble or "what is written does not come back"
+            raise StoreUnavailable(f"NATS: {trouble}", retry_after=RETRY_AFTER) from error
+
+    async def feed(self) -> AsyncIterator[Fed]:
+        """See `Store.feed`."""
+        if self._reader.feed is not None:
+            raise RuntimeError("the feed has a consumer already")
+        feed = self._reader.feed = Feed()
+        self._tasks.start_soon(self._reader.read_back, feed)
+        try:
+            async with aclosing(feed.items()) as items:
+                async for item in items:
+                    yield item
+        finally:
+            self._reader.feed = None
+            feed.close()
+
+    async def history(self, scan_id: ScanId) -> list[AnyEntry] | None:
+        """See `Store.history`."""
+        if (scan := self._index.get(token(scan_id))) is None:
+            return None
+        messages = await log_of(self.connection, self._stream, scan)
+        if not messages:
+            return None
+        if sum(map(len, messages)) < DECODED_AT_ONCE_BYTES:
+            entries = entries_of(scan_id, messages)
+        else:
+            entries = await to_thread.run_sync(entries_of, scan_id, messages)
+        if not isinstance(entries[0], Registered):
+            raise Damaged("The record of this scan is damaged. Please initiate a new scan.", scan_id=scan_id)
+        return entries
+
+    async def newest(
+        self, principal: Principal, limit: int, before: ScanId | None = None, *, at: Milliseconds = 0
+    ) -> list[ScanId]:
+        """See `Store.newest`; as this node has read it: whoever wants more takes a barrier first."""
+        earlier = None if before is None else await self._known(before)
+        return self._index.newest(principal, limit, earlier, at)
+
+    async def settle(self, scan_id: ScanId, expires_at: Milliseconds) -> None:
+        """See `Store.settle`; of the nodes that say so the first is heard."""
+        scan = self._index.get(token(scan_id))
+        if scan is not None and scan.expires_at is None:
+            with suppress(NotFound):
+                await self._log(scan, "end", msgspec.json.encode(End(expires_at)), f"{scan_id}:end")
+
+    async def expired(self, now: Milliseconds) -> list[ScanId]:
+        """See `Store.expired`; each node is late by a little, so that mostly one of them purges."""
+        return self._index.expired(now - self._lag)
+
+    async def purge(self, scan_ids: Sequence[ScanId]) -> None:
+        """See `Store.purge`."""
+        names = dict.fromkeys(map(token, scan_ids))
+        left = iter([scan for scan in map(self._index.get, names) if scan is not None])
+        failures: list[StoreUnavailable] = []
+
+        async def purge_some() -> None:
+            try:
+                for scan in left:
+                    await self._purge(scan)
+            except StoreUnavailable as error:
+                failures.append(error)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(min(PURGED_AT_ONCE, len(names))):
+                tasks.start_soon(purge_some)
+        if failures:
+            raise failures[0]
+
+    async def _purge(self, scan: Scan) -> None:
+        """Take its messages away, and then tell all nodes: whoever dies between leaves it to be purged again."""
+        await self._ask_purge(self._names.scan(scan.slot, scan.token, ">"))
+        gone = self._names.scan(scan.slot, scan.token, "gone")
+        await self._write(gone, b"", {"Nats-TTL": str(GONE_SECONDS)})
+
+    async def _ask_purge(self, subjects: str) -> None:
+        try:
+            await self.connection.request_api(f"STREAM.PURGE.{self._stream}", {"filter": subjects})
+        except ApiError as error:
+            raise StoreUnavailable(f"NATS does not delete: {error}", retry_after=RETRY_AFTER) from error
+
+    async def remember(self, name: str, value: bytes) -> None:
+        """See `Store.remember`."""
+        await self._write(self._names.note(name), value, {"Nats-Rollup": "sub"})
+
+    async def recall(self, name: str) -> bytes | None:
+        """See `Store.recall`."""
+        await self._barrier.passed()
+        return self._reader.notes.get(name)
+
+    def listen(self, prefix: str, listener: Listener) -> None:
+        """Have the listener called with what is remembered under names that begin so: now, and whenever it changes."""
+        self._reader.listen(prefix, listener)
+
+    async def barrier(self) -> None:
+        """See `Store.barrier`."""
+        seq = await self._barrier.passed()
+        if (feed := self._reader.feed) is not None:
+            await feed.taken.reach(seq)
+
+    async def probe(self) -> None:
+        """See `Store.probe`."""
+        await self._barrier.passed()
+
+    def healthy(self) -> str:
+        """What is wrong with the connection or the feed; nothing, if all is well."""
+        return self.connection.trouble() or self._reader.trouble
+
+    async def close(self) -> None:
+        """See `Store.close`: what was accepted is written, and `open_nats` lets go of the rest."""
+
+
+def _unknown(scan_id: ScanId) -> NotFound:
+    return NotFound(f"There is no scan {scan_id}", scan_id=scan_id)
+
+
+async def _begin(connection: Connection, reader: Reader) -> None:
+    """Read what is there, and give the store an identity and a key if it has none: of many nodes one does."""
+    await reader.catch_up()
+    while not {"identity", "key"} <= reader.own.keys():
+        stream = connection.names.stream(SCANS)
+        for name, value in (("identity", secrets.token_hex(8).encode()), ("key", secrets.token_bytes(32))):
+            headers = {"Nats-Expected-Last-Subject-Sequence": "0"}
+            with suppress(ConflictError):
+                await connection.publish(connection.names.own(name), value, headers=headers, stream=stream)
+        await reader.catch_up()
+
+
+@asynccontextmanager
+async def open_nats(
+    options: NatsOptions, *, patience: float = START_SECONDS, lag: Milliseconds | None = None
+) -> AsyncIterator[NatsStore]:
+    """The store on these servers, closed at the end.
+
+    :param patience: seconds that a start waits for NATS
+    :param lag: by how much this node purges later than it might; by a little, unless given
+    :raises EngineUnusable: if NATS cannot be reached, does not let us in, or is too old
+    :raises SettingError: if a stream is there with other settings
+    """
+    if lag is None:
+        lag = random.randrange(LATEST_PURGE)  # noqa: S311  # no secret
+    async with connected(options, patience=patience) as connection:
+        await require_stream(connection, of_scans(connection), patience)
+        reader = Reader(connection, connection.names.stream(SCANS))
+        try:
+            await _begin(connection, reader)
+        except StoreUnavailable as error:
+            raise EngineUnusable(f"The stream {SCANS} of NATS cannot be read: {error.detail}") from error
+        async with anyio.create_task_group() as tasks:
+            try:
+                yield NatsStore(connection, reader, tasks, lag)
+            finally:
+                tasks.cancel_scope.cancel()

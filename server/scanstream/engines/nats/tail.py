@@ -1,0 +1,235 @@
+"""A stream read in order, without a gap: one consumer of JetStream's, asked for so many messages at a time.
+
+What nats-py calls an ordered consumer loses messages without a word when its queue overflows. Here nothing overflows,
+as no more comes than was asked for; each message is numbered by the consumer, one more each; and whatever is missing
+(a message, the signs of life, the consumer, the connection) ends this reading. Who reads begins a new one behind the
+last message that he has had.
+"""
+
+import json
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import NamedTuple
+
+import anyio
+from anyio.lowlevel import checkpoint
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+from scanstream.engines.nats.connection import ApiError, Connection
+from scanstream.errors import StoreUnavailable
+
+ASKED = 1000
+"""Messages that may be on their way at once."""
+ASKED_BYTES = 8 * 1024 * 1024
+HELD = 64
+"""Messages after which others have a turn on the loop."""
+HEARTBEAT_SECONDS = 0.5
+SILENCE_SECONDS = 2.0
+"""Without a message or a sign of life the consumer is taken for lost."""
+EXPIRES_SECONDS = 30
+INACTIVE_SECONDS = 30
+"""After which JetStream forgets a consumer that nobody asks."""
+CREATE_SECONDS = 2.0
+FULL_SECONDS = 0.02
+"""After which it is looked whether more can be taken."""
+PAUSE_SECONDS = 0.2
+SAID_EACH_SECONDS = 5.0
+
+logger = logging.getLogger("scanstream")
+
+
+class Message(NamedTuple):
+    """What stands at one place of a stream."""
+
+    seq: int
+    subject: str
+    data: bytes
+
+
+Take = Callable[[Message], None]
+"""Called for each message, in order, on the loop; must not wait and must not raise."""
+
+
+class Reading:
+    """One consumer, until it is lost."""
+
+    def __init__(self, connection: Connection, stream: str, take: Take, full: Callable[[], bool]) -> None:
+        """`full`: whether no more is to be asked for just now."""
+        self._connection = connection
+        self._stream = stream
+        self._take = take
+        self._full = full
+        self._name = connection.fresh()
+        self._inbox = connection.client.new_inbox()
+        self._next = 1
+        """The consumer's own number of the next message."""
+        self._asked = 0
+        self._heard = anyio.current_time()
+        self.last = 0
+        """The place in the stream of the last message."""
+        self.why = ""
+        """What is wrong; then it is lost."""
+        self._ended = anyio.Event()
+        self._held = 0
+
+    @asynccontextmanager
+    async def open(self, first: int, filters: Sequence[str]) -> AsyncIterator[None]:
+        """Read from this place on what the filters let through.
+
+        :raises StoreUnavailable: if there can be no consumer now
+        """
+        client = self._connection.client
+        subscription = await client.subscribe(
+            self._inbox, cb=self._receive, pending_msgs_limit=0, pending_bytes_limit=0
+        )
+        try:
+            await self._create(first, filters)
+            await self.ask()
+            yield
+        except ApiError as error:
+            raise StoreUnavailable(f"NATS gives us no consumer: {error}") from error
+        finally:
+            self.end()
+            with anyio.CancelScope(shield=True), suppress(NatsError):
+                await subscription.unsubscribe()
+                await client.publish(f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._name}")
+
+    async def _create(self, first: int, filters: Sequence[str]) -> None:
+        config = {
+            "name": self._name,
+            "deliver_policy": "by_start_sequence",
+            "opt_start_seq": first,
+            "ack_policy": "none",
+            "replay_policy": "instant",
+            "filter_subjects": list(filters),
+            "mem_storage": True,
+            "num_replicas": 1,
+            "inactive_threshold": INACTIVE_SECONDS * 10**9,
+        }
+        name = f"CONSUMER.CREATE.{self._stream}.{self._name}"
+        wanted = {"stream_name": self._stream, "config": config}
+        await self._connection.request_api(name, wanted, patience=CREATE_SECONDS)
+
+    def lose(self, why: str) -> None:
+        """It is not to be relied on any more."""
+        self.why = self.why or why
+        self._ended.set()
+
+    def end(self) -> None:
+        """Nobody wants to read on."""
+        self._ended.set()
+
+    async def lost(self) -> None:
+        """Return when it is lost, or was ended."""
+        while not self._ended.is_set():
+            silent = anyio.current_time() - self._heard
+            if not self._asked:  # whoever takes is not done with what he has
+                await anyio.sleep(FULL_SECONDS)
+                await self.ask()
+                continue
+            if silent < SILENCE_SECONDS:
+                with anyio.move_on_after(SILENCE_SECONDS - silent):
+                    await self._ended.wait()
+                continue
+            await anyio.sleep(HEARTBEAT_SECONDS / 10)  # it may have been the loop that had no time to hear
+            if anyio.current_time() - self._heard >= SILENCE_SECONDS:
+                self.lose("its signs of life have ceased")
+
+    async def ask(self) -> None:
+        """Have more sent, if there is room for it."""
+        while self._asked <= ASKED // 2 and not self._ended.is_set() and not self._full():
+            more = ASKED - self._asked
+            request = {
+                "batch": more,
+                "max_bytes": max(ASKED_BYTES, 2 * self._connection.client.max_payload),
+                "expires": EXPIRES_SECONDS * 10**9,
+                "idle_heartbeat": int(HEARTBEAT_SECONDS * 10**9),
+            }
+            if not self._asked:
+                self._heard = anyio.current_time()
+            self._asked += more
+            subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._name}"
+            try:
+                await self._connection.client.publish(subject, json.dumps(request).encode(), reply=self._inbox)
+            except NatsError as error:
+                self.lose(str(error))
+
+    async def _receive(self, message: Msg) -> None:
+        if self._ended.is_set():
+            return
+        self._heard = anyio.current_time()
+        if not message.reply:
+            self._hear(message)
+        else:
+            tokens = message.reply.split(".")  # $JS.ACK.[domain.account.]stream.consumer.delivered.seq.number.time.left
+            at = 2 if len(tokens) == 9 else 4
+            number, seq = int(tokens[at + 4]), int(tokens[at + 3])
+            if number != self._next or seq <= self.last:
+                self.lose(f"its message {self._next} is missing")
+                return
+            self._next += 1
+            self._asked -= 1
+            self.last = seq
+            self._take(Message(seq, message.subject, message.data))
+            self._held += 1
+            if self._held % HELD == 0:
+                await checkpoint()
+        await self.ask()
+
+    def _hear(self, message: Msg) -> None:
+        """What JetStream says of a request: it is alive (100), or this one is over and had so many left."""
+        headers = message.headers or {}
+        status = headers.get("Status", "")
+        if status == "100":
+            return
+        left = headers.get("Nats-Pending-Messages")
+        if left is not None and status in {"408", "409"}:
+            self._asked = max(0, self._asked - int(left))
+        else:
+            self.lose(headers.get("Description", "nobody keeps it") if status != "503" else "nobody keeps it")
+
+
+def _never() -> bool:
+    return False
+
+
+async def replay(
+    connection: Connection,
+    stream: str,
+    take: Take,
+    *,
+    first: int,
+    until: int,
+    filters: Sequence[str],
+    full: Callable[[], bool] = _never,
+) -> None:
+    """Take what stands from `first` to `until` and passes the filters; return when that is done, however long it takes.
+
+    The last one must pass them, too: the server that the consumer is on may be behind, and what it lacks yet is no end.
+    """
+    readings: list[Reading] = []
+
+    def taken(message: Message) -> None:
+        if message.seq <= until:
+            take(message)
+        if message.seq >= until:
+            readings[-1].end()
+
+    said = anyio.current_time()
+    while first <= until:
+        try:
+            one = Reading(connection, stream, taken, full)
+            readings.append(one)
+            async with one.open(first, filters):
+                await one.lost()
+            why = one.why
+        except StoreUnavailable as error:
+            why = error.detail
+        first = max(first, one.last + 1)
+        if first <= until:
+            if anyio.current_time() - said >= SAID_EACH_SECONDS:
+                said = anyio.current_time()
+                logger.warning("NATS: %s is read again from %d on: %s", stream, first, why)
+            await anyio.sleep(PAUSE_SECONDS)
