@@ -1,4 +1,4 @@
-"""What one node reads of the stream: at the start what scans hang on, then all of it, through one consumer of its own."""
+"""What one node reads of the stream: at the start what scans hang on, then all, through one consumer of its own."""
 
 import logging
 from collections.abc import Callable, Iterable
