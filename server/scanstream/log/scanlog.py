@@ -104,9 +104,12 @@ class ScanLog:
     def apply(self, seq: int, entry: AnyEntry) -> bool:
         """Take the entry at `seq`; whether it changed anything. A repeated one does not.
 
+        Nothing does that comes after the end, and it is not counted either: so the last cursor is the same whoever
+        reads the log, and whenever.
+
         :raises GapError: if an entry before it is missing
         """
-        if seq <= self.seq or self._frozen:
+        if seq <= self.seq or self.ended:
             return False
         if seq != self.seq + 1:
             raise GapError(f"{self.scan_id}: entry {seq} came after entry {self.seq}")
@@ -206,7 +209,9 @@ class ScanLog:
         if cursor is None or cursor.epoch != self.epoch:
             return START
         seq, n = cursor.position
-        return cursor.position if seq <= self.seq and n <= self._count(seq) else START
+        if self.ended:  # a version before counted what came after the end
+            seq = min(seq, self.seq)
+        return Position(seq, n) if seq <= self.seq and n <= self._count(seq) else START
 
     def news(self, position: Position, only: Only | None = None) -> bool:
         """Whether a reader at `position` lacks anything of what it wants."""

@@ -104,13 +104,18 @@ class Store(Protocol):
         ...
 
     async def barrier(self) -> None:
-        """Return when the feed's consumer has taken all that was durable before this call."""
+        """Return when the feed's consumer has taken all that was durable before this call, whoever wrote it.
+
+        Those who wait share one.
+
+        :raises StoreUnavailable: if that takes too long: what the consumer has taken may be behind
+        """
         ...
 
     async def probe(self) -> None:
         """Write something that changes nothing, to see whether the store can.
 
-        :raises StoreUnavailable: if it cannot
+        :raises StoreUnavailable: if it cannot, or if the feed does not go on
         """
         ...
 

@@ -50,8 +50,10 @@ class Desk(Protocol):
         """The scan's place in the queue, from 1; None if it does not wait."""
         ...
 
-    async def find(self, principal: Principal, scan_id: str) -> ScanLog:
-        """The log of the caller's scan; of their newest one for `latest`.
+    async def find(self, principal: Principal, scan_id: str, arrived: float | None = None) -> ScanLog:
+        """The log of the caller's scan; of their newest one for `latest`. Never older than what any node had shown.
+
+        :param arrived: by then, on the loop's clock; None: by now. One question for many scans came once
 
         :raises ScanstreamError: NotFound, Expired, Damaged, StoreUnavailable
         """
@@ -62,7 +64,7 @@ class Desk(Protocol):
         ...
 
     async def newest(self, principal: Principal, limit: int, before: str | None = None) -> list[ScanLog]:
-        """The caller's scans, newest first; those older than `before` where it is given.
+        """The caller's scans, newest first; those older than `before` where it is given. As recent as with `find`.
 
         One whose record is damaged is left out.
 
@@ -82,7 +84,7 @@ class Desk(Protocol):
         ...
 
     async def place(self, log: ScanLog, cursor: Cursor | None) -> Position:
-        """Where a reader with this cursor goes on."""
+        """Where a reader with this cursor goes on, in a log that `find` has just given."""
         ...
 
 

@@ -77,10 +77,11 @@ class FollowDoor:
         :raises InvalidRequest: if two of them are one scan
         """
         scans = Round(self._find, self._room.fanout)
+        arrived = anyio.current_time()
         named: set[str] = set()
         for index, follow in enumerate(wanted):
             try:
-                log = await self._desk.find(ANYONE, follow.scan_id)
+                log = await self._desk.find(ANYONE, follow.scan_id, arrived)
             except ABSENT as error:
                 _name(named, index, follow.scan_id)
                 scans.refuse(error)
@@ -93,10 +94,12 @@ class FollowDoor:
     async def _events(self, scans: Round) -> AsyncGenerator[bytes, None]:
         yield RETRY
         drain = self._room.drain
-        with suppress(StoreUnavailable), scans.opened(), drain.attending(scans.wake):
+        with scans.opened(), drain.attending(scans.wake):
             beat = anyio.current_time() + HEARTBEAT_SECONDS
             while not drain.begun and not scans.over:
-                message = await scans.next()
+                message = None
+                with suppress(StoreUnavailable):  # what has ended keeps, until it can be read again
+                    message = await scans.next()
                 if message is not None:
                     yield event(message)
                 elif anyio.current_time() >= beat:

@@ -8,6 +8,9 @@ from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
 
+import anyio
+
+from scanstream.errors import StoreUnavailable
 from scanstream.log.cursor import Position
 from scanstream.log.scanlog import ScanLog
 from scanstream.model import Only, ScanId
@@ -20,6 +23,9 @@ from scanstream.push.outlet import NOWHERE, Outlet, Start, nothing
 
 MOST_BYTES = 64 * 1024
 """What one reader is told in a turn, but for the last frame of it; the kernel may take megabytes at once."""
+
+AGAIN_SECONDS = 1.0
+"""When it is tried again at the earliest to read a scan that the store could not read."""
 
 Find = Callable[[ScanId], Awaitable[ScanLog]]
 
@@ -79,6 +85,7 @@ class Following:
         "_taking_up",
         "_waiting",
         "codec",
+        "delayed",
         "failed",
         "fanout",
         "outlet",
@@ -91,6 +98,8 @@ class Following:
         self.fanout = fanout
         self.failed: Callable[[Exception], Coroutine[Any, Any, None]] | None = None
         """Called where a scan cannot be told; nothing more is told then."""
+        self.delayed: Callable[[StoreUnavailable], Coroutine[Any, Any, None]] | None = None
+        """Called where one cannot be told now: it is when the store is back, and the others go on."""
         self._find = find
         self._start = start
         self._live: dict[ScanId, Followed] = {}
@@ -143,7 +152,7 @@ class Following:
         if self._ended is not None:
             self._ended.close()
             self._ended = None
-        self.failed = None
+        self.failed = self.delayed = None
         self.outlet.drained = nothing
 
     def told(self, followed: Followed, message: Encoded) -> None:
@@ -267,11 +276,19 @@ class Following:
         try:
             if ended:
                 await ended.take_up(next(iter(ended)))
+        except StoreUnavailable as error:
+            await self._wait_for_store(error)
         except Exception as error:
             self.fail(error)
         finally:
             self._taking_up = False
         self._come_back()
+
+    async def _wait_for_store(self, error: StoreUnavailable) -> None:
+        """Say so, and let some time go by: what has ended keeps."""
+        if self.delayed is not None:
+            await self.delayed(error)
+        await anyio.sleep(max(AGAIN_SECONDS, error.retry_after or 0))
 
     def fail(self, error: Exception) -> None:
         """A scan cannot be told: whoever follows hears that, if they are there still."""

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable
 
-from scanstream.errors import StoreUnavailable
 from scanstream.push.codec import JSON
 from scanstream.push.fanout import Encoded
 from scanstream.push.flushes import READERS_A_WAKE
@@ -118,11 +117,8 @@ class Together(Waiter):
         return min(most, READERS_A_WAKE), True
 
     async def _failed(self, error: Exception) -> None:
-        """What is told ends here: whoever asks again hears why."""
-        if isinstance(error, StoreUnavailable):
-            self._end()
-        else:
-            self.fail(error)
+        """What is told ends here."""
+        self.fail(error)
 
     def _time(self) -> None:
         """A comment, where nothing was said for so long; a reader that takes nothing needs none."""

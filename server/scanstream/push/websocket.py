@@ -39,7 +39,7 @@ from scanstream.message import (
     Subscribe,
     Unsubscribe,
 )
-from scanstream.model import DiscoverRequest, IdempotencyKey, Principal
+from scanstream.model import DiscoverRequest, IdempotencyKey, Principal, ScanId
 from scanstream.push.attendance import Attendance
 from scanstream.push.codec import CODECS, JSON, Codec, Payload, error_message
 from scanstream.push.desk import Desk, released
@@ -117,6 +117,7 @@ class Connection:
         self._start = start
         self._following = Following(outlet, codec, door.fanout, partial(door.desk.find, door.principal), start)
         self._following.failed = self._fail
+        self._following.delayed = self._say_delayed
         self._malformed = 0
         door.drain.attend(self._dismiss)
 
@@ -244,9 +245,11 @@ class Connection:
 
     async def _unsubscribe(self, message: Unsubscribe) -> None:
         """After the ack no frame of the scan follows; of one that is not followed it never would have."""
-        log = await self._desk.find(self._principal, message.scan_id)
-        self._following.drop(log.scan_id)
-        await self._say(Done(id=message.id, scan_id=log.scan_id))
+        scan_id = ScanId(message.scan_id)
+        if scan_id not in self._following:
+            scan_id = (await self._desk.find(self._principal, scan_id)).scan_id
+        self._following.drop(scan_id)
+        await self._say(Done(id=message.id, scan_id=scan_id))
 
     @property
     def _full(self) -> bool:
@@ -281,12 +284,15 @@ class Connection:
 
     async def _fail(self, error: Exception) -> None:
         """A scan cannot be told."""
+        logger.error("a defect in telling a scan", exc_info=error)
         with suppress(OutletClosed):
-            if not isinstance(error, StoreUnavailable):
-                logger.error("a defect in telling a scan", exc_info=error)
-                error = Internal("The server failed on a scan; its log says why", retry_after=1)
-            await self._say(error_message(error))
+            await self._say(error_message(Internal("The server failed on a scan; its log says why", retry_after=1)))
             await self._close(1013, "a scan cannot be read now; reconnect with your cursors")
+
+    async def _say_delayed(self, error: StoreUnavailable) -> None:
+        """A scan that has ended is told later, on this connection: nobody has to come back for it."""
+        with suppress(OutletClosed):
+            await self._say(error_message(error))
 
     async def _close(self, code: int, reason: str) -> None:
         """Say goodbye, once there is room."""

@@ -1,10 +1,13 @@
 """The scans that were registered, found again: by id, newest first, as the holder of a slot.
 
-Expiry is judged here, at each question: whoever deletes what has expired may be late.
+Expiry is judged here, at each question: whoever deletes what has expired may be late. So is how recent an answer is
+(recency.py): `arrived` is when the question came, on the loop's clock; now, if it is None.
 """
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
+
+import anyio
 
 from scanstream.errors import Damaged, Expired, NotFound
 from scanstream.log.cursor import Cursor, Position
@@ -12,7 +15,9 @@ from scanstream.log.hub import Hub
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
 from scanstream.model import Principal, ScanId, now
+from scanstream.scans.budget import Seconds
 from scanstream.scans.identity import is_genuine
+from scanstream.scans.recency import Recency
 
 LATEST = "latest"
 """In place of a scan's id: the caller's newest one."""
@@ -24,35 +29,49 @@ class Archive:
     def __init__(self, store: Store, hub: Hub) -> None:
         self._store = store
         self._hub = hub
+        self._recency = Recency(store)
 
-    async def find(self, principal: Principal, scan_id: str) -> ScanLog:
+    async def find(self, principal: Principal, scan_id: str, arrived: Seconds | None = None) -> ScanLog:
         """The log of a scan of this principal.
 
         :raises NotFound: if it never was, or is not theirs
         :raises Expired: if it was, and is gone
         :raises Damaged: if its record cannot be read
+        :raises StoreUnavailable: if nobody can say now how things are
         """
         if scan_id == LATEST:
-            return await self._latest(principal)
+            return await self._latest(principal, arrived)
         if not is_genuine(self._store.key, principal, scan_id):
             raise NotFound("No scan found. Please initiate a new scan.", scan_id=scan_id)
         genuine = ScanId(scan_id)
-        log = await self._hub.fetch(genuine)
-        if log is None:
+        log = await self._recent(genuine, arrived)
+        if log is None and not self._store.shared:
             await self._store.barrier()
             log = await self._hub.fetch(genuine)
         if log is None or self._is_over(log):
             raise Expired("This scan has expired. Please initiate a new scan.", scan_id=scan_id)
         return log
 
+    async def _recent(self, scan_id: ScanId, arrived: Seconds | None) -> ScanLog | None:
+        """The log as of when the question came, or later; None if there is none."""
+        log = self._hub.held(scan_id)
+        if log is None or not self._recency.vouches(log):
+            await self._recency.reach(arrived)
+            log = await self._hub.fetch(scan_id)
+        return log
+
     def held(self, principal: Principal, scan_id: str) -> ScanLog | None:
-        """The log of a scan of this principal that is in memory and answers; of others None, which says nothing."""
+        """The log of a scan of this principal that is in memory and answers as it is there; of others None, which says
+        nothing."""
         log = self._hub.held(ScanId(scan_id))
-        if log is None or log.folded.registered.principal != principal or self._is_over(log):
+        if log is None or not self._recency.vouches(log):
+            return None
+        if log.folded.registered.principal != principal or self._is_over(log):
             return None
         return log
 
-    async def _latest(self, principal: Principal) -> ScanLog:
+    async def _latest(self, principal: Principal, arrived: Seconds | None) -> ScanLog:
+        await self._recency.reach(arrived)
         async with aclosing(self._registered(principal, 1)) as registered:
             async for scan_id in registered:
                 log = await self._hub.fetch(scan_id)
@@ -67,8 +86,11 @@ class Archive:
 
         :raises NotFound: if `before` never was, or is not theirs
         :raises Expired: if it was, and is gone
+        :raises StoreUnavailable: if nobody can say now how things are
         """
-        older_than = None if before is None else (await self.find(principal, before)).scan_id
+        arrived = anyio.current_time()
+        await self._recency.reach(arrived)
+        older_than = None if before is None else (await self.find(principal, before, arrived)).scan_id
         logs: list[ScanLog] = []
         async with aclosing(self._registered(principal, limit, older_than)) as registered:
             async for scan_id in registered:
@@ -102,7 +124,7 @@ class Archive:
         A damaged scan that was asked for with a key is not replaced: the same key is never another scan.
         """
         try:
-            log = await self._hub.fetch(scan_id)
+            log = await self._recent(scan_id, None)
         except Damaged:
             if keyed:
                 raise
@@ -110,8 +132,12 @@ class Archive:
         return None if log is None or self._is_over(log) else log
 
     async def place(self, log: ScanLog, cursor: Cursor | None) -> Position:
-        """Where a reader with this cursor goes on; one that is ahead of this node makes it catch up first."""
-        if cursor is not None and cursor.epoch == log.epoch and cursor.position.seq > log.seq:
+        """Where a reader with this cursor goes on; one that is ahead of this node makes it catch up first.
+
+        :param log: as `find` gave it: on a shared store what any node had shown is in it already
+        """
+        ahead = cursor is not None and cursor.epoch == log.epoch and cursor.position.seq > log.seq
+        if ahead and not self._store.shared:
             await self._store.barrier()
         return log.place(cursor)
 

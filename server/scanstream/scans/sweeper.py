@@ -45,7 +45,8 @@ class Sweeper:
 
     async def run(self) -> None:
         """Sweep for ever; what the store cannot take now it is offered again in the next round."""
-        await self._start(older_than=0)
+        if not self._store.shared:  # else another node may be about to hand out the ack
+            await self._start(older_than=0)
         while True:
             await self._hub.expire_all(now())
             try:
