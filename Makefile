@@ -7,10 +7,10 @@ ARGS ?=
 PROCESSES ?= $(shell $(PYTHON) -c "import os; print(min(5, (os.cpu_count() or 1) + 1))")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test browser clients notebook check lint types soak bench transcript lock clean
+.PHONY: help demo serve test browser clients notebook check lint types cluster cluster-test soak bench transcript lock clean
 
 help:  ## Show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
 demo: $(VENV)/runtime.stamp  ## Start a server on a free port, run one real scan over a WebSocket, show it live
 	@$(BIN)/scanstream demo $(ARGS)
@@ -30,14 +30,20 @@ clients: $(VENV)/dev.stamp  ## The tests that need Node, and those of all client
 notebook: $(VENV)/notebook.stamp  ## The tests of notebooks: a real kernel, and JupyterLab in a real Chromium
 	@$(BIN)/python -m pytest -m "notebook and not soak" $(ARGS)
 
-check: lint types test browser clients notebook  ## What CI runs
+check: lint types test browser clients notebook cluster-test  ## What CI runs
 
 lint: $(VENV)/dev.stamp  ## Format and lint
-	@$(BIN)/ruff format --check server tests bench docs
-	@$(BIN)/ruff check server tests bench docs
+	@$(BIN)/ruff format --check server tests bench docs deploy
+	@$(BIN)/ruff check server tests bench docs deploy
 
 types: $(VENV)/dev.stamp  ## Strict types
 	@$(BIN)/mypy
+
+cluster: $(VENV)/dev.stamp  ## A cluster on this machine: 3 NATS, 2 web nodes, 2 workers, a proxy; Ctrl-C ends it
+	@PYTHONPATH=deploy $(BIN)/python -m onemachine $(ARGS)
+
+cluster-test: $(VENV)/dev.stamp  ## The tests that harm clusters (some 4 minutes)
+	@$(BIN)/python -m pytest -m "cluster and not soak" $(ARGS)
 
 soak: $(VENV)/notebook.stamp  ## The long runs: races of 2,000 scans, kill -9 at random moments, clients in all troubles
 	@$(BIN)/python -m pytest -m soak --timeout 1800 -s $(ARGS)
