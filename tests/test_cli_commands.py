@@ -258,14 +258,17 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: str(command[0]))
-def test_without_a_server_every_command_says_so_at_once_and_exits_with_three(command: list[str]) -> None:
+def test_without_a_server_every_command_says_so_soon_and_exits_with_three(command: list[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
     shown = run(*command, "--url", address)
     assert shown.returncode == 3
     assert shown.stdout == ""
-    [line] = shown.stderr.splitlines()
+    *before, line = shown.stderr.splitlines()
     assert address in line
+    assert [one.removeprefix(f"{line}; ") for one in before] == ["trying for 3 s"] * (
+        command[0] in ("discover", "watch")
+    )
 
 
 @pytest.mark.parametrize("command", ["watch", "status", "results", "cancel"])

@@ -1,6 +1,7 @@
 /** What was asked of a scan, when it was what, and where programs find it. */
 import { h, write } from "./dom.js";
-import { clock, count, spoken, some } from "./words.js";
+import { spoken } from "../scanstream/words.js";
+import { clock, count, some } from "./words.js";
 
 /** @typedef {import("./words.js").Plain} Plain */
 

@@ -1,6 +1,7 @@
 /** What a screen reader is told: phases, each quarter of the way, the end, and a connection that is lost or back. */
 import { write } from "./dom.js";
-import { plural, stage } from "./words.js";
+import { standing } from "../scanstream/words.js";
+import { plural } from "./words.js";
 
 /** @typedef {import("./words.js").Plain} Plain */
 
@@ -26,7 +27,7 @@ export class Announcer {
     const { percentage, opportunities_found_so_far: found } = state.progress;
     const quarter = Math.floor(percentage / STEP);
     if (state.scan_id !== this.#scan) [this.#scan, this.#stage, this.#quarter] = [state.scan_id, "", quarter];
-    const now = stage(state);
+    const now = standing(state);
     if (now !== this.#stage) this.say(state.status === "scanning" ? `${now}.` : `${now}: ${plural(found, "opportunity", "opportunities")}.`);
     else if (quarter > this.#quarter && state.status === "scanning") this.say(`${percentage} percent, ${found} found.`);
     [this.#stage, this.#quarter] = [now, quarter];

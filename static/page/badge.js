@@ -1,12 +1,10 @@
 /** How the connection is: live, slower and on which rung, paused, or waiting for the server and since when. */
 import { mark, write } from "./dom.js";
+import { liveness } from "../scanstream/words.js";
 import { brief } from "./words.js";
 
 /** @typedef {import("./words.js").Plain} Plain */
 /** @typedef {import("./announce.js").Announcer} Announcer */
-
-/** @type {Record<string, string>} */
-const RUNGS = { stream: "event stream", longpoll: "long polling", poll: "polling" };
 
 const SLOWER = "The faster ways are shut, by a proxy perhaps. Nothing is lost, and they are tried again.";
 
@@ -72,8 +70,8 @@ export class Badge {
     }
     if (state === "paused") return { kind: "paused", text: "Paused while hidden", why: "It catches up when the page is shown." };
     if (state === "live") {
-      const rung = RUNGS[transport];
-      return rung ? { kind: "slower", text: `Live, slower: ${rung}`, why: reason ?? SLOWER } : { kind: "live", text: "Live" };
+      const text = liveness(transport);
+      return text === "Live" ? { kind: "live", text } : { kind: "slower", text, why: reason ?? SLOWER };
     }
     if (state === "waiting" || this.#since) return this.#waiting(state === "waiting" ? retryAt : null, reason);
     return { kind: "connecting", text: "Connecting …" };

@@ -1,6 +1,7 @@
 /** The columns of the table: what each shows, and by what it is sorted. */
 import { h } from "./dom.js";
-import { dollars, hitRate, percent, spoken, subject } from "./words.js";
+import { spoken } from "../scanstream/words.js";
+import { dollars, hitRate, percent, subject } from "./words.js";
 
 /** @typedef {import("./words.js").Plain} Plain */
 /**

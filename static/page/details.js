@@ -1,7 +1,8 @@
 /** One opportunity, whole: its prices with its levels, its legs, and all that its strategy tells. */
 import { h } from "./dom.js";
 import { sparkline } from "./sparkline.js";
-import { clock, dollars, hitRate, percent, price, spoken, subject } from "./words.js";
+import { spoken } from "../scanstream/words.js";
+import { clock, dollars, hitRate, percent, price, subject } from "./words.js";
 
 /** @typedef {import("./words.js").Plain} Plain */
 /** @typedef {import("./prices.js").Prices} Prices */

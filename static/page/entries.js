@@ -1,6 +1,6 @@
 /** What people write a value into, by its JSON Schema: a choice, a tick, a number, a text, a list, or JSON. */
 import { h } from "./dom.js";
-import { spoken } from "./words.js";
+import { spoken } from "../scanstream/words.js";
 
 /** @typedef {import("./words.js").Plain} Plain */
 /**

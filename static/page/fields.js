@@ -1,7 +1,7 @@
 /** Fields of a form from a JSON Schema, as the catalogue has one for each strategy's parameters. */
 import { h, tell } from "./dom.js";
+import { spoken } from "../scanstream/words.js";
 import { entryOf } from "./entries.js";
-import { spoken } from "./words.js";
 
 /** @typedef {import("./words.js").Plain} Plain */
 /**

@@ -1,7 +1,7 @@
 /** The bar above the table that says which of what was found is shown. */
 import { h } from "./dom.js";
 import { RISK_LEVELS } from "./columns.js";
-import { spoken } from "./words.js";
+import { spoken } from "../scanstream/words.js";
 
 /** @typedef {import("./words.js").Plain} Plain */
 

@@ -1,7 +1,8 @@
 /** How far a scan is: as a whole with the time that is left, and strategy by strategy with their notes. */
 import { h, mark, write } from "./dom.js";
 import { Countdown } from "./eta.js";
-import { clock, count, duration, lacking, plural, spoken, stage, verdict } from "./words.js";
+import { lacking, outcome, standing, verdict } from "../scanstream/words.js";
+import { clock, count, duration, plural } from "./words.js";
 
 /** @typedef {import("./words.js").Plain} Plain */
 /** @typedef {{ row: HTMLElement, bar: HTMLProgressElement, cells: HTMLElement[] }} Line */
@@ -68,8 +69,8 @@ export class Progress {
     const { progress } = state;
     if (state !== this.#state) this.#countdown.hear(state.estimated_time_remaining_seconds, performance.now());
     this.#state = state;
-    write(this.#stage, stage(state));
-    write(this.#message, state.message === stage(state) ? "" : state.message);
+    write(this.#stage, standing(state));
+    write(this.#message, state.message === standing(state) ? "" : state.message);
     if (this.#bar.value !== progress.percentage) this.#bar.value = progress.percentage;
     write(this.#percent, `${progress.percentage} %`);
     const { strategies_completed: done, total_strategies: all } = progress;
@@ -90,10 +91,10 @@ export class Progress {
 
   /** What the outcome means, and what can be done. @param {Plain} state */
   #advise(state) {
-    const outcome = verdict(state);
-    const text = advice(state, outcome);
+    const became = verdict(state);
+    const text = advice(state, became);
     write(this.#advice, text);
-    mark(this.#advice, "data-kind", outcome === "failed" ? "error" : outcome === "partial" ? "warning" : null);
+    mark(this.#advice, "data-kind", became === "failed" ? "error" : became === "partial" ? "warning" : null);
     this.#advice.hidden = text === "";
   }
 
@@ -106,7 +107,7 @@ export class Progress {
     write(shards, one.total_shards ? `${count(one.shards_completed)} of ${count(one.total_shards)}` : "");
     write(found, count(one.opportunities_found));
     write(took, one.elapsed_ms ? duration(one.elapsed_ms / 1000) : "");
-    write(status, spoken(one.status));
+    write(status, outcome(one));
     write(note, [one.error?.detail, one.note].filter(Boolean).join("; "));
     mark(note, "title", one.error?.code ?? null);
     mark(line.row, "data-status", one.status);
@@ -134,16 +135,16 @@ export class Progress {
   }
 }
 
-/** @param {Plain} state @param {string} outcome */
-function advice(state, outcome) {
-  if (outcome === "failed") {
+/** @param {Plain} state @param {string} became */
+function advice(state, became) {
+  if (became === "failed") {
     const why = state.error?.detail ?? "No strategy has a result";
     return `${why}. The strategies below say what went wrong with each; “Change” puts this scan's settings into the form.`;
   }
-  if (outcome === "partial") {
+  if (became === "partial") {
     return `Without the results of ${lacking(state).join(", ")}: see below why. What the others found is all here.`;
   }
-  if (outcome === "cancelled") return "The scan was cancelled. What was found until then is kept; “Repeat” starts it anew.";
+  if (became === "cancelled") return "The scan was cancelled. What was found until then is kept; “Repeat” starts it anew.";
   return "";
 }
 

@@ -1,6 +1,7 @@
 /** The scans that run or have run, newest first: to be opened, cancelled, repeated. */
 import { h, isStill, mark, still, write } from "./dom.js";
-import { brief, clock, count, plural, reason, stage, verdict } from "./words.js";
+import { standing, verdict } from "../scanstream/words.js";
+import { brief, clock, count, plural, reason } from "./words.js";
 
 /** @typedef {import("./words.js").Plain} Plain */
 /** @typedef {{ item: HTMLElement, link: HTMLElement, what: HTMLElement, about: HTMLElement, cancel: HTMLButtonElement, repeat: HTMLButtonElement }} Line */
@@ -130,7 +131,7 @@ export class Scans {
     const going = state.status === "scanning";
     const { percentage, opportunities_found_so_far: found } = state.progress;
     mark(line.item, "data-verdict", verdict(state));
-    write(line.about, [going && percentage ? `${stage(state)}, ${percentage} %` : stage(state), `${count(found)} found`, brief(state.created_at)].join(" · "));
+    write(line.about, [going && percentage ? `${standing(state)}, ${percentage} %` : standing(state), `${count(found)} found`, brief(state.created_at)].join(" · "));
     mark(line.about, "title", `Asked for at ${clock(state.created_at)}`);
     if (!going && document.activeElement === line.cancel) line.repeat.focus(); // what is hidden loses the focus
     line.cancel.hidden = !going;

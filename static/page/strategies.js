@@ -1,7 +1,7 @@
 /** The strategies of the catalogue, to be chosen, each with its parameters. */
 import { h, write } from "./dom.js";
 import { field } from "./fields.js";
-import { spoken } from "./words.js";
+import { spoken } from "../scanstream/words.js";
 
 /** @typedef {import("./words.js").Plain} Plain */
 /** @typedef {import("./fields.js").Field} Field */

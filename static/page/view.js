@@ -8,7 +8,8 @@ import { Progress } from "./progress.js";
 import { Queue } from "./queue.js";
 import { link } from "./router.js";
 import { Table } from "./table.js";
-import { clock, count, reason, verdict } from "./words.js";
+import { verdict } from "../scanstream/words.js";
+import { clock, count, reason } from "./words.js";
 
 /** @typedef {import("./words.js").Plain} Plain */
 /** @typedef {import("./announce.js").Announcer} Announcer */

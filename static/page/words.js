@@ -1,4 +1,4 @@
-/** How numbers, times and states are written for people. */
+/** How numbers and times are written for people. What is said of scans is in `../scanstream/words.js`. */
 
 /** @typedef {Record<string, any>} Plain JSON as the server sends it */
 
@@ -70,9 +70,6 @@ export function some(names, most = MOST_NAMED) {
   return `${names.slice(0, most).join(", ")}${more > 0 ? ` and ${count(more)} more` : ""}`;
 }
 
-/** `max_age_seconds` → `max age seconds`. @param {string} name */
-export const spoken = (name) => name.replaceAll("_", " ");
-
 /**
  * What tells a finding from others: its symbols, and the venues where its id names them (`…@alpha+beta:2026-…`).
  * @param {Plain} found
@@ -80,36 +77,6 @@ export const spoken = (name) => name.replaceAll("_", " ");
 export function subject(found) {
   const venues = /@(.+):\d{4}-/.exec(found.id ?? "")?.[1];
   return [(found.symbols ?? [found.symbol]).join(" + "), venues].filter(Boolean).join(" ");
-}
-
-/** @type {Record<string, string>} */
-const PHASES = {
-  init: "Registered",
-  queued: "Waiting for its turn",
-  running: "Scanning",
-  cancelling: "Being cancelled",
-};
-/** @type {Record<string, string>} */
-const OUTCOMES = { complete: "Complete", partial: "Partly complete", failed: "Failed", cancelled: "Cancelled" };
-
-/**
- * What became of a scan: as its status, but a complete one without the outcome of some strategies is `partial`.
- * @param {Plain} state
- * @returns {"scanning" | "complete" | "partial" | "failed" | "cancelled"}
- */
-export function verdict(state) {
-  if (state.status !== "complete") return state.status;
-  return lacking(state).length ? "partial" : "complete";
-}
-
-/** The strategies that have no result. @param {Plain} state @returns {string[]} */
-export const lacking = (state) =>
-  Object.keys(state.strategies ?? {}).filter((id) => ["failed", "timed_out"].includes(state.strategies[id].status));
-
-/** The word for a state: `Scanning`, `Partly complete`. @param {Plain} state @returns {string} */
-export function stage(state) {
-  const ended = OUTCOMES[verdict(state)];
-  return ended ?? PHASES[state.phase] ?? spoken(String(state.phase ?? "Starting"));
 }
 
 /** An error as words, whatever was thrown. @param {any} error @returns {string} */

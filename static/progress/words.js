@@ -1,37 +1,20 @@
-/** What is said of a scan and of its connection, in words. Pure. */
+/** What one element says of a scan and of its connection, in words. Pure. */
+
+import { liveness, outcome as became, standing as stands, verdict } from "../scanstream/words.js";
 
 /** @typedef {import("../scanstream/line.js").Connection} Connection */
 /** @typedef {import("../scanstream/patch.js").Plain} Plain */
 
-const PHASES = Object.freeze({ init: "Registered", queued: "Waiting in the queue", running: "Running", cancelling: "Being cancelled" });
-const ENDS = Object.freeze({ complete: "Complete", failed: "Failed", cancelled: "Cancelled" });
-const OUTCOMES = Object.freeze({ pending: "waits", running: "runs", complete: "done", failed: "failed", timed_out: "ran out of time", cancelled: "cancelled" });
-const TRANSPORTS = Object.freeze({ websocket: "Live", stream: "Live, as a stream", longpoll: "Live, by long polls", poll: "Slower, by polls" });
 /** What a generated market is called. */
 const GENERATED = "synthetic";
 
-/** Of a table what stands under a word that the server may say; the word itself, if it is not known here. @param {object} table @param {string} word @returns {string} */
-function worded(table, word) {
-  return Object.hasOwn(table, word) ? /** @type {any} */ (table)[word] : word;
-}
-
-/** Whether some of it has failed, and some has not. @param {Plain} state */
-function inPart({ status, strategies = {} }) {
-  return status === "complete" && Object.values(strategies).some((one) => one.status !== "complete");
-}
-
 /** How it stands. @param {Plain} state @returns {string} */
-export function standing(state) {
-  const { status, phase } = state;
-  if (!status) return "Connecting";
-  if (status === "scanning") return worded(PHASES, phase ?? "init");
-  return worded(ENDS, status) + (inPart(state) ? " in part" : "");
-}
+export const standing = (state) => (state.status ? stands(state) : "Connecting");
 
 /** What is to be known beside that: why it failed, and that prices are generated. @param {Plain} state @returns {string} */
 export function remark(state) {
   const { error, message, market, status } = state;
-  const why = error?.detail ?? (inPart(state) || status === "failed" ? message : "");
+  const why = error?.detail ?? (verdict(state) === "partial" || status === "failed" ? message : "");
   const generated = market === GENERATED ? "The prices are generated; nothing in them is real." : "";
   return [why, generated].filter(Boolean).join(" ");
 }
@@ -57,12 +40,12 @@ export function remaining(seconds) {
 export function outcome({ status, shards_completed: done = 0, total_shards: total = 0, opportunities_found: found = 0, note, error }) {
   const parts = status === "running" && total ? ` ${done} of ${total}` : "";
   const why = typeof error === "object" ? error?.detail : error;
-  return [`${worded(OUTCOMES, status)}${parts}, ${found.toLocaleString("en")} found`, why, note].filter(Boolean).join("; ");
+  return [`${became({ status })}${parts}, ${found.toLocaleString("en")} found`, why, note].filter(Boolean).join("; ");
 }
 
 /** How the line to the server is. @param {Connection} connection @param {number} now by `Date.now()` @returns {string} */
 export function line({ state, transport, retryAt, reason }, now) {
-  if (state === "live") return worded(TRANSPORTS, transport ?? "websocket");
+  if (state === "live") return liveness(transport);
   if (state === "paused") return "Paused while nobody looks";
   if (state === "closed") return "Closed";
   if (state === "connecting") return transport ? "Connecting again" : "Connecting";

@@ -16,7 +16,7 @@ import { RUNG } from "./rungs.js";
 /**
  * @typedef {object} Connection how the line is
  * @property {"connecting" | "live" | "waiting" | "paused" | "closed"} state
- * @property {string | null} transport what brought the last frame
+ * @property {string | null} transport what brought the last frame; after a step down what answers now
  * @property {number} attempts since the last frame
  * @property {number | null} retryAt when the next attempt begins, by `Date.now()`
  * @property {number | null} lag how long the server took for its last answer, in milliseconds
@@ -176,9 +176,9 @@ export class Line {
     return held;
   }
 
-  /** @param {Held} held */
+  /** It answers, though there is nothing new. Once frames have come that is enough, also on another rung than theirs. @param {Held} held */
   #alive(held) {
-    if (held === this.#working && this.connection.transport !== null) this.#tell(this.#live);
+    if (held === this.#working && this.connection.transport !== null) this.#tell({ transport: held.rung, ...this.#live });
   }
 
   /** @returns {Partial<Connection>} */

@@ -191,15 +191,15 @@ async def test_a_scan_is_shown_from_its_start_to_its_end(somebody: Somebody) -> 
     scan_id = await somebody.started(shards=4)
     first = await somebody.script.started()
     element = await somebody.put(scan_id)
-    await expect(part(element, "standing")).to_have_text("Running")
+    await expect(part(element, "standing")).to_have_text("Scanning")
     await expect(part(element, "percentage")).to_have_text("0 %")
     await expect(part(element, "line")).to_have_text("Live")
-    await expect(part(element, "outcome")).to_have_text("runs 0 of 4, 0 found")
+    await expect(part(element, "outcome")).to_have_text("running 0 of 4, 0 found")
     await first.tell("find 2", "end")
     await expect(part(element, "percentage")).to_have_text("25 %")
     await expect(part(element, "bar")).to_have_attribute("value", "25")
     await expect(part(element, "count")).to_have_text("2 opportunities")
-    await expect(part(element, "spoken")).to_have_text("Running, 25 %")
+    await expect(part(element, "spoken")).to_have_text("Scanning, 25 %")
     await expect(element).to_have_attribute("status", "scanning")
     await expect(element).to_have_attribute("connection", "live")
     for _ in range(3):
@@ -229,7 +229,7 @@ async def test_it_is_cancelled_by_its_button(somebody: Somebody) -> None:
 async def test_a_page_may_keep_it_from_cancelling(somebody: Somebody) -> None:
     element = await somebody.put(await somebody.started(), **{"no-cancel": ""})
     shard = await somebody.script.started()
-    await expect(part(element, "standing")).to_have_text("Running")
+    await expect(part(element, "standing")).to_have_text("Scanning")
     await expect(part(element, "cancel")).to_be_hidden()
     await element.evaluate("element => element.removeAttribute('no-cancel')")
     await expect(part(element, "cancel")).to_be_visible()
@@ -250,7 +250,7 @@ async def test_to_move_it_drops_nothing(somebody: Somebody) -> None:
     """Also to where it is itself moved with what is around it, and by `moveBefore`."""
     element = await somebody.put(await somebody.started(shards=2))
     first = await somebody.script.started()
-    await expect(part(element, "standing")).to_have_text("Running")
+    await expect(part(element, "standing")).to_have_text("Scanning")
     asked = len(somebody.sent)
     await somebody.page.evaluate("""() => {
       const other = document.getElementById("other");
@@ -274,7 +274,7 @@ async def test_to_move_it_drops_nothing(somebody: Somebody) -> None:
 async def test_one_that_is_taken_out_follows_no_more_and_one_that_is_put_back_goes_on(somebody: Somebody) -> None:
     element = await somebody.put(await somebody.started())
     shard = await somebody.script.started()
-    await expect(part(element, "standing")).to_have_text("Running")
+    await expect(part(element, "standing")).to_have_text("Scanning")
     await somebody.until_readers(1)
     await element.evaluate("element => { window.kept = element; element.remove(); }")
     await somebody.until_readers(0)
@@ -332,7 +332,7 @@ async def test_many_on_a_page_share_one_connection(somebody: Somebody) -> None:
     elements.append(await somebody.put(scans[0], url="./scans"))
     elements = [somebody.page.locator("scan-progress").nth(number) for number in range(5)]
     for element in elements:
-        await expect(part(element, "standing")).to_have_text("Running")
+        await expect(part(element, "standing")).to_have_text("Scanning")
     assert somebody.sockets == 2  # of the page's own server, and of the same by its address
     for shard in shards:
         await shard.tell("end")
@@ -359,7 +359,7 @@ async def test_a_client_and_a_scan_of_the_page_are_its_own(somebody: Somebody) -
     )
     elements = [somebody.page.locator("scan-progress").nth(number) for number in range(2)]
     for element in elements:
-        await expect(part(element, "standing")).to_have_text("Running")
+        await expect(part(element, "standing")).to_have_text("Scanning")
         await expect(part(element, "line")).to_have_text("Live")
     await somebody.page.evaluate("for (const element of document.querySelectorAll('scan-progress')) element.remove()")
     await first.tell("find 3", "end")
@@ -386,7 +386,7 @@ async def test_another_scan_takes_the_place_of_the_one_before(somebody: Somebody
     one, other = await somebody.started(), await somebody.started()
     shards = [await somebody.script.started() for _ in range(2)]
     element = await somebody.put(one)
-    await expect(part(element, "standing")).to_have_text("Running")
+    await expect(part(element, "standing")).to_have_text("Scanning")
     await element.evaluate("(element, scanId) => { element.scanId = scanId; }", other)
     await somebody.page.wait_for_function(
         "id => document.querySelector('scan-progress').state.scan_id === id", arg=other
@@ -403,7 +403,7 @@ async def test_the_newest_scan_has_a_name(somebody: Somebody) -> None:
     scan_id = await somebody.started()
     shard = await somebody.script.started()
     element = await somebody.put("latest", only="state")
-    await expect(part(element, "standing")).to_have_text("Running")
+    await expect(part(element, "standing")).to_have_text("Scanning")
     assert await element.evaluate("element => element.state.scan_id") == scan_id
     await shard.tell("find 2", "end")
     await expect(part(element, "count")).to_have_text("2 opportunities")
@@ -454,7 +454,7 @@ async def test_the_page_says_how_it_looks(somebody: Somebody) -> None:
         told: str = await part(element, name).evaluate(f"part => getComputedStyle(part).{property_}")
         return told
 
-    await expect(part(element, "standing")).to_have_text("Running")
+    await expect(part(element, "standing")).to_have_text("Scanning")
     assert await style("base", "backgroundColor") == "rgb(1, 2, 3)"
     assert await style("standing", "color") == "rgb(7, 8, 9)"
     assert await style("bar", "height") != "0px"

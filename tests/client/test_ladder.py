@@ -170,6 +170,25 @@ async def test_a_refused_upgrade_costs_the_rung_which_is_tried_again_beside_the_
         assert brought(client) == "websocket"
 
 
+async def test_after_a_step_down_state_and_transport_change_together_though_there_is_no_news(server: str) -> None:
+    async with behind(server, Faults()) as (proxy, script), AsyncClient(proxy.url) as client:
+        scan = await client.discover(**script.request(shards=1))
+        shard = await script.started()
+        await until(client, "websocket")
+        proxy.faults.refuse_upgrade, proxy.faults.reset_every = 403, 0.01
+        told: list[tuple[str, Transport | None]] = []
+        with anyio.fail_after(SECONDS):
+            while told[-1:] != [("live", "stream")]:
+                await client.connection.changed()
+                told.append((client.connection.state, client.connection.transport))
+                if client.connection.state == "waiting":
+                    proxy.faults.reset_every = 0
+        assert ("live", "websocket") not in told
+        await shard.tell("find 3", "end")
+        await ended_as_the_server_says(scan)
+        assert client.connection.attempts == 0
+
+
 @pytest.mark.parametrize(
     ("transports", "faults", "lands"),
     [

@@ -105,6 +105,24 @@ test("a lost answer to discover starts no second scan", async (t) => {
   assert.equal(scans.filter(({ filters }) => filters.capital_usd === 4321).length, 1);
 });
 
+test("after a step down state and transport change together, though there is no news", async (t) => {
+  const network = await proxied(url);
+  const here = client(t, network.url);
+  const { request, started } = await script(t);
+  const scan = await here.discover(request, { timeout: 300_000 });
+  const end = await started();
+  await until(() => here.connection.transport === "websocket");
+  const told = [];
+  here.addEventListener("connection", ({ detail }) => told.push([detail.state, detail.transport].join(" ")));
+  await network.end();
+  await until(() => here.connection.state === "waiting");
+  await program("tests/wire/proxy.py", url, "--port", network.port, "--close-at-once");
+  await until(() => here.connection.state === "live", "a lower rung answers, which has no news to bring");
+  assert.deepEqual([here.connection.transport, told.includes("live websocket")], ["stream", false]);
+  end("find 1", "end");
+  assert.equal((await scan.done).total_opportunities, 1);
+});
+
 test("back on the best rung when the trouble is over", async (t) => {
   const network = await proxied(url, "--refuse-upgrade", "403");
   const here = client(t, network.url, { clock: fast(10) });

@@ -15,12 +15,12 @@ test("how it stands", () => {
   assert.equal(standing({}), "Connecting");
   assert.equal(standing({ status: "scanning" }), "Registered");
   const phases = ["init", "queued", "running", "cancelling", "resting"].map((phase) => standing({ status: "scanning", phase }));
-  assert.deepEqual(phases, ["Registered", "Waiting in the queue", "Running", "Being cancelled", "resting"]);
+  assert.deepEqual(phases, ["Registered", "Waiting for its turn", "Scanning", "Being cancelled", "resting"]);
   const ends = ["complete", "failed", "cancelled", "constructor"].map((status) => standing({ status, phase: "done" }));
   assert.deepEqual(ends, ["Complete", "Failed", "Cancelled", "constructor"]);
   const strategies = { one: { status: "complete" }, other: { status: "timed_out" } };
-  assert.equal(standing({ status: "complete", strategies }), "Complete in part");
-  assert.equal(standing({ status: "scanning", phase: "running", strategies }), "Running");
+  assert.equal(standing({ status: "complete", strategies }), "Partly complete");
+  assert.equal(standing({ status: "scanning", phase: "running", strategies }), "Scanning");
 });
 
 test("what is to be known beside that", () => {
@@ -54,9 +54,9 @@ test("when it will be over", () => {
 });
 
 test("one strategy", () => {
-  assert.equal(outcome({ status: "pending" }), "waits, 0 found");
-  assert.equal(outcome({ status: "running", shards_completed: 2, total_shards: 8, opportunities_found: 1200 }), "runs 2 of 8, 1,200 found");
-  assert.equal(outcome({ status: "complete", total_shards: 0, note: "no quotes" }), "done, 0 found; no quotes");
+  assert.equal(outcome({ status: "pending" }), "pending, 0 found");
+  assert.equal(outcome({ status: "running", shards_completed: 2, total_shards: 8, opportunities_found: 1200 }), "running 2 of 8, 1,200 found");
+  assert.equal(outcome({ status: "complete", total_shards: 0, note: "no quotes" }), "complete, 0 found; no quotes");
   const failed = { status: "failed", error: { code: "strategy_error", detail: "KeyError" }, note: "half of it" };
   assert.equal(outcome(failed), "failed, 0 found; KeyError; half of it");
   assert.equal(outcome({ status: "failed", error: "KeyError" }), "failed, 0 found; KeyError");
@@ -65,7 +65,7 @@ test("one strategy", () => {
 
 test("how the line is", () => {
   const rungs = ["websocket", "stream", "longpoll", "poll", "pigeon"].map((transport) => said({ transport }));
-  assert.deepEqual(rungs, ["Live", "Live, as a stream", "Live, by long polls", "Slower, by polls", "pigeon"]);
+  assert.deepEqual(rungs, ["Live", "Live, slower: event stream", "Live, slower: long polling", "Live, slower: polling", "Live, slower: pigeon"]);
   assert.equal(said({ state: "connecting", transport: null }), "Connecting");
   assert.equal(said({ state: "connecting" }), "Connecting again");
   assert.equal(said({ state: "paused" }), "Paused while nobody looks");

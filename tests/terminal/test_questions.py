@@ -11,7 +11,8 @@ from anyio.abc import SocketStream
 from conftest import Serve
 from scanstream.client.failures import Lost, Unreachable
 from scanstream.errors import NotFound, ScanstreamError, TooManyScans
-from scanstream.terminal.patience import Gone, Patience
+from scanstream.terminal import patience as module
+from scanstream.terminal.patience import Gone, Nobody, Patience
 from scanstream.terminal.questions import Elsewhere, Silent, ask, discover, results, status, strategies
 
 pytestmark = pytest.mark.anyio
@@ -38,7 +39,7 @@ def problem(code: bytes) -> bytes:
 
 
 @asynccontextmanager
-async def answering(*answers: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
+async def answering(*answers: bytes, port: int = 0) -> AsyncIterator[tuple[str, list[bytes]]]:
     """A server that gives these answers, the last one for ever (nothing: it hangs up); its address, what it heard."""
     heard: list[bytes] = []
 
@@ -48,7 +49,7 @@ async def answering(*answers: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
             if answer := answers[min(len(heard), len(answers)) - 1]:
                 await stream.send(answer)
 
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=port)
     port = listener.extra(anyio.abc.SocketAttribute.local_port)  # noqa: S610  # not Django
     async with listener, anyio.create_task_group() as tasks:
         tasks.start_soon(listener.serve, greet)
@@ -66,6 +67,63 @@ async def test_a_discover_that_was_cut_off_is_asked_again() -> None:
     assert ack == {"scan_id": "scan_1"}
     assert told == [True, False]
     assert [text.partition(b" ")[0] for text in heard] == [b"POST"] * 3
+
+
+def a_free_port() -> int:
+    """One where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_a_server_that_is_just_coming_is_waited_for(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST_SECONDS", 20)
+    told: list[tuple[str, bool]] = []
+    port, asked = a_free_port(), anyio.Event()
+
+    def tell(words: str, lost: bool) -> None:
+        told.append((words, lost))
+        asked.set()
+
+    async def come(task_status: anyio.abc.TaskStatus[None]) -> None:
+        task_status.started()
+        await asked.wait()
+        async with answering(response("202 Accepted", ACK), port=port):
+            await anyio.sleep_forever()
+
+    url = f"http://{host}:{port}"
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(lambda *, task_status: come(task_status))
+            assert await discover(url, {}, Patience(url, 30, tell=tell)) == {"scan_id": "scan_1"}
+            tasks.cancel_scope.cancel()
+    [(first, lost), last] = told
+    assert first.startswith(f"There is no scanstream server at {url} (")
+    assert first.endswith("; trying for 20 s")
+    assert (lost, last) == (True, ("Connected", False))
+
+
+async def test_where_nobody_comes_a_discover_is_given_up_soon_however_patient_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert module.FIRST_SECONDS <= 4  # with the start of the program no more than 5
+    monkeypatch.setattr(module, "FIRST_SECONDS", 0.3)
+    url, told = f"http://127.0.0.1:{a_free_port()}", list[str]()
+    with anyio.fail_after(20), pytest.raises(Nobody, match="There is no scanstream server at"):
+        await discover(url, {}, Patience(url, 1000, tell=lambda words, lost: told.append(words)))
+    assert [words.partition("; ")[2] for words in told] == ["trying for 0.3 s"]
+    with anyio.fail_after(20), pytest.raises(Nobody):
+        await discover(url, {}, Patience(url, 0, tell=lambda words, lost: told.append(words)))
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize("url", ["http://nobody.invalid:1", "http://[2001:db8::1]:1"])
+async def test_an_address_that_leads_nowhere_is_told_at_once(url: str) -> None:
+    told: list[str] = []
+    with anyio.fail_after(20), pytest.raises(Unreachable, match="There is no scanstream server at"):
+        await discover(url, {}, Patience(url, 1000, tell=lambda words, lost: told.append(words)))
+    assert told == []
 
 
 async def test_a_discover_is_given_up_after_a_while() -> None:

@@ -19,7 +19,7 @@ class Connection:
         """`connecting`: nothing has come yet; `live`: something has; `waiting`: for the next attempt; `closed`: there
         will be nothing more. (`paused` is of web pages: hidden ones.)"""
         self.transport: Transport | None = None
-        """What brought the last frame."""
+        """What brought the last frame; after a step down what answers now."""
         self.attempts = 0
         """Since the last frame."""
         self.retry_at: float | None = None
@@ -49,16 +49,19 @@ class Connection:
 
     def live(self, transport: Transport, *, best: bool) -> None:
         """A frame came; over the best transport or another."""
-        changed = self.transport != transport
-        self.transport = transport
-        self.alive(best=best, changed=changed)
+        self._tell(transport, 0, "" if best else self.reason)
 
-    def alive(self, *, best: bool, changed: bool = False) -> None:
-        """Something came; once frames have come, too, that is enough."""
-        if self.transport is not None and (changed or self.state != "live"):
-            self.state, self.attempts, self.retry_at = "live", 0, None
-            if best:
-                self.reason = ""
+    def alive(self, transport: Transport, *, best: bool) -> None:
+        """Something came that is no frame: enough once frames have come, also on another transport than theirs."""
+        if self.transport is not None:
+            self._tell(transport, self.attempts, "" if best else self.reason)
+
+    def _tell(self, transport: Transport, attempts: int, reason: str) -> None:
+        """There is a connection: state and transport change together."""
+        told = self.state, self.transport, self.attempts, self.reason
+        self.state, self.transport, self.attempts, self.reason = "live", transport, attempts, reason
+        self.retry_at = None
+        if told != ("live", transport, attempts, reason):
             self._bell.ring()
 
     def wait(self, reason: str, until: float) -> None:

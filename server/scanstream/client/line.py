@@ -130,4 +130,4 @@ class Line:
     def alive(self, run: Run) -> None:
         """Something else came. Where nothing is new no frame comes; there is a connection all the same."""
         if run is self._working:
-            self._connection.alive(best=self._ladder.is_best)
+            self._connection.alive(run.rung, best=self._ladder.is_best)

@@ -11,6 +11,8 @@ from scanstream.client.condition import Connection
 from scanstream.client.failures import Lost, Unreachable
 
 LEAST_SECONDS = 1.0
+FIRST_SECONDS = 3.0
+"""So long at most somebody is waited for who is not there at first: it may be restarting, or nobody ever be there."""
 UNSAID_SECONDS = 0.5
 """Where a first transport does not get through, and another one does so soon, nothing was lost."""
 
@@ -26,10 +28,15 @@ class Gone(Unreachable):
     """The server went away and did not come back in time; the scan may well run on."""
 
 
+class Nobody(Unreachable):
+    """The address exists, and nobody listens there now."""
+
+
 class Patience:
     """So many seconds for a server each time it goes away.
 
-    :param reached: whether the server has been talked to; where it never was, an address without one is told at once
+    :param reached: whether the server has been talked to; where it never was, an address where nobody listens is tried
+        for `FIRST_SECONDS`, and one that leads to no server in another way is told at once
     """
 
     def __init__(self, url: str, seconds: float, *, tell: Tell, reached: bool = False) -> None:
@@ -39,6 +46,8 @@ class Patience:
         self._reached = reached
         self._failures = 0
         self._deadline = 0.0
+        self._nobody = False
+        """Whether nobody has been there yet."""
         self.connected = reached
         """Whether the server is there, as far as is known."""
 
@@ -50,8 +59,8 @@ class Patience:
     def back(self) -> None:
         """The server answers."""
         if self._failures:
-            self._tell("Connected again", lost=False)
-        self._reached, self._failures, self.connected = True, 0, True
+            self._tell("Connected" if self._nobody else "Connected again", lost=False)
+        self._reached, self._failures, self._nobody, self.connected = True, 0, False, True
 
     async def wait(self, error: Lost | Unreachable) -> None:
         """A pause before a question is asked again.
@@ -59,18 +68,27 @@ class Patience:
         :raises Unreachable: if there never was a server
         :raises Gone: if it did not come back in time
         """
-        if not self._reached and isinstance(error, Unreachable):
+        nobody = not self._reached and isinstance(error, Unreachable)
+        if nobody and not (isinstance(error, Nobody) and self._seconds):
             raise error
-        self._reached, self.connected = True, False
         now = anyio.current_time()
-        if self._failures == 0:
-            self._deadline = now + self._seconds
-            self._say_lost(str(error))
+        if self._failures == 0 or nobody != self._nobody:
+            self._begin(error, now, nobody=nobody)
         self._failures += 1
         if now >= self._deadline:
-            raise self._gone() from error
+            raise error if nobody else self._gone() from error
         wished = pause(self._failures, random.random, error.retry_after or 0.0)
         await anyio.sleep(min(wished, self._deadline - now))
+
+    def _begin(self, error: Lost | Unreachable, now: float, *, nobody: bool) -> None:
+        """From now on somebody is waited for."""
+        self._reached, self._nobody, self.connected = not nobody, nobody, False
+        seconds = min(self._seconds, FIRST_SECONDS) if nobody else self._seconds
+        self._deadline = now + seconds
+        if nobody:
+            self._tell(f"{error}; trying for {seconds:g} s", lost=True)
+        else:
+            self._say_lost(str(error))
 
     async def attend(self, connection: Connection) -> None:
         """Look on while a connection comes and goes, and say so; until cancelled.

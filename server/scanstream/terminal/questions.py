@@ -11,7 +11,7 @@ from scanstream.client.client import CANCEL_PATH, DISCOVER_PATH
 from scanstream.client.failures import Lost, Unreachable
 from scanstream.errors import NoSuchRoute, NotFound, Restarting, ScanstreamError
 from scanstream.model import RESULTS_PATH, STATUS_PATH, Document
-from scanstream.terminal.patience import Patience
+from scanstream.terminal.patience import Nobody, Patience
 
 ANSWER_SECONDS = 15.0
 STATE = ("scan_id", "status", "message", "market", "progress", "strategies", "cursor")
@@ -86,6 +86,17 @@ def _no_answer(lost: Lost, told: str, seconds: float) -> Lost | ScanstreamError:
     return _another(lost, told)
 
 
+def _refused(error: BaseException | None) -> bool:
+    """Whether the machine is there, and says that nobody listens: at each of its addresses, where it has several."""
+    while error is not None:
+        if isinstance(error, BaseExceptionGroup):
+            return all(_refused(one) for one in error.exceptions)
+        if isinstance(error, ConnectionRefusedError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def _another(lost: Lost, told: str) -> Lost | Unreachable:
     """What answers where it is no scanstream server: another one, or a proxy in front."""
     if lost.status in GATEWAY:
@@ -93,7 +104,7 @@ def _another(lost: Lost, told: str) -> Lost | Unreachable:
         return Lost(words, retry_after=lost.retry_after)
     if lost.status in LOGINS:
         return Unreachable(f"What answers at {told} asks for a login: give it with --url http://NAME:PASSWORD@HOST")
-    return Unreachable(str(lost))
+    return Nobody(str(lost)) if _refused(lost) else Unreachable(str(lost))
 
 
 async def _persisting(question: Callable[[], Awaitable[T]], patience: Patience) -> T:

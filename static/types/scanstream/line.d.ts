@@ -6,7 +6,7 @@
 /**
  * @typedef {object} Connection how the line is
  * @property {"connecting" | "live" | "waiting" | "paused" | "closed"} state
- * @property {string | null} transport what brought the last frame
+ * @property {string | null} transport what brought the last frame; after a step down what answers now
  * @property {number} attempts since the last frame
  * @property {number | null} retryAt when the next attempt begins, by `Date.now()`
  * @property {number | null} lag how long the server took for its last answer, in milliseconds
@@ -59,7 +59,7 @@ export type Rungs = import("./rungs.js").Rungs;
 export type Connection = {
     state: "connecting" | "live" | "waiting" | "paused" | "closed";
     /**
-     * what brought the last frame
+     * what brought the last frame; after a step down what answers now
      */
     transport: string | null;
     /**
