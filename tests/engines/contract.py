@@ -5,6 +5,7 @@ A subclass gives the fixture `engine`. Where what was written outlives the store
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from itertools import cycle
 from typing import ClassVar
 
 import anyio
@@ -69,16 +70,16 @@ EVERY_KIND: Sequence[AnyEntry] = (
 )
 
 
-async def race(store: Store, racers: Sequence[Registered], replaces: ScanId | None) -> ScanId:
-    """Register all at once; the one winner, which all of them must have been told."""
+async def race(racers: Sequence[Registered], replaces: ScanId | None, *stores: Store) -> ScanId:
+    """Register all at once, over these stores in turn; the one winner, which all of them must have been told."""
     told: list[ScanId] = []
 
-    async def register(scan: Registered) -> None:
+    async def register(store: Store, scan: Registered) -> None:
         told.append(await store.register(scan, replaces))
 
     async with anyio.create_task_group() as tasks:
-        for racer in racers:
-            tasks.start_soon(register, racer)
+        for racer, store in zip(racers, cycle(stores), strict=False):
+            tasks.start_soon(register, store, racer)
     assert len(told) == len(racers)
     (winner,) = set(told)
     assert winner in {racer.scan_id for racer in racers}
@@ -132,7 +133,7 @@ class StoreContract:
                 holder: ScanId | None = None
                 for attempt in ("new", "over"):
                     racers = [registration(f"{attempt}{number}.{racer}", f"slot{number}") for racer in range(RACERS)]
-                    holder = await race(store, racers, holder)
+                    holder = await race(racers, holder, store)
             await store.barrier()
             registered = [entry.slot for _, _, entry in consumer.taken if isinstance(entry, Registered)]
             assert sorted(registered) == sorted(2 * [f"slot{number}" for number in range(10)])

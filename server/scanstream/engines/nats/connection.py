@@ -76,6 +76,7 @@ class Connection:
         self._numbers = count(1)
         self._inbox = client.new_inbox()
         self._answers: dict[str, asyncio.Future[Msg | None]] = {}
+        self.when_back(self._ask_again)
 
     def fresh(self) -> str:
         """A word that nobody has used: for one message, or one consumer."""
@@ -175,6 +176,11 @@ class Connection:
         answer = self._answers.get(message.subject.rpartition(".")[2])
         if answer is not None and not answer.done():
             answer.set_result(message)
+
+    def _ask_again(self) -> None:
+        """Of what was in flight when the connection was lost nobody answers."""
+        for answer in self._answers.values():
+            _give_up(answer)
 
     def require(self) -> None:
         """The server is one that can be used.

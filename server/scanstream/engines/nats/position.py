@@ -12,6 +12,7 @@ class Position:
         self.seq = seq
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._order = count()
+        self._expected = seq
         self._closed = False
 
     def advance(self, seq: int) -> None:
@@ -21,6 +22,14 @@ class Position:
             _, _, reached = heapq.heappop(self._waiting)
             if not reached.done():  # who was cancelled has gone already
                 reached.set_result(None)
+
+    def expect(self, seq: int) -> None:
+        """The stream goes on up to here for certain."""
+        self._expected = max(self._expected, seq)
+
+    def awaited(self) -> bool:
+        """Whether there is more to come for certain."""
+        return self._expected > self.seq
 
     def close(self) -> None:
         """The reader goes no further; nobody waits for it any more."""
@@ -37,6 +46,7 @@ class Position:
         """
         if self.seq >= seq or self._closed:
             return
+        self.expect(seq)
         loop = asyncio.get_running_loop()
         reached: asyncio.Future[None] = loop.create_future()
         heapq.heappush(self._waiting, (seq, next(self._order), reached))

@@ -75,7 +75,9 @@ class Reader:
         """
         filters = self._all(("scan.>", "note.>"))
         while True:
-            one = self._reading = Reading(self._connection, self._stream, self._take, self._full)
+            one = self._reading = Reading(
+                self._connection, self._stream, self._take, full=self._full, awaited=self.position.awaited
+            )
             try:
                 async with one.open(self.position.seq + 1, filters):
                     self.trouble = ""

@@ -169,6 +169,7 @@ class NatsStore:
         :raises ConflictError: if the headers expect what is not so
         """
         seq = await self.connection.publish(subject, body, headers=headers, stream=self._stream)
+        self._reader.position.expect(seq)
         try:
             if (feed := self._reader.feed) is not None:
                 await feed.taken.reach(seq, DELIVERED_SECONDS)

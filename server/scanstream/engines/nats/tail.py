@@ -25,9 +25,12 @@ ASKED = 1000
 ASKED_BYTES = 8 * 1024 * 1024
 HELD = 64
 """Messages after which others have a turn on the loop."""
-HEARTBEAT_SECONDS = 0.5
+HEARTBEAT_SECONDS = 0.2
 SILENCE_SECONDS = 2.0
-"""Without a message or a sign of life the consumer is taken for lost."""
+"""Without a message or a sign of life the consumer is taken for lost …"""
+AWAITED_SECONDS = 0.5
+"""… and so soon where what is awaited stands in the stream for certain: a server was stopped, the stream goes on."""
+LOOK_SECONDS = 0.1
 EXPIRES_SECONDS = 30
 INACTIVE_SECONDS = 30
 """After which JetStream forgets a consumer that nobody asks."""
@@ -55,12 +58,25 @@ Take = Callable[[Message], None]
 class Reading:
     """One consumer, until it is lost."""
 
-    def __init__(self, connection: Connection, stream: str, take: Take, full: Callable[[], bool]) -> None:
-        """`full`: whether no more is to be asked for just now."""
+    def __init__(
+        self,
+        connection: Connection,
+        stream: str,
+        take: Take,
+        *,
+        full: Callable[[], bool],
+        awaited: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Of these two, asked again and again:
+
+        :param full: whether no more is to be asked for just now
+        :param awaited: whether there is more in the stream for certain
+        """
         self._connection = connection
         self._stream = stream
         self._take = take
         self._full = full
+        self._awaited = awaited
         self._name = connection.fresh()
         self._inbox = connection.client.new_inbox()
         self._next = 1
@@ -71,6 +87,8 @@ class Reading:
         """The place in the stream of the last message."""
         self.why = ""
         """What is wrong; then it is lost."""
+        self._failure: Exception | None = None
+        """What `take` has raised, which it must not."""
         self._ended = anyio.Event()
         self._held = 0
 
@@ -124,18 +142,21 @@ class Reading:
     async def lost(self) -> None:
         """Return when it is lost, or was ended."""
         while not self._ended.is_set():
-            silent = anyio.current_time() - self._heard
             if not self._asked:  # whoever takes is not done with what he has
                 await anyio.sleep(FULL_SECONDS)
                 await self.ask()
                 continue
-            if silent < SILENCE_SECONDS:
-                with anyio.move_on_after(SILENCE_SECONDS - silent):
-                    await self._ended.wait()
-                continue
-            await anyio.sleep(HEARTBEAT_SECONDS / 10)  # it may have been the loop that had no time to hear
-            if anyio.current_time() - self._heard >= SILENCE_SECONDS:
-                self.lose("its signs of life have ceased")
+            with anyio.move_on_after(LOOK_SECONDS):
+                await self._ended.wait()
+            if self._is_silent():
+                await anyio.sleep(LOOK_SECONDS)  # it may have been the loop that had no time to hear
+                if self._is_silent():
+                    self.lose("its signs of life have ceased")
+        if self._failure is not None:
+            raise self._failure
+
+    def _is_silent(self) -> bool:
+        return anyio.current_time() - self._heard >= (AWAITED_SECONDS if self._awaited() else SILENCE_SECONDS)
 
     async def ask(self) -> None:
         """Have more sent, if there is room for it."""
@@ -172,7 +193,11 @@ class Reading:
             self._next += 1
             self._asked -= 1
             self.last = seq
-            self._take(Message(seq, message.subject, message.data))
+            try:
+                self._take(Message(seq, message.subject, message.data))
+            except Exception as error:  # to go on would be a gap
+                self._failure = error
+                self.end()
             self._held += 1
             if self._held % HELD == 0:
                 await checkpoint()
@@ -220,7 +245,7 @@ async def replay(
     said = anyio.current_time()
     while first <= until:
         try:
-            one = Reading(connection, stream, taken, full)
+            one = Reading(connection, stream, taken, full=full)
             readings.append(one)
             async with one.open(first, filters):
                 await one.lost()
