@@ -16,7 +16,7 @@ export class Pace {
     this.#clock = clock;
   }
 
-  /** As soon after this time as the next may be made: 250 ms after the last one, 600 after the one before. @param {number} at */
+  /** As soon after this time as the next may be made: 250 ms after the last one, 750 after the one before. @param {number} at */
   due(at) {
     const [last, before] = this.#times;
     return Math.max(at, last + SHORTEST_MS, before + THREE_MS);

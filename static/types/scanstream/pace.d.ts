@@ -2,7 +2,7 @@
 export class Pace {
     /** @param {Clock} clock */
     constructor(clock: Clock);
-    /** As soon after this time as the next may be made: 250 ms after the last one, 600 after the one before. @param {number} at */
+    /** As soon after this time as the next may be made: 250 ms after the last one, 750 after the one before. @param {number} at */
     due(at: number): number;
     /** One is made, due or not. */
     began(at?: number): void;
