@@ -189,7 +189,7 @@ async def test_a_client_holds_only_what_is_going_on(server: str) -> None:
         kept = weakref.ref(scan)
         del scan
         gc.collect()
-        assert (len(client._feeds), kept()) == (0, None)
+        assert ([*client._lines.followed], kept()) == ([], None)
 
 
 async def test_cancelled_scans_end_and_left_ones_go_on(server: str) -> None:

@@ -10,7 +10,7 @@ from anyio.from_thread import start_blocking_portal
 
 from client.test_client import QUICK, SECONDS, added_up, until_found, updates
 from conftest import Serve
-from scanstream.client import AsyncClient, Scan, ladder, line
+from scanstream.client import AsyncClient, Scan, feeds, ladder, line
 from scanstream.client.failures import Lost
 from scanstream.client.ladder import RUNGS, Transport
 from scanstream.client.line import Rung
@@ -18,6 +18,7 @@ from scanstream.client.poll import messages
 from scanstream.client.stream import Events, StreamRung
 from scanstream.client.websocket import WebSocketRung
 from scanstream.errors import NotFound
+from scanstream.message import MOST_FOLLOWED
 from support.process import server_process
 from support.script import Script, scripting
 from wire.proxy import Attempt, Faults, Proxy, running
@@ -112,6 +113,44 @@ async def test_on_each_rung_all_scans_share_one_connection(server: str, transpor
     assert (asked(proxy, follow) > 0) == (transport in ("stream", "longpoll"))
     if transport == "stream":
         assert asked(proxy, follow) <= 4  # anew for each scan that comes, not for each frame
+
+
+@pytest.mark.parametrize("transport", RUNGS)
+async def test_more_scans_than_one_connection_takes_are_followed_over_another(
+    server: str, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeds, "MOST_FOLLOWED", 2)
+    async with behind(server, Faults()) as (proxy, script), AsyncClient(proxy.url, transports=[transport]) as client:
+        scans: list[Scan] = []
+
+        async def discover() -> None:
+            scans.append(await client.discover(**script.request(shards=1), force_refresh=True))
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(5):
+                tasks.start_soon(discover)
+        again = await client.watch(scans[0].id)
+        for _ in scans:
+            await (await script.started()).tell("find 2", "end")
+        for scan in scans:
+            await ended_as_the_server_says(scan)
+        assert await again.wait(SECONDS) == scans[0].state
+        assert [*client._lines.followed] == []
+    if transport == "websocket":
+        assert asked(proxy, upgrade) == 3
+
+
+async def test_of_hundreds_of_scans_none_is_lost(server: str) -> None:
+    async with scripting() as script, AsyncClient(server) as client:
+        scans = [
+            await client.discover(**script.request(shards=1), force_refresh=True) for _ in range(MOST_FOLLOWED + 4)
+        ]
+        await until(client, "websocket")
+        for _ in scans:
+            await (await script.started()).tell("find 1", "end")
+        with anyio.fail_after(2 * SECONDS):
+            states = [await scan.wait() for scan in scans]
+        assert {(state["status"], state["total_opportunities"]) for state in states} == {("complete", 1)}
 
 
 @pytest.mark.parametrize("transport", RUNGS)

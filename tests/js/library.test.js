@@ -13,6 +13,20 @@ const RUNGS = ["websocket", "stream", "longpoll", "poll"];
 const QUICK = { strategy_ids: ["scripted"], parameters: { scripted: { shards: 3, found: 4 } }, force_refresh: true };
 const { url } = await theServer();
 
+test("hundreds of scans: as many lines as they need, and none is lost", async (t) => {
+  const sockets = notedSockets();
+  const here = client(t, url, { WebSocket: sockets.WebSocket });
+  const request = { strategy_ids: ["scripted"], parameters: { scripted: { shards: 1, found: 1 } }, force_refresh: true };
+  const { request: held, started } = await script(t);
+  const first = await here.discover(held); // the others wait behind it
+  const tell = await started();
+  const scans = [first, ...(await Promise.all(Array.from({ length: 259 }, () => here.discover(request))))];
+  tell("find 1", "end");
+  const states = await Promise.all(scans.map((scan) => scan.done));
+  const told = states.map(({ status, total_opportunities }) => `${status}, ${total_opportunities}`);
+  assert.deepEqual([...new Set(told)], ["complete, 1"]);
+});
+
 for (const rung of RUNGS) {
   test(`${rung}: every iterator is told all, each patch is right, and the end is the server's`, async (t) => {
     const { request, started } = await script(t, 2);

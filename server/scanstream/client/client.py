@@ -1,4 +1,4 @@
-"""A client of one server, for `await`: it starts scans and follows them, all over one connection."""
+"""A client of one server, for `await`: it starts scans and follows them, over one connection while they fit on it."""
 
 import random
 import uuid
@@ -17,6 +17,7 @@ from scanstream.client.failures import Closed, Lost
 from scanstream.client.feeds import Feeds
 from scanstream.client.ladder import RUNGS, Ladder, Transport
 from scanstream.client.line import Line, Rung
+from scanstream.client.lines import Lines
 from scanstream.client.longpoll import LongPollRung
 from scanstream.client.mirror import Mirror, state_in
 from scanstream.client.poll import PollRung
@@ -59,11 +60,13 @@ class AsyncClient:
         if unknown or not transports:
             raise ValueError(f"transports: {unknown or 'none given'}; there are {', '.join(RUNGS)}")
         self._asking = Asking(self.url, token, self.connection.measured)
-        self._feeds = Feeds()
-        self._ladder = Ladder(random.random, transports)
+        self._transports = tuple(transports)
+        self._lines = Lines(self._line)
         self._scans: WeakSet[Scan] = WeakSet()
         """Those that somebody holds."""
         self._tasks: TaskGroup | None = None
+        self._told = False
+        """Whether there is a line whose connection is the client's."""
 
     async def __aenter__(self) -> "AsyncClient":
         """Ready; nothing is connected before there is something to ask."""
@@ -72,8 +75,7 @@ class AsyncClient:
         await self._asking.__aenter__()
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
-        self._line = Line(self._feeds, self._rungs(), self._ladder, self.connection)
-        self._tasks.start_soon(self._line.serve)
+        self._lines.open(self._tasks)
         return self
 
     async def __aexit__(
@@ -99,7 +101,7 @@ class AsyncClient:
     def reconnect(self) -> None:
         """Begin anew, now: whatever pause is being waited out, or connection believed in."""
         self._check()
-        self._line.reconnect()
+        self._lines.reconnect()
 
     async def discover(
         self, *, idempotency_key: str | None = None, timeout: float | None = TIMEOUT_SECONDS, **request: Any
@@ -113,7 +115,6 @@ class AsyncClient:
         :raises Unreachable: if the server has not answered by then; nothing is tried any more
         :raises InvalidRequest: naming the fields that are not valid
         """
-        self._feeds.check()
         given = {name: value for name, value in request.items() if value is not None}
         key = {"idempotency-key": idempotency_key or uuid.uuid4().hex}
         ack = await self._persist(
@@ -139,7 +140,6 @@ class AsyncClient:
         """
         if only not in (None, "state"):
             raise ValueError(f'only={only!r}: there is only="state", and None')
-        self._feeds.check()
         query = {"since": since} if since is not None and only is None else None
         path = about(STATUS_PATH, scan_id)
         body = await self._persist("GET", path, timeout, query=query, needs=("scan_id", "status", "cursor"))
@@ -156,7 +156,6 @@ class AsyncClient:
             Nothing more is read before it returns; what it raises ends the client
         """
         self._check()
-        self._feeds.check()
         held = mirror or Mirror()
         scan = self._followed(scan_id, held, held.state or {"scan_id": scan_id, "status": "scanning"})
         scan.feed.heard = heard
@@ -219,14 +218,14 @@ class AsyncClient:
         return body
 
     def _followed(self, scan_id: str, mirror: Mirror, held: Document, **more: Any) -> Scan:
-        feed = self._feeds.follow(scan_id, mirror, more.get("only"))
+        feed = self._lines.follow(scan_id, mirror, more.get("only"))
         scan = Scan(self, feed, held=held, start=mirror.base, **more)
         self._scans.add(scan)
         return scan
 
     def _leave(self, scan: Scan) -> None:
         self._scans.discard(scan)
-        self._feeds.leave(scan.feed)
+        self._lines.leave(scan.feed)
 
     def _shut(self) -> None:
         self.connection.close()
@@ -244,6 +243,12 @@ class AsyncClient:
             raise RuntimeError("Open the client first: `async with AsyncClient(url) as client:`")
         if self.connection.state == "closed":
             raise Closed("This client is closed")
+
+    def _line(self, feeds: Feeds) -> Line:
+        """The first one is that whose connection is told of."""
+        connection = Connection() if self._told else self.connection
+        self._told = True
+        return Line(feeds, self._rungs(), Ladder(random.random, self._transports), connection)
 
     def _rungs(self) -> dict[Transport, Rung]:
         return {

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import anyio
 
 from scanstream.client.mirror import Mirror
-from scanstream.errors import ScanstreamError, TooManySubscriptions
+from scanstream.errors import ScanstreamError
 from scanstream.message import MOST_FOLLOWED
 from scanstream.model import Document, Only
 
@@ -51,7 +51,7 @@ class Feed:
 
 
 class Feeds:
-    """What one client follows just now, by id; what changes that rings the bell. What is over is not held here."""
+    """What is followed on one line just now, by id; what changes that rings the bell. What is over is not held here."""
 
     def __init__(self) -> None:
         self._feeds: dict[str, Feed] = {}
@@ -71,13 +71,10 @@ class Feeds:
         """That of a scan."""
         return self._feeds.get(scan_id)
 
-    def check(self) -> None:
-        """Whether one more may be followed.
-
-        :raises TooManySubscriptions: if not
-        """
-        if len(self) >= MOST_FOLLOWED:
-            raise TooManySubscriptions(f"This client follows {MOST_FOLLOWED} scans; close one, or open another client")
+    @property
+    def full(self) -> bool:
+        """Whether these are as many as one connection may follow."""
+        return len(self) >= MOST_FOLLOWED
 
     def follow(self, scan_id: str, mirror: Mirror, only: Only | None) -> Feed:
         """That of a scan, with as much in it as is wanted here, or more.
