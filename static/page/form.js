@@ -24,6 +24,7 @@ const TITLES = /** @type {Record<string, string>} */ ({
 const WHAT_TO_DO = {
   unreachable: "Look whether the server runs, then press “Start scan” again: the same settings start no second scan.",
   rate_limited: "Press “Start scan” again in a while.",
+  unauthorized: "Sign in where you were given the address of this page, then load it again.",
   too_many_scans: "Wait until one of the scans below has ended, or cancel one; then press “Start scan” again.",
   overloaded: "Press “Start scan” again in a while.",
   restarting: "Press “Start scan” again in a moment.",

@@ -16,6 +16,7 @@ const AGAIN_MS = 3000;
 /** What an absent scan means for whoever looks at this page. @type {Record<string, string>} */
 const WORDS = {
   not_found: "No scan found: its link may be cut off, or of another server, or this server has lost its data.",
+  unauthorized: "This server does not know you: sign in where you were given its address, then load this page again.",
   expired: "This scan has expired: what has ended is kept for a while only.",
 };
 const NARROW = "(max-width: 64rem)";
@@ -174,7 +175,8 @@ async function insist(ask, place, what) {
   try {
     await ask();
   } catch (error) {
-    write(place, `${what} are not to be had: ${reason(error)}. They are asked for again.`);
+    const { code } = /** @type {any} */ (error);
+    write(place, code === "unauthorized" ? WORDS[code] : `${what} are not to be had: ${reason(error)}. They are asked for again.`);
     setTimeout(() => insist(ask, place, what), AGAIN_MS);
   }
 }

@@ -118,7 +118,7 @@ async def test_the_scan_of_another_is_one_that_never_was(gated: Gated, transport
 async def test_what_names_no_scan_of_ones_own_is_closed(gated: Gated) -> None:
     async with httpx.AsyncClient(base_url=gated.url, headers={"authorization": "Bearer of-bob"}) as bob:
         mine = (await bob.get("/opportunities/status/latest")).status_code
-        closed = ["/opportunities/scans", "/metrics", "/openapi.json", "/opportunities/results/x/y", "/nowhere"]
+        closed = ["/opportunities/scans", "/metrics", "/opportunities/results/x/y", "/nowhere"]
         assert [(await bob.get(path)).status_code for path in closed] == [404] * len(closed)
         assert mine == 404
         assert (await bob.post("/opportunities/follow", content=b"{")).status_code == 400  # in the server's own words
@@ -129,11 +129,11 @@ async def test_what_names_no_scan_of_ones_own_is_closed(gated: Gated) -> None:
 
 async def test_who_is_not_known_sees_the_page_only(gated: Gated) -> None:
     async with httpx.AsyncClient(base_url=gated.url) as nobody:
-        opened = [(await nobody.get(path)).status_code for path in ("/", "/static/scanstream.js", "/readyz")]
+        opened = [(await nobody.get(path)).status_code for path in ("/", "/static/scanstream.js", "/readyz", "/openapi.json")]
         closed = [
             (await nobody.get(f"/opportunities/{path}")).status_code for path in ("market", "scans", "status/latest")
         ]
-    assert (opened, closed) == ([200] * 3, [401] * 3)
+    assert (opened, closed) == ([200] * 4, [401] * 3)
     async with gated.client("") as client:
         with pytest.raises(Unauthorized):
             await client.discover(**ONE_QUICK_SCAN)
