@@ -118,6 +118,7 @@ export class Form {
     const whole = `${reason(error)}. ${WHAT_TO_DO[error.code] ?? "Nothing was started; what is chosen stays as it is."}`;
     tell(this.error, rest.length || !first ? rest.join("; ") || whole : "The server refused this: see the fields that are marked");
     (first ?? element("go")).focus();
+    if (!first) this.error.scrollIntoView({ block: "nearest" }); // it stands above the button
   }
 
   /** @param {string} path @param {string} why @param {string[]} rest @returns {HTMLElement | null} */

@@ -19,6 +19,7 @@ const WORDS = {
   unauthorized: "This server does not know you: sign in where you were given its address, then load this page again.",
   expired: "This scan has expired: what has ended is kept for a while only.",
 };
+const LATEST = "latest";
 const NARROW = "(max-width: 64rem)";
 
 const home = new URL("../../", import.meta.url);
@@ -51,10 +52,13 @@ let starting = null;
 /** A request that nobody has answered: made again it has the same key, as it may have started a scan all the same. */
 let unanswered = { text: "", key: "" };
 let ended = "";
+/** By what name the scan on show was asked for. @type {string | null} */
+let named = null;
 
 /** Another scan, or none, is on show. @param {string | null} scanId */
 function show(scanId) {
   notice("");
+  named = scanId;
   if (scanId === null) {
     view.leave();
     badge.follows(false);
@@ -67,12 +71,13 @@ function show(scanId) {
   follow(client.watch(scanId), scanId);
 }
 
-/** @param {any} scan @param {string} named in the address */
-async function follow(scan, named) {
+/** @param {any} scan @param {string} name in the address */
+async function follow(scan, name) {
+  named = name;
   element("nothing").hidden = true;
   view.follow(scan);
   badge.follows(true);
-  scans.current(named);
+  scans.current(name);
   try {
     await scan.done;
   } catch (error) {
@@ -145,7 +150,7 @@ function change(request) {
 
 /** The scan on show has news. @param {Plain} state */
 function news(state) {
-  router.settle(state.scan_id);
+  if (named === LATEST && router.named === LATEST) router.settle((named = state.scan_id)); // the address may name another by now
   scans.current(state.scan_id);
   scans.hear(state);
   market.name(state.market);

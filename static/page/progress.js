@@ -7,6 +7,9 @@ import { clock, count, duration, plural } from "./words.js";
 /** @typedef {import("./words.js").Plain} Plain */
 /** @typedef {{ row: HTMLElement, bar: HTMLProgressElement, cells: HTMLElement[] }} Line */
 
+/** Of a line's cells the one that says how its strategy is. */
+const STATUS = 3;
+
 export class Progress {
   #bar = h("progress", { max: 100, value: 0, "aria-label": "Overall progress" });
   #stage = h("h2", { id: "shown-title" });
@@ -62,6 +65,9 @@ export class Progress {
     write(this.#message, why);
     write(this.#left, "");
     this.#advice.hidden = true;
+    for (const { row, cells } of this.#lines.values()) {
+      if (["pending", "running"].includes(String(row.dataset.status))) write(cells[STATUS], "not known");
+    }
   }
 
   /** @param {Plain} state the newest */

@@ -45,6 +45,7 @@ export class Scans {
       await this.refresh();
       if (older.hidden) /** @type {HTMLElement | null} */ (list.querySelector("li:last-child a"))?.focus();
     });
+    for (const turn of ["online", "offline"]) addEventListener(turn, () => this.refresh());
     document.addEventListener("visibilitychange", () => document.hidden || this.refresh());
   }
 

@@ -70,6 +70,7 @@ async def test_a_server_that_has_lost_its_data_is_told(tmp_path: Path, visit: Vi
                 re.compile(r"^What is shown here is as of \d\d:\d\d:\d\d")
             )
             await expect(visit.rows).to_have_count(7)
+            assert (await visit.strategies())["scripted"][2] == "not known"
             await expect(view.get_by_role("button", name="Cancel")).to_be_hidden()
             await expect(visit.badge).to_have_attribute("data-state", "connected")
             assert await visit.page.title() == "lost · 7 found – scanstream"

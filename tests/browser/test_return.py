@@ -75,6 +75,7 @@ async def test_another_address_shows_another_scan(serve: Serve, visit: Visit) ->
         newest = visit.scan_id
         await visit.page.evaluate("scan_id => { location.hash = scan_id }", scan_id)
         await expect(visit.rows.first).to_contain_text("SOL/USDT")
+        await visit.until("Complete")
         await visit.shows_results_of(url)
         await visit.page.evaluate("location.hash = 'latest'")
         await expect(visit.page).to_have_url(f"{url}/#{newest}")
@@ -82,6 +83,28 @@ async def test_another_address_shows_another_scan(serve: Serve, visit: Visit) ->
         await expect(visit.page.get_by_role("heading", name="No scan is shown")).to_be_visible()
         await expect(visit.page.locator("#view")).to_be_hidden()
         assert visit.complaints == []
+
+
+async def test_the_way_back_is_not_written_over(serve: Serve, visit: Visit) -> None:
+    """An address that names another scan stays as it is, though the scan on show has news."""
+    async with serve(workers=1) as url, scripting() as script:
+        first, second = [
+            (await discover(url, script.request(2, symbols=[symbol]))).json()["scan_id"]
+            for symbol in ("SOL/USDT", "XRP/USDT")
+        ]
+        await visit.open(f"{url}/#{first}")
+        await visit.until("Scanning")
+        await visit.page.evaluate("scan_id => { location.hash = scan_id }", second)
+        await visit.until("Scanning")
+        await visit.page.evaluate(
+            "addEventListener('hashchange', (event) => event.stopImmediatePropagation(), { capture: true, once: true })"
+        )
+        await visit.page.evaluate("history.back()")
+        await expect(visit.page).to_have_url(f"{url}/#{first}")
+        for _ in range(4):
+            await (await script.started()).tell("find 1", "end")
+        await visit.until("Complete")
+        assert visit.scan_id == first
 
 
 async def test_an_unknown_scan_is_refused_in_words(serve: Serve, visit: Visit) -> None:
