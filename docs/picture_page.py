@@ -39,7 +39,7 @@ def serving() -> Iterator[str]:
 
 def scanning(page: Page, url: str) -> None:
     """A scan of the whole market, long enough to be seen in the middle."""
-    wanted = {"parameters": {"pca_statarb": {"walk_forward": 2000}}}
+    wanted = {"parameters": {id: {"walk_forward": 2000} for id in ("pca_statarb", "pairs")}}
     ack = page.request.post(f"{url}/opportunities/discover", data=wanted).json()
     page.goto(f"{url}/#{ack['scan_id']}")
     expect(page.locator("#percent")).to_have_text(BEGUN, timeout=MILLISECONDS)

@@ -129,7 +129,9 @@ async def test_what_names_no_scan_of_ones_own_is_closed(gated: Gated) -> None:
 
 async def test_who_is_not_known_sees_the_page_only(gated: Gated) -> None:
     async with httpx.AsyncClient(base_url=gated.url) as nobody:
-        opened = [(await nobody.get(path)).status_code for path in ("/", "/static/scanstream.js", "/readyz", "/openapi.json")]
+        opened = [
+            (await nobody.get(path)).status_code for path in ("/", "/static/scanstream.js", "/readyz", "/openapi.json")
+        ]
         closed = [
             (await nobody.get(f"/opportunities/{path}")).status_code for path in ("market", "scans", "status/latest")
         ]
