@@ -266,7 +266,7 @@ def test_without_a_server_every_command_says_so_soon_and_exits_with_three(comman
     assert shown.stdout == ""
     *before, line = shown.stderr.splitlines()
     assert address in line
-    assert [one.removeprefix(f"{line}; ") for one in before] == ["trying for 3 s"] * (
+    assert [one.removeprefix(f"{line}; ") for one in before] == ["trying for 4 s"] * (
         command[0] in ("discover", "watch")
     )
 

@@ -11,7 +11,7 @@ from scanstream.client.condition import Connection
 from scanstream.client.failures import Lost, Unreachable
 
 LEAST_SECONDS = 1.0
-FIRST_SECONDS = 3.0
+FIRST_SECONDS = 4.0
 """So long at most somebody is waited for who is not there at first: it may be restarting, or nobody ever be there."""
 UNSAID_SECONDS = 0.5
 """Where a first transport does not get through, and another one does so soon, nothing was lost."""
