@@ -5,6 +5,7 @@ Each rule reads the sources and tells all that breaks it at once; a crooked hous
 
 import ast
 from collections.abc import Callable, Collection, Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -87,6 +88,7 @@ class Module(NamedTuple):
 House: TypeAlias = dict[str, Module]
 
 
+@cache
 def house(root: Path) -> House:
     """Every source file below a package's directory."""
     paths = {_name(path.relative_to(root)): path for path in sorted(root.rglob("*.py"))}

@@ -313,8 +313,9 @@ async def test_a_server_is_not_asked_more_often_than_it_likes(server: str, trans
 
 @pytest.mark.parametrize("transport", RUNGS)
 async def test_however_often_scans_come_and_connections_go_attempts_stay_apart(
-    server: str, transport: Transport
+    server: str, monkeypatch: pytest.MonkeyPatch, transport: Transport
 ) -> None:
+    monkeypatch.setattr(feeds, "MOST_FOLLOWED", 2)  # so that there are two lines
     troubled = behind(server, Faults(reset_every=0.3, bad_gateway_every=4))
     async with AsyncClient(server) as other, troubled as (proxy, script):
         scans = [await other.discover(**script.request(shards=1)) for _ in range(4)]

@@ -16,7 +16,8 @@ from scanstream.client.mirror import Mirror
 from scanstream.core import open_core
 from scanstream.errors import StoreUnavailable
 from scanstream.model import ANYONE, DiscoverRequest
-from scanstream.push import follow, sse
+from scanstream.push import follow, sse, together
+from scanstream.push import stream as alone
 from scanstream.push.round import Round
 from scanstream.scans.archive import Archive
 from scanstream.settings import Settings
@@ -307,7 +308,7 @@ async def test_nothing_but_a_post_of_a_page_of_ours(serve: Serve) -> None:
 @pytest.mark.parametrize("many", [True, False], ids=["follow", "events"])
 async def test_a_stream_without_news_has_a_heartbeat(serve: Serve, monkeypatch: pytest.MonkeyPatch, many: bool) -> None:
     assert sse.HEARTBEAT_SECONDS == 5
-    for door in (sse, follow):
+    for door in (alone, together):
         monkeypatch.setattr(door, "HEARTBEAT_SECONDS", 0.05)
     async with serve(workers=0) as url, httpx.AsyncClient(timeout=30) as client:
         scan_id = (await discover(url)).json()["scan_id"]

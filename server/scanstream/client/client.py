@@ -75,6 +75,8 @@ class AsyncClient:
         await self._asking.__aenter__()
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
+        self._ways = self._rungs()
+        """One of each for all lines: attempts of a client stay apart, whichever line makes them."""
         self._lines.open(self._tasks)
         return self
 
@@ -248,7 +250,7 @@ class AsyncClient:
         """The first one is that whose connection is told of."""
         connection = Connection() if self._told else self.connection
         self._told = True
-        return Line(feeds, self._rungs(), Ladder(random.random, self._transports), connection)
+        return Line(feeds, self._ways, Ladder(random.random, self._transports), connection)
 
     def _rungs(self) -> dict[Transport, Rung]:
         return {

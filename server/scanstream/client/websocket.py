@@ -13,6 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.typing import Subprotocol
 
 from scanstream.client.addresses import shown
+from scanstream.client.backoff import Pace
 from scanstream.client.failures import Lost, of_close
 from scanstream.client.ladder import Why
 from scanstream.client.proxies import UnusableProxy, proxy_of
@@ -51,6 +52,7 @@ class WebSocketRung:
         self._measured = measured
         self._silence = silence
         self._grace = grace
+        self._pace = Pace()
         self._renewed = False
         """Whether another token was asked for, and has brought nothing yet."""
 
@@ -61,6 +63,7 @@ class WebSocketRung:
         :raises Unauthorized, Forbidden: if the server does not let this caller in, and another token cannot be had
         """
         token = await self._token.now()
+        await self._pace.turn()
         async with _socket(self._url, token) as socket:
             try:
                 await _Talk(socket, run, self._measured, self._silence, self._grace).listen()
