@@ -19,7 +19,19 @@ LEVELS: tuple[tuple[set[str], ...], ...] = (
     ({"engines"}, {"market"}, {"strategies"}, {"security"}),
     ({"scans"}, {"push"}),
     (
-        {"app", "core", "departure", "siblings", "routes", "server", "leaving", "descriptors", "collector", "worker"}
+        {
+            "app",
+            "core",
+            "engine",
+            "departure",
+            "siblings",
+            "routes",
+            "server",
+            "leaving",
+            "descriptors",
+            "collector",
+            "worker",
+        }
         | {"settings", "metrics"},
         {"client"},
     ),  # settings names the markets, so it stands above them

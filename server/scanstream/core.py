@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 from anyio import to_thread
 
-from scanstream.engines.sqlite import SqliteStore, open_store
+from scanstream.engine import Engine, open_engine
 from scanstream.errors import StoreUnavailable
 from scanstream.log.hub import Hub
 from scanstream.market.directory import panel_directory
@@ -25,12 +25,10 @@ from scanstream.push.fanout import Fanout
 from scanstream.push.listing import listing
 from scanstream.scans.appending import Appender
 from scanstream.scans.budget import Budgets, Clock
-from scanstream.scans.calls import LocalCalls
 from scanstream.scans.desk import Limits as DeskLimits
 from scanstream.scans.desk import ScanDesk
 from scanstream.scans.forecast import Capacity, Forecast
 from scanstream.scans.inquiry import Inquiry
-from scanstream.scans.local import LocalJobs
 from scanstream.scans.pace import Pace
 from scanstream.scans.places import Places
 from scanstream.scans.planner import Planner
@@ -40,9 +38,9 @@ from scanstream.scans.releases import Releases
 from scanstream.scans.runner import Runner
 from scanstream.scans.selection import known_symbols
 from scanstream.scans.shortages import Shortages
+from scanstream.scans.supply import Window
 from scanstream.scans.sweeper import Sweeper
 from scanstream.scans.tries import Tries
-from scanstream.scans.turns import Turns
 from scanstream.scans.view import View
 from scanstream.scans.work.processes import Processes
 from scanstream.scans.work.waiting import Lanes
@@ -62,37 +60,34 @@ KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 1024 * 1024), "MALLOC_TRIM_THR
 class Core:
     """Everything of a server that is no socket: the store, the hub, and the rooms that work on them."""
 
-    def __init__(self, settings: Settings, store: SqliteStore, panels: Panels, directory: Path) -> None:
-        self.store = store
+    def __init__(self, settings: Settings, engine: Engine, panels: Panels, directory: Path) -> None:
+        self.store = store = engine.store
+        self.engine = engine
         self.panels = panels
         self._refresh = settings.refresh
         self.hub = Hub(store)
         self.drain = Drain()
         self.clock = Clock()
-        budgets = Budgets(self.clock)
+        budgets = self.budgets = Budgets(self.clock)
         self.machine = Shortages(budgets)
         writing = Shortages(budgets)
         appender = Appender(store, writing)
         tries = Tries(self.machine, panels.restore)
-        computing, waiting = LocalJobs(), Turns(settings.max_in_loop_per_scan)
-        jobs = Lanes(computing, waiting)
+        jobs = Lanes(engine.computing, engine.waiting)
         idle = settings.worker_priority == "idle"
         self.planning = Processes(directory, most=PLANNING_PROCESSES, idle=idle)
         self.workers = Processes(directory, most=max(1, settings.workers), idle=idle)
         inquiry = Inquiry(self.planning, self.clock, tries)
         waits = {strategy.id for strategy in registry().values() if strategy.waits}
-        in_loop_of_one = min(settings.max_in_loop, settings.max_in_loop_per_scan)
         self.ranks = Ranks(settings.max_running)
-        self.calls = LocalCalls(settings.max_running)
         view = View(store, self.hub, writing)
-        places: Places = lambda strategy_id: in_loop_of_one if strategy_id in waits else self.workers.most  # noqa: E731
-        self.planner = Planner(appender, self.hub, jobs, self.calls, inquiry, budgets, view, places)
+        places: Places = lambda strategy_id: engine.places(strategy_id in waits)  # noqa: E731
+        window: Window = lambda waiting: engine.window(self.ranks.running(), waiting)  # noqa: E731
+        self.planner = Planner(appender, self.hub, jobs, engine.calls, inquiry, budgets, view, places, window)
         runner = partial(Runner, appender, self.hub, jobs, self.workers, budgets, tries, view, places)
         self.runner = runner(most_in_loop=settings.max_in_loop) if settings.workers else None
         self.pace = Pace(panels.current.market, lambda: len(panels.current.symbols))
-        in_loop = min(settings.max_in_loop, settings.max_in_loop_per_scan * settings.max_running)
-        capacity = Capacity(settings.workers, in_loop, settings.max_running)
-        self.forecast = Forecast(self.pace, self.ranks.rank, waits, capacity)
+        self.forecast = Forecast(self.pace, self.ranks.rank, waits, partial(_capacity, settings, engine))
         self.desk = ScanDesk(
             store,
             self.hub,
@@ -115,7 +110,7 @@ class Core:
         self.answers = StatusAnswers(self.ranks.rank)
         self.attendance = Attendance()
         self.readiness = Readiness(store, self.machine, lambda: self.drain.begun)
-        self.metrics = self._metrics(lambda: computing.depth() + waiting.depth(), writing)
+        self.metrics = self._metrics(lambda: engine.computing.depth() + engine.waiting.depth(), writing)
 
     def _metrics(self, shards_waiting: Callable[[], float], writing: Shortages) -> Metrics:
         return Metrics(
@@ -136,8 +131,10 @@ class Core:
     def _watching(self) -> Iterator[None]:
         """Those who hear of every change of every scan."""
         with ExitStack() as stack:
-            for part in (self.ranks, self.calls, self.forecast, self.sweeper, self.metrics, self.answers):
-                stack.enter_context(self.hub.watching_all(part.notice))
+            parts = (self.ranks, self.forecast, self.sweeper, self.metrics, self.answers)
+            shared = (self.budgets.notice,) if self.store.shared else ()
+            for watcher in (*self.engine.watchers, *(part.notice for part in parts), *shared):
+                stack.enter_context(self.hub.watching_all(watcher))
             yield
 
     async def _caught_up(self) -> None:
@@ -167,7 +164,8 @@ class Core:
                 self.panels.forget(self.hub.digests())
                 tasks.start_soon(self.pace.keep, self.store)
                 tasks.start_soon(self.panels.keep_fresh, self._refresh, self.hub.digests)
-                for part in (self.clock, self.desk, self.planner, self.sweeper, self.runner):
+                planner = self.planner if self.runner or not self.store.shared else None  # else others plan
+                for part in (self.clock, self.desk, planner, self.sweeper, self.runner):
                     if part is not None:
                         tasks.start_soon(_for_ever, part.run)
                 try:
@@ -196,6 +194,14 @@ async def _for_ever(run: Callable[[], Awaitable[object]]) -> None:
     raise RuntimeError(f"{getattr(run, '__qualname__', run)} has ended, and was to go on as long as the server")
 
 
+def _capacity(settings: Settings, engine: Engine) -> Capacity:
+    """What runs at once, over all nodes."""
+    if not engine.store.shared:
+        in_loop = min(settings.max_in_loop, settings.max_in_loop_per_scan * settings.max_running)
+        return Capacity(settings.workers, in_loop, settings.max_running)
+    return Capacity(engine.places(False), engine.places(True) * settings.max_running, settings.max_running)
+
+
 def _lacking(*shortages: Shortages) -> int:
     return sum(len(one.current()) for one in shortages)
 
@@ -212,8 +218,8 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         os.environ.setdefault(name, size)
     await to_thread.run_sync(require_all, abandon_on_cancel=True)  # a plug-in may take long over its import
     market = settings.open_market()
-    async with open_store(settings.directory) as store:
+    async with open_engine(settings) as engine:
         with panel_directory(settings.directory) as directory:
-            core = Core(settings, store, await open_panels(market, directory, _prepared), directory)
+            core = Core(settings, engine, await open_panels(market, directory, _prepared), directory)
             async with core.running():
                 yield core

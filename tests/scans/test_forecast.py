@@ -32,7 +32,7 @@ class House:
             self.pace,
             lambda scan_id: self.queue.index(scan_id) + 1 if scan_id in self.queue else None,
             {"feed"},
-            Capacity(workers, in_loop, scans),
+            lambda: Capacity(workers, in_loop, scans),
         )
         self._capacity = {"workers": workers, "scans": scans, "in_loop": in_loop}
         self._count = 0

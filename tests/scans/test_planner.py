@@ -13,6 +13,7 @@ from scanstream.log.entry import Cut, Planned, ShardFailed
 from scanstream.log.hub import Hub
 from scanstream.model import ANYONE, DiscoverRequest, Problem
 from scanstream.panel import Panel
+from scanstream.scans.calls import LocalCalls
 from scanstream.scans.planner import plan
 from scanstream.scans.work.planning import parts
 from scanstream.scans.work.processes import Processes
@@ -140,7 +141,9 @@ async def test_scans_that_are_cancelled_while_they_are_planned_cost_no_process()
         core.desk.release(ack.scan_id)
         with anyio.fail_after(30):
             await core.hub.until(ack.scan_id, lambda log: log.folded.state.phase != "init")
-            while ack.scan_id not in core.calls._granted:  # noqa: ASYNC110  # who is let in is not told
+            calls = core.engine.calls
+            assert isinstance(calls, LocalCalls)
+            while ack.scan_id not in calls._granted:  # noqa: ASYNC110  # who is let in is not told
                 await anyio.sleep(0.001)
             if not cancelled:
                 await core.hub.until(ack.scan_id, lambda log: log.folded.state.phase == "running")

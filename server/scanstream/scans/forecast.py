@@ -58,7 +58,7 @@ class Forecast:
         pace: Pace,
         rank: Callable[[ScanId], int | None],
         waiting: Container[str],
-        capacity: Capacity,
+        capacity: Callable[[], Capacity],
     ) -> None:
         """:param waiting: the strategies that wait for input, and take no worker"""
         self._pace = pace
@@ -138,7 +138,7 @@ class Forecast:
                     return None
                 work = Work(1, self._pace.usual())
             (in_loop if strategy_id in self._waits_for_input else computing).append(work)
-        alone = max(_together(computing, self._capacity.workers), _together(in_loop, self._capacity.in_loop))
+        alone = max(_together(computing, self._capacity().workers), _together(in_loop, self._capacity().in_loop))
         return Load(sum(work.seconds for work in computing), alone)
 
     def seconds(self, log: ScanLog) -> float | None:
@@ -151,10 +151,10 @@ class Forecast:
         self._count_again()
         watched = self._waiting.get(log.scan_id) or self._running.get(log.scan_id) or self._watched(log)
         load = self._load(watched, guess=False)
-        if load is None or not self._capacity.workers:
+        if load is None or not self._capacity().workers:
             return None
         wait, beside = self._before(watched, load)
-        taking_turns = (load.computing + beside) / self._capacity.workers
+        taking_turns = (load.computing + beside) / self._capacity().workers
         return math.ceil(10 * (wait + max(load.alone, taking_turns))) / 10
 
     def _before(self, watched: Watched, load: Load) -> tuple[float, float]:
@@ -164,7 +164,7 @@ class Forecast:
         running = [self._load(other) or Load() for other in counted]
         times = others / len(running) if running else 0.0  # where there are more, the rest is like these
         ahead = self._ahead(watched)
-        if others + ahead < self._capacity.scans:
+        if others + ahead < self._capacity().scans:
             first = [*islice((other for other in self._waiting.values() if other is not watched), ahead)]
             beside = sum(min(other.computing, load.computing) for other in running) * times
             return 0.0, beside + sum(min(other.load.computing, load.computing) for other in first)
@@ -173,7 +173,7 @@ class Forecast:
         queue = _less(self._queue, watched.load) if waits else self._queue
         computing = sum(other.computing for other in running) * times + share * queue.computing
         alone = sum(other.alone for other in running) * times + share * queue.alone
-        return max(computing / self._capacity.workers, alone / self._capacity.scans), 0.0
+        return max(computing / self._capacity().workers, alone / self._capacity().scans), 0.0
 
     def _ahead(self, watched: Watched) -> int:
         """How many of those that wait are let in before the scan."""

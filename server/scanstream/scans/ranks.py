@@ -39,5 +39,9 @@ class Ranks:
         """How many scans wait."""
         return max(0, len(self._queue) - self._free())
 
+    def running(self) -> int:
+        """How many have a plan, and have not ended."""
+        return len(self._running)
+
     def _free(self) -> int:
         return max(0, self._places - len(self._running))

@@ -1,0 +1,95 @@
+"""The engine that the settings name: where logs live, and who shares the work on scans. Beside the core only here."""
+
+import math
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from scanstream.engines.nats.options import NatsOptions
+from scanstream.engines.sqlite import open_store
+from scanstream.jobs import Calls, Jobs
+from scanstream.log.hub import Watcher
+from scanstream.log.store import Store
+from scanstream.scans.calls import LocalCalls
+from scanstream.scans.local import LocalJobs
+from scanstream.scans.turns import Turns
+from scanstream.settings import Settings
+
+LEAST_WINDOW = 2
+"""Shards of one scan in a shared queue: one that is at work, and the next."""
+ROUNDS = 2
+"""How many shards there are in a shared queue for each place, over all scans: what is at work, and as much again."""
+
+
+class Queue(Jobs, Protocol):
+    """The jobs port, with how much there is to do."""
+
+    def depth(self) -> int:
+        """How many shards wait."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """A store, and the queues in front of those who work."""
+
+    store: Store
+    computing: Queue
+    """Shards for worker processes."""
+    waiting: Queue
+    """Shards of strategies that wait for input."""
+    calls: Calls
+    places: Callable[[bool], int]
+    """How many shards of one scan are run at once, over all nodes: those that wait for input, or the others."""
+    watchers: Sequence[Watcher] = ()
+    """Who hears of every change of every scan, from the first one on."""
+
+    def window(self, scans: int, waiting: bool) -> int | None:
+        """How many shards of one of so many scans are in a queue or at work; None: all. See `Supply`."""
+        if not self.store.shared:
+            return None
+        places = self.places(waiting)
+        return max(LEAST_WINDOW, places if waiting else math.ceil(ROUNDS * places / max(1, scans)))
+
+
+@asynccontextmanager
+async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
+    """The engine of a node with these settings.
+
+    :raises SetupError: if it cannot be used
+    """
+    waiting = min(settings.max_in_loop, settings.max_in_loop_per_scan)
+    if settings.nats is not None:
+        async with _on_nats(settings.nats, settings.workers, waiting if settings.workers else 0) as engine:
+            yield engine
+        return
+    async with open_store(settings.directory) as store:
+        calls = LocalCalls(settings.max_running)
+        yield Engine(
+            store=store,
+            computing=LocalJobs(),
+            waiting=Turns(settings.max_in_loop_per_scan),
+            calls=calls,
+            places=lambda waits: waiting if waits else max(1, settings.workers),
+            watchers=(calls.notice,),
+        )
+
+
+@asynccontextmanager
+async def _on_nats(options: NatsOptions, computing: int, waiting: int) -> AsyncIterator[Engine]:
+    from scanstream.engines.nats.places import Own  # noqa: PLC0415  # nats-py is an extra
+    from scanstream.engines.nats.queues import open_queues  # noqa: PLC0415
+    from scanstream.engines.nats.store import open_nats  # noqa: PLC0415
+
+    async with (
+        open_nats(options) as store,
+        open_queues(store.connection, Own(computing=computing, waiting=waiting)) as queues,
+    ):
+        yield Engine(
+            store=store,
+            computing=queues.computing,
+            waiting=queues.waiting,
+            calls=queues.calls,
+            places=lambda waits: queues.places.waiting() if waits else queues.places.computing(),
+        )

@@ -1,0 +1,167 @@
+"""The jobs port on NATS JetStream: one stream of shards, in which each is once, whoever puts it in and however often.
+
+    JOBS    job.<pool>.<scan>.<strategy>.<number>   a shard that waits, or that a node has
+
+A message is put in only if its subject has none, and stays until its node says that the outcome is in the log. Who
+gives a shard back puts another message in its place, only if it is still there, which tells how often the shard was
+tried: so a node that leaves costs no attempt, while every delivery beyond the first is a node that died.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
+from typing import Any
+
+import anyio
+import msgspec
+
+from scanstream.engines.nats.connection import ApiError, ConflictError, Connection
+from scanstream.engines.nats.consumers import shared
+from scanstream.engines.nats.names import token
+from scanstream.engines.nats.pull import Held, Pull
+from scanstream.errors import StoreUnavailable
+from scanstream.jobs import ShardName
+from scanstream.model import ScanId
+
+JOBS = "JOBS"
+EXPECTED = "Nats-Expected-Last-Subject-Sequence"
+TRIED, DEATHS = "Scanstream-Tried", "Scanstream-Deaths"
+"""Headers of what was given back: attempts and nodes so far."""
+PAUSE_SECONDS = 1.0
+"""Between two tries to put a shard in while NATS is away."""
+GIVE_BACK_SECONDS = 2.0
+"""In which a shard is given back; else its lease runs out."""
+LOOK_SECONDS = 2.0
+"""In which it is found out whether shards are with somebody."""
+
+logger = logging.getLogger("scanstream")
+
+
+def of_jobs(connection: Connection) -> dict[str, Any]:
+    """What the stream of shards must be: a message goes when it is done, and a subject has one."""
+    names = connection.names
+    return {
+        "name": names.stream(JOBS),
+        "subjects": [names.subject("job.>")],
+        "storage": "file",
+        "retention": "workqueue",
+        "discard": "new",
+        "max_age": 0,
+        "max_msgs_per_subject": 1,
+        "deny_delete": False,
+        "deny_purge": False,
+    }
+
+
+class NatsLease:
+    """A shard that this node has."""
+
+    def __init__(self, jobs: "NatsJobs", held: Held, shard: ShardName) -> None:
+        self._jobs = jobs
+        self._held = held
+        self.shard = shard
+        self.attempt = int(held.headers.get(TRIED, 0)) + held.deliveries
+        self.deaths = int(held.headers.get(DEATHS, 0)) + held.deliveries - 1
+
+    def leave(self) -> None:
+        """See `Lease.leave`: the places are the node's own."""
+
+    async def done(self) -> None:
+        """See `Lease.done`."""
+        await self._held.done()
+
+    async def give_back(self, *, tried: bool = True) -> None:
+        """See `Lease.give_back`."""
+        self._held.forget()
+        await self._jobs.replace(self._held, tried=self.attempt - 1 + tried, deaths=self.deaths)
+
+
+class NatsJobs:
+    """The jobs port, for the shards of one kind."""
+
+    def __init__(self, connection: Connection, pool: str) -> None:
+        """`pool`: what the kind is called; each has a consumer, as who has places for one kind may have none for
+        another."""
+        names = connection.names
+        self._connection = connection
+        self._stream = names.stream(JOBS)
+        self._pool = pool
+        self._consumer = names.stream(pool)
+        wanted = shared(self._consumer, names.subject(f"job.{pool}.>"), connection.options.lease, -1)
+        self.pull = Pull(connection, self._stream, wanted)
+        self._placed: dict[ScanId, dict[str, int]] = {}
+        """Where in the stream this node has put shards, by scan and subject."""
+        self._left = 0
+
+    async def put(self, shards: Iterable[ShardName]) -> None:
+        """See `Jobs.put`. Waits while NATS is away."""
+        for shard in shards:
+            subject = self._subject(shard.scan_id, shard.strategy_id, str(shard.number))
+            while True:
+                try:
+                    seq = await self._connection.publish(
+                        subject, msgspec.json.encode(shard), headers={EXPECTED: "0"}, stream=self._stream
+                    )
+                    self._placed.setdefault(shard.scan_id, {})[subject] = seq
+                    break
+                except ConflictError:  # it is in already
+                    break
+                except StoreUnavailable as error:
+                    logger.warning("%s: a shard cannot be queued, and waits: %s", shard.scan_id, error.detail)
+                    await anyio.sleep(PAUSE_SECONDS)
+
+    def _subject(self, scan_id: ScanId, strategy_id: str | None = None, number: str = ">") -> str:
+        """The subject of a shard, or of all of a scan, or of a strategy of it."""
+        strategy = [] if strategy_id is None else [token(strategy_id)]
+        return self._connection.names.subject(".".join(["job", self._pool, token(scan_id), *strategy, number]))
+
+    async def leases(self) -> AsyncIterator[NatsLease]:
+        """See `Jobs.leases`: in the order in which they were put, which is in turns where each scan puts few."""
+        while True:
+            held = await self.pull.next()
+            self._left = held.left
+            try:
+                shard = msgspec.json.decode(held.data, type=ShardName)
+            except msgspec.DecodeError:
+                logger.exception("NATS: %s is no shard that this version knows", held.subject)
+                await held.done()
+            else:
+                yield NatsLease(self, held, shard)
+
+    async def replace(self, held: Held, *, tried: int, deaths: int) -> None:
+        """Put a shard in the place of one that this node has, unless that is gone."""
+        headers = {EXPECTED: str(held.seq), TRIED: str(tried), DEATHS: str(deaths)}
+        with suppress(ConflictError, StoreUnavailable):
+            await self._connection.publish(
+                held.subject, held.data, headers=headers, stream=self._stream, patience=GIVE_BACK_SECONDS
+            )
+
+    async def elsewhere(self, scan_id: ScanId, strategy_id: str | None = None) -> bool:
+        """See `Jobs.elsewhere`: what is in the stream, and not known to wait there, is with somebody."""
+        try:
+            subjects = self._subject(scan_id, strategy_id)
+            stream = await self._connection.request_api(
+                f"STREAM.INFO.{self._stream}", {"subjects_filter": subjects}, patience=LOOK_SECONDS
+            )
+            there = stream["state"].get("subjects") or {}
+            if not there:
+                return False
+            consumer = await self._connection.request_api(
+                f"CONSUMER.INFO.{self._stream}.{self._consumer}", patience=LOOK_SECONDS
+            )
+        except (ApiError, StoreUnavailable):
+            return True
+        delivered, placed = consumer["delivered"]["stream_seq"], self._placed.get(scan_id, {})
+        return any(placed.get(subject, 0) <= delivered for subject in there)
+
+    async def drop(self, scan_id: ScanId) -> None:
+        """See `Jobs.drop`. What stays in as NATS is away is nobody's work: the log says that the scan has ended."""
+        self._placed.pop(scan_id, None)
+        with suppress(ApiError, StoreUnavailable):
+            await self._connection.request_api(
+                f"STREAM.PURGE.{self._stream}", {"filter": self._subject(scan_id)}, patience=GIVE_BACK_SECONDS
+            )
+
+    def depth(self) -> int:
+        """How many shards wait, as was told with the last that came here."""
+        return self._left

@@ -1,0 +1,165 @@
+"""Messages that one node has at a time, taken one by one from a consumer that all nodes share.
+
+A message that is had is extended at a third of its lease, so whoever stands still for a whole one loses it. What comes
+in late, or when nobody wants it any more, is extended, too, and given back at the end.
+"""
+
+import json
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import anyio
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+from scanstream.engines.nats.connection import Connection
+from scanstream.engines.nats.consumers import require_consumer
+from scanstream.errors import EngineUnusable
+
+EXPIRES_SECONDS = 10.0
+"""How long a question for a message stands."""
+HEARTBEAT_SECONDS = 1.0
+SILENCE_SECONDS = 3.0
+"""Without a message or a sign of life a question is taken for lost, and asked anew."""
+PAUSE_SECONDS = 0.2
+FLUSH_SECONDS = 1
+ALIVE, OVER = "100", "408"
+
+
+class Held:
+    """A message that this node has."""
+
+    __slots__ = ("_pull", "_reply", "data", "deliveries", "headers", "left", "seq", "subject")
+
+    def __init__(self, pull: "Pull", message: Msg) -> None:
+        tokens = message.reply.split(".")  # $JS.ACK.[domain.account.]stream.consumer.deliveries.seq.number.time.left
+        at = 2 if len(tokens) == 9 else 4
+        self._pull = pull
+        self._reply = message.reply
+        self.subject = message.subject
+        self.data = message.data
+        self.headers: Mapping[str, str] = message.headers or {}
+        self.deliveries = int(tokens[at + 2])
+        """1 the first time, then one more each time that a node had it and did not say how it went."""
+        self.seq = int(tokens[at + 3])
+        self.left = int(tokens[at + 6])
+        """How many wait behind it."""
+
+    async def extend(self) -> None:
+        """Still at it."""
+        await self._pull.answer(self._reply, b"+WPI")
+
+    async def done(self) -> None:
+        """It is not to come again."""
+        self.forget()
+        await self._pull.answer(self._reply, b"+ACK")
+
+    async def refuse(self) -> None:
+        """Another is to have it, at once."""
+        self.forget()
+        await self._pull.answer(self._reply, b"-NAK")
+
+    def forget(self) -> None:
+        """Extend it no more."""
+        self._pull.held.discard(self)
+
+
+class Pull:
+    """One node's hand in a consumer."""
+
+    def __init__(self, connection: Connection, stream: str, consumer: Mapping[str, Any]) -> None:
+        self._connection = connection
+        self._stream = stream
+        self._consumer = consumer
+        self._lease = consumer["ack_wait"] / 10**9
+        self._inbox = connection.client.new_inbox()
+        self.held: set[Held] = set()
+        """What this node has."""
+        self._arrived: deque[Held] = deque()
+        self._asked = False
+        self._news = anyio.Event()
+        connection.when_back(self._ask_anew)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Messages can be had in here; those that nobody has taken by the end are given back.
+
+        :raises SettingError: if the consumer is there with other settings
+        :raises EngineUnusable: if there is none, and it cannot be made
+        """
+        await require_consumer(self._connection, self._stream, self._consumer)
+        client = self._connection.client
+        subscription = await client.subscribe(self._inbox, cb=self._receive)
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._extend)
+                try:
+                    yield
+                finally:
+                    tasks.cancel_scope.cancel()
+        finally:
+            with anyio.move_on_after(FLUSH_SECONDS, shield=True), suppress(NatsError):
+                await subscription.unsubscribe()
+                await client.flush(FLUSH_SECONDS)  # what the server has sent until now is here then
+                for held in self._arrived:
+                    await held.refuse()
+
+    async def next(self) -> Held:
+        """The next message, as soon as there is one."""
+        while not self._arrived:
+            if not self._asked:
+                await self._ask()
+            self._news = anyio.Event()
+            with anyio.move_on_after(SILENCE_SECONDS) as silence:
+                await self._news.wait()
+            if silence.cancelled_caught:
+                self._asked = False
+        return self._arrived.popleft()
+
+    async def _ask(self) -> None:
+        request = {
+            "batch": 1,
+            "expires": round(EXPIRES_SECONDS * 10**9),
+            "idle_heartbeat": round(HEARTBEAT_SECONDS * 10**9),
+        }
+        self._asked = True
+        name = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer['name']}"
+        with suppress(NatsError):  # then there is silence
+            await self._connection.client.publish(name, json.dumps(request).encode(), reply=self._inbox)
+
+    def _ask_anew(self) -> None:
+        self._asked = False
+        self._news.set()
+
+    async def _receive(self, message: Msg) -> None:
+        if message.reply:
+            held = Held(self, message)
+            self.held.add(held)
+            self._arrived.append(held)
+            self._asked = False
+        elif (status := (message.headers or {}).get("Status", "")) not in {ALIVE, OVER}:
+            await self._repair(deleted="Deleted" in (message.headers or {}).get("Description", ""), status=status)
+        elif status == OVER:
+            self._asked = False
+        self._news.set()
+
+    async def _repair(self, *, deleted: bool, status: str) -> None:
+        """Nobody keeps the question, or the consumer is gone: that is found out, and it is made anew."""
+        await anyio.sleep(PAUSE_SECONDS)
+        if deleted or status in {"503", "404"}:
+            with suppress(EngineUnusable):
+                await require_consumer(self._connection, self._stream, self._consumer)
+        self._asked = False
+
+    async def _extend(self) -> None:
+        while True:
+            await anyio.sleep(self._lease / 3)
+            for held in tuple(self.held):
+                await held.extend()
+
+    async def answer(self, reply: str, words: bytes) -> None:
+        """Say how it is with a message. Without a connection it is said later, or the lease runs out."""
+        with suppress(NatsError):
+            await self._connection.client.publish(reply, words)
