@@ -114,7 +114,7 @@ def sources(below: str = ".", but: str = "") -> list[ast.Module]:
 
 def test_the_table_of_settings_is_the_one_of_the_commands() -> None:
     expected: dict[str, Row] = {}
-    for name in ("serve", "demo"):  # those of a client are in cli.md, held by tests/test_cli_commands.py
+    for name in ("serve", "worker", "demo"):  # those of a client are in cli.md, held by tests/test_cli_commands.py
         for option in main.commands[name].params:
             assert isinstance(option, click.Option)
             row = expected.setdefault(option.opts[0], _row_of(option))
@@ -141,7 +141,7 @@ def _row_of(option: click.Option) -> Row:
     }
 
 
-CLIENT = [name for name in main.commands if name not in ("serve", "demo", "market")]
+CLIENT = [name for name in main.commands if name not in ("serve", "worker", "demo", "market")]
 
 
 def test_the_table_of_flags_tells_defaults_and_variables() -> None:

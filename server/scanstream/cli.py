@@ -9,7 +9,8 @@ import click
 from scanstream import __version__, streams
 from scanstream.launch import EXIT_FAILED, EXIT_INTERRUPTED, log, run
 from scanstream.launch import serve as launch_serve
-from scanstream.options import completed_by, engine, of_client, patience, read_by, scan, setting, settings
+from scanstream.launch import work as launch_work
+from scanstream.options import completed_by, engine, of_client, patience, read_by, scan, setting, settings, work
 from scanstream.parts import needs_server
 
 
@@ -53,18 +54,32 @@ def main() -> None:
 def serve(**flags: Any) -> None:
     """Start the server, until Ctrl-C or SIGTERM."""
     needs_server("serve")
+    _launch(launch_serve, flags, f"serves {flags['market']} on")
+
+
+@main.command()
+@setting("--data", default="scanstream-data", metavar="DIR", help="Where market data is kept at hand.")
+@engine
+@work
+def worker(**flags: Any) -> None:
+    """Run shards for the servers on the same NATS (--engine), until Ctrl-C or SIGTERM."""
+    needs_server("worker")
+    _launch(launch_work, flags, "takes shards from")
+
+
+def _launch(command: Callable[..., Any], flags: dict[str, Any], does: str) -> NoReturn:
     from scanstream.leaving import Leaving  # noqa: PLC0415
 
     leaving = Leaving()
     from scanstream.settings import Settings  # noqa: PLC0415
 
-    def announce(url: str) -> None:
+    def announce(where: str) -> None:
         try:
-            click.echo(f"scanstream {__version__} serves {flags['market']} on {url}")
-        except OSError:  # nobody reads it: no reason not to serve
+            click.echo(f"scanstream {__version__} {does} {where}")
+        except OSError:  # nobody reads it: no reason not to go on
             streams.drop_output()
 
-    run(launch_serve, lambda: Settings(**flags), announce, leaving, leave=leaving.leave)
+    run(command, lambda: Settings(**flags), announce, leaving, leave=leaving.leave)
 
 
 @main.command()

@@ -73,10 +73,24 @@ def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
 
 async def serve(make: Callable[[], Any], announce: Callable[[str], None], leaving: Any) -> int:
     """A server with the settings that `make` gives, until `leaving` is told; then it is drained."""
+    from scanstream.server import serving  # noqa: PLC0415
+
+    return await _until_told(serving, make, announce, leaving)
+
+
+async def work(make: Callable[[], Any], announce: Callable[[str], None], leaving: Any) -> int:
+    """A worker with these settings, until `leaving` is told; then it gives back what it has."""
+    from scanstream.worker import working  # noqa: PLC0415
+
+    return await _until_told(working, make, announce, leaving)
+
+
+async def _until_told(
+    opened: Callable[..., Any], make: Callable[[], Any], announce: Callable[[str], None], leaving: Any
+) -> int:
     import anyio  # noqa: PLC0415
 
     from scanstream.collector import kept_apart  # noqa: PLC0415
-    from scanstream.server import serving  # noqa: PLC0415
 
     told, starts = anyio.Event(), True
 
@@ -88,9 +102,9 @@ async def serve(make: Callable[[], Any], announce: Callable[[str], None], leavin
 
     async with kept_apart() as collector, anyio.create_task_group() as tasks:
         tasks.start_soon(listen)
-        async with serving(make(), collector) as url:
-            starts = False  # from here on a cancel would end what requests under way still need
-            announce(url)
+        async with opened(make(), collector) as where:
+            starts = False  # from here on a cancel would end what is under way and still needs it
+            announce(where)
             try:
                 await told.wait()
             finally:

@@ -88,7 +88,7 @@ def setting(flag: str, *environment: str, **options: Any) -> Callable[[Command],
     return click.option(flag, cls=Setting, envvar=variables, show_envvar=True, **{"show_default": True, **options})
 
 
-SETTINGS: tuple[Callable[[Any], Any], ...] = (
+WORK: tuple[Callable[[Any], Any], ...] = (
     setting("--market", default="synthetic", metavar="synthetic|files:PATH|ccxt:EXCHANGE", help="What is scanned."),
     setting("--refresh", type=float, default=60.0, help="Seconds from one reading of a live market to the next."),
     setting(
@@ -105,6 +105,11 @@ SETTINGS: tuple[Callable[[Any], Any], ...] = (
     setting("--max-running", type=int, default=4, help="Scans that run at once; others wait in the queue."),
     setting("--max-in-loop", type=int, default=256, help="Shards that wait for input at once, over all scans."),
     setting("--max-in-loop-per-scan", type=int, default=32, help="The same of one scan."),
+)
+"""What is scanned, and how much of that at once."""
+
+SETTINGS: tuple[Callable[[Any], Any], ...] = (
+    *WORK,
     setting("--max-scans", type=int, default=10_000, help="Scans under way, waiting ones included."),
     setting("--budget", type=float, default=900.0, help="Seconds that a scan may run; what is missing then times out."),
     setting("--retention", type=float, default=3600.0, help="Seconds that a finished scan answers."),
@@ -170,6 +175,11 @@ ENGINE: tuple[Callable[[Any], Any], ...] = (
 def settings(command: Command) -> Command:
     """All the flags of a server but where it listens and where its logs live."""
     return decorated(command, SETTINGS)
+
+
+def work(command: Command) -> Command:
+    """The flags of who runs shards."""
+    return decorated(command, WORK)
 
 
 def engine(command: Command) -> Command:

@@ -197,6 +197,7 @@ def test_every_command_is_in_the_protocol() -> None:
 
 PROMISED = {
     "serve": "host port data market engine workers max-running retention fresh stall",
+    "worker": "engine market workers",
     "demo": "",
     "market": "json",
     "discover": "url strategy symbol parameter force-refresh json detach",

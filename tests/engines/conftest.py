@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("engines.contract", "engines.feed_contract")
+pytest.register_assert_rewrite("engines.contract", "engines.feed_contract", "engines.jobs_contract")

@@ -16,7 +16,7 @@ from nats.errors import Error as NatsError
 
 from scanstream.engines.nats.connection import Connection
 from scanstream.engines.nats.consumers import require_consumer
-from scanstream.errors import EngineUnusable
+from scanstream.errors import EngineUnusable, SettingError
 
 EXPIRES_SECONDS = 10.0
 """How long a question for a message stands."""
@@ -82,14 +82,17 @@ class Pull:
         self._news = anyio.Event()
         connection.when_back(self._ask_anew)
 
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[None]:
-        """Messages can be had in here; those that nobody has taken by the end are given back.
+    async def require(self) -> None:
+        """See to it that the consumer is there.
 
-        :raises SettingError: if the consumer is there with other settings
+        :raises SettingError: if it is there with other settings
         :raises EngineUnusable: if there is none, and it cannot be made
         """
         await require_consumer(self._connection, self._stream, self._consumer)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Messages can be had in here; those that nobody has taken by the end are given back."""
         client = self._connection.client
         subscription = await client.subscribe(self._inbox, cb=self._receive)
         try:
@@ -149,8 +152,8 @@ class Pull:
         """Nobody keeps the question, or the consumer is gone: that is found out, and it is made anew."""
         await anyio.sleep(PAUSE_SECONDS)
         if deleted or status in {"503", "404"}:
-            with suppress(EngineUnusable):
-                await require_consumer(self._connection, self._stream, self._consumer)
+            with suppress(EngineUnusable, SettingError):
+                await self.require()
         self._asked = False
 
     async def _extend(self) -> None:

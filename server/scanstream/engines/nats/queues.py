@@ -29,8 +29,11 @@ async def open_queues(connection: Connection, own: Own) -> AsyncIterator[NatsQue
     """
     await require_stream(connection, of_jobs(connection), START_SECONDS)
     queues = NatsQueues(connection, own)
+    pulls = (queues.computing.pull, queues.waiting.pull, queues.calls.pull)
+    for pull in pulls:
+        await pull.require()
     async with AsyncExitStack() as stack:
-        for pull in (queues.computing.pull, queues.waiting.pull, queues.calls.pull):
+        for pull in pulls:
             await stack.enter_async_context(pull.open())
         await stack.enter_async_context(queues.places.open())
         yield queues

@@ -1,0 +1,33 @@
+"""A node without doors: it conducts scans and runs shards for all nodes that share its engine."""
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from scanstream.collector import Collector
+from scanstream.core import open_core
+from scanstream.descriptors import raise_limit
+from scanstream.errors import SettingError
+from scanstream.server import SWITCH_SECONDS
+from scanstream.settings import Settings
+
+
+@asynccontextmanager
+async def working(settings: Settings, collector: Collector | None = None) -> AsyncIterator[str]:
+    """A node that takes shards; gives where from. At the end another node has what it had.
+
+    :param collector: at work in this process: it is told whether there is anything to do
+    :raises SetupError: if it cannot be had like this
+    """
+    if settings.nats is None:
+        raise SettingError(
+            "--engine sqlite: a worker needs an engine that nodes share, as in --engine nats://HOST:PORT"
+        )
+    if not settings.workers:
+        raise SettingError("--workers 0: a worker needs processes that run shards (SCANSTREAM_WORKERS)")
+    raise_limit()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    async with open_core(settings) as core:
+        if collector is not None:
+            collector.anybody = lambda: bool(core.hub.unfinished())
+        yield ",".join(settings.nats.servers)
