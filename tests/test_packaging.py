@@ -58,7 +58,7 @@ def test_a_client_alone_needs_little() -> None:
     assert {name.replace("_", "-") for name in OF_THE_SERVER} == names(EXTRAS["server"])
 
 
-@pytest.mark.parametrize("extra", ["parquet", "live", "dev"])
+@pytest.mark.parametrize("extra", ["parquet", "live", "nats", "dev"])
 def test_an_extra_that_the_server_needs_brings_the_server(extra: str) -> None:
     assert "scanstream[server]" in EXTRAS[extra]
 
@@ -67,14 +67,17 @@ def test_the_lock_of_the_server_has_all_that_the_server_needs() -> None:
     needed = names([*PROJECT["dependencies"], *EXTRAS["server"]])
 
     assert needed <= locked("requirements.lock").keys()
+    several = names([*EXTRAS["nats"], *needed]) - {"scanstream"}
+    assert several <= locked("requirements-nats.lock").keys()
+    assert locked("requirements.lock").items() <= locked("requirements-nats.lock").items()
     assert names(line for line in EXTRAS["dev"] if "scanstream" not in line) <= locked("requirements-dev.lock").keys()
 
 
 def test_a_platform_that_starts_the_procfile_installs_the_server() -> None:
     lines = (ROOT / "requirements.txt").read_text().splitlines()
 
-    assert [line for line in lines if not line.startswith("#")] == [".[server]"]
-    assert "scanstream serve" in (ROOT / "Procfile").read_text()
+    assert [line for line in lines if not line.startswith("#")] == [".[nats]"]
+    assert "scanstream[server]" in EXTRAS["nats"]
 
 
 def locked(name: str) -> dict[str, str]:

@@ -68,13 +68,20 @@ def proxied(url: str, directory: Path, naked: str | None = None) -> Iterator[tup
         assert count == 1, pattern
     if naked is not None:
         site += NAKED.format(port=other, url=naked)
+    with _running(site, directory, port):
+        yield f"http://127.0.0.1:{port}", f"http://127.0.0.1:{other}"
+
+
+@contextmanager
+def _running(site: str, directory: Path, port: int) -> Iterator[None]:
+    """nginx with this site, which listens on this port."""
     file = directory / "nginx.conf"
     user = "user root;" if os.geteuid() == 0 else ""
     file.write_text(MAIN.format(user=user, directory=directory, site=site))
     process = subprocess.Popen([nginx(), "-p", str(directory), "-c", str(file)], stderr=subprocess.PIPE, text=True)
     try:
         _until_open(process, port)
-        yield f"http://127.0.0.1:{port}", f"http://127.0.0.1:{other}"
+        yield
     finally:
         process.terminate()
         process.communicate(timeout=SECONDS)
@@ -91,3 +98,20 @@ def _until_open(process: subprocess.Popen[str], port: int) -> None:
             time.sleep(0.02)
         else:
             return
+
+
+@contextmanager
+def balanced(urls: list[str], directory: Path) -> Iterator[str]:
+    """The site of deploy/nginx-cluster.conf before these nodes; where they are stands in it instead of a name."""
+    port = free_port()
+    site = (CONFIGURATION.parent / "nginx-cluster.conf").read_text()
+    nodes = "\n".join(f"server {urlsplit(url).netloc} max_fails=1 fail_timeout=2s;" for url in urls)
+    for pattern, ours in (
+        (r"listen 8080;", f"listen 127.0.0.1:{port};"),
+        (r"resolver 127\.0\.0\.11 valid=2s;", ""),
+        (r"server web:8000 resolve max_fails=1 fail_timeout=2s;", nodes),
+    ):
+        site, count = re.subn(pattern, ours, site)
+        assert count == 1, pattern
+    with _running(site, directory, port):
+        yield f"http://127.0.0.1:{port}"

@@ -1,0 +1,34 @@
+# Web nodes and workers in one image: no root, and a root file system that may be read-only.
+#   docker build -t scanstream .
+#   docker run --read-only --tmpfs /tmp -v scans:/data -p 127.0.0.1:8000:8000 scanstream
+# compose.yaml runs a cluster of it. tests/deploy/test_image.py runs the commands of this file in a virtual environment.
+FROM python:3.11-slim AS build
+WORKDIR /build
+RUN python -m venv /venv
+COPY requirements-nats.lock ./
+RUN /venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements-nats.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY server ./server
+COPY static ./static
+RUN /venv/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation .
+RUN /venv/bin/pip uninstall --yes --quiet hatchling pip
+
+FROM python:3.11-slim
+RUN groupadd --system --gid 10001 scanstream \
+    && useradd --system --uid 10001 --gid scanstream --no-create-home --shell /usr/sbin/nologin scanstream \
+    && install --directory --owner scanstream --group scanstream /data
+COPY --from=build /venv /venv
+ENV PATH=/venv/bin:/usr/local/bin:/usr/bin:/bin \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    SCANSTREAM_HOST=0.0.0.0 \
+    SCANSTREAM_DATA=/data
+USER scanstream
+VOLUME /data
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+# Of a web node. A worker has no doors: compose.yaml switches it off there.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
+    CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
+ENTRYPOINT ["scanstream"]
+CMD ["serve"]
