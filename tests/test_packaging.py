@@ -27,7 +27,7 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 LIGHT = ["anyio", "click", "httpx", "msgspec", "rich", "websockets"]
 """What a client and the command line need, and all that they may."""
-SERVER_ONLY = ["serve", "demo", "market check ."]
+SERVER_ONLY = ["serve", "worker", "demo", "market check ."]
 SAYS = (
     r"scanstream: {} needs the server's part of scanstream, which is not installed here \(no [\w, ]+\); "
     r"install it with: pip install 'scanstream\[server\]'\n"

@@ -52,7 +52,15 @@ def main() -> None:
 @engine
 @settings
 def serve(**flags: Any) -> None:
-    """Start the server, until Ctrl-C or SIGTERM."""
+    """Start the server, until Ctrl-C or SIGTERM.
+
+    \b
+    Examples:
+      scanstream serve
+      scanstream serve --engine nats://10.0.0.1:4222,nats://10.0.0.2:4222 --workers 0
+
+    Exits with 0 when it was told to end, 2 when a setting cannot work, 3 when NATS cannot be used, 1 when it has failed.
+    """
     needs_server("serve")
     _launch(launch_serve, flags, f"serves {flags['market']} on")
 
@@ -62,7 +70,19 @@ def serve(**flags: Any) -> None:
 @engine
 @work
 def worker(**flags: Any) -> None:
-    """Run shards for the servers on the same NATS (--engine), until Ctrl-C or SIGTERM."""
+    """Run shards for the servers on the same NATS (--engine), until Ctrl-C or SIGTERM.
+
+    It has no doors: start as many as you like, wherever NATS can be reached. --engine, --namespace, --lease and
+    --max-running must be those of the servers. One line is printed once it takes shards. What it has when it ends goes
+    to another node: at once where it was told to end, after --lease where it died.
+
+    \b
+    Examples:
+      scanstream worker --engine nats://10.0.0.1:4222,nats://10.0.0.2:4222
+      SCANSTREAM_ENGINE=nats://10.0.0.1:4222 scanstream worker --workers 8
+
+    Exits with 0 when it was told to end, 2 when a setting cannot work, 3 when NATS cannot be used, 1 when it has failed.
+    """
     needs_server("worker")
     _launch(launch_work, flags, "takes shards from")
 
