@@ -59,7 +59,7 @@ def serve(**flags: Any) -> None:
       scanstream serve
       scanstream serve --engine nats://10.0.0.1:4222,nats://10.0.0.2:4222 --workers 0
 
-    Exits with 0 when it was told to end, 2 when a setting cannot work, 3 when NATS cannot be used, 1 when it has failed.
+    Exits with 0 when told to end, 2 when a setting cannot work, 3 when NATS cannot be used, 1 when it has failed.
     """
     needs_server("serve")
     _launch(launch_serve, flags, f"serves {flags['market']} on")
@@ -81,7 +81,7 @@ def worker(**flags: Any) -> None:
       scanstream worker --engine nats://10.0.0.1:4222,nats://10.0.0.2:4222
       SCANSTREAM_ENGINE=nats://10.0.0.1:4222 scanstream worker --workers 8
 
-    Exits with 0 when it was told to end, 2 when a setting cannot work, 3 when NATS cannot be used, 1 when it has failed.
+    Exits with 0 when told to end, 2 when a setting cannot work, 3 when NATS cannot be used, 1 when it has failed.
     """
     needs_server("worker")
     _launch(launch_work, flags, "takes shards from")
