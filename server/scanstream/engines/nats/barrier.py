@@ -19,6 +19,8 @@ PATIENCE_SECONDS = 5.0
 PAUSE_SECONDS = 0.05
 KEPT_SECONDS = 5
 """How long the stream keeps one: longer than anybody waits for it."""
+MARKED_SECONDS = 3600
+"""The same of a mark up to which the past is read."""
 
 
 class Barrier:
@@ -105,10 +107,9 @@ def _fail(passed: asyncio.Future[int], error: StoreUnavailable) -> None:
         passed.set_exception(StoreUnavailable(error.detail, retry_after=error.retry_after))
 
 
-async def lasting(connection: Connection, stream: str, seconds: int) -> int:
-    """A barrier that is kept for so long: one up to which much is read. Its place in the stream.
+async def marked(connection: Connection, stream: str, subject: str) -> int:
+    """Put a mark into the stream, up to which much is to be read; its place there.
 
     :raises StoreUnavailable: if it cannot be written now
     """
-    headers = {"Nats-TTL": str(seconds)}
-    return await connection.publish(connection.names.barrier(connection.node), b"", headers=headers, stream=stream)
+    return await connection.publish(subject, b"", headers={"Nats-TTL": str(MARKED_SECONDS)}, stream=stream)

@@ -65,6 +65,14 @@ class Names:
         """What the store remembers of itself."""
         return f"{self._subject}note.store.{name}"
 
+    def mark(self, node: str, kind: str) -> str:
+        """A mark behind all messages of a kind."""
+        return f"{self._subject}note.mark.{node}" if kind == "note" else self.scan("mark", node, kind)
+
+    def kind(self, kind: str) -> str:
+        """The filter of all messages of a kind; one that lets a mark of it through, too."""
+        return f"{self._subject}note.>" if kind == "note" else self.scan("*", "*", kind)
+
     def barrier(self, node: str) -> str:
         """The barriers of one node."""
         return f"{self._subject}barrier.{node}"

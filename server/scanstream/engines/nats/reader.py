@@ -1,24 +1,26 @@
 """What one node reads of the stream: at the start what scans hang on, then all, through one consumer of its own."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NoReturn
 
 import anyio
 
-from scanstream.engines.nats.barrier import lasting
+from scanstream.engines.nats.barrier import marked
 from scanstream.engines.nats.connection import Connection
 from scanstream.engines.nats.feed import Brought, Feed
 from scanstream.engines.nats.history import LOGGED
-from scanstream.engines.nats.index import Index, Scan
+from scanstream.engines.nats.index import Index
 from scanstream.engines.nats.position import Position
 from scanstream.engines.nats.tail import Message, Reading, replay
 from scanstream.errors import StoreUnavailable
 
-READ_BACK_SECONDS = 3600
-"""How long a mark is kept up to which the past is read: longer than that takes."""
-FILTERED = 100
-"""So many unfinished scans are read back by their names; of more, the logs of all from the first of them on."""
+KINDS = ("reg", "end", "gone", "note")
+"""What scans hang on; no node needs the logs of those that have ended."""
+READ_AT_ONCE = 100_000
+"""Messages in which the logs of unfinished scans may stand and are read all together, in a second or two. Of more …"""
+READ_ALONE = 200
+"""… so many logs are read one by one."""
 PAUSE_SECONDS = 0.2
 SAID_EACH_SECONDS = 5.0
 
@@ -35,7 +37,6 @@ class Reader:
         self._connection = connection
         self._names = connection.names
         self._stream = stream
-        self._mark = self._names.barrier(connection.node)
         self.position = Position()
         """Up to where all was read."""
         self.index = Index(self._names, lambda subject: logger.error("NATS: %s cannot be read", subject))
@@ -54,32 +55,37 @@ class Reader:
         if self._reading is not None:
             self._reading.lose("the connection was lost")
 
-    def _all(self, patterns: Iterable[str]) -> list[str]:
-        """Filters of subjects; our own marks are never left out."""
-        return [*map(self._names.subject, patterns), self._mark]
-
     async def catch_up(self) -> None:
         """Read what all scans hang on, but not their logs, up to now.
 
+        Each kind is read by itself, and the later ones of a scan's life later. So all is known that is known when the
+        first of them is read up to its mark; what was written since comes again.
+
         :raises StoreUnavailable: if the stream takes no mark
         """
-        until = await lasting(self._connection, self._stream, READ_BACK_SECONDS)
-        filters = self._all(("scan.*.*.reg", "scan.*.*.end", "scan.*.*.gone", "note.>"))
-        first = self.position.seq + 1
-        await replay(self._connection, self._stream, self._take, first=first, until=until, filters=filters)
+        marks: list[int] = []
+        for kind in KINDS:
+            marks.append(await self._mark(self._names.mark(self._connection.node, kind)))
+            await self._replay(self._know, self.position.seq + 1, marks[-1], self._names.kind(kind))
+        self.position.advance(marks[0])
+
+    async def _mark(self, subject: str) -> int:
+        return await marked(self._connection, self._stream, subject)
+
+    async def _replay(self, take: Callable[[Message], object], first: int, until: int, only: str = "") -> None:
+        await replay(self._connection, self._stream, take, first=first, until=until, only=only, full=self._full)
 
     async def run(self) -> NoReturn:
         """Read what comes, for ever; anew behind what was read last, whenever something is missing.
 
         :raises RuntimeError: if there will be no connection any more
         """
-        filters = self._all(("scan.>", "note.>"))
         while True:
             one = self._reading = Reading(
                 self._connection, self._stream, self._take, full=self._full, awaited=self.position.awaited
             )
             try:
-                async with one.open(self.position.seq + 1, filters):
+                async with one.open(self.position.seq + 1):
                     self.trouble = ""
                     await one.lost()
                 why = one.why
@@ -97,17 +103,23 @@ class Reader:
         return self.feed is not None and self.feed.full()
 
     def _take(self, message: Message) -> None:
-        scan, kind = None, ""
+        brought = self._know(message)
+        if self.feed is not None:
+            self.feed.bring(brought)
+        self.position.advance(message.seq)
+
+    def _know(self, message: Message) -> Brought:
+        """Note what the message says, whatever it is."""
         match self._names.parts(message.subject):
+            case ["scan", "mark", _, _] | ["scan", _, _, "mark"]:
+                pass
             case ["scan", slot, token, kind]:
-                scan = self.index.take(kind, slot, token, message)
+                return Brought(message.seq, self.index.take(kind, slot, token, message), kind, message.data)
             case ["note", "store", name]:
                 self.own[name] = message.data
             case ["note", part]:
                 self._note(self._names.noted(part), message.data)
-        if self.feed is not None:
-            self.feed.bring(Brought(message.seq, scan, kind, message.data))
-        self.position.advance(message.seq)
+        return Brought(message.seq, None, "", b"")
 
     def _note(self, name: str, value: bytes) -> None:
         self.notes[name] = value
@@ -125,32 +137,31 @@ class Reader:
     async def read_back(self, feed: Feed) -> None:
         """Give the feed the logs of all scans that are unfinished now, then what comes."""
         with feed.reading:
-            until = await self._marked()
+            until = await self._marked(self._names.mark(self._connection.node, "past"))
             await self.position.reach(until)
             unfinished = {scan.token: scan for scan in self.index.unfinished() if scan.number <= until}
-            if unfinished:
-                await self._logs(unfinished, until, feed)
+
+            def take(message: Message) -> None:
+                match self._names.parts(message.subject):
+                    case ["scan", _, token, kind] if kind in LOGGED and message.seq <= until:
+                        if scan := unfinished.get(token):
+                            scan.queued |= kind == "go"
+                            feed.bring_past(Brought(message.seq, scan, kind, message.data))
+
+            first = min((scan.number for scan in unfinished.values()), default=until)
+            if until - first < READ_AT_ONCE or len(unfinished) > READ_ALONE:
+                await self._replay(take, first, until)
+            else:
+                for scan in unfinished.values():
+                    mark = await self._marked(self._names.scan(scan.slot, scan.token, "mark"))
+                    await self._replay(take, scan.number, mark, self._names.scan(scan.slot, scan.token, ">"))
             feed.past_is_whole(until)
 
-    async def _marked(self) -> int:
+    async def _marked(self, subject: str) -> int:
         """A mark in the stream, as soon as it takes one."""
         while True:
             try:
-                return await lasting(self._connection, self._stream, READ_BACK_SECONDS)
+                return await self._mark(subject)
             except StoreUnavailable as error:
                 logger.warning("NATS: the feed cannot begin yet: %s", error.detail)
                 await anyio.sleep(1)
-
-    async def _logs(self, unfinished: dict[str, Scan], until: int, feed: Feed) -> None:
-        def take(message: Message) -> None:
-            match self._names.parts(message.subject):
-                case ["scan", _, token, kind] if kind in LOGGED and (scan := unfinished.get(token)):
-                    scan.queued |= kind == "go"
-                    feed.bring_past(Brought(message.seq, scan, kind, message.data))
-
-        if len(unfinished) <= FILTERED:
-            filters = [*(self._names.scan(scan.slot, scan.token, ">") for scan in unfinished.values()), self._mark]
-        else:
-            filters = self._all(f"scan.*.*.{kind}" for kind in sorted(LOGGED))
-        first = min(scan.number for scan in unfinished.values())
-        await replay(self._connection, self._stream, take, first=first, until=until, filters=filters, full=feed.full)

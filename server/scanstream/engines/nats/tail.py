@@ -8,7 +8,7 @@ last message that he has had.
 
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple
 
@@ -51,7 +51,7 @@ class Message(NamedTuple):
     data: bytes
 
 
-Take = Callable[[Message], None]
+Take = Callable[[Message], object]
 """Called for each message, in order, on the loop; must not wait and must not raise."""
 
 
@@ -93,8 +93,10 @@ class Reading:
         self._held = 0
 
     @asynccontextmanager
-    async def open(self, first: int, filters: Sequence[str]) -> AsyncIterator[None]:
-        """Read from this place on what the filters let through.
+    async def open(self, first: int, only: str = "") -> AsyncIterator[None]:
+        """Read from this place on: everything, or only what this filter lets through.
+
+        One filter: with several NATS looks at every subject for every message, and there are very many.
 
         :raises StoreUnavailable: if there can be no consumer now
         """
@@ -103,7 +105,7 @@ class Reading:
             self._inbox, cb=self._receive, pending_msgs_limit=0, pending_bytes_limit=0
         )
         try:
-            await self._create(first, filters)
+            await self._create(first, only)
             await self.ask()
             yield
         except ApiError as error:
@@ -114,14 +116,14 @@ class Reading:
                 await subscription.unsubscribe()
                 await client.publish(f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._name}")
 
-    async def _create(self, first: int, filters: Sequence[str]) -> None:
+    async def _create(self, first: int, only: str) -> None:
         config = {
             "name": self._name,
             "deliver_policy": "by_start_sequence",
             "opt_start_seq": first,
             "ack_policy": "none",
             "replay_policy": "instant",
-            "filter_subjects": list(filters),
+            **({"filter_subject": only} if only else {}),
             "mem_storage": True,
             "num_replicas": 1,
             "inactive_threshold": INACTIVE_SECONDS * 10**9,
@@ -227,12 +229,12 @@ async def replay(
     *,
     first: int,
     until: int,
-    filters: Sequence[str],
+    only: str = "",
     full: Callable[[], bool] = _never,
 ) -> None:
-    """Take what stands from `first` to `until` and passes the filters; return when that is done, however long it takes.
+    """Take what stands from `first` to `until` and passes the filter; return when that is done, however long it takes.
 
-    The last one must pass them, too: the server that the consumer is on may be behind, and what it lacks yet is no end.
+    The last one must pass it, too: the server that the consumer is on may be behind, and what it lacks yet is no end.
     """
     readings: list[Reading] = []
 
@@ -247,7 +249,7 @@ async def replay(
         try:
             one = Reading(connection, stream, taken, full=full)
             readings.append(one)
-            async with one.open(first, filters):
+            async with one.open(first, only):
                 await one.lost()
             why = one.why
         except StoreUnavailable as error:
