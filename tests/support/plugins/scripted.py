@@ -2,7 +2,7 @@
 
 Installed for tests as a plug-in like any other: `scripted-1.0.dist-info` beside this file is on the path.
 With `control` each shard connects to a Unix socket of the test and obeys one word a line (support/script.py);
-without, it finds `found` opportunities a shard after `work` rounds of hashing.
+without, it finds `found` opportunities a shard after `work` rounds of hashing and a `pause` of so many seconds.
 """
 
 import hashlib
@@ -26,6 +26,7 @@ class Parameters(strategy.Parameters, frozen=True, kw_only=True):
     shards: Annotated[int, Meta(ge=0)] = 0
     found: Annotated[int, Meta(ge=0)] = 0
     work: Annotated[int, Meta(ge=0)] = 0
+    pause: Annotated[float, Meta(ge=0)] = 0.0
     control: str = ""
 
 
@@ -56,6 +57,7 @@ class Scripted(strategy.Strategy):
         digest = b"work"
         for _ in range(parameters.work):
             digest = hashlib.sha256(digest).digest()
+        threading.Event().wait(parameters.pause)
         for number in range(parameters.found):
             yield found(panel, shard, number)
 

@@ -1,0 +1,255 @@
+"""Scans conducted and shards run by several nodes: whoever dies, leaves or stands still, a scan comes out the same."""
+
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from msgspec.structs import replace
+
+from cluster.farm import LEASE, PATIENCE, SPARE, Farm, ended, farm, found, started
+from scanstream.core import open_core
+from scanstream.log.entry import Planned, Registered, ShardFailed
+from scanstream.log.scanlog import ScanLog
+from scanstream.model import Problem, ScanId
+from scanstream.settings import Settings
+from support.nats import NatsServer
+from support.script import RunningShard, Script, scripting
+
+pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
+
+
+@pytest.fixture
+async def nodes(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Farm]:
+    """A web node and no worker yet."""
+    async with farm(nats, tmp_path) as one:
+        yield one
+
+
+@pytest.fixture
+async def script() -> AsyncIterator[Script]:
+    async with scripting() as one:
+        yield one
+
+
+async def next_shard(script: Script) -> RunningShard:
+    """The next one that is taken up, wherever."""
+    with anyio.fail_after(PATIENCE):
+        return await script.started()
+
+
+async def plans(nodes: Farm, scan_id: ScanId) -> int:
+    """How many plans are in the log of a scan."""
+    return sum(isinstance(entry, Planned) for entry in await nodes.core.store.history(scan_id) or [])
+
+
+async def test_states_and_opportunities_are_those_of_the_embedded_engine(nodes: Farm) -> None:
+    await nodes.start(2, 1)
+    scan_id = await nodes.scan()
+    log = await nodes.ended(scan_id)
+    async with open_core(Settings(port=0, data=":memory:", workers=2)) as core:
+        alone_id = await started(core)
+        alone = await ended(core, alone_id)
+        assert await found(nodes.core, scan_id) == await found(core, alone_id)
+    state, expected = log.folded.state, alone.folded.state
+    assert (state.status, state.message, state.total_opportunities) == (
+        "complete",
+        expected.message,
+        expected.total_opportunities,
+    )
+    for name, strategy in state.strategies.items():
+        other = expected.strategies[name]
+        assert (strategy.status, strategy.total_shards, strategy.opportunities_found, strategy.note) == (
+            other.status,
+            other.total_shards,
+            other.opportunities_found,
+            other.note,
+        )
+
+
+async def test_a_worker_that_is_killed_in_mid_shard_is_followed_by_another(nodes: Farm, script: Script) -> None:
+    await nodes.start(1, 1)
+    scan_id = await nodes.scan(**script.request(shards=2))
+    first, second = await next_shard(script), await next_shard(script)
+    nodes.of(first.pid).kill()
+    killed = time.monotonic()
+    await second.tell("find 2", "end")
+    again = await next_shard(script)
+    took = time.monotonic() - killed
+    assert again.number == first.number
+    assert took < LEASE + SPARE
+    await again.tell("find 3", "end")
+    log = await nodes.ended(scan_id)
+    assert log.folded.state.status == "complete"
+    assert len(await found(nodes.core, scan_id)) == 5
+    assert await plans(nodes, scan_id) == 1
+
+
+async def test_whoever_conducts_a_scan_and_is_killed_is_followed_by_another(nodes: Farm, script: Script) -> None:
+    (conductor,) = await nodes.start(1)
+    scan_id = await nodes.scan(**script.request(shards=12))
+    first = await next_shard(script)
+    await nodes.start(1)
+    second = await next_shard(script)
+    assert nodes.of(first.pid) is conductor
+    conductor.kill()
+    await second.tell("find 1", "end")
+    log = await _obeying(nodes, script, scan_id)
+    assert log.folded.state.status == "complete"
+    assert len(await found(nodes.core, scan_id)) == 12
+    assert await plans(nodes, scan_id) == 1
+
+
+async def _obeying(nodes: Farm, script: Script, scan_id: ScanId) -> ScanLog:
+    """The log of the scan at its end; until then each of its shards finds one."""
+
+    async def obey() -> None:
+        while True:
+            await (await script.started()).tell("find 1", "end")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(obey)
+        log = await nodes.ended(scan_id)
+        tasks.cancel_scope.cancel()
+    return log
+
+
+async def test_a_shard_that_kills_its_node_every_time_fails_and_the_scan_ends(nodes: Farm, script: Script) -> None:
+    await nodes.start(1, 1)
+    scan_id = await nodes.scan(**script.request(shards=2))
+    deaths = 0
+    while deaths < 3:
+        shard = await next_shard(script)
+        if shard.number == 1:
+            await shard.tell("find 1", "end")
+            continue
+        deaths += 1
+        worker = nodes.of(shard.pid)
+        worker.kill()
+        await nodes.restart(worker)
+    log = await nodes.ended(scan_id)
+    entries = await nodes.core.store.history(scan_id) or []
+    (failure,) = [entry for entry in entries if isinstance(entry, ShardFailed)]
+    assert (failure.shard, failure.code) == (0, "worker_died")
+    error = log.folded.state.strategies["scripted"].error
+    assert isinstance(error, Problem)
+    assert error.code == "worker_died"
+    assert len(await found(nodes.core, scan_id)) == 1
+
+
+async def test_a_worker_that_has_to_leave_gives_back_at_once_and_it_is_no_attempt(nodes: Farm, script: Script) -> None:
+    await nodes.start(1, 1)
+    scan_id = await nodes.scan(**script.request(shards=1))
+    for _ in range(4):  # more often than a shard is tried
+        shard = await next_shard(script)
+        worker = nodes.of(shard.pid)
+        began = time.monotonic()
+        assert await worker.stop(5) == 0
+        assert time.monotonic() - began < 5
+        await nodes.restart(worker)
+    await (await next_shard(script)).tell("find 1", "end")
+    assert (await nodes.ended(scan_id)).folded.state.status == "complete"
+    assert await plans(nodes, scan_id) == 1
+
+
+async def test_a_worker_that_stands_still_loses_its_shard_and_does_no_harm_later(nodes: Farm, script: Script) -> None:
+    await nodes.start(1, 1)
+    scan_id = await nodes.scan(**script.request(shards=1))
+    first = await next_shard(script)
+    worker = nodes.of(first.pid)
+    worker.pause()
+    again = await next_shard(script)
+    assert nodes.of(again.pid) is not worker
+    worker.go_on()
+    await first.tell("find 2", "end")
+    await again.tell("find 2", "end")
+    log = await nodes.ended(scan_id)
+    assert (log.folded.state.status, log.folded.state.total_opportunities) == ("complete", 2)
+
+
+async def test_a_scan_that_is_cancelled_stops_on_every_node(nodes: Farm, script: Script) -> None:
+    await nodes.start(1, 1)
+    scan_id = await nodes.scan(**script.request(shards=9))
+    shards = [await next_shard(script), await next_shard(script)]
+    await nodes.core.desk.cancel(nodes.core.hub.get(scan_id).folded.registered.principal, scan_id)  # type: ignore[union-attr]
+    log = await nodes.ended(scan_id)
+    assert log.folded.state.status == "cancelled"
+    with anyio.fail_after(PATIENCE):
+        for shard in shards:
+            await shard.until_gone()
+    other = await nodes.scan(**script.request(shards=2))
+    for _ in range(2):
+        await (await next_shard(script)).tell("find 1", "end")
+    assert (await nodes.ended(other)).folded.state.status == "complete"
+
+
+async def test_a_new_scan_does_not_wait_behind_a_long_one(nodes: Farm) -> None:
+    await nodes.start(1, 1)
+    long = await nodes.scan(strategy_ids=["scripted"], parameters={"scripted": {"shards": 400, "pause": 0.1}})
+    await nodes.core.hub.until(long, lambda log: log.folded.state.progress.shards_completed > 5)
+    short = await nodes.scan(strategy_ids=["scripted"], parameters={"scripted": {"shards": 4, "pause": 0.1}})
+    await nodes.ended(short)
+    log = nodes.core.hub.get(long)
+    assert log is not None
+    assert not log.ended
+    assert log.folded.state.progress.shards_completed < 200
+    await nodes.core.desk.cancel(log.folded.registered.principal, long)
+    await nodes.ended(long)
+
+
+async def test_scans_that_run_together_take_turns(nodes: Farm) -> None:
+    await nodes.start(1, 1)
+    parameters = {"scripted": {"shards": 60, "pause": 0.1}}
+    scans = [await nodes.scan(strategy_ids=["scripted"], parameters=parameters) for _ in range(3)]
+    done: Counter[ScanId] = Counter()
+    await nodes.core.hub.until(scans[0], lambda log: log.folded.state.progress.shards_completed >= 40)
+    for scan_id in scans:
+        log = nodes.core.hub.get(scan_id)
+        assert log is not None
+        done[scan_id] = log.folded.state.progress.shards_completed
+    assert min(done.values()) > max(done.values()) / 3
+    for scan_id in scans:
+        assert (await nodes.ended(scan_id)).folded.state.status == "complete"
+
+
+async def test_a_strategy_over_its_budget_ends_wherever_its_shards_run(
+    nodes: Farm, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register = nodes.core.store.register
+
+    async def shorter(scan: Registered, replaces: Any) -> ScanId:
+        return await register(replace(scan, budgets=dict.fromkeys(scan.budgets, 3.0)), replaces)
+
+    monkeypatch.setattr(nodes.core.store, "register", shorter)
+    await nodes.start(1, 1)
+    scan_id = await nodes.scan(**script.request(shards=9))
+    shards = [await next_shard(script), await next_shard(script)]
+    for shard in shards:
+        await shard.tell("hang")
+    log = await nodes.ended(scan_id)
+    strategy = log.folded.state.strategies["scripted"]
+    assert (strategy.status, strategy.shards_completed) == ("timed_out", 9)
+    with anyio.fail_after(PATIENCE):
+        for shard in shards:
+            await shard.until_gone()
+
+
+async def test_the_time_of_shards_on_other_nodes_is_the_strategys(
+    nodes: Farm, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register = nodes.core.store.register
+
+    async def shorter(scan: Registered, replaces: Any) -> ScanId:
+        return await register(replace(scan, budgets=dict.fromkeys(scan.budgets, 4.0)), replaces)
+
+    monkeypatch.setattr(nodes.core.store, "register", shorter)
+    await nodes.start(1, 1)
+    scan_id = await nodes.scan(strategy_ids=["scripted"], parameters={"scripted": {"shards": 60, "pause": 0.5}})
+    log = await nodes.ended(scan_id)  # 30 s of work on two places are 15, and there are 4
+    strategy = log.folded.state.strategies["scripted"]
+    assert strategy.status == "timed_out"
+    assert log.folded.tallies is not None
+    assert 8 <= log.folded.tallies["scripted"].measured <= 24
