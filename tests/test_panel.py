@@ -1,6 +1,8 @@
 """The panel: its name is its data, it is written once and whole, and mapped read-only."""
 
+import errno
 import resource
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -380,3 +382,27 @@ def test_a_timeframes_name_and_its_length_are_inverse(minutes: int) -> None:
 def test_what_is_no_timeframe_is_refused(name: str) -> None:
     with pytest.raises(ValueError):
         timeframe_length(name)
+
+
+def test_of_processes_that_write_the_same_panel_at_once_each_has_it_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel = small()
+    write = Panel._write
+
+    def slowly(one: Panel, directory: Path) -> None:
+        """Another process is done in between."""
+        write(one, directory)
+        monkeypatch.setattr(Panel, "_write", write)
+        panel.save(tmp_path)
+
+    monkeypatch.setattr(Panel, "_write", slowly)
+    assert panel.save(tmp_path).digest == panel.digest
+    monkeypatch.setattr(Path, "replace", _taken)
+    shutil.rmtree(tmp_path / panel.digest)
+    with pytest.raises(OSError, match="not empty"):
+        panel.save(tmp_path)
+
+
+def _taken(*_: object) -> None:
+    raise OSError(errno.ENOTEMPTY, "Directory not empty")

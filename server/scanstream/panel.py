@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import threading
@@ -213,10 +214,15 @@ class Panel:
             scratch = Path(tempfile.mkdtemp(dir=directory, prefix="writing-"))
             try:
                 self._write(scratch)
-                if target.is_symlink() or target.is_file():
-                    target.unlink()
-                shutil.rmtree(target, ignore_errors=True)
-                scratch.replace(target)
+                if not _is_whole(target, self.digest):  # another node with this directory may have been quicker
+                    if target.is_symlink() or target.is_file():
+                        target.unlink()
+                    shutil.rmtree(target, ignore_errors=True)
+                    try:
+                        scratch.replace(target)
+                    except OSError:
+                        if not _is_whole(target, self.digest):  # it was, only just now
+                            raise
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
         return load(target)
@@ -329,8 +335,7 @@ def timeframe_name(length: Milliseconds) -> str:
     return next(f"{seconds // _UNITS[unit]}{unit}" for unit in "dhms" if seconds % _UNITS[unit] == 0)
 
 
-LONGEST_NUMBER = 4000
-"""Digits of a timeframe: Python reads no longer ones."""
+_NUMBER = re.compile(r"[0-9]{1,4000}")  # Python reads no longer ones
 
 
 def timeframe_length(name: str) -> Milliseconds:
@@ -339,12 +344,6 @@ def timeframe_length(name: str) -> Milliseconds:
     :raises ValueError: if it is none
     """
     number, unit = name[:-1], name[-1:]
-    if (
-        unit not in _UNITS
-        or not number.isascii()
-        or not number.isdigit()
-        or len(number) > LONGEST_NUMBER
-        or int(number) == 0
-    ):
+    if unit not in _UNITS or not _NUMBER.fullmatch(number) or int(number) == 0:
         raise ValueError(f"{name!r} is no timeframe: write <n>s, <n>m, <n>h or <n>d")
     return int(number) * _UNITS[unit]
