@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import anyio
+from anyio.lowlevel import cancel_shielded_checkpoint
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
@@ -113,6 +114,10 @@ class Link(Client):
         self._leaving = True
         with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSE_SECONDS):
             await self.close()
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None:  # of a connection that was only half made `close` knows nothing
+            writer.transport.abort()
+            await cancel_shielded_checkpoint()
 
     async def _trouble(self, error: Exception) -> None:
         self.why = f"{error}".removeprefix("nats: ") or type(error).__name__
