@@ -50,7 +50,10 @@ class Hub:
             for waiting in self._waits:
                 waiting.set()
 
-    def _take(self, scan_id: ScanId, seq: int, entry: AnyEntry) -> None:
+    def _take(self, scan_id: ScanId, seq: int, entry: AnyEntry | None) -> None:
+        if entry is None:
+            self._leave(scan_id)
+            return
         log = self.get(scan_id)
         if log is None and isinstance(entry, Registered):
             log = self._live[scan_id] = ScanLog(entry, epoch_of(self._store.identity, scan_id))
@@ -60,6 +63,12 @@ class Hub:
                 event.set()
         elif log is not None and (log.apply(seq, entry) or self._catches_up(log, seq)):
             self._announce(log)
+
+    def _leave(self, scan_id: ScanId) -> None:
+        """The scan is other nodes': what this one has of it grows no more, and must not be shown as if it did."""
+        if log := self._live.pop(scan_id, None):
+            self._let_go_of(log.folded.registered.digest)
+        self._finished.pop(scan_id)
 
     def _catches_up(self, log: ScanLog, seq: int) -> bool:
         """Whether the feed has come to the end of a scan that was fetched before: only now its watchers hear of it."""

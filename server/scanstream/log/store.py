@@ -53,11 +53,12 @@ class Store(Protocol):
         """
         ...
 
-    def feed(self) -> AsyncIterator[tuple[ScanId, int, AnyEntry]]:
+    def feed(self) -> AsyncIterator[tuple[ScanId, int, AnyEntry | None]]:
         """Every unfinished scan's log whole, then all that is appended, each with its seq: contiguous within a scan.
 
         Durable before visible: what the feed gives, no crash takes back. One consumer at a time. A log that is damaged
-        where it is kept is left out, or ends with `ScanFailed`; it never ends the feed.
+        where it is kept is left out, or ends with `ScanFailed`; it never ends the feed. None in an entry's place: a
+        later version of this code has written it, so from now on the scan is other nodes', and no more of it comes.
         """
         ...
 
@@ -65,6 +66,7 @@ class Store(Protocol):
         """The whole log of one scan, finished or not; None if there is none (any more).
 
         :raises Damaged: if there is one, and it cannot be read
+        :raises StoreUnavailable: also if a later version of this code has written it: another node can tell
         """
         ...
 

@@ -26,7 +26,7 @@ MOST_BYTES_WAITING = 64 * 1024 * 1024
 MOST_TOLD = 1000
 """Scans of a newer version that the log names."""
 
-Fed = tuple[ScanId, int, AnyEntry]
+Fed = tuple[ScanId, int, AnyEntry | None]
 logger = logging.getLogger("scanstream")
 
 
@@ -131,6 +131,7 @@ class Feed:
             entries = entries_of(scan.scan_id, [brought.data])
         except NewerError as error:
             self._leave(scan, error)
+            yield scan.scan_id, 0, None
             return
         if not count and not isinstance(entries[0], Registered):
             return
