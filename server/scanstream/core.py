@@ -91,7 +91,7 @@ class Core:
         self.desk = ScanDesk(
             store,
             self.hub,
-            lambda: panels.current,
+            panels.newest,
             registry(),
             self.ranks.rank,
             inquiry.judged,

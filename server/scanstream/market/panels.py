@@ -49,12 +49,19 @@ class Panels:
         """What a scan that is registered now is made on."""
         return self._current
 
+    async def newest(self) -> Panel:
+        """What a scan that is asked for now is made on."""
+        return self._current
+
     async def restore(self, digest: str) -> bool:
         """Save the current panel anew, if this is the one that is missing or damaged; whether it is whole again.
 
         :raises Shortage: if the machine lacks what it takes
         """
-        return digest == self._current.digest and await to_thread.run_sync(self._saved_anew)
+        if digest != self._current.digest or not await to_thread.run_sync(self._saved_anew):
+            return False
+        logger.warning("the saved market data %s was not whole; it is written anew", digest)
+        return True
 
     def _saved_anew(self) -> bool:
         """Missing: from the files that are still mapped. Damaged: from the market, as it is those that are damaged."""
@@ -80,8 +87,12 @@ class Panels:
             logger.warning("old market data is left where it is: %s", error)
             return
         for folder in folders:
-            if folder.name not in kept and _OURS.fullmatch(folder.name):
+            if folder.name not in kept and self.is_left(folder):
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def is_left(self, folder: Path) -> bool:
+        """Whether it is a panel of ours, or what has become of writing one."""
+        return _OURS.fullmatch(folder.name) is not None
 
     async def keep_fresh(self, seconds: float, needed: Callable[[], set[str]]) -> None:
         """Read a live market again, each time so long after the last; return at once for one that stays as it is."""
@@ -133,11 +144,12 @@ async def open_panels(market: Market, directory: Path, prepare: Callable[[Panel]
     :raises MarketError: if it cannot be read
     :raises DataUnusable: if there is no writing below the directory
     """
-    read = partial(_first, market, directory, prepare)
+    read = partial(first, market, directory, prepare)
     return Panels(market, directory, await to_thread.run_sync(read, abandon_on_cancel=True), prepare)
 
 
-def _first(market: Market, directory: Path, prepare: Callable[[Panel], Panel]) -> Panel:
+def first(market: Market, directory: Path, prepare: Callable[[Panel], Panel]) -> Panel:
+    """The market's data as of now, saved; see `open_panels`."""
     try:
         panel = market.load()
     except MarketError as error:

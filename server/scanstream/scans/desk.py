@@ -54,7 +54,7 @@ class ScanDesk:
         self,
         store: Store,
         hub: Hub,
-        panel: Callable[[], Panel],
+        panel: Callable[[], Awaitable[Panel]],
         strategies: Mapping[str, Installed],
         rank: Callable[[ScanId], int | None],
         judge: Callable[[Installed, dict[str, Any]], Awaitable[Installed]],
@@ -154,7 +154,7 @@ class ScanDesk:
     async def _registration(
         self, principal: Principal, request: DiscoverRequest, key: IdempotencyKey | None, prefix: str = ""
     ) -> Registered:
-        panel = self._panel()
+        panel = await self._panel()
         meaning = await self._meanings.of(principal, request, panel, await self._judged(request))
         at = now()
         return Registered(

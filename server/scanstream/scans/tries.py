@@ -8,6 +8,9 @@ from scanstream.errors import Shortage
 from scanstream.scans.shortages import Pause, Shortages
 from scanstream.shortage import shortage
 
+MOST_RESTORED = 3
+"""How often market data is restored for one piece of work; then it is the reading of it that is broken."""
+
 logger = logging.getLogger("scanstream")
 
 
@@ -37,7 +40,7 @@ class Tries:
     """Tries work until the machine allows it."""
 
     def __init__(self, machine: Shortages, restore: Callable[[str], Awaitable[bool]]) -> None:
-        """`restore` saves the market data of this digest anew, if it is still at hand."""
+        """`restore` saves the market data of this digest anew, if it can be had; on a cluster it waits for that."""
         self._machine = machine
         self._restore = restore
         self._lost = ""
@@ -49,16 +52,15 @@ class Tries:
         :raises Exception: what the attempt raises, unless it comes from a shortage
         """
         pause: Pause | None = None
-        restored = False
+        restored = 0
         while True:
             try:
                 answer = await attempt()
-                if answer.unmapped and not restored:
-                    whole = await self._restore(digest)
-                    restored = True
-                    if whole:
-                        logger.warning("the saved market data %s was not whole; it is written anew", digest)
+                if answer.unmapped and restored < MOST_RESTORED:
+                    if await self._restore(digest):
+                        restored += 1
                         continue
+                    restored = MOST_RESTORED
                     self._say_lost(digest)
                 lacking, detail = "" if answer.begun else answer.lacking, "in a worker process"
             except Shortage as error:

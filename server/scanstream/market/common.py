@@ -1,0 +1,243 @@
+"""The panels of a cluster: whatever one node has read is everyone's, so that equal requests on two nodes are one scan.
+
+A market that stays as it is is read by each node for itself, as it is the same for all; if not, that of the newest bars
+counts, and of equally new ones that of the node that was started last. A live market is read by one node at a time, and
+the others take what it has published. A node that runs shards fetches what these stand on.
+"""
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+import anyio
+from anyio import to_thread
+
+from scanstream.errors import MarketError, StoreUnavailable
+from scanstream.market.copies import Copies, Issue, issued
+from scanstream.market.library import Library
+from scanstream.market.market import Market
+from scanstream.market.panels import Panels, first, without
+from scanstream.model import now, timestamp
+from scanstream.panel import Panel
+
+AGAIN_SECONDS = 1.0
+"""From one try to fetch a panel, or to be the one who reads, to the next."""
+TAKEN_SECONDS = 5.0
+"""How long a request waits for the newest panel to come; then it is made on the one before."""
+START_SECONDS = 60.0
+"""How long a start waits for another node that is reading; then it is content with what there is."""
+LATE_SECONDS = 10.0
+"""By so much what is published may be late, beyond twice the time between two readings."""
+
+Prepare = Callable[[Panel], Panel]
+
+logger = logging.getLogger("scanstream")
+
+
+class Elsewhere:
+    """A market that this node only hears of."""
+
+    live = False
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def load(self) -> Panel:
+        """See `Market.load`.
+
+        :raises MarketError: always
+        """
+        raise MarketError(f"{self.name} is read by other nodes")
+
+
+class CommonPanels(Panels):
+    """The panels of one node, and those that all have."""
+
+    def __init__(self, market: Market, directory: Path, current: Panel, prepare: Prepare, library: Library) -> None:
+        super().__init__(market, directory, current, prepare)
+        self._library = library
+        self._copies = Copies(library, directory)
+        self._issue: Issue | None = None
+        self._changed = anyio.Event()
+        """Set when there is a newer one, or it has been taken."""
+        self._awaited = ""
+        """What was said to be awaited last."""
+        library.listen(market.name, self._hear)
+
+    def _hear(self, told: bytes) -> None:
+        self._issue = issued(told) or self._issue
+        self._notify()
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    @property
+    def _is_newest(self) -> bool:
+        return self._issue is None or self._issue.digest == self._current.digest
+
+    async def newest(self) -> Panel:
+        """See `Panels.newest`: what was published last, by whichever node, before this call.
+
+        :raises StoreUnavailable: if nobody can say which that is
+        """
+        if self._market.live:
+            await self._library.announced(self._market.name)
+        with anyio.move_on_after(TAKEN_SECONDS):
+            while not self._is_newest:
+                await self._changed.wait()
+        return self._current
+
+    async def restore(self, digest: str) -> bool:
+        """See `Panels.restore`; of any panel, and as long as it takes until a node has published it."""
+        while True:
+            try:
+                if await super().restore(digest) or await self._copies.panel(digest) is not None:
+                    return True
+                why = "no node has published it"
+            except (StoreUnavailable, OSError) as error:
+                why = str(error)
+            if self._awaited != digest:
+                self._awaited = digest
+                logger.warning("shards wait for the market data %s: %s", digest, why)
+            await anyio.sleep(AGAIN_SECONDS)
+
+    def is_left(self, folder: Path) -> bool:
+        """See `Panels.is_left`: what is being written may be another node's, with the same directory."""
+        return super().is_left(folder) and not folder.name.startswith("writing-")
+
+    async def keep_fresh(self, seconds: float, needed: Callable[[], set[str]]) -> None:
+        """Take what is published, for ever; and where it is our turn, read a live market and publish it."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._follow, needed)
+            while self._market.live:
+                async with self._library.turn(self._market.name):
+                    await self._lead(seconds, needed)
+
+    async def _follow(self, needed: Callable[[], set[str]]) -> NoReturn:
+        """Have as the current one what was published last."""
+        while True:
+            changed, issue = self._changed, self._issue
+            if issue is None or self._is_newest:
+                await changed.wait()
+            elif (panel := await self._taken(issue)) is None:
+                await anyio.sleep(AGAIN_SECONDS)
+            else:
+                self._former, self._current = self._current.digest, panel
+                self._notify()
+                await to_thread.run_sync(self.forget, needed())
+
+    async def _taken(self, issue: Issue) -> Panel | None:
+        """The panel, with all computed that requests ask of it; None if it cannot be had now."""
+        try:
+            panel = await self._copies.panel(issue.digest)
+            if panel is not None:
+                return await to_thread.run_sync(self._prepare, panel)
+            why = "it is not there any more"
+        except Exception as error:  # a full disk, a library that is away: the data of before is used meanwhile
+            why = str(error)
+        if self._awaited != issue.digest:
+            self._awaited = issue.digest
+            logger.warning("the newest data of %s cannot be fetched, that of before is used: %s", issue.market, why)
+        return None
+
+    async def _lead(self, seconds: float, needed: Callable[[], set[str]]) -> NoReturn:
+        """Read the market as long as it is our turn, each time so long after the last, whoever that was."""
+        if self._issue is not None:
+            await anyio.sleep(min(seconds, max(0.0, seconds - (now() - self._issue.at) / 1000)))
+        while True:
+            try:
+                panel = await to_thread.run_sync(self._read, abandon_on_cancel=True)
+                await self._copies.publish(panel)
+                await self._library.keep({panel.digest, self._current.digest, self._former, *needed()})
+            except (StoreUnavailable, OSError, RuntimeError) as error:  # it costs this reading, not the node
+                logger.warning("%s is not published now: %s", self._market.name, error)
+            await anyio.sleep(seconds)
+
+
+async def open_common(
+    market: Market, directory: Path, library: Library, prepare: Prepare, *, refresh: float, reads: bool = True
+) -> CommonPanels:
+    """The panels of a node of a cluster.
+
+    :param refresh: seconds from one reading of a live market to the next
+    :param reads: whether this node reads the market itself; else it takes what others have published, if there is any
+    :raises MarketError: if the market cannot be read, and nobody has published it
+    :raises DataUnusable: if there is no writing below the directory
+    :raises StoreUnavailable: if the library does not answer
+    """
+    start = _Start(market, directory, library, prepare)
+    if not reads:
+        market, panel = await start.heard_of()
+    elif market.live:
+        panel = await start.live(refresh)
+    else:
+        panel = await start.still()
+    return CommonPanels(market, directory, await to_thread.run_sync(prepare, panel), prepare, library)
+
+
+class _Start:
+    """How a node comes to its first panel."""
+
+    def __init__(self, market: Market, directory: Path, library: Library, prepare: Prepare) -> None:
+        self._market = market
+        self._library = library
+        self._copies = Copies(library, directory)
+        self._first = partial(first, market, directory, prepare)
+
+    async def _issue(self) -> Issue | None:
+        return issued(await self._library.announced(self._market.name))
+
+    async def _own(self) -> Panel:
+        return await to_thread.run_sync(self._first, abandon_on_cancel=True)
+
+    async def still(self) -> Panel:
+        """Of a market that stays as it is."""
+        panel, issue = await self._own(), await self._issue()
+        if issue is not None and issue.digest != panel.digest:
+            ours, theirs = timestamp(int(panel.times[-1])), timestamp(issue.last)
+            words = "%s differs here (%s, up to %s) from what the cluster scans (%s, up to %s): %s"
+            told = self._market.name, panel.digest, ours, issue.digest, theirs
+            if int(panel.times[-1]) < issue.last and (published := await self._copies.panel(issue.digest)) is not None:
+                logger.warning(words, *told, "the cluster's is used")
+                return published
+            logger.warning(words, *told, "this node's is used by all from now on")
+        await self._copies.publish(panel, newest=issue is None or issue.digest != panel.digest)
+        return panel
+
+    async def live(self, refresh: float) -> Panel:
+        """Of a market that is read again and again: what was published a moment ago, or what we read ourselves."""
+        until = anyio.current_time() + START_SECONDS
+        while True:
+            issue = await self._issue()
+            published = None if issue is None else await self._copies.panel(issue.digest)
+            fresh = issue is not None and now() - issue.at <= (2 * refresh + LATE_SECONDS) * 1000
+            if published is not None and (fresh or anyio.current_time() >= until):
+                return published
+            async with self._library.turn(self._market.name, waits=False) as ours:
+                if ours:
+                    panel = await self._own_or(published)
+                    await self._copies.publish(panel)
+                    return panel
+            await anyio.sleep(AGAIN_SECONDS)
+
+    async def _own_or(self, published: Panel | None) -> Panel:
+        """What the market gives, else what others read before, which says so to every strategy."""
+        try:
+            return await self._own()
+        except MarketError as error:
+            if published is None:
+                raise
+            logger.warning("%s; the node starts with the data of before", error.detail)
+            panel = without(published, error.detail)
+            return await to_thread.run_sync(panel.save, published.path.parent if published.path else Path())
+
+    async def heard_of(self) -> tuple[Market, Panel]:
+        """Of the market that others read, and which that is; of our own where nobody has published any yet."""
+        issue = await self._issue() or issued(await self._library.latest())
+        published = None if issue is None else await self._copies.panel(issue.digest)
+        if issue is not None and published is not None:
+            return Elsewhere(issue.market), published
+        return Elsewhere(self._market.name), await self._own()
