@@ -12,8 +12,9 @@ import anyio
 from anyio import to_thread
 
 from scanstream.engine import Engine, open_engine
-from scanstream.errors import StoreUnavailable
+from scanstream.errors import EngineUnusable, StoreUnavailable
 from scanstream.log.hub import Hub
+from scanstream.market.common import open_common
 from scanstream.market.directory import panel_directory
 from scanstream.market.panels import Panels, open_panels
 from scanstream.metrics import Metrics
@@ -206,10 +207,21 @@ def _lacking(*shortages: Shortages) -> int:
     return sum(len(one.current()) for one in shortages)
 
 
+async def _panels(settings: Settings, engine: Engine, directory: Path, reads: bool) -> Panels:
+    market = settings.open_market()
+    if engine.library is None:
+        return await open_panels(market, directory, _prepared)
+    try:
+        return await open_common(market, directory, engine.library, _prepared, refresh=settings.refresh, reads=reads)
+    except StoreUnavailable as error:
+        raise EngineUnusable(f"The market data of the cluster cannot be read: {error.detail}") from error
+
+
 @asynccontextmanager
-async def open_core(settings: Settings) -> AsyncIterator[Core]:
+async def open_core(settings: Settings, *, reads: bool = True) -> AsyncIterator[Core]:
     """The core of a server with these settings, running.
 
+    :param reads: whether the market of the settings is read here; else that of the other nodes, if there is one yet
     :raises SetupError: if the data directory, the market or a setting is not as it must be
     """
     for name in BLAS_THREADS:  # inherited by the workers: one thread each, as they share the cores
@@ -217,9 +229,8 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
     for name, size in KEPT_MEMORY.items():
         os.environ.setdefault(name, size)
     await to_thread.run_sync(require_all, abandon_on_cancel=True)  # a plug-in may take long over its import
-    market = settings.open_market()
     async with open_engine(settings) as engine:
         with panel_directory(settings.directory) as directory:
-            core = Core(settings, engine, await open_panels(market, directory, _prepared), directory)
+            core = Core(settings, engine, await _panels(settings, engine, directory, reads), directory)
             async with core.running():
                 yield core

@@ -11,6 +11,7 @@ from scanstream.engines.sqlite import open_store
 from scanstream.jobs import Calls, Jobs
 from scanstream.log.hub import Watcher
 from scanstream.log.store import Store
+from scanstream.market.library import Library
 from scanstream.scans.calls import LocalCalls
 from scanstream.scans.local import LocalJobs
 from scanstream.scans.turns import Turns
@@ -42,6 +43,8 @@ class Engine:
     calls: Calls
     places: Callable[[bool], int]
     """How many shards of one scan are run at once, over all nodes: those that wait for input, or the others."""
+    library: Library | None = None
+    """Where nodes share what they know of markets; None: there is but one."""
     watchers: Sequence[Watcher] = ()
     """Who hears of every change of every scan, from the first one on."""
 
@@ -78,7 +81,8 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
 
 @asynccontextmanager
 async def _on_nats(options: NatsOptions, computing: int, waiting: int) -> AsyncIterator[Engine]:
-    from scanstream.engines.nats.places import Own  # noqa: PLC0415  # nats-py is an extra
+    from scanstream.engines.nats.library import open_library  # noqa: PLC0415  # nats-py is an extra
+    from scanstream.engines.nats.places import Own  # noqa: PLC0415
     from scanstream.engines.nats.queues import open_queues  # noqa: PLC0415
     from scanstream.engines.nats.store import open_nats  # noqa: PLC0415
 
@@ -91,5 +95,6 @@ async def _on_nats(options: NatsOptions, computing: int, waiting: int) -> AsyncI
             computing=queues.computing,
             waiting=queues.waiting,
             calls=queues.calls,
+            library=await open_library(store),
             places=lambda waits: queues.places.waiting() if waits else queues.places.computing(),
         )

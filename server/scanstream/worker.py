@@ -27,7 +27,7 @@ async def working(settings: Settings, collector: Collector | None = None) -> Asy
         raise SettingError("--workers 0: a worker needs processes that run shards (SCANSTREAM_WORKERS)")
     raise_limit()
     sys.setswitchinterval(SWITCH_SECONDS)
-    async with open_core(settings) as core:
+    async with open_core(settings, reads=False) as core:
         if collector is not None:
             collector.anybody = lambda: bool(core.hub.unfinished())
         yield ",".join(settings.nats.servers)

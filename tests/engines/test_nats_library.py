@@ -104,7 +104,7 @@ async def test_a_server_that_is_killed_meanwhile_costs_nothing_but_time(namespac
                 kill(server)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(other.get, "a", got)
-                while not got.is_file() or not got.stat().st_size:  # noqa: ASYNC110, ASYNC240  # no one tells
+                while not got.is_file() or not got.stat().st_size:  # noqa: ASYNC110  # no one tells
                     await anyio.sleep(0.001)
                 kill(server)
     assert got.read_bytes() == written.read_bytes()

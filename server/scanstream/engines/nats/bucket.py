@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,8 +37,6 @@ NO_MESSAGE = 10037
 class Info(NamedTuple):
     """What is kept of a value beside its pieces."""
 
-    seq: int
-    """Its place in the stream, behind them."""
     upload: str
     digest: str
     """`SHA-256=` and the hash in base64, for use in a URL."""
@@ -93,7 +92,7 @@ class Bucket:
                 "nuid": upload,
                 "size": size,
                 "chunks": pieces,
-                "digest": f"SHA-256={base64.urlsafe_b64encode(hashed.digest()).decode()}",
+                "digest": _named(hashed.digest()),
                 "mtime": datetime.now(UTC).isoformat(),
                 "options": {"max_chunk_size": PIECE_BYTES},
             }
@@ -112,38 +111,25 @@ class Bucket:
         :raises StoreUnavailable: if nobody answers
         """
         info = await self._info(name)
-        if info is None:
+        last = None if info is None else await self._last(self._pieces(info.upload))
+        if info is None or last is None:
             return False
         hashed = hashlib.sha256()
         with anyio.move_on_after(SILENCE_SECONDS) as patience:
-            async with await anyio.open_file(file, "wb") as target, self._brought(name, info) as waiting:
+            async with await anyio.open_file(file, "wb") as target, self._brought(info, int(last["seq"])) as waiting:
                 while (piece := await waiting.taken()) is not None:
                     patience.deadline = anyio.current_time() + SILENCE_SECONDS
                     hashed.update(piece)
                     await target.write(piece)
-        whole = f"SHA-256={base64.urlsafe_b64encode(hashed.digest()).decode()}"
-        return not patience.cancelled_caught and whole == info.digest
+        return not patience.cancelled_caught and _named(hashed.digest()) == info.digest
 
     @asynccontextmanager
-    async def _brought(self, name: str, info: Info) -> AsyncIterator["_Waiting"]:
-        """The pieces, as they come."""
-        waiting = _Waiting(info.seq)
-        filters = [self._pieces(info.upload), self._about(name)]
+    async def _brought(self, info: Info, until: int) -> AsyncIterator["_Waiting"]:
+        """The pieces, as they come, up to the last one's place."""
+        waiting = _Waiting(until)
+        read = partial(replay, first=1, until=until, only=self._pieces(info.upload), full=waiting.full)
         async with anyio.create_task_group() as tasks:
-
-            async def read() -> None:
-                until = info.seq
-                await replay(
-                    self._connection,
-                    self._stream,
-                    waiting.bring,
-                    first=1,
-                    until=until,
-                    filters=filters,
-                    full=waiting.full,
-                )
-
-            tasks.start_soon(read)
+            tasks.start_soon(read, self._connection, self._stream, waiting.bring)
             yield waiting
             tasks.cancel_scope.cancel()
 
@@ -171,11 +157,16 @@ class Bucket:
         await self._connection.publish(subject, body, headers=headers, stream=self._stream)
 
     async def _info(self, name: str) -> Info | None:
-        found = await self._asked(f"STREAM.MSG.GET.{self._stream}", {"last_by_subj": self._about(name)})
-        if found is None:
+        last = await self._last(self._about(name))
+        if last is None:
             return None
-        about = json.loads(base64.b64decode(found["message"]["data"]))
-        return None if about.get("deleted") else Info(int(found["message"]["seq"]), about["nuid"], about["digest"])
+        about = json.loads(base64.b64decode(last["data"]))
+        return None if about.get("deleted") else Info(about["nuid"], about["digest"])
+
+    async def _last(self, subject: str) -> dict[str, Any] | None:
+        """The last message of a subject, as whoever leads says; they may be behind."""
+        found = await self._asked(f"STREAM.MSG.GET.{self._stream}", {"last_by_subj": subject})
+        return None if found is None else found["message"]
 
     async def _purge(self, subject: str) -> None:
         await self._asked(f"STREAM.PURGE.{self._stream}", {"filter": subject})
@@ -190,24 +181,27 @@ class Bucket:
             raise StoreUnavailable(f"NATS: {error}", retry_after=RETRY_AFTER) from error
 
 
+def _named(hashed: bytes) -> str:
+    """A hash as it is written down."""
+    return f"SHA-256={base64.urlsafe_b64encode(hashed).decode()}"
+
+
 class _Waiting:
     """Pieces that have come, until somebody takes them."""
 
-    def __init__(self, end: int) -> None:
-        """`end`: the place of what stands behind the last one."""
-        self._end = end
+    def __init__(self, last: int) -> None:
+        """`last`: the place of the last one."""
+        self._last = last
         self._held: deque[bytes] = deque()
         self._size = 0
-        self._over = False
+        self._whole = False
         self._arrived = anyio.Event()
 
     def bring(self, message: Message) -> None:
-        """One more, or what is behind the last."""
-        if message.seq == self._end:
-            self._over = True
-        else:
-            self._held.append(message.data)
-            self._size += len(message.data)
+        """One more."""
+        self._held.append(message.data)
+        self._size += len(message.data)
+        self._whole = message.seq == self._last
         self._arrived.set()
 
     def full(self) -> bool:
@@ -217,7 +211,7 @@ class _Waiting:
     async def taken(self) -> bytes | None:
         """The next one; None when there are no more."""
         while not self._held:
-            if self._over:
+            if self._whole:
                 return None
             self._arrived = anyio.Event()
             await self._arrived.wait()

@@ -45,20 +45,24 @@ class Turn:
     @asynccontextmanager
     async def kept(self) -> AsyncIterator[None]:
         """While inside it is renewed; what is inside ends when it is lost."""
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._renew, tasks.cancel_scope)
-            try:
-                yield
-            finally:
-                tasks.cancel_scope.cancel()
-                await self._leave()
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._renew, tasks.cancel_scope)
+                try:
+                    yield
+                finally:
+                    tasks.cancel_scope.cancel()
+        finally:
+            await self._leave()
 
     async def _renew(self, inside: anyio.CancelScope) -> None:
         over = anyio.current_time() + self._seconds
         while anyio.current_time() + self._seconds / PARTS < over:
             await anyio.sleep(self._seconds / PARTS)
             begun = anyio.current_time()
-            if await self.taken():
+            with anyio.CancelScope(shield=True):  # what is on its way is ours, and is to be taken back with the rest
+                taken = await self.taken()
+            if taken:
                 over = begun + self._seconds
         inside.cancel()
 
