@@ -14,7 +14,7 @@ import pytest
 SOURCES = Path(__file__).parent.parent / "server" / "scanstream"
 
 LEVELS: tuple[tuple[set[str], ...], ...] = (
-    ({"scanstream", "model", "message", "panel", "quotes", "errors", "shortage"},),
+    ({"scanstream", "model", "message", "panel", "parcel", "quotes", "errors", "shortage"},),
     ({"log"}, {"jobs"}),
     ({"engines"}, {"market"}, {"strategies"}, {"security"}),
     ({"scans"}, {"push"}),

@@ -90,12 +90,13 @@ class BehindStore(SqliteStore):
 
 
 @contextmanager
-def behind(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[BehindStore]]:
+def behind(monkeypatch: pytest.MonkeyPatch, *, shared: bool = True) -> Iterator[list[BehindStore]]:
     """Servers that are started in here stand on such a store; each is in the list."""
     opened: list[BehindStore] = []
 
     def opening(*arguments: Any, **named: Any) -> BehindStore:
         opened.append(BehindStore(*arguments, **named))
+        opened[-1].shared = shared
         return opened[-1]
 
     with monkeypatch.context() as patch:

@@ -118,10 +118,9 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 async def node() -> AsyncIterator[tuple[str, BehindStore]]:
-    """A server that has its hands full with one scan: all others wait, and what it stands on."""
+    """A node that leaves it to others to conduct scans, and what it stands on."""
     with pytest.MonkeyPatch.context() as patch, behind(patch) as stores:
-        async with serving(Settings(port=0, data=":memory:", workers=0, max_running=1)) as url:
-            await started(url, "running")
+        async with serving(Settings(port=0, data=":memory:", workers=0)) as url:
             yield url, stores[0]
 
 
@@ -301,9 +300,8 @@ async def test_one_question_for_many_scans_needs_one_barrier(url: str, store: Be
 
 
 async def test_a_store_of_ones_own_needs_none(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    with behind(monkeypatch) as stores:
+    with behind(monkeypatch, shared=False) as stores:
         async with serve(workers=0) as url:
-            stores[0].shared = False
             scan_id = await started(url, "running")
             answer = await status(url, scan_id)
             before = stores[0].barriers

@@ -8,9 +8,6 @@ from scanstream.errors import Shortage
 from scanstream.scans.shortages import Pause, Shortages
 from scanstream.shortage import shortage
 
-MOST_RESTORED = 3
-"""How often market data is restored for one piece of work; then it is the reading of it that is broken."""
-
 logger = logging.getLogger("scanstream")
 
 
@@ -52,15 +49,15 @@ class Tries:
         :raises Exception: what the attempt raises, unless it comes from a shortage
         """
         pause: Pause | None = None
-        restored = 0
+        restored = False
         while True:
             try:
                 answer = await attempt()
-                if answer.unmapped and restored < MOST_RESTORED:
-                    if await self._restore(digest):
-                        restored += 1
+                if answer.unmapped and not restored:
+                    whole = await self._restore(digest)
+                    restored = True
+                    if whole:
                         continue
-                    restored = MOST_RESTORED
                     self._say_lost(digest)
                 lacking, detail = "" if answer.begun else answer.lacking, "in a worker process"
             except Shortage as error:
