@@ -28,6 +28,7 @@ class Cluster:
     ) -> None:
         """`flags`: of each node; `web_flags` and `worker_flags`: of these."""
         self.nats = servers
+        self.flags = list(flags)
         engine = servers.engine
         directory.mkdir(parents=True, exist_ok=True)
         self.web = [

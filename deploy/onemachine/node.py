@@ -40,7 +40,7 @@ class Web(Node):
         flags: Sequence[str] = (),
         environment: dict[str, str] | None = None,
     ) -> None:
-        given = ["--port", str(port), "--workers", "0", "--data", str(directory / "panels"), *flags]
+        given = ["--port", str(port), "--workers", "0", "--data", str(directory / name), *flags]
         super().__init__(name, "serve", engine, directory, given, environment)
 
     async def until_serving(self, seconds: float = START_SECONDS) -> None:
@@ -59,7 +59,7 @@ class Worker(Node):
         flags: Sequence[str] = (),
         environment: dict[str, str] | None = None,
     ) -> None:
-        given = ["--data", str(directory / "panels"), *flags]
+        given = ["--data", str(directory / name), *flags]
         super().__init__(name, "worker", engine, directory, given, environment)
 
     async def until_serving(self, seconds: float = START_SECONDS) -> None:

@@ -167,6 +167,7 @@ async def test_nothing_is_stale_while_the_leader_stands_still(
             leader = await leading(cluster)
             leader.pause()
             await anyio.sleep(10)
+            assert await leading(cluster) is not leader
             leader.go_on()
             await anyio.sleep(3)
         over.set()
