@@ -57,9 +57,10 @@ class NatsServer(Program):
         self.known_as = known_as
         self.port, self.monitor, self.route = ports
         self.url = f"nats://127.0.0.1:{self.port}"
-        file = directory / f"{name}.conf"
-        file.write_text(configuration)
-        super().__init__(name, [str(executable()), "-c", str(file)], directory)
+        self.file = directory / f"{name}.conf"
+        """Its configuration, which a start reads."""
+        self.file.write_text(configuration)
+        super().__init__(name, [str(executable()), "-c", str(self.file)], directory)
 
     async def until_ready(self, seconds: float = START_SECONDS) -> None:
         """Wait until it is this very server that listens, and its JetStream is healthy.

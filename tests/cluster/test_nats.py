@@ -8,8 +8,11 @@ import anyio
 import pytest
 from anyio import to_thread
 
-from cluster.harness import Load, ended, killed, leading, quick, until_answers
+from cluster.harness import PATIENCE, Load, ended, killed, leading, quick, until_answers
 from onemachine.cluster import Cluster
+from onemachine.node import Web
+from scanstream.client.mirror import Mirror
+from support.script import scripting
 from support.wire import Socket, discover, request, websocket
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
@@ -48,16 +51,28 @@ Harm = Callable[[Cluster], Awaitable[None]]
 
 @asynccontextmanager
 async def connected(cluster: Cluster) -> AsyncIterator[list[Socket]]:
-    """A socket to each web node, following a scan that has ended: it must be there as long as the node is."""
+    """A socket to each web node: it must be there as long as the node is."""
     async with AsyncExitStack() as stack:
         yield [await stack.enter_async_context(websocket(node.url)) for node in cluster.web]
 
 
-async def still_open(sockets: list[Socket]) -> None:
-    for socket in sockets:
-        await socket.send(type="ping", id="here")
-        with anyio.fail_after(10):
-            assert (await socket.receive())["type"] == "pong"
+@asynccontextmanager
+async def followed(cluster: Cluster, sockets: list[Socket]) -> AsyncIterator[None]:
+    """A scan that runs while inside and ends with it; each socket, opened before, is told of its end."""
+    async with scripting() as script:
+        scan_id = (await discover(cluster.web[0].url, script.request(1))).json()["scan_id"]
+        for socket in sockets:
+            await socket.send(type="subscribe", scan_id=scan_id)
+            assert (await socket.receive())["type"] == "ack"
+        with anyio.fail_after(PATIENCE):
+            shard = await script.started()
+        yield
+        await shard.tell("find 2", "end")
+        for socket in sockets:
+            with anyio.fail_after(PATIENCE):
+                mirror = await socket.until_end(Mirror(), scan_id)
+            assert mirror.state["status"] == "complete"
+            assert len(mirror.opportunities) == 2
 
 
 @pytest.mark.parametrize(
@@ -78,18 +93,16 @@ async def test_no_fault_of_nats_loses_what_was_acked(
         tasks.start_soon(load.run)
         for _ in range(times):
             await load.goes_on()
-            load.mark()
-            await harm(cluster)
-            await load.goes_on()
-            pauses.append(load.pause)
-            await still_open(sockets)
+            async with followed(cluster, sockets):
+                load.mark()
+                await harm(cluster)
+                await load.goes_on()
+                pauses.append(load.pause)
         tasks.cancel_scope.cancel()
     await load.check()
     with capsys.disabled():
         told = ", ".join(f"{pause:.2f}" for pause in pauses)
-        print(
-            f"\n{harm.__name__}: {len(load.acked)} acked, none lost; no acks for {told} s; refused: {dict(load.told)}"
-        )
+        print(f"\n{harm.__name__}: {len(load.acked)} acked, none lost; no acks for {told} s; {dict(load.told)}")
     assert max(pauses) <= most
     assert load.told["lost"] == 0
 
@@ -119,18 +132,23 @@ async def test_nodes_may_die_while_nats_has_lost_its_leader(
         print(f"\nleader, web node and worker killed {times} ×: {len(load.acked)} acked, none lost; {dict(load.told)}")
 
 
+async def _refuses(node: Web) -> None:
+    with anyio.fail_after(20):
+        answer = await discover(node.url, quick())
+    assert (answer.status, answer.json()["code"]) == (503, "store_unavailable")
+    assert float(answer.headers["retry-after"]) > 0
+
+
 async def test_readyz_says_within_seconds_that_nats_is_away_and_that_it_is_back(
     cluster: Cluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for server in cluster.nats.servers:
         await to_thread.run_sync(server.kill)
     red = [await until_answers(node, 503) for node in cluster.web]
-    for node in cluster.web:
-        assert (await request(node.url, "GET", "/healthz")).status == 200
-        with anyio.fail_after(20):
-            answer = await discover(node.url, quick())
-        assert (answer.status, answer.json()["code"]) == (503, "store_unavailable")
-        assert float(answer.headers["retry-after"]) > 0
+    async with anyio.create_task_group() as tasks:
+        for node in cluster.web:
+            assert (await request(node.url, "GET", "/healthz")).status == 200
+            tasks.start_soon(_refuses, node)
     await cluster.nats.start()
     await leading(cluster)
     green = [await until_answers(node, 200) for node in cluster.web]
