@@ -43,7 +43,7 @@ cluster: $(VENV)/dev.stamp  ## A cluster on this machine: 3 NATS, 2 web nodes, 2
 	@PYTHONPATH=deploy $(BIN)/python -m onemachine $(ARGS)
 
 cluster-test: $(VENV)/dev.stamp  ## The tests that harm clusters (some 4 minutes)
-	@$(BIN)/python -m pytest -m "cluster and not soak" $(ARGS)
+	@$(BIN)/python -m pytest -m "cluster and not soak" -n 2 --dist loadfile $(ARGS)
 
 soak: $(VENV)/notebook.stamp  ## The long runs: races of 2,000 scans, kill -9 at random moments, clients in all troubles
 	@$(BIN)/python -m pytest -m soak --timeout 1800 -s $(ARGS)
