@@ -14,8 +14,10 @@ from itertools import count
 from typing import Any
 
 import anyio
+import msgspec
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
+from nats.errors import MaxPayloadError
 from nats.js import JetStreamContext
 
 from scanstream.engines.nats.link import Link
@@ -40,7 +42,8 @@ LEAST_PAYLOAD = 1024 * 1024
 UNAVAILABLE = 503
 CONFLICTS = frozenset({10071, 10164})
 """JetStream's errors where somebody else has written to the subject."""
-FULL = frozenset({10002, 10023, 10028, 10047, 10077, 10122})
+TOO_LARGE = 10054
+FULL = frozenset({10002, 10023, 10028, 10047, TOO_LARGE, 10077, 10122})
 """… where there is no room, or less than was asked for."""
 IN_PROCESS = 10158
 """… where the same message is just being written: an earlier try of ours."""
@@ -148,6 +151,8 @@ class Connection:
         self, subject: str, body: bytes, headers: dict[str, str] | None = None, *, seconds: float = TRY_SECONDS
     ) -> dict[str, Any]:
         """What JetStream answers to one request; an `error` of 503 where nothing comes in time."""
+        if why := self.trouble():  # nothing is left to be sent later: it would be sent again and again
+            return {"error": {"code": UNAVAILABLE, "description": why}}
         loop = asyncio.get_running_loop()
         word = str(next(self._numbers))
         answer = self._answers[word] = loop.create_future()
@@ -155,6 +160,8 @@ class Connection:
         try:
             await self.client.publish(subject, body, reply=f"{self._inbox}.{word}", headers=headers)
             message = await answer
+        except MaxPayloadError:
+            return {"error": {"err_code": TOO_LARGE, "description": f"{len(body)} bytes are more than a message holds"}}
         except NatsError as error:
             return {"error": {"code": UNAVAILABLE, "description": str(error)}}
         finally:
@@ -165,7 +172,7 @@ class Connection:
             return {"error": {"code": UNAVAILABLE, "description": why, "late": True}}
         if message.headers and message.headers.get("Status") == str(UNAVAILABLE):
             return {"error": {"code": UNAVAILABLE, "description": "nobody leads the stream"}}
-        decoded: dict[str, Any] = json.loads(message.data)
+        decoded: dict[str, Any] = msgspec.json.decode(message.data)
         return decoded
 
     async def listen(self) -> None:

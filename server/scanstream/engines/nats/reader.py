@@ -97,7 +97,7 @@ class Reader:
             if anyio.current_time() - self._said >= SAID_EACH_SECONDS:
                 self._said = anyio.current_time()
                 logger.warning("NATS: the feed begins anew behind %d: %s", self.position.seq, why)
-            await anyio.sleep(PAUSE_SECONDS)
+            await anyio.sleep(0 if one.last else PAUSE_SECONDS)
 
     def _full(self) -> bool:
         return self.feed is not None and self.feed.full()

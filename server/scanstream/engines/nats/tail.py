@@ -35,6 +35,7 @@ EXPIRES_SECONDS = 30
 INACTIVE_SECONDS = 30
 """After which JetStream forgets a consumer that nobody asks."""
 CREATE_SECONDS = 2.0
+MOST_UNKNOWN = 5
 FULL_SECONDS = 0.02
 """After which it is looked whether more can be taken."""
 PAUSE_SECONDS = 0.2
@@ -82,6 +83,8 @@ class Reading:
         self._next = 1
         """The consumer's own number of the next message."""
         self._asked = 0
+        self._unknown = 0
+        """Times that nobody knew of it."""
         self._heard = anyio.current_time()
         self.last = 0
         """The place in the stream of the last message."""
@@ -184,7 +187,8 @@ class Reading:
             return
         self._heard = anyio.current_time()
         if not message.reply:
-            self._hear(message)
+            if not self._hear(message):
+                return
         else:
             tokens = message.reply.split(".")  # $JS.ACK.[domain.account.]stream.consumer.delivered.seq.number.time.left
             at = 2 if len(tokens) == 9 else 4
@@ -194,6 +198,7 @@ class Reading:
                 return
             self._next += 1
             self._asked -= 1
+            self._unknown = 0
             self.last = seq
             try:
                 self._take(Message(seq, message.subject, message.data))
@@ -205,17 +210,25 @@ class Reading:
                 await checkpoint()
         await self.ask()
 
-    def _hear(self, message: Msg) -> None:
-        """What JetStream says of a request: it is alive (100), or this one is over and had so many left."""
+    def _hear(self, message: Msg) -> bool:
+        """What JetStream says of a request: it is alive (100), or this one is over and had so many left.
+
+        Whether more is to be asked for at once; else in a moment (`lost`).
+        """
         headers = message.headers or {}
         status = headers.get("Status", "")
         if status == "100":
-            return
+            return True
         left = headers.get("Nats-Pending-Messages")
         if left is not None and status in {"408", "409"}:
             self._asked = max(0, self._asked - int(left))
+        elif status == "503" and self._unknown < MOST_UNKNOWN:  # just made, and not every server has heard of it
+            self._unknown += 1
+            self._asked = 0
+            return False
         else:
-            self.lose(headers.get("Description", "nobody keeps it") if status != "503" else "nobody keeps it")
+            self.lose(headers.get("Description", "nobody keeps it"))
+        return True
 
 
 def _never() -> bool:
