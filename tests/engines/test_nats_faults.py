@@ -10,15 +10,17 @@ from pathlib import Path
 import anyio
 import pytest
 
+from engines.contract import RACERS, race
 from scanstream.engines.nats.store import NatsStore, open_nats
 from scanstream.errors import StoreUnavailable
-from scanstream.model import ScanId
+from scanstream.model import ANYONE, ScanId
 from support.nats import NatsServer, nats_cluster, options
 from support.stores import Consumer, consuming, fact, registration
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
 
 WRITERS = 20
+RACES = 10
 BEFORE_SECONDS = 1.5
 AFTER_SECONDS = 1.0
 DEADLINE_SECONDS = 20
@@ -158,3 +160,22 @@ async def test_nothing_acked_is_lost_and_no_read_is_stale_whatever_happens_to_th
                         assert set(map(fact, acked)) <= set(log[1:])
             for scan_id in {scan_id for scan_id, _, _ in read_one.taken}:
                 assert read_one.log(scan_id) == read_other.log(scan_id)
+
+
+async def test_of_racers_exactly_one_wins_while_the_leader_is_killed(tmp_path: Path) -> None:
+    with nats_cluster(tmp_path) as servers:
+        here = options(*servers)
+        async with open_nats(here) as one, open_nats(here) as two, open_nats(here) as three:
+            killed: NatsServer | None = None
+            for number in range(RACES):
+                racers = [registration(f"{number}.{racer}", f"slot{number}") for racer in range(RACERS)]
+                async with anyio.create_task_group() as tasks:
+                    if number == 2:
+                        killed = await leader(one, servers)
+                        tasks.start_soon(anyio.to_thread.run_sync, killed.kill)
+                    winner = await race(racers, None, one, two, three)
+                for store in (one, two, three):
+                    assert await store.holder(f"slot{number}") == winner
+                    assert len(await store.newest(ANYONE, 1000)) == number + 1
+            assert killed is not None
+            killed.start()

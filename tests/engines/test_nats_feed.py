@@ -117,6 +117,24 @@ async def test_a_connection_that_is_cut_comes_back_and_nothing_is_missing(nats: 
             assert consumer.log(A)[: len(written) + 1] == [registration(A), *map(fact, written)]
 
 
+async def test_a_node_that_starts_in_the_middle_of_writing_numbers_entries_as_all_others_do(nats: NatsServer) -> None:
+    here = options(nats)
+    async with two_nodes(here) as (writer, node, consumer), anyio.create_task_group() as tasks:
+
+        async def write(name: str) -> None:
+            for number in range(100):
+                await writer.append(A, fact(number, name), fact(number + 1, name))
+
+        for name in range(20):
+            tasks.start_soon(write, str(name))
+        await settled(lambda: len(consumer.taken) > 200)
+        async with open_nats(here) as late, consuming(late) as read_late:
+            await settled(lambda: len(consumer.taken) == 1 + 20 * 200)
+            await late.barrier()
+            assert read_late.taken == consumer.taken
+            assert read_late.log(A) == await node.history(A)
+
+
 async def test_what_waits_for_a_slow_consumer_is_bounded_and_none_of_it_is_lost(
     nats: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
