@@ -113,8 +113,12 @@ async def test_the_current_market_data_is_written_anew_where_it_is_not_whole(tmp
 async def test_market_data_that_is_gone_for_good_is_the_scans_failure(tmp_path: Path) -> None:
     async with open_core(Settings(port=0, data=str(tmp_path), workers=1)) as core:
         older = core.panels.current.select(["BTC/USDT", "ETH/USDT"])  # was never saved
+
+        async def given() -> Panel:
+            return older
+
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(core.desk, "_panel", lambda: older)
+            patched.setattr(core.desk, "_panel", given)
             assert await end_of_a_scan(core) == ("failed", "invalid_market")
         assert await end_of_a_scan(core) == ("complete", "")
 

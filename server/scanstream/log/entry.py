@@ -57,6 +57,18 @@ class Registered(Entry, frozen=True, kw_only=True, omit_defaults=False, tag="reg
     fold: int = FOLD_VERSION
 
 
+def newer(entry: "AnyEntry") -> str:
+    """What to say of a registration that a later version has written, whose fold is not ours; empty if it is not so."""
+    if not isinstance(entry, Registered) or entry.fold <= FOLD_VERSION:
+        return ""
+    return newer_words(f"fold {entry.fold}, and this one knows {FOLD_VERSION}")
+
+
+def newer_words(what: str) -> str:
+    """What to say of a scan that a later version has written."""
+    return f"A newer version of scanstream has written this scan ({what}); a node of that version answers for it"
+
+
 def lean(scan: Registered) -> Registered:
     """The same entry, whose filters hold the request's own values in place of equal ones: a list may be long."""
     filters = lean_filters(scan.request, scan.filters)

@@ -4,21 +4,29 @@ It holds the logs of all unfinished scans, and of finished ones as long as memor
 is not held is folded again from its history when somebody asks.
 """
 
-from collections import Counter
+import logging
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import aclosing, contextmanager
 
 import anyio
 
-from scanstream.errors import Damaged, Restarting
+from scanstream.errors import Damaged, Restarting, StoreUnavailable
 from scanstream.log.cursor import epoch_of
-from scanstream.log.entry import AnyEntry, Registered
+from scanstream.log.entry import AnyEntry, Registered, newer
 from scanstream.log.fetch import Fetch
 from scanstream.log.finished import FinishedScans
 from scanstream.log.refold import Slices, frozen, refolded
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
 from scanstream.model import Milliseconds, ScanId
+
+logger = logging.getLogger("scanstream")
+
+MOST_LEFT = 100_000
+"""Scans that are left to other nodes, and known to be."""
+LEFT_SECONDS = 2.0
+"""When to ask again for one of them: another node may be asked then."""
 
 Watcher = Callable[[ScanLog], None]
 """Called after a change, on the loop; must not wait and must not raise."""
@@ -37,6 +45,8 @@ class Hub:
         self._everyone: list[Watcher] = []
         self._awaited: dict[ScanId, anyio.Event] = {}
         self._waits: set[anyio.Event] = set()
+        self._left: OrderedDict[ScanId, None] = OrderedDict()
+        """Scans of other nodes, which have a later version; the oldest first."""
         self._closed = False
 
     async def run(self) -> None:
@@ -54,6 +64,10 @@ class Hub:
         if entry is None:
             self._leave(scan_id)
             return
+        if words := newer(entry):
+            logger.warning("%s is left alone: %s", scan_id, words)
+            self._leave(scan_id)
+            return
         log = self.get(scan_id)
         if log is None and isinstance(entry, Registered):
             log = self._live[scan_id] = ScanLog(entry, epoch_of(self._store.identity, scan_id))
@@ -66,9 +80,19 @@ class Hub:
 
     def _leave(self, scan_id: ScanId) -> None:
         """The scan is other nodes': what this one has of it grows no more, and must not be shown as if it did."""
+        self._left[scan_id] = None
+        if len(self._left) > MOST_LEFT:
+            self._left.popitem(last=False)
+        self._finished.pop(scan_id)
         if log := self._live.pop(scan_id, None):
             self._let_go_of(log.folded.registered.digest)
-        self._finished.pop(scan_id)
+            log.left = True
+            for watcher in (*self._watchers.get(scan_id, ()), *self._everyone):
+                watcher(log)
+
+    def leaves(self, scan_id: ScanId) -> bool:
+        """Whether the scan is other nodes', as a later version of this code has written to it."""
+        return scan_id in self._left
 
     def _catches_up(self, log: ScanLog, seq: int) -> bool:
         """Whether the feed has come to the end of a scan that was fetched before: only now its watchers hear of it."""
@@ -147,6 +171,8 @@ class Hub:
         history = await self._store.history(scan_id)
         if (log := self.get(scan_id)) or not history:
             return log
+        if words := newer(history[0]):
+            raise StoreUnavailable(words, retry_after=LEFT_SECONDS, scan_id=scan_id)
         log = await refolded(history, epoch_of(self._store.identity, scan_id))
         if there := self.get(scan_id):  # the feed has brought it meanwhile
             return there
@@ -221,23 +247,26 @@ class Hub:
             self._everyone.remove(watcher)
 
     async def until(self, scan_id: ScanId, holds: Callable[[ScanLog], bool]) -> None:
-        """Wait until the scan's log, which must be in memory, is as `holds` wants it, or has expired.
+        """Wait until the scan's log, which must be in memory, is as `holds` wants it, or has expired, or is left.
 
         :raises Restarting: if the feed ends before: nothing would change any more
         """
         reached = anyio.Event()
 
+        def is_so(log: ScanLog) -> bool:
+            return holds(log) or log.expired or log.left
+
         def notice(log: ScanLog) -> None:
-            if holds(log) or log.expired:
+            if is_so(log):
                 reached.set()
 
         with self.watching(scan_id, notice):
             log = self.get(scan_id)
-            if log is None or holds(log) or log.expired:
+            if log is None or is_so(log):
                 return
             self._require_feed()
             await self._reached(reached)
-            if not holds(log) and not log.expired:
+            if not is_so(log):
                 self._require_feed()
 
     async def _reached(self, event: anyio.Event) -> None:

@@ -74,6 +74,7 @@ class ScanLog:
         "epoch",
         "expired",
         "folded",
+        "left",
         "opportunities",
         "scan_id",
         "seq",
@@ -86,6 +87,8 @@ class ScanLog:
         self.seq = 1
         self.expired = False
         """Set when the scan's time is over: whoever still reads it is to be told."""
+        self.left = False
+        """Set when a later version of this code has written to it: this node knows no more of the scan, others do."""
         self.changed = 1
         """The last entry that changed anything."""
         self.folded: Folded = begin(lean(registered))
@@ -166,6 +169,11 @@ class ScanLog:
     def ended(self) -> bool:
         """Whether the scan is terminal."""
         return self.folded.ended
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more comes of it here: it is terminal, or left to other nodes."""
+        return self.ended or self.left
 
     def freeze(self) -> Iterator[None]:
         """Keep of an ended scan only what its state and results need: no reader is helped by its past any more.

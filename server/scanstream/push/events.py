@@ -39,7 +39,7 @@ class EventsDoor:
     async def _frames(self, log: ScanLog, position: Position) -> AsyncGenerator[bytes, None]:
         yield RETRY
         with self._fanout.reading(log.scan_id) as reader, self._drain.attending(reader.wake):
-            while not self._drain.begun and not log.expired:
+            while not self._drain.begun and not log.expired and not log.left:
                 message = reader.channel.next(log, position, JSON)
                 if message is not None:
                     position = message.position

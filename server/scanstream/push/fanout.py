@@ -11,9 +11,10 @@ from typing import Literal, Protocol, TypeAlias
 
 import anyio
 
-from scanstream.errors import Expired
+from scanstream.errors import Expired, StoreUnavailable
 from scanstream.log.cursor import Position
-from scanstream.log.hub import Hub
+from scanstream.log.entry import newer_words
+from scanstream.log.hub import LEFT_SECONDS, Hub
 from scanstream.log.scanlog import ScanLog
 from scanstream.message import End
 from scanstream.model import Only, ScanId
@@ -165,7 +166,7 @@ class Channel:
                 position, codec, only = follower.position, follower.codec, follower.only
                 message = self.next(log, position, codec, only)
                 if message is not None:
-                    more = log.ended or log.news(message.position, only)
+                    more = log.over or log.news(message.position, only)
                     weight = len(message) // BYTES_A_READER
             if message is not None:
                 outlet.put(message)
@@ -181,9 +182,12 @@ class Channel:
     def next(self, log: ScanLog, position: Position, codec: Codec, only: Only | None = None) -> Encoded | None:
         """What a reader at a position is to be told now; None while there is nothing.
 
-        A frame, then the end of a terminal scan; of one whose time is over, that it has expired. Made once for all who
-        are at this position and want the same.
+        A frame, then the end of a terminal scan; of one whose time is over, that it has expired, of one that is left to
+        other nodes, that they have it. Made once for all who are at this position and want the same.
         """
+        if log.left:
+            left = StoreUnavailable(newer_words("while it was followed"), retry_after=LEFT_SECONDS, scan_id=log.scan_id)
+            return Encoded("error", codec.encode(error_message(left)), position)
         if log.expired:
             expired = Expired("This scan has expired. Please initiate a new scan.", scan_id=log.scan_id)
             return Encoded("error", codec.encode(error_message(expired)), position)

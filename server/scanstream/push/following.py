@@ -53,8 +53,8 @@ class Followed:
 
     @property
     def due(self) -> bool:
-        """Whether there is a message for its reader: a frame, the end, or that the scan has expired."""
-        return self.log.news(self.position, self.only) or self.log.ended or self.log.expired
+        """Whether there is a message for its reader: a frame, the end, or why nothing more comes."""
+        return self.log.news(self.position, self.only) or self.log.over or self.log.expired
 
     def next(self) -> Encoded | None:
         """The message that is to be put now; None while there is none."""

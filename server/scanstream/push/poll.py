@@ -58,7 +58,7 @@ class PollDoor:
     async def log(self, request: Request) -> ScanLog:
         """The log of the scan that is asked for; once the request has waited, of the one that it has waited for."""
         waiting = waited(request)
-        if isinstance(waiting, Asker):
+        if isinstance(waiting, Asker) and not waiting.log.left:
             return waiting.log
         return await self._desk.find(ANYONE, request.path_params["scan_id"])
 
@@ -114,7 +114,7 @@ class Asker(Patient):
         return self._log
 
     def _over(self) -> bool:
-        return self._log.ended or self._room.drain.begun or self._holds()
+        return self._log.over or self._room.drain.begun or self._holds()
 
     def _answer(self) -> None:
         self._soon()

@@ -95,7 +95,7 @@ class Stream(ScanWaiter):
 
     def _news(self) -> None:
         """Say what there is to say, as long as the reader takes it."""
-        if self._room.drain.begun or self._log.expired:
+        if self._room.drain.begun or self._log.expired or self._log.left:
             self._end()
         elif self._channel is not None and not self._line.paused:
             self._tell(self._channel)

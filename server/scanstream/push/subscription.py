@@ -42,8 +42,8 @@ class Subscription:
 
     @property
     def due(self) -> bool:
-        """Whether there is a message for its reader: a frame, the end, or that the scan has expired."""
-        return self.news or self.log.ended or self.log.expired
+        """Whether there is a message for its reader: a frame, the end, or why nothing more comes."""
+        return self.news or self.log.over or self.log.expired
 
     def next(self, codec: Codec) -> Encoded | None:
         """The message that is to be sent now; None while there is none. Once it is taken, `position` is to move."""

@@ -245,7 +245,7 @@ class Budgets:
         budget = self._scans.get(log.scan_id)
         if budget is not None and log.folded.tallies is not None:
             budget.tell(log.folded.tallies)
-            if log.ended:
+            if log.over:
                 del self._scans[log.scan_id]
 
     @contextmanager

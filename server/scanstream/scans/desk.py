@@ -249,7 +249,7 @@ class ScanDesk:
         if not log.ended:
             await self._store.append(log.scan_id, CancelRequested(at=now()))
             await self._hub.until(log.scan_id, lambda log: log.ended or log.folded.state.phase == "cancelling")
-        return log
+        return log if not log.left else await self.find(principal, scan_id)
 
     def release(self, scan_id: ScanId) -> None:
         """The ack is with the transport, or its client is gone: let the scan start. More than once is once."""

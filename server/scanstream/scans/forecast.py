@@ -80,10 +80,10 @@ class Forecast:
         watched = self._waiting.get(scan_id) or self._running.get(scan_id) or self._watched(log)
         if tallies is not None:
             self._learn(watched, tallies)
-        if scan_id in self._waiting and (log.ended or tallies is not None):
+        if scan_id in self._waiting and (log.over or tallies is not None):
             del self._waiting[scan_id]
             self._queue = _less(self._queue, watched.load) if self._waiting else Load()
-        if log.ended:
+        if log.over:
             self._running.pop(scan_id, None)
         elif tallies is not None:
             self._running[scan_id] = watched

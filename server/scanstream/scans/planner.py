@@ -35,6 +35,8 @@ MOST_OVERDUE_AT_ONCE = 256
 """Outcomes of shards that are over their time, in one append: the loop has others to serve between two."""
 SWEEP_SECONDS = 10.0
 """Where several nodes share the queue of shards: from one look at whether a shard got lost there to the next."""
+LEFT_SECONDS = 1.0
+"""How long a scan that is left to other nodes is kept from them: it would be back here at once."""
 LAST_SECONDS = 5.0
 """In which a scan that has ended, or that another node is to go on with, is let go."""
 
@@ -77,7 +79,9 @@ class Planner:
         over = False
         try:
             await self._see_through(call.scan_id)
-            over = True
+            over = not self._view.leaves(call.scan_id)
+            if not over:
+                await anyio.sleep(LEFT_SECONDS)
         except Restarting:
             return  # the feed has ended, and this task has not heard of the stop yet: the next server goes on
         finally:
@@ -105,7 +109,7 @@ class Planner:
     async def _attend(self, log: ScanLog, budget: ScanBudget) -> None:
         """See a running scan to its end: cancel it where that was asked for, end what is over its budget."""
         supply, swept = Supply(log.folded, self._jobs, self._window), anyio.current_time()
-        while not log.ended:
+        while not log.over:
             seen = log.changed  # before what is appended here: that is a change, too, and may be the end
             if log.folded.state.phase == "cancelling":
                 await self._stopped(log.scan_id, budget)
@@ -140,14 +144,14 @@ class Planner:
         with anyio.CancelScope() as scope:
 
             def notice(log: ScanLog) -> None:
-                if log.ended:
+                if log.over:
                     scope.deadline = anyio.current_time() + UNWANTED_SECONDS
 
             with self._hub.watching(log.scan_id, notice):
                 entries = await self._entries(log.folded.registered, budget)
-                if not log.ended:
+                if not log.over:
                     await self._append(log.scan_id, *entries)
-        return not log.ended
+        return not log.over
 
     async def _entries(self, scan: Registered, budget: ScanBudget) -> list[AnyEntry]:
         try:

@@ -21,7 +21,7 @@ class Ranks:
     def notice(self, log: ScanLog) -> None:
         """A watcher of all scans."""
         scan_id, folded = log.scan_id, log.folded
-        if folded.ended:
+        if log.over:
             self._running.discard(scan_id)
             self._queue.leave(scan_id)
         elif folded.tallies is not None:

@@ -42,6 +42,9 @@ LONGEST_PAUSE_SECONDS = 10.0
 LAST_SECONDS = 3.0
 """In which a shard that is over, or that another node is to run, is let go."""
 
+LEFT_SECONDS = 1.0
+"""How long a shard of a scan that is left to other nodes is kept from them: it would be back here at once."""
+
 TOO_LONG = "it took longer than its budget of {:g} s"
 
 logger = logging.getLogger("scanstream")
@@ -107,7 +110,7 @@ class Runner:
     def _notice(self, log: ScanLog) -> None:
         """Stop what is still running and not wanted any more."""
         for (strategy_id, number), scope in self._scopes.get(log.scan_id, {}).items():
-            if not log.folded.wants(strategy_id, number):
+            if log.left or not log.folded.wants(strategy_id, number):
                 scope.cancel()
 
     async def _work(self, lease: Lease, way: Way, leave: Callable[[], None]) -> None:
@@ -119,9 +122,10 @@ class Runner:
             finally:
                 lease.leave()
                 leave()
-            if again is not None:
-                await anyio.sleep(again)
-            over = True
+            left = self._view.leaves(lease.shard.scan_id)  # then a node that understands its log runs it
+            if again is not None or left:
+                await anyio.sleep(LEFT_SECONDS if again is None else again)
+            over = not left
         finally:
             with anyio.move_on_after(LAST_SECONDS, shield=True):
                 if over and again is None:

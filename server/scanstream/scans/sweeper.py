@@ -35,7 +35,7 @@ class Sweeper:
 
     def notice(self, log: ScanLog) -> None:
         """A watcher of all scans: remembers to settle those that end, and which may not start yet."""
-        if log.folded.state.phase == "init":
+        if log.folded.state.phase == "init" and not log.left:
             self._unreleased.setdefault(log.scan_id, time.monotonic())
         else:
             self._unreleased.pop(log.scan_id, None)

@@ -31,6 +31,10 @@ class View:
             return await self.newest(scan_id)
         return log
 
+    def leaves(self, scan_id: ScanId) -> bool:
+        """Whether the scan is other nodes', which have a later version."""
+        return self._hub.leaves(scan_id)
+
     async def _caught_up(self) -> None:
         """Wait until this node has read what is in the store, as long as that takes; there is nobody to tell."""
         if not self.shared:

@@ -12,10 +12,12 @@ import msgspec
 from msgspec import Struct
 
 from scanstream.errors import StoreUnavailable
-from scanstream.log.entry import FOLD_VERSION, AnyEntry, Registered, ScanFailed, decode
+from scanstream.log.entry import AnyEntry, ScanFailed, decode, newer, newer_words
 from scanstream.model import ScanId
 
 RETRY_AFTER = 2.0
+MOST_SAID = 40
+"""Characters of what nobody here has written."""
 KNOWN = frozenset(kind.__struct_config__.tag for kind in AnyEntry.__args__)
 """The kinds of entries that this version knows, as they are written."""
 
@@ -71,26 +73,24 @@ def read(scan_id: ScanId, line: bytes) -> AnyEntry:
     try:
         entry = decode(line)
     except Exception as error:  # whatever these bytes are
-        if _is_newer(line):
-            raise _newer(scan_id) from error
+        if kind := _unknown_kind(line):
+            raise _newer(scan_id, newer_words(f"entry {kind!r}, which this one does not know")) from error
         logger.error("%s ends here: an entry is damaged: %s", scan_id, error)  # noqa: TRY400  # said whole
         detail = "An entry of this scan's record is damaged, so what came after it is lost; start a new scan"
         return ScanFailed(at=0, code="damaged", detail=detail)
-    if isinstance(entry, Registered) and entry.fold > FOLD_VERSION:
-        raise _newer(scan_id)
+    if words := newer(entry):
+        raise _newer(scan_id, words)
     return entry
 
 
-def _is_newer(line: bytes) -> bool:
+def _unknown_kind(line: bytes) -> str:
+    """The kind of an entry, if it is one that this version does not know."""
     try:
-        return _kind.decode(line).type not in KNOWN
+        kind = _kind.decode(line).type
     except msgspec.MsgspecError:
-        return False
+        return ""
+    return "" if kind in KNOWN else kind[:MOST_SAID]
 
 
-def _newer(scan_id: ScanId) -> NewerError:
-    return NewerError(
-        "This scan is written by a newer version than this node's; another node answers for it",
-        retry_after=RETRY_AFTER,
-        scan_id=scan_id,
-    )
+def _newer(scan_id: ScanId, words: str) -> NewerError:
+    return NewerError(words, retry_after=RETRY_AFTER, scan_id=scan_id)
