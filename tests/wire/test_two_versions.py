@@ -109,7 +109,7 @@ async def test_whoever_follows_a_scan_that_a_later_version_takes_over_hears_so_a
         cursor = await reached(url, scan_id, "queued")
         waiting: dict[str, Answer] = {}
         wanted = msgspec.json.encode({"follow": [{"scan_id": scan_id}, {"scan_id": other}]})
-        asked = {
+        asked: dict[str, tuple[Any, ...]] = {
             "results": ("GET", f"results/{scan_id}?wait=60", None, {}),
             "events": ("GET", f"events/{scan_id}", None, {}),
             "status": ("GET", f"status/{scan_id}?wait=60&since={cursor}", None, {}),
