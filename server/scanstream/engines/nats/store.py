@@ -17,10 +17,8 @@ from anyio.abc import TaskGroup
 
 from scanstream.engines.nats.barrier import Barrier
 from scanstream.engines.nats.connection import (
-    PATIENCE_SECONDS,
     RETRY_AFTER,
     START_SECONDS,
-    ApiError,
     ConflictError,
     Connection,
     connected,
@@ -32,16 +30,16 @@ from scanstream.engines.nats.index import End, Scan
 from scanstream.engines.nats.names import token
 from scanstream.engines.nats.options import NatsOptions
 from scanstream.engines.nats.reader import Listener, Reader
+from scanstream.engines.nats.registry import Registry
 from scanstream.engines.nats.streams import SCANS, of_scans, require_stream
+from scanstream.engines.nats.writer import Writer
 from scanstream.errors import Damaged, EngineUnusable, NotFound, StoreUnavailable
-from scanstream.log.entry import AnyEntry, Queued, Registered, encode
+from scanstream.log.entry import AnyEntry, Queued, Registered
 from scanstream.log.refold import encoded
 from scanstream.model import Milliseconds, Principal, ScanId
 
 ENVELOPE_BYTES = 4096
 """Of a message's most, for what stands around its body."""
-DELIVERED_SECONDS = 20.0
-"""In which what is written comes back to this node; the feed begins anew a few times in that."""
 PURGED_AT_ONCE = 32
 GONE_SECONDS = 3600
 """How long the word of a purge is kept. A node that was away for longer purges for itself what has expired."""
@@ -49,7 +47,6 @@ LATEST_PURGE: Milliseconds = 5_000
 """By so much, at random, a node is later than the first with purging: mostly one of them does it."""
 DECODED_AT_ONCE_BYTES = 64 * 1024
 """A longer log is decoded in a thread: the loop does not wait for it."""
-NO_MESSAGE = 10037
 
 
 class NatsStore:
@@ -66,6 +63,8 @@ class NatsStore:
         self._reader = reader
         self._index = reader.index
         self._barrier = Barrier(connection, self._stream, reader.position)
+        self._writer = Writer(connection, self._stream, reader)
+        self._registry = Registry(self._writer, reader.index, self._barrier)
         self._tasks = tasks
         self._lag = lag
         tasks.start_soon(reader.run)
@@ -73,62 +72,11 @@ class NatsStore:
 
     async def register(self, scan: Registered, replaces: ScanId | Literal["any"] | None) -> ScanId:
         """See `Store.register`."""
-        body = encode(scan)
-        slot, name = self._names.slot(scan.slot), token(scan.scan_id)
-        subject = self._names.scan(slot, name, "reg")
-        if replaces == "any":
-            await self._write(subject, body, {"Nats-Msg-Id": f"{scan.scan_id}:reg"})
-            return scan.scan_id
-        until = anyio.current_time() + PATIENCE_SECONDS
-        hint: int | None = None
-        recent = False
-        while self._index.get(name) is None:  # an earlier try may have succeeded, and nobody have said so
-            holder = self._index.holder(slot)
-            if holder is not None and holder.scan_id != replaces:
-                if recent:
-                    return holder.scan_id
-                await self._barrier.passed()
-            else:
-                try:
-                    await self._write(subject, body, self._fence(slot, holder, hint))
-                    break
-                except ConflictError as conflict:
-                    if anyio.current_time() >= until:
-                        raise StoreUnavailable(f"NATS: {conflict}", retry_after=RETRY_AFTER) from conflict
-                    read = await self._barrier.passed()
-                    hint = await self._last(slot, read) if self._index.holder(slot) is holder else None
-            recent = True
-        return scan.scan_id
-
-    def _fence(self, slot: str, holder: Scan | None, hint: int | None) -> dict[str, str]:
-        """Headers that let a registration in only if the slot's last one is still this."""
-        expected = (0 if holder is None else holder.number) if hint is None else hint
-        return {
-            "Nats-Expected-Last-Subject-Sequence": str(expected),
-            "Nats-Expected-Last-Subject-Sequence-Subject": self._names.scan(slot, "*", "reg"),
-        }
-
-    async def _last(self, slot: str, read: int) -> int | None:
-        """Where NATS says that the slot's last registration stands, if this node has read so far; 0: there is none.
-
-        Asked where what was expected is not so, and this node knows of nothing newer: then a registration is purged,
-        and the word of that is on its way. The server may be behind; it is but what is expected next.
-        """
-        request = {"last_by_subj": self._names.scan(slot, "*", "reg")}
-        try:
-            answer = await self.connection.request_api(f"STREAM.MSG.GET.{self._stream}", request)
-        except ApiError as error:
-            if error.code == NO_MESSAGE:
-                return 0
-            raise StoreUnavailable(f"NATS: {error}", retry_after=RETRY_AFTER) from error
-        seq = int(answer["message"]["seq"])
-        return seq if seq <= read else None
+        return await self._registry.register(scan, replaces)
 
     async def holder(self, slot: str) -> ScanId | None:
         """See `Store.holder`."""
-        await self._barrier.passed()
-        holder = self._index.holder(self._names.slot(slot))
-        return None if holder is None else holder.scan_id
+        return await self._registry.holder(slot)
 
     async def append(self, scan_id: ScanId, *entries: AnyEntry) -> None:
         """See `Store.append`; what is more than NATS takes at once are several messages, one after the other."""
@@ -146,9 +94,9 @@ class NatsStore:
         :raises NotFound: if it was purged meanwhile
         """
         subject = self._names.scan(scan.slot, scan.token, kind)
-        await self._write(subject, body, {"Nats-Msg-Id": message_id})
+        await self._writer.write(subject, body, {"Nats-Msg-Id": message_id})
         if self._index.get(scan.token) is not scan:
-            await self._ask_purge(subject)  # nothing else would ever take it away
+            await self._writer.purge(subject)  # nothing else would ever take it away
             raise _unknown(scan.scan_id)
 
     async def _known(self, scan_id: ScanId) -> Scan:
@@ -162,21 +110,6 @@ class NatsStore:
         if scan is None:
             raise _unknown(scan_id)
         return scan
-
-    async def _write(self, subject: str, body: bytes, headers: dict[str, str]) -> None:
-        """Publish, and return when this node has read it, and the feed's consumer has taken it.
-
-        :raises ConflictError: if the headers expect what is not so
-        """
-        seq = await self.connection.publish(subject, body, headers=headers, stream=self._stream)
-        self._reader.position.expect(seq)
-        try:
-            if (feed := self._reader.feed) is not None:
-                await feed.taken.reach(seq, DELIVERED_SECONDS)
-            await self._reader.position.reach(seq, DELIVERED_SECONDS)
-        except TimeoutError as error:
-            trouble = self._reader.trouble or "what is written does not come back"
-            raise StoreUnavailable(f"NATS: {trouble}", retry_after=RETRY_AFTER) from error
 
     async def feed(self) -> AsyncIterator[Fed]:
         """See `Store.feed`."""
@@ -246,19 +179,13 @@ class NatsStore:
 
     async def _purge(self, scan: Scan) -> None:
         """Take its messages away, and then tell all nodes: whoever dies between leaves it to be purged again."""
-        await self._ask_purge(self._names.scan(scan.slot, scan.token, ">"))
+        await self._writer.purge(self._names.scan(scan.slot, scan.token, ">"))
         gone = self._names.scan(scan.slot, scan.token, "gone")
-        await self._write(gone, b"", {"Nats-TTL": str(GONE_SECONDS)})
-
-    async def _ask_purge(self, subjects: str) -> None:
-        try:
-            await self.connection.request_api(f"STREAM.PURGE.{self._stream}", {"filter": subjects})
-        except ApiError as error:
-            raise StoreUnavailable(f"NATS does not delete: {error}", retry_after=RETRY_AFTER) from error
+        await self._writer.write(gone, b"", {"Nats-TTL": str(GONE_SECONDS)})
 
     async def remember(self, name: str, value: bytes) -> None:
         """See `Store.remember`."""
-        await self._write(self._names.note(name), value, {"Nats-Rollup": "sub"})
+        await self._writer.write(self._names.note(name), value, {"Nats-Rollup": "sub"})
 
     async def recall(self, name: str) -> bytes | None:
         """See `Store.recall`."""
@@ -277,6 +204,8 @@ class NatsStore:
 
     async def probe(self) -> None:
         """See `Store.probe`."""
+        if why := self.healthy():  # no need to wait for what is known
+            raise StoreUnavailable(f"NATS: {why}", retry_after=RETRY_AFTER)
         await self._barrier.passed()
 
     def healthy(self) -> str:

@@ -1,0 +1,43 @@
+"""Writing into the stream: done when this node has read what it wrote."""
+
+from scanstream.engines.nats.connection import RETRY_AFTER, ApiError, Connection
+from scanstream.engines.nats.reader import Reader
+from scanstream.errors import StoreUnavailable
+
+DELIVERED_SECONDS = 20.0
+"""In which what is written comes back to this node; the feed begins anew a few times in that."""
+
+
+class Writer:
+    """One node's writing into one stream."""
+
+    def __init__(self, connection: Connection, stream: str, reader: Reader) -> None:
+        self.connection = connection
+        self.stream = stream
+        self._reader = reader
+
+    async def write(self, subject: str, body: bytes, headers: dict[str, str]) -> None:
+        """Publish, and return when this node has read it, and the feed's consumer has taken it.
+
+        :raises ConflictError: if the headers expect what is not so; an earlier try of this call may be why
+        :raises StoreUnavailable: if it is not acknowledged in time, or does not come back
+        """
+        seq = await self.connection.publish(subject, body, headers=headers, stream=self.stream)
+        self._reader.position.expect(seq)
+        try:
+            if (feed := self._reader.feed) is not None:
+                await feed.taken.reach(seq, DELIVERED_SECONDS)
+            await self._reader.position.reach(seq, DELIVERED_SECONDS)
+        except TimeoutError as error:
+            trouble = self._reader.trouble or "what is written does not come back"
+            raise StoreUnavailable(f"NATS: {trouble}", retry_after=RETRY_AFTER) from error
+
+    async def purge(self, subjects: str) -> None:
+        """Take all messages of these subjects out of the stream.
+
+        :raises StoreUnavailable: if that is not done in time
+        """
+        try:
+            await self.connection.request_api(f"STREAM.PURGE.{self.stream}", {"filter": subjects})
+        except ApiError as error:
+            raise StoreUnavailable(f"NATS does not delete: {error}", retry_after=RETRY_AFTER) from error
