@@ -196,7 +196,7 @@ async def start(servers: str) -> None:
     """A node's start where very many scans have ended."""
     async with open_nats(options(servers)) as store:
         begun = time.perf_counter()
-        await _fill(store, FINISHED)
+        await fill(store, FINISHED)
         print(f"  {FINISHED:,} finished scans written in {time.perf_counter() - begun:.0f} s")
     for _ in range(ROUNDS):
         begun, worked = time.perf_counter(), time.process_time()
@@ -208,7 +208,7 @@ async def start(servers: str) -> None:
             tasks.cancel_scope.cancel()
 
 
-async def _fill(store: NatsStore, scans: int) -> None:
+async def fill(store: NatsStore, scans: int) -> None:
     """What so many scans leave behind, written past the store: only the last of each is waited for."""
     connection, names, client = store.connection, store.connection.names, store.connection.client
     end = msgspec.json.encode(End(round(time.time() * 1000) + 3_600_000))
@@ -221,7 +221,7 @@ async def _fill(store: NatsStore, scans: int) -> None:
             slot, name = names.slot(scan.slot), token(scan.scan_id)
             for kind, data in (("reg", encode(scan)), ("go", go), *4 * [("ev", entry)]):
                 await client.publish(names.scan(slot, name, kind), data)
-            await connection.publish(names.scan(slot, name, "end"), end, stream="SCANS")
+            await connection.publish(names.scan(slot, name, "end"), end, stream=names.stream("SCANS"))
 
     async with anyio.create_task_group() as tasks:
         for _ in range(64):
