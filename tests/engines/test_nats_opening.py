@@ -97,6 +97,20 @@ async def test_a_stream_with_other_settings_is_refused_with_both_values(nats: Na
     assert f"wants {wanted}" in told
 
 
+async def test_of_nodes_that_start_at_once_all_have_the_same_identity_and_key(nats: NatsServer) -> None:
+    here = options(nats)
+    found: set[tuple[str, bytes]] = set()
+
+    async def start() -> None:
+        async with open_nats(here) as store:
+            found.add((store.identity, store.key))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(8):
+            tasks.start_soon(start)
+    assert len(found) == 1
+
+
 async def test_replicas_are_those_of_the_stream_unless_they_are_given(nats: NatsServer) -> None:
     here = options(nats)
     async with open_nats(here) as store:

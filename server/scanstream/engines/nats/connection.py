@@ -152,7 +152,7 @@ class Connection:
     ) -> dict[str, Any]:
         """What JetStream answers to one request; an `error` of 503 where nothing comes in time."""
         if why := self.trouble():  # nothing is left to be sent later: it would be sent again and again
-            return {"error": {"code": UNAVAILABLE, "description": why}}
+            return _unavailable(why)
         loop = asyncio.get_running_loop()
         word = str(next(self._numbers))
         answer = self._answers[word] = loop.create_future()
@@ -163,17 +163,11 @@ class Connection:
         except MaxPayloadError:
             return {"error": {"err_code": TOO_LARGE, "description": f"{len(body)} bytes are more than a message holds"}}
         except NatsError as error:
-            return {"error": {"code": UNAVAILABLE, "description": str(error)}}
+            return _unavailable(str(error))
         finally:
             late.cancel()
             del self._answers[word]
-        if message is None:
-            why = self.trouble() or "no answer"
-            return {"error": {"code": UNAVAILABLE, "description": why, "late": True}}
-        if message.headers and message.headers.get("Status") == str(UNAVAILABLE):
-            return {"error": {"code": UNAVAILABLE, "description": "nobody leads the stream"}}
-        decoded: dict[str, Any] = msgspec.json.decode(message.data)
-        return decoded
+        return _unavailable(self.trouble() or "no answer", late=True) if message is None else _read(message)
 
     async def listen(self) -> None:
         """From now on answers are heard."""
@@ -203,6 +197,20 @@ class Connection:
             raise EngineUnusable(
                 f"NATS takes messages of {self.client.max_payload} bytes, and must take {LEAST_PAYLOAD} (max_payload)"
             )
+
+
+def _read(message: Msg) -> dict[str, Any]:
+    if message.headers and message.headers.get("Status") == str(UNAVAILABLE):
+        return _unavailable("nobody leads the stream")
+    try:
+        return msgspec.json.decode(message.data, type=dict[str, Any])
+    except msgspec.MsgspecError as error:
+        return _unavailable(f"the answer is none: {error}")
+
+
+def _unavailable(why: str, *, late: bool = False) -> dict[str, Any]:
+    """An error as JetStream writes it. `late`: there was no answer at all, so enough time has passed for another try."""
+    return {"error": {"code": UNAVAILABLE, "description": why, "late": late}}
 
 
 def _give_up(answer: asyncio.Future[Msg | None]) -> None:

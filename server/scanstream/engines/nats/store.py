@@ -40,7 +40,8 @@ from scanstream.model import Milliseconds, Principal, ScanId
 
 ENVELOPE_BYTES = 4096
 """Of a message's most, for what stands around its body."""
-PURGED_AT_ONCE = 32
+PURGED_AT_ONCE = 8
+"""The server does nothing else while it purges: some milliseconds, where a scan's messages are far apart."""
 GONE_SECONDS = 3600
 """How long the word of a purge is kept. A node that was away for longer purges for itself what has expired."""
 LATEST_PURGE: Milliseconds = 5_000
