@@ -209,7 +209,7 @@ def _read(message: Msg) -> dict[str, Any]:
 
 
 def _unavailable(why: str, *, late: bool = False) -> dict[str, Any]:
-    """An error as JetStream writes it. `late`: there was no answer at all, so enough time has passed for another try."""
+    """An error as JetStream writes it. `late`: nobody has answered, so enough time has passed already."""
     return {"error": {"code": UNAVAILABLE, "description": why, "late": late}}
 
 
