@@ -128,15 +128,17 @@ async def small(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Nats]
 
 async def test_a_full_store_refuses_what_is_new_and_what_runs_waits_for_room(tmp_path: Path) -> None:
     """The bound of the stream is reached; then NATS is given more room, and started again."""
-    cluster = planned(tmp_path, nodes=(1, 2, 1), limit="max_file_store: 2MB")
+    cluster = planned(tmp_path, nodes=(1, 2, 1), limit="max_file_store: 24MB")
     [server] = cluster.nats.servers
     async with running(cluster), scripting() as script:
         here, there = cluster.web
         held = (await discover(here.url, script.request(1))).json()["scan_id"]
         shard = await script.started()
         acked = []
-        while (answer := await discover(here.url, quick(found=1000))).status == 202:
+        while (answer := await discover(here.url, quick(found=10_000))).status == 202:
             acked.append(answer.json()["scan_id"])
+            with anyio.move_on_after(8):  # the one that meets the bound waits for room
+                await ended(here.url, acked[-1])
         assert refused_properly(answer), answer
         assert answer.json()["code"] == "store_unavailable"
         for node in cluster.web:
@@ -146,7 +148,7 @@ async def test_a_full_store_refuses_what_is_new_and_what_runs_waits_for_room(tmp
         await shard.until_gone()
         with anyio.fail_after(20):  # what is newest nobody can know just now, as a barrier takes room
             assert refused_properly(await status(there.url, held))
-        server.file.write_text(server.file.read_text().replace("max_file_store: 2MB", "max_file_store: 200MB"))
+        server.file.write_text(server.file.read_text().replace("max_file_store: 24MB", "max_file_store: 200MB"))
         await server.stop(30)
         await cluster.nats.start()
         for node in cluster.web:
