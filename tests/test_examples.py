@@ -240,7 +240,7 @@ TYPED = {"serve": "scanstream serve &", "demo": "make demo"}
 """Commands that the recorded session types in another way than `scanstream NAME …`."""
 
 
-@pytest.mark.parametrize("name", main.commands)
+@pytest.mark.parametrize("name", [name for name in main.commands if name != "worker"])  # the session has no NATS
 def test_the_transcript_has_every_command(name: str) -> None:
     typed = [line for block in blocks(TRANSCRIPT) for line in lines_to_type(block)]
 
