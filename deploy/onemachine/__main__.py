@@ -56,6 +56,13 @@ def tell(cluster: Cluster, url: str) -> None:
     print(f"\n  Another node: scanstream worker --engine {cluster.nats.engine}\n  Ctrl-C ends all of it.", flush=True)
 
 
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    leaves: list[BaseException] = []
+    for error in group.exceptions:
+        leaves += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return leaves
+
+
 def main() -> None:
     """Read the command line, and run."""
     reader = argparse.ArgumentParser(
@@ -74,7 +81,10 @@ def main() -> None:
     except FileNotFoundError as error:
         sys.exit(f"make cluster: {error}")
     with tempfile.TemporaryDirectory(prefix="scanstream-cluster-") as scratch:
-        anyio.run(run, given, given.keep or Path(scratch), words[cut + 1 :])
+        try:
+            anyio.run(run, given, given.keep or Path(scratch), words[cut + 1 :])
+        except* (OSError, RuntimeError) as group:
+            sys.exit("\n".join(f"make cluster: {error}" for error in _leaves(group)))
 
 
 if __name__ == "__main__":
