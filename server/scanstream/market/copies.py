@@ -1,8 +1,10 @@
 """Panels on their way between this node's directory and the library, and the word of which is a market's newest."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from tempfile import mkstemp
 
@@ -62,7 +64,7 @@ class Copies:
     async def _put(self, panel: Panel) -> None:
         if await self._library.has(panel.digest):
             return
-        with self._scratch() as file:
+        async with self._scratch() as file:
             await to_thread.run_sync(pack, self._directory / panel.digest, file)
             await self._library.put(panel.digest, file)
 
@@ -86,20 +88,23 @@ class Copies:
         return None
 
     async def _fetched(self, digest: str) -> bool:
-        with self._scratch() as file:
+        async with self._scratch() as file:
             if not await self._library.get(digest, file):
                 return False
             return await to_thread.run_sync(unpack, file, self._directory, digest)
 
-    @contextmanager
-    def _scratch(self) -> Iterator[Path]:
-        """A file of our own beside the panels, gone after the block."""
-        self._directory.mkdir(parents=True, exist_ok=True)
-        number, name = mkstemp(dir=self._directory, prefix="writing-")
-        file = Path(name)
+    @asynccontextmanager
+    async def _scratch(self) -> AsyncIterator[Path]:
+        """A file of our own beside the panels, gone after the block; to remove a large one takes long, too."""
+        file = await to_thread.run_sync(self._made)
         try:
-            with open(number, "wb"):  # noqa: PTH123  # only closes it
-                pass
             yield file
         finally:
-            file.unlink(missing_ok=True)
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(partial(file.unlink, missing_ok=True))
+
+    def _made(self) -> Path:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        number, name = mkstemp(dir=self._directory, prefix="writing-")
+        os.close(number)
+        return Path(name)
