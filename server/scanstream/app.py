@@ -51,6 +51,13 @@ class Options(TypedDict, total=False):
     live_timeframe: str
     live_bars: int
     engine: str
+    engine_creds: str
+    engine_ca: str
+    engine_cert: str
+    engine_key: str
+    lease: float
+    replicas: int | None
+    namespace: str
     workers: int
     worker_priority: str
     max_running: int

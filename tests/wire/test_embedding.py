@@ -296,7 +296,7 @@ async def test_it_can_be_started_again_and_twice_side_by_side(tmp_path: Path) ->
         ({"port": 1}, "^port= is a matter of the server that runs your application$"),
         ({"stall": 1}, "^stall= is a matter"),
         ({"colour": 1}, "^There is no setting colour="),
-        ({"engine": "nats://x"}, "^engine=nats://x: this version"),
+        ({"engine": "paper"}, "^engine=paper: write sqlite"),
     ],
 )
 def test_settings_are_arguments_and_are_told_as_such(options: Any, told: str) -> None:

@@ -217,9 +217,7 @@ class ScanLog:
         if cursor is None or cursor.epoch != self.epoch:
             return START
         seq, n = cursor.position
-        if self.ended:  # a version before counted what came after the end
-            seq = min(seq, self.seq)
-        return Position(seq, n) if seq <= self.seq and n <= self._count(seq) else START
+        return cursor.position if seq <= self.seq and n <= self._count(seq) else START
 
     def news(self, position: Position, only: Only | None = None) -> bool:
         """Whether a reader at `position` lacks anything of what it wants."""

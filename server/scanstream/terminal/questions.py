@@ -9,6 +9,7 @@ from scanstream.client.addresses import shown
 from scanstream.client.asking import LOGINS, Answer, Asking, about
 from scanstream.client.client import CANCEL_PATH, DISCOVER_PATH
 from scanstream.client.failures import Lost, Unreachable
+from scanstream.client.proxies import proxy_of
 from scanstream.errors import NoSuchRoute, NotFound, Restarting, ScanstreamError
 from scanstream.model import RESULTS_PATH, STATUS_PATH, Document
 from scanstream.terminal.patience import Nobody, Patience
@@ -104,7 +105,8 @@ def _another(lost: Lost, told: str) -> Lost | Unreachable:
         return Lost(words, retry_after=lost.retry_after)
     if lost.status in LOGINS:
         return Unreachable(f"What answers at {told} asks for a login: give it with --url http://NAME:PASSWORD@HOST")
-    return Nobody(str(lost)) if _refused(lost) else Unreachable(str(lost))
+    nobody = proxy_of(told) is None and _refused(lost)  # else it may be the proxy
+    return Nobody(str(lost)) if nobody else Unreachable(str(lost))
 
 
 async def _persisting(question: Callable[[], Awaitable[T]], patience: Patience) -> T:
