@@ -55,6 +55,7 @@ class Copies:
         :raises StoreUnavailable: if the library does not answer
         :raises OSError: if the disk has no room for its file
         """
+        await to_thread.run_sync(panel.prepared)  # to digest a large one takes longer than the loop has
         await self._put(panel)
         if newest:
             issue = Issue(panel.market, panel.digest, int(panel.times[-1]), now())
