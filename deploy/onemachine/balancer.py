@@ -12,7 +12,8 @@ from anyio.abc import SocketStream
 CHUNK = 64 * 1024
 ASK_SECONDS = 1.0
 ROUND_SECONDS = 0.5
-GONE = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, OSError)
+GONE = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, OSError, RuntimeError)
+"""The other side is no longer there; the last is what uvloop says of a transport that it has closed."""
 
 
 class Backend:
