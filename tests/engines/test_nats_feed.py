@@ -15,7 +15,8 @@ from scanstream.engines.nats import feed as feeds
 from scanstream.engines.nats import reader as readers
 from scanstream.engines.nats.options import NatsOptions
 from scanstream.engines.nats.store import NatsStore, open_nats
-from scanstream.errors import StoreUnavailable
+from scanstream.engines.nats.streams import of_scans
+from scanstream.errors import EngineUnusable, StoreUnavailable
 from scanstream.model import ScanId
 from support.nats import NatsServer, nats_server, options
 from support.stores import Consumer, consuming, fact, feeding, registration
@@ -220,4 +221,27 @@ async def test_a_stream_that_was_made_anew_ends_the_node(nats: NatsServer) -> No
                         await anyio.sleep(0.01)
                         with suppress(StoreUnavailable):  # the feed is interrupted, and begins anew in the new one
                             await node.probe()
-    assert caught.group_contains(RuntimeError, match="made anew")
+    assert caught.group_contains((RuntimeError, EngineUnusable), match="made anew")  # the barrier or the feed
+
+
+async def test_a_stream_that_was_made_anew_and_has_gone_further_ends_the_node(nats: NatsServer) -> None:
+    """Its places tell nothing then: to go on behind the last that was read would be a gap without a word."""
+    here = options(nats)
+    with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012  # it ends the whole block
+        async with two_nodes(here) as (writer, node, _):
+            await node.barrier()
+            ask, name = writer.connection.request_api, f"{here.namespace}_SCANS"
+            await ask(f"STREAM.DELETE.{name}")
+            await ask(f"STREAM.CREATE.{name}", {**of_scans(writer.connection), "first_seq": 100_000})
+            await anyio.sleep(DEADLINE_SECONDS)
+    assert caught.group_contains(EngineUnusable, match="identity")
+
+
+async def test_a_stream_that_was_emptied_ends_those_who_had_read_it_when_another_store_begins(nats: NatsServer) -> None:
+    here = options(nats)
+    with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012  # it ends the whole block
+        async with two_nodes(here) as (writer, _, _):
+            await writer.connection.request_api(f"STREAM.PURGE.{here.namespace}_SCANS")
+            async with open_nats(here):
+                await anyio.sleep(DEADLINE_SECONDS)
+    assert caught.group_contains(EngineUnusable, match="identity")

@@ -23,6 +23,7 @@ from support.stores import registration
 
 pytestmark = pytest.mark.anyio
 
+RIGHT_PLAIN = "plain"
 RIGHT, OTHER, SECRET = "p@ss:w/rd", "of another", "wrong and secret"
 
 
@@ -202,3 +203,25 @@ async def test_tls_is_spoken_and_the_server_must_be_who_it_says(tmp_path: Path, 
             assert await store.register(registration(A), None) == A
         told = await refused(options(server), EngineUnusable, patience=1.0)
         assert "certificate" in told.lower()
+
+
+@pytest.mark.parametrize(
+    ("rights", "told"),
+    [
+        ('publish: {deny: ["$JS.API.STREAM.CREATE.>"]}', "may not publish to $JS.API.STREAM.CREATE.SCANS"),
+        ('publish: ["$JS.API.>", "_INBOX.>"]', "may not publish to scan."),
+        ('subscribe: ["scan.>"]', "may not subscribe to _INBOX"),
+    ],
+)
+async def test_what_a_login_may_not_do_is_said_at_once(rights: str, told: str, tmp_path: Path) -> None:
+    users = f"authorization {{ users = [{{user: u, password: {RIGHT_PLAIN}, permissions: {{ {rights} }} }}] }}"
+    with nats_server(tmp_path, extra=users) as server:
+        here = NatsOptions(servers=(server.url,), user="u", password=RIGHT_PLAIN)
+        with anyio.fail_after(10):  # not after all the time that a server on its way up is given
+            assert told in await refused(here, EngineUnusable, patience=60)
+
+
+async def test_a_server_without_jetstream_is_told_so(tmp_path: Path) -> None:
+    with nats_server(tmp_path, extra="accounts { A { users = [{user: u, password: plain}] } }") as server:
+        here = NatsOptions(servers=(server.url,), user="u", password=RIGHT_PLAIN)
+        assert "JetStream not enabled" in await refused(here, EngineUnusable, patience=1)

@@ -39,7 +39,7 @@ OLDEST = (2, 12)
 LEAST_PAYLOAD = 1024 * 1024
 """In bytes: what one message holds (`max_payload`), by default and here at least."""
 
-UNAVAILABLE = 503
+UNAVAILABLE, FORBIDDEN = 503, 403
 CONFLICTS = frozenset({10071, 10164})
 """JetStream's errors where somebody else has written to the subject."""
 TOO_LARGE = 10054
@@ -78,6 +78,7 @@ class Connection:
         """Names this process, and no other one."""
         self._numbers = count(1)
         self._inbox = client.new_inbox()
+        self._hears = f"{self._inbox}.*"
         self._answers: dict[str, asyncio.Future[Msg | None]] = {}
         self.when_back(self._ask_again)
 
@@ -167,11 +168,19 @@ class Connection:
         finally:
             late.cancel()
             del self._answers[word]
-        return _unavailable(self.trouble() or "no answer", late=True) if message is None else _read(message)
+        return self._unanswered(subject) if message is None else _read(message)
+
+    def _unanswered(self, subject: str) -> dict[str, Any]:
+        """Why nothing came: a server that forbids something says so beside, and never answers."""
+        if self.client.forbidden(subject):
+            return _forbidden(f"publish to {subject}")
+        if self.client.forbidden(self._hears):
+            return _forbidden("subscribe to _INBOX.>, where all answers come to")
+        return _unavailable(self.trouble() or "no answer", late=True)
 
     async def listen(self) -> None:
         """From now on answers are heard."""
-        await self.client.subscribe(f"{self._inbox}.*", cb=self._answered, pending_msgs_limit=0, pending_bytes_limit=0)
+        await self.client.subscribe(self._hears, cb=self._answered, pending_msgs_limit=0, pending_bytes_limit=0)
 
     async def _answered(self, message: Msg) -> None:
         answer = self._answers.get(message.subject.rpartition(".")[2])
@@ -201,7 +210,7 @@ class Connection:
 
 def _read(message: Msg) -> dict[str, Any]:
     if message.headers and message.headers.get("Status") == str(UNAVAILABLE):
-        return _unavailable("nobody leads the stream")
+        return _unavailable("nobody answers: JetStream is not on there, or the stream has no leader now")
     try:
         return msgspec.json.decode(message.data, type=dict[str, Any])
     except msgspec.MsgspecError as error:
@@ -211,6 +220,11 @@ def _read(message: Msg) -> dict[str, Any]:
 def _unavailable(why: str, *, late: bool = False) -> dict[str, Any]:
     """An error as JetStream writes it. `late`: nobody has answered, so enough time has passed already."""
     return {"error": {"code": UNAVAILABLE, "description": why, "late": late}}
+
+
+def _forbidden(what: str) -> dict[str, Any]:
+    """An error as JetStream would write it, which is final."""
+    return {"error": {"code": FORBIDDEN, "description": f"this login may not {what}"}}
 
 
 def _give_up(answer: asyncio.Future[Msg | None]) -> None:

@@ -5,8 +5,10 @@ server says that it has had enough. This one goes on for ever, and says what hap
 """
 
 import logging
+import re
 import ssl
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -28,7 +30,10 @@ PENDING_BYTES = 32 * 1024 * 1024
 CLOSE_SECONDS = 2.0
 SAID_EACH_SECONDS = 5.0
 """While servers are away there is trouble many times a second; the log hears of it so often."""
+MOST_FORBIDDEN = 64
+"""Subjects kept in mind that a server has just forbidden: whoever asked looks at once."""
 _DENIED = ("authorization", "authentication")
+_FORBIDDEN = re.compile(r'permissions violation for \w+ to "([^"]+)"')
 
 logger = logging.getLogger("scanstream")
 
@@ -43,6 +48,7 @@ class Link(Client):
         """Called when the link was lost and is back."""
         self.why = ""
         """The last trouble there was."""
+        self._forbidden: deque[str] = deque(maxlen=MOST_FORBIDDEN)
         self._secure = secure
         self._denied = anyio.Event()
         self._opened = False
@@ -119,6 +125,14 @@ class Link(Client):
             writer.transport.abort()
             await cancel_shielded_checkpoint()
 
+    def forbidden(self, subject: str) -> bool:
+        """Whether a server has refused it to our login, since this was last asked."""
+        try:
+            self._forbidden.remove(subject.lower())  # as nats-py tells it
+        except ValueError:
+            return False
+        return True
+
     async def _trouble(self, error: Exception) -> None:
         self.why = f"{error}".removeprefix("nats: ") or type(error).__name__
         if any(word in self.why.lower() for word in _DENIED) and not self._opened:
@@ -141,7 +155,9 @@ class Link(Client):
         """See `Client._process_err`, which closes for good: of one subject's trouble, and of a restart's, too."""
         error = NatsError(f"nats: {err_msg}")
         await self._trouble(error)
-        if "permissions violation" not in err_msg:
+        if found := _FORBIDDEN.search(err_msg.lower()):
+            self._forbidden.append(found[1])
+        elif "permissions violation" not in err_msg.lower():
             await self._process_op_err(error)
 
     def _connect_command(self) -> bytes:

@@ -1,5 +1,6 @@
 """What one node reads of the stream: at the start what scans hang on, then all, through one consumer of its own."""
 
+import base64
 import logging
 from collections.abc import Callable
 from typing import NoReturn
@@ -7,13 +8,13 @@ from typing import NoReturn
 import anyio
 
 from scanstream.engines.nats.barrier import marked
-from scanstream.engines.nats.connection import Connection
+from scanstream.engines.nats.connection import ApiError, Connection
 from scanstream.engines.nats.feed import Brought, Feed
 from scanstream.engines.nats.history import LOGGED
 from scanstream.engines.nats.index import Index
 from scanstream.engines.nats.position import Position
 from scanstream.engines.nats.tail import Message, Reading, replay
-from scanstream.errors import StoreUnavailable
+from scanstream.errors import EngineUnusable, StoreUnavailable
 
 KINDS = ("reg", "end", "gone", "note")
 """What scans hang on; no node needs the logs of those that have ended."""
@@ -23,6 +24,9 @@ READ_ALONE = 200
 """… so many logs are read one by one."""
 PAUSE_SECONDS = 0.2
 SAID_EACH_SECONDS = 5.0
+LOOK_SECONDS = 2.0
+"""In which it is found out whether it is the same stream still."""
+NO_MESSAGE = 10037
 
 Listener = Callable[[str, bytes], None]
 """Called with a note's name and its value, on the loop; must not wait and must not raise."""
@@ -78,6 +82,7 @@ class Reader:
     async def run(self) -> NoReturn:
         """Read what comes, for ever; anew behind what was read last, whenever something is missing.
 
+        :raises EngineUnusable: if it is another stream now: what this node knows is of no use there
         :raises RuntimeError: if there will be no connection any more
         """
         while True:
@@ -85,6 +90,7 @@ class Reader:
                 self._connection, self._stream, self._take, full=self._full, awaited=self.position.awaited
             )
             try:
+                await self._require_same()
                 async with one.open(self.position.seq + 1):
                     self.trouble = ""
                     await one.lost()
@@ -98,6 +104,28 @@ class Reader:
                 self._said = anyio.current_time()
                 logger.warning("NATS: the feed begins anew behind %d: %s", self.position.seq, why)
             await anyio.sleep(0 if one.last else PAUSE_SECONDS)
+
+    async def _require_same(self) -> None:
+        """It is the stream that was read so far: of one made anew the places mean something else.
+
+        :raises EngineUnusable: if it is not
+        :raises StoreUnavailable: if nobody says, or there is none
+        """
+        if (known := self.own.get("identity")) is None:
+            return
+        wanted = {"last_by_subj": self._names.own("identity")}
+        try:
+            answer = await self._connection.request_api(f"STREAM.MSG.GET.{self._stream}", wanted, patience=LOOK_SECONDS)
+            there = base64.b64decode(answer["message"].get("data", ""))
+        except ApiError as error:
+            if error.code != NO_MESSAGE:
+                raise StoreUnavailable(f"the stream {self._stream} does not answer: {error}") from error
+            there = b""
+        if there != known:
+            raise EngineUnusable(
+                f"The stream {self._stream} of NATS was emptied or made anew: it has the identity "
+                f"{there.decode(errors='replace') or '(none)'}, and this node has read {known.decode()}; start it again"
+            )
 
     def _full(self) -> bool:
         return self.feed is not None and self.feed.full()
@@ -116,7 +144,8 @@ class Reader:
             case ["scan", slot, token, kind]:
                 return Brought(message.seq, self.index.take(kind, slot, token, message), kind, message.data)
             case ["note", "store", name]:
-                self.own[name] = message.data
+                if self.own.setdefault(name, message.data) != message.data and self._reading is not None:
+                    self._reading.lose("the store has another identity now")
             case ["note", part]:
                 self._note(self._names.noted(part), message.data)
         return Brought(message.seq, None, "", b"")
