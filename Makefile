@@ -24,8 +24,8 @@ test: $(VENV)/dev.stamp  ## Run the tests (what is missing on this machine is sk
 browser: $(VENV)/dev.stamp  ## The tests of the page, in a real Chromium
 	@$(BIN)/python -m pytest -m browser $(ARGS)
 
-clients: $(VENV)/dev.stamp  ## The tests that need Node, and those of all clients on hostile networks
-	@$(BIN)/python -m pytest -m "clients and not browser and not soak" $(ARGS)
+clients: $(VENV)/dev.stamp  ## The tests that need Node, of all clients on hostile networks, and of the commands
+	@$(BIN)/python -m pytest -m "clients and not browser and not soak" -n 2 --dist loadfile $(ARGS)
 
 notebook: $(VENV)/notebook.stamp  ## The tests of notebooks: a real kernel, and JupyterLab in a real Chromium
 	@$(BIN)/python -m pytest -m "notebook and not soak" $(ARGS)
@@ -42,7 +42,7 @@ types: $(VENV)/dev.stamp  ## Strict types
 cluster: $(VENV)/dev.stamp  ## A cluster on this machine: 3 NATS, 2 web nodes, 2 workers, a proxy; Ctrl-C ends it
 	@PYTHONPATH=deploy $(BIN)/python -m onemachine $(ARGS)
 
-cluster-test: $(VENV)/dev.stamp  ## The tests that harm clusters (some 4 minutes)
+cluster-test: $(VENV)/dev.stamp  ## The tests that harm clusters, and the engine on NATS (some 6 minutes)
 	@$(BIN)/python -m pytest -m "cluster and not soak" -n 2 --dist loadfile $(ARGS)
 
 soak: $(VENV)/notebook.stamp  ## The long runs: races of 2,000 scans, kill -9 at random moments, clients in all troubles

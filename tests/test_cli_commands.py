@@ -29,7 +29,7 @@ from support.process import ServerProcess, server_process
 from support.script import scripting
 from support.wire import status, until_terminal
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.clients]
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,8 @@ from conftest import ROOT
 from scanstream.parts import OF_THE_SERVER
 from support.process import server_process
 
+pytestmark = pytest.mark.clients
+
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 LIGHT = ["anyio", "click", "httpx", "msgspec", "rich", "websockets"]

@@ -19,7 +19,7 @@ from support.process import server_process
 from support.proxy import balanced
 from support.wire import ONE_QUICK_SCAN, discover, request
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]

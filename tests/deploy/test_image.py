@@ -17,6 +17,8 @@ from conftest import ROOT
 from onemachine.ports import free_ports
 from support.process import server_process
 
+pytestmark = pytest.mark.cluster
+
 INSTALLING_SECONDS = 110
 
 

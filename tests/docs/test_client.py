@@ -20,7 +20,7 @@ from scanstream.client.results import Results
 from support.process import server_process
 from support.wire import status, until_terminal
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.clients]
 
 PAGE = DOCS / "client.md"
 ADDRESS = "127.0.0.1:8000"

@@ -14,7 +14,7 @@ from scanstream.engines.nats.store import open_nats
 from scanstream.engines.nats.turn import Turn
 from support.nats import NatsServer, nats_server, options
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
 
 LEASE = 4.0
 SIZE = 10 * PIECE_BYTES + 17

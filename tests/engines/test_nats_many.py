@@ -15,7 +15,7 @@ from scanstream.model import ANYONE
 from support.nats import NatsServer, nats_server, options
 from support.stores import consuming
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
 
 
 async def test_a_start_reads_nothing_of_finished_scans_but_their_ends(

@@ -21,7 +21,7 @@ from scanstream.errors import EngineUnusable, SettingError
 from support.nats import NatsServer, free_port, nats_server, options
 from support.stores import registration
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
 
 RIGHT_PLAIN = "plain"
 RIGHT, OTHER, SECRET = "p@ss:w/rd", "of another", "wrong and secret"

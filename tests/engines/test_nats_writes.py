@@ -17,7 +17,7 @@ from scanstream.model import ANYONE
 from support.nats import NatsServer, nats_server, options
 from support.stores import consuming, fact, registration
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
 
 MEGABYTE = 1024 * 1024
 

@@ -16,7 +16,7 @@ from support.process import ServerProcess, server_process
 from support.script import scripting
 from support.wire import status
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.clients]
 
 SYNTHETIC = "Market: synthetic (generated prices, nothing in them is real)"
 HEADER = ["symbol", "strategy", "side", "score", "hit", "rate", "return", "within"]

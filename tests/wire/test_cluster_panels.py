@@ -19,7 +19,7 @@ from scanstream.worker import working
 from support.nats import NatsServer
 from support.wire import Answer, discover, until_terminal
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
 
 WANTED = {"strategy_ids": ["tsmom"], "parameters": {"tsmom": {"walk_forward": 0}}}
 REFRESH = 0.2

@@ -11,7 +11,7 @@ import anyio
 
 from scanstream.engines.nats.connection import FULL, RETRY_AFTER, Connection, RefusedError
 from scanstream.engines.nats.position import Position
-from scanstream.errors import StoreUnavailable
+from scanstream.errors import EngineUnusable, StoreUnavailable
 
 TRY_SECONDS = 1.0
 """In which our consumer brings it; then another one is sent."""
@@ -49,7 +49,7 @@ class Barrier:
     async def run(self) -> None:
         """Send barriers, for ever.
 
-        :raises RuntimeError: if the stream is not the one that this node has read
+        :raises EngineUnusable: if the stream is not the one that this node has read
         """
         while True:
             await self._asked.wait()
@@ -78,7 +78,7 @@ class Barrier:
             raise (RefusedError if refused else StoreUnavailable)(f"NATS: {why}", retry_after=RETRY_AFTER)
         seq = int(ack["seq"])
         if seq <= read:
-            raise RuntimeError(
+            raise EngineUnusable(
                 f"the stream {self._stream} of NATS ends at {seq}, and this node has read it up to {read}: it was made "
                 "anew, or brought back as it was before; start the nodes again"
             )
