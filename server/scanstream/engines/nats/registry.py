@@ -51,10 +51,11 @@ class Registry:
                     await self._writer.write(subject, body, self._fence(slot, holder, hint))
                     break
                 except ConflictError as conflict:
-                    if anyio.current_time() >= until:
-                        raise StoreUnavailable(f"NATS: {conflict}", retry_after=RETRY_AFTER) from conflict
                     read = await self._barrier.passed()
-                    hint = await self._last(slot, read) if self._index.holder(slot) is holder else None
+                    unchanged = self._index.holder(slot) is holder  # else it is known now who has won, however late
+                    if unchanged and anyio.current_time() >= until:
+                        raise StoreUnavailable(f"NATS: {conflict}", retry_after=RETRY_AFTER) from conflict
+                    hint = await self._last(slot, read) if unchanged else None
             recent = True
         return scan.scan_id
 
