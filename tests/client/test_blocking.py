@@ -1,38 +1,15 @@
 """`Client`: the same without `await`, in programs without a loop."""
 
 import threading
-from collections.abc import Iterator
 
 import anyio
 import pytest
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from anyio.from_thread import BlockingPortal
 
 from client.test_client import QUICK, SECONDS, added_up
 from scanstream.client import BlockedLoop, Client, Closed, Unreachable
 from scanstream.errors import InvalidRequest, NotFound
-from support.process import server_process
-from support.script import Script, scripting
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """One for all tests here, with one worker."""
-    with server_process(":memory:", "--workers", "1") as process:
-        yield process.url
-
-
-@pytest.fixture
-def portal() -> Iterator[BlockingPortal]:
-    """Where the script lives, which is asynchronous."""
-    with start_blocking_portal() as portal:
-        yield portal
-
-
-@pytest.fixture
-def script(portal: BlockingPortal) -> Iterator[Script]:
-    """What the server's worker does."""
-    with portal.wrap_async_context_manager(scripting()) as script:
-        yield script
+from support.script import Script
 
 
 def tell(portal: BlockingPortal, script: Script, *words: str) -> None:

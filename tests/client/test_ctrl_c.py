@@ -13,13 +13,12 @@ from statistics import median
 from typing import Any
 
 import pytest
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from anyio.from_thread import BlockingPortal
 
 from client.programs import heed_interrupts
 from client.test_client import SECONDS
 from scanstream.client import Client
-from support.process import server_process
-from support.script import Script, scripting
+from support.script import Script
 from wire.proxy import Faults, Proxy, running
 
 Trouble = Callable[[Proxy], AbstractContextManager[None]]
@@ -72,27 +71,6 @@ ASKS = [
     "client.market()",
     "scan.cancel()",
 ]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """One for all tests here, with one worker."""
-    with server_process(":memory:", "--workers", "1") as process:
-        yield process.url
-
-
-@pytest.fixture
-def portal() -> Iterator[BlockingPortal]:
-    """Where the script lives, which is asynchronous."""
-    with start_blocking_portal() as portal:
-        yield portal
-
-
-@pytest.fixture
-def script(portal: BlockingPortal) -> Iterator[Script]:
-    """What the server's worker does."""
-    with portal.wrap_async_context_manager(scripting()) as script:
-        yield script
 
 
 @contextmanager

@@ -215,15 +215,20 @@ async def test_scans_that_run_together_take_turns(nodes: Farm) -> None:
         assert (await nodes.ended(scan_id)).folded.state.status == "complete"
 
 
-async def test_a_strategy_over_its_budget_ends_wherever_its_shards_run(
-    nodes: Farm, script: Script, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def limit_strategies(nodes: Farm, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """From now on scans are registered with so short a budget for each strategy."""
     register = nodes.core.store.register
 
     async def shorter(scan: Registered, replaces: Any) -> ScanId:
-        return await register(replace(scan, budgets=dict.fromkeys(scan.budgets, 3.0)), replaces)
+        return await register(replace(scan, budgets=dict.fromkeys(scan.budgets, seconds)), replaces)
 
     monkeypatch.setattr(nodes.core.store, "register", shorter)
+
+
+async def test_a_strategy_over_its_budget_ends_wherever_its_shards_run(
+    nodes: Farm, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit_strategies(nodes, monkeypatch, 3.0)
     await nodes.start(1, 1)
     scan_id = await nodes.scan(**script.request(shards=9))
     shards = [await next_shard(script), await next_shard(script)]
@@ -240,12 +245,7 @@ async def test_a_strategy_over_its_budget_ends_wherever_its_shards_run(
 async def test_the_time_of_shards_on_other_nodes_is_the_strategys(
     nodes: Farm, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    register = nodes.core.store.register
-
-    async def shorter(scan: Registered, replaces: Any) -> ScanId:
-        return await register(replace(scan, budgets=dict.fromkeys(scan.budgets, 4.0)), replaces)
-
-    monkeypatch.setattr(nodes.core.store, "register", shorter)
+    limit_strategies(nodes, monkeypatch, 4.0)
     await nodes.start(1, 1)
     scan_id = await nodes.scan(strategy_ids=["scripted"], parameters={"scripted": {"shards": 60, "pause": 0.5}})
     log = await nodes.ended(scan_id)  # 30 s of work on two places are 15, and there are 4

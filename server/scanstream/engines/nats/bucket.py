@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 
 import anyio
 
-from scanstream.engines.nats.connection import RETRY_AFTER, ApiError, ConflictError, Connection
+from scanstream.engines.nats.connection import RETRY_AFTER, ApiError, ConflictError, Connection, Stored
+from scanstream.engines.nats.streams import DUPLICATES_SECONDS
 from scanstream.engines.nats.tail import Message, replay
 from scanstream.errors import StoreUnavailable
 
@@ -30,8 +31,6 @@ WAITING_BYTES = 8 * 1024 * 1024
 """That may have come and not been written yet."""
 SILENCE_SECONDS = 10.0
 """Without a piece for so long the value is given up: it may have been removed."""
-DUPLICATES_SECONDS = 120
-NO_MESSAGE = 10037
 
 
 class Info(NamedTuple):
@@ -116,7 +115,7 @@ class Bucket:
             return False
         hashed = hashlib.sha256()
         with anyio.move_on_after(SILENCE_SECONDS) as patience:
-            async with await anyio.open_file(file, "wb") as target, self._brought(info, int(last["seq"])) as waiting:
+            async with await anyio.open_file(file, "wb") as target, self._brought(info, last.seq) as waiting:
                 while (piece := await waiting.taken()) is not None:
                     patience.deadline = anyio.current_time() + SILENCE_SECONDS
                     hashed.update(piece)
@@ -140,7 +139,7 @@ class Bucket:
         """
         about = f"$O.{self._name}.M."
         found = await self._asked(f"STREAM.INFO.{self._stream}", {"subjects_filter": f"{about}>"})
-        for subject in (found or {}).get("state", {}).get("subjects") or {}:
+        for subject in found["state"].get("subjects") or {}:
             name = base64.urlsafe_b64decode(subject.removeprefix(about)).decode()
             info = None if name in names else await self._info(name)
             if info is not None:
@@ -160,24 +159,19 @@ class Bucket:
         last = await self._last(self._about(name))
         if last is None:
             return None
-        about = json.loads(base64.b64decode(last["data"]))
+        about = json.loads(last.data)
         return None if about.get("deleted") else Info(about["nuid"], about["digest"])
 
-    async def _last(self, subject: str) -> dict[str, Any] | None:
-        """The last message of a subject, as whoever leads says; they may be behind."""
-        found = await self._asked(f"STREAM.MSG.GET.{self._stream}", {"last_by_subj": subject})
-        return None if found is None else found["message"]
+    async def _last(self, subject: str) -> Stored | None:
+        return await self._connection.last(self._stream, subject)
 
     async def _purge(self, subject: str) -> None:
         await self._asked(f"STREAM.PURGE.{self._stream}", {"filter": subject})
 
-    async def _asked(self, request: str, body: dict[str, Any]) -> dict[str, Any] | None:
-        """What JetStream says; None where there is no such message."""
+    async def _asked(self, request: str, body: dict[str, Any]) -> dict[str, Any]:
         try:
             return await self._connection.request_api(request, body)
         except ApiError as error:
-            if error.code == NO_MESSAGE:
-                return None
             raise StoreUnavailable(f"NATS: {error}", retry_after=RETRY_AFTER) from error
 
 

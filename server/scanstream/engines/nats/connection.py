@@ -5,13 +5,14 @@ answers, and what was lost in a change of leaders nobody sends again. So all tha
 """
 
 import asyncio
+import base64
 import json
 import random
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 import msgspec
@@ -45,6 +46,8 @@ CONFLICTS = frozenset({10071, 10164})
 TOO_LARGE = 10054
 FULL = frozenset({10002, 10023, 10028, 10047, TOO_LARGE, 10077, 10122})
 """… where there is no room, or less than was asked for."""
+NO_MESSAGE = 10037
+"""… where there is no message of the subject."""
 IN_PROCESS = 10158
 """… where the same message is just being written: an earlier try of ours."""
 
@@ -64,6 +67,13 @@ class ApiError(Exception):
         super().__init__(str(error.get("description", error)))
         self.status = int(error.get("code", 0))
         self.code = int(error.get("err_code", 0))
+
+
+class Stored(NamedTuple):
+    """A message, as a stream keeps it."""
+
+    seq: int
+    data: bytes
 
 
 class Connection:
@@ -127,6 +137,20 @@ class Connection:
         :raises StoreUnavailable: if nobody has answered in time
         """
         return await self._asked(f"$JS.API.{name}", b"" if body is None else json.dumps(body).encode(), None, patience)
+
+    async def last(self, stream: str, subject: str, *, patience: float = PATIENCE_SECONDS) -> Stored | None:
+        """The last message of a subject, as whoever leads the stream says, and they may be behind; None: there is none.
+
+        :raises StoreUnavailable: if nobody says
+        """
+        try:
+            answer = await self.request_api(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject}, patience=patience)
+        except ApiError as error:
+            if error.code == NO_MESSAGE:
+                return None
+            raise StoreUnavailable(f"NATS: {error}", retry_after=RETRY_AFTER) from error
+        message = answer["message"]
+        return Stored(int(message["seq"]), base64.b64decode(message.get("data", "")))
 
     async def _asked(
         self, subject: str, body: bytes, headers: dict[str, str] | None, patience: float

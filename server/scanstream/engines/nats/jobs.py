@@ -8,6 +8,7 @@ tried: so a node that leaves costs no attempt, while every delivery beyond the f
 """
 
 import logging
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from typing import Any
@@ -33,6 +34,8 @@ GIVE_BACK_SECONDS = 2.0
 """In which a shard is given back; else its lease runs out."""
 LOOK_SECONDS = 2.0
 """In which it is found out whether shards are with somebody."""
+MOST_DROPPED = 1000
+"""Scans of which it is remembered for a while that they were dropped."""
 
 logger = logging.getLogger("scanstream")
 
@@ -91,6 +94,8 @@ class NatsJobs:
         self.pull = Pull(connection, self._stream, wanted)
         self._placed: dict[ScanId, dict[str, int]] = {}
         """Where in the stream this node has put shards, by scan and subject."""
+        self._dropped: OrderedDict[ScanId, int] = OrderedDict()
+        """Where the last shard of a scan stood that was dropped here: a server that is behind may bring one yet."""
         self._left = 0
 
     async def put(self, shards: Iterable[ShardName]) -> None:
@@ -125,6 +130,9 @@ class NatsJobs:
             except msgspec.DecodeError:
                 logger.exception("NATS: %s is no shard that this version knows", held.subject)
                 await held.done()
+                continue
+            if held.seq <= self._dropped.get(shard.scan_id, 0):
+                await held.done()
             else:
                 yield NatsLease(self, held, shard)
 
@@ -156,7 +164,10 @@ class NatsJobs:
 
     async def drop(self, scan_id: ScanId) -> None:
         """See `Jobs.drop`. What stays in as NATS is away is nobody's work: the log says that the scan has ended."""
-        self._placed.pop(scan_id, None)
+        if placed := self._placed.pop(scan_id, None):
+            self._dropped[scan_id] = max(placed.values())
+            if len(self._dropped) > MOST_DROPPED:
+                self._dropped.popitem(last=False)
         with suppress(ApiError, StoreUnavailable):
             await self._connection.request_api(
                 f"STREAM.PURGE.{self._stream}", {"filter": self._subject(scan_id)}, patience=GIVE_BACK_SECONDS

@@ -1,6 +1,5 @@
 """What one node reads of the stream: at the start what scans hang on, then all, through one consumer of its own."""
 
-import base64
 import logging
 from collections.abc import Callable
 from typing import NoReturn
@@ -8,7 +7,7 @@ from typing import NoReturn
 import anyio
 
 from scanstream.engines.nats.barrier import marked
-from scanstream.engines.nats.connection import ApiError, Connection
+from scanstream.engines.nats.connection import Connection
 from scanstream.engines.nats.feed import Brought, Feed
 from scanstream.engines.nats.history import LOGGED
 from scanstream.engines.nats.index import Index
@@ -26,7 +25,6 @@ PAUSE_SECONDS = 0.2
 SAID_EACH_SECONDS = 5.0
 LOOK_SECONDS = 2.0
 """In which it is found out whether it is the same stream still."""
-NO_MESSAGE = 10037
 
 Listener = Callable[[str, bytes], None]
 """Called with a note's name and its value, on the loop; must not wait and must not raise."""
@@ -113,14 +111,8 @@ class Reader:
         """
         if (known := self.own.get("identity")) is None:
             return
-        wanted = {"last_by_subj": self._names.own("identity")}
-        try:
-            answer = await self._connection.request_api(f"STREAM.MSG.GET.{self._stream}", wanted, patience=LOOK_SECONDS)
-            there = base64.b64decode(answer["message"].get("data", ""))
-        except ApiError as error:
-            if error.code != NO_MESSAGE:
-                raise StoreUnavailable(f"the stream {self._stream} does not answer: {error}") from error
-            there = b""
+        last = await self._connection.last(self._stream, self._names.own("identity"), patience=LOOK_SECONDS)
+        there = b"" if last is None else last.data
         if there != known:
             raise EngineUnusable(
                 f"The stream {self._stream} of NATS was emptied or made anew: it has the identity "

@@ -9,15 +9,13 @@ from typing import Literal
 import anyio
 
 from scanstream.engines.nats.barrier import Barrier
-from scanstream.engines.nats.connection import PATIENCE_SECONDS, RETRY_AFTER, ApiError, ConflictError
+from scanstream.engines.nats.connection import PATIENCE_SECONDS, RETRY_AFTER, ConflictError
 from scanstream.engines.nats.index import Index, Scan
 from scanstream.engines.nats.names import token
 from scanstream.engines.nats.writer import Writer
 from scanstream.errors import StoreUnavailable
 from scanstream.log.entry import Registered, encode
 from scanstream.model import ScanId
-
-NO_MESSAGE = 10037
 
 
 class Registry:
@@ -73,14 +71,8 @@ class Registry:
         Asked where what was expected is not so, and this node knows of nothing newer: then a registration is purged,
         and the word of that is on its way. The server may be behind; it is but what is expected next.
         """
-        request = {"last_by_subj": self._names.scan(slot, "*", "reg")}
-        try:
-            answer = await self._writer.connection.request_api(f"STREAM.MSG.GET.{self._writer.stream}", request)
-        except ApiError as error:
-            if error.code == NO_MESSAGE:
-                return 0
-            raise StoreUnavailable(f"NATS: {error}", retry_after=RETRY_AFTER) from error
-        seq = int(answer["message"]["seq"])
+        last = await self._writer.connection.last(self._writer.stream, self._names.scan(slot, "*", "reg"))
+        seq = 0 if last is None else last.seq
         return seq if seq <= read else None
 
     async def holder(self, slot: str) -> ScanId | None:
