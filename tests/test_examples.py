@@ -136,7 +136,7 @@ async def test_examples_run(block: Block, serve: Serve, tmp_path: Path) -> None:
     if block.language == "sh" and shutil.which("curl") is None:
         pytest.skip("curl is not on this machine")
     assert ADDRESS in block.text or "scanstream " in block.text
-    async with serve() as url:
+    async with serve(worker_priority="low") as url:  # beside other tests `idle` may have next to nothing for a minute
         said = await run(block, tmp_path, url)
         for scan_id in re.findall(r"\bscan_[0-9a-f]{42}\b", said):
             await until_terminal(url, scan_id)
