@@ -36,13 +36,13 @@ class Barrier:
         """Until when each waits; bounded, as their callers wait."""
         self._asked = asyncio.Event()
 
-    async def passed(self) -> int:
+    async def passed(self, patience: float = PATIENCE_SECONDS) -> int:
         """Return when this node has read all that was durable before this call: up to which place in the stream.
 
         :raises StoreUnavailable: if that takes too long
         """
         passed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._waiting.append((anyio.current_time() + PATIENCE_SECONDS, passed))
+        self._waiting.append((anyio.current_time() + patience, passed))
         self._asked.set()
         return await passed
 

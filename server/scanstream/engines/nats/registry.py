@@ -8,6 +8,7 @@ from typing import Literal
 
 import anyio
 
+from scanstream.engines.nats.barrier import PATIENCE_SECONDS as LEAST_SECONDS
 from scanstream.engines.nats.barrier import Barrier
 from scanstream.engines.nats.connection import PATIENCE_SECONDS, RETRY_AFTER, ConflictError
 from scanstream.engines.nats.index import Index, Scan
@@ -36,6 +37,11 @@ class Registry:
             await self._writer.write(subject, body, {"Nats-Msg-Id": f"{scan.scan_id}:reg"})
             return scan.scan_id
         until = anyio.current_time() + PATIENCE_SECONDS
+
+        async def caught_up() -> int:
+            """A barrier that waits as long as the write may: a change of leaders takes longer than readers wait."""
+            return await self._barrier.passed(max(LEAST_SECONDS, until - anyio.current_time()))
+
         hint: int | None = None
         recent = False
         while self._index.get(name) is None:  # an earlier try may have succeeded, and nobody have said so
@@ -43,13 +49,13 @@ class Registry:
             if holder is not None and holder.scan_id != replaces:
                 if recent:
                     return holder.scan_id
-                await self._barrier.passed()
+                await caught_up()
             else:
                 try:
                     await self._writer.write(subject, body, self._fence(slot, holder, hint))
                     break
                 except ConflictError as conflict:
-                    read = await self._barrier.passed()
+                    read = await caught_up()
                     unchanged = self._index.holder(slot) is holder  # else it is known now who has won, however late
                     if unchanged and anyio.current_time() >= until:
                         raise StoreUnavailable(f"NATS: {conflict}", retry_after=RETRY_AFTER) from conflict
