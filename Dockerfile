@@ -22,12 +22,13 @@ ENV PATH=/venv/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     SCANSTREAM_HOST=0.0.0.0 \
+    SCANSTREAM_HEALTH_PORT=8000 \
     SCANSTREAM_DATA=/data
 USER scanstream
 VOLUME /data
 EXPOSE 8000
 STOPSIGNAL SIGTERM
-# Of a web node. A worker has no doors: compose.yaml switches it off there.
+# Of a web node, and of a worker: SCANSTREAM_HEALTH_PORT has it answer there, too.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
 ENTRYPOINT ["scanstream"]

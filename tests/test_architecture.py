@@ -31,6 +31,7 @@ LEVELS: tuple[tuple[set[str], ...], ...] = (
             "descriptors",
             "collector",
             "worker",
+            "health",
         }
         | {"settings", "metrics"},
         {"client"},

@@ -31,7 +31,7 @@ __all__ = ["Core", "Options", "Scanstream", "open_core"]
 
 LEAVE_SECONDS = 4.0
 """What clients have to leave, where the server has not made them leave before."""
-HOSTS_OWN = frozenset({"host", "port", "stall", "keep_alive", "compression"})
+HOSTS_OWN = frozenset({"host", "port", "health_port", "stall", "keep_alive", "compression"})
 """Settings of a server's socket, which is not ours here."""
 
 SEVERAL = frozenset({"allow_origin", "allow_host", "trusted_proxy"})

@@ -10,7 +10,7 @@ from scanstream import __version__, streams
 from scanstream.launch import EXIT_FAILED, EXIT_INTERRUPTED, log, run
 from scanstream.launch import serve as launch_serve
 from scanstream.launch import work as launch_work
-from scanstream.options import completed_by, engine, of_client, patience, read_by, scan, setting, settings, work
+from scanstream.options import completed_by, engine, health, of_client, patience, read_by, scan, setting, settings, work
 from scanstream.parts import needs_server
 
 
@@ -67,12 +67,14 @@ def serve(**flags: Any) -> None:
 
 @main.command()
 @setting("--data", default="scanstream-data", metavar="DIR", help="Where market data is kept at hand.")
+@health
 @engine
 @work
 def worker(**flags: Any) -> None:
     """Run shards for the servers on the same NATS (--engine), until Ctrl-C or SIGTERM.
 
-    It has no doors: start as many as you like, wherever NATS can be reached. --engine, --namespace, --lease and
+    It has no doors, but for --health-port: there /healthz, /readyz and /metrics are answered, for those who look after
+    it. Start as many as you like, wherever NATS can be reached. --engine, --namespace, --lease and
     --max-running must be those of the servers. One line is printed once it takes shards. What it has when it ends goes
     to another node: at once where it was told to end, after --lease where it died.
 

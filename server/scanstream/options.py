@@ -172,6 +172,21 @@ ENGINE: tuple[Callable[[Any], Any], ...] = (
 """Where logs live. A demonstration has its own engine, in memory."""
 
 
+HEALTH: tuple[Callable[[Any], Any], ...] = (
+    setting(
+        "--health-port",
+        type=int,
+        default=None,
+        show_default="none",
+        metavar="PORT",
+        help="Where it tells how it is, at /healthz, /readyz and /metrics; 0 picks a free one.",
+    ),
+    setting("--host", default="127.0.0.1", help="Where --health-port listens; loopback only unless you say otherwise."),
+    setting("--allow-host", multiple=True, help="A name beside loopback's that questions for /metrics may be for."),
+)
+"""Where a node without doors tells how it is."""
+
+
 def settings(command: Command) -> Command:
     """All the flags of a server but where it listens and where its logs live."""
     return decorated(command, SETTINGS)
@@ -180,6 +195,11 @@ def settings(command: Command) -> Command:
 def work(command: Command) -> Command:
     """The flags of who runs shards."""
     return decorated(command, WORK)
+
+
+def health(command: Command) -> Command:
+    """The flags of where a worker tells how it is."""
+    return decorated(command, HEALTH)
 
 
 def engine(command: Command) -> Command:

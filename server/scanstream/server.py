@@ -10,6 +10,7 @@ from functools import partial
 
 import anyio
 import uvicorn
+from starlette.types import ASGIApp
 
 from scanstream.collector import Collector
 from scanstream.core import Core, open_core
@@ -81,6 +82,36 @@ async def _until_drained(server: "_Server", listener: socket.socket) -> None:
     """A cancelled uvicorn leaves its sockets behind: it is told to exit instead, and given the time to."""
     with anyio.CancelScope(shield=True):
         await server.serve([listener])
+
+
+@asynccontextmanager
+async def answering(app: ASGIApp, listener: socket.socket, most: int) -> AsyncIterator[None]:
+    """A small application answers on a socket in here, beside other work: plain requests, bounded like all others.
+
+    :param most: connections at once
+    """
+    config = DoorConfig(
+        app,
+        lifespan="off",
+        http=HttpTransport,
+        ws="none",
+        timeout_graceful_shutdown=1,
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+    )
+    config.places = lambda: most
+    server = _Server(config)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_until_drained, server, listener)
+        tasks.start_soon(keep_watch, server.server_state.connections, server.patience.sweep)
+        try:
+            await server.listening.wait()
+            yield
+        finally:
+            server.should_exit = True
+            tasks.cancel_scope.cancel()
 
 
 def _listener(settings: Settings) -> socket.socket:

@@ -40,6 +40,8 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8000
     """0 picks a free one."""
+    health_port: int | None = None
+    """Where a worker tells how it is; unless given nowhere."""
     data: str = "scanstream-data"
     """The data directory, or `:memory:` to keep nothing."""
     market: str = "synthetic"
@@ -126,6 +128,7 @@ class Settings:
         with self._naming("live_timeframe", self.live_timeframe):
             timeframe_length(self.live_timeframe)
         self._require(self.port <= 65_535, "port", "must be at most 65535")
+        self._require(0 <= (self.health_port or 0) <= 65_535, "health_port", "must be from 0 to 65535")
         self._require(0 <= self.fresh_seconds <= self.retention, "fresh", "must be between 0 and --retention")
         self._require(self.worker_priority in ("idle", "low"), "worker_priority", "must be idle or low")
         known = "write sqlite, or nats://HOST:PORT for several nodes"

@@ -1,4 +1,7 @@
-"""A node without doors: it conducts scans and runs shards for all nodes that share its engine."""
+"""A node without doors: it conducts scans and runs shards for all nodes that share its engine.
+
+Those who look after it may ask how it is, where `--health-port` says so.
+"""
 
 import sys
 from collections.abc import AsyncIterator
@@ -8,6 +11,7 @@ from scanstream.collector import Collector
 from scanstream.core import open_core
 from scanstream.descriptors import raise_limit
 from scanstream.errors import SettingError
+from scanstream.health import answering_for_health
 from scanstream.server import SWITCH_SECONDS
 from scanstream.settings import Settings
 
@@ -27,7 +31,11 @@ async def working(settings: Settings, collector: Collector | None = None) -> Asy
         raise SettingError("--workers 0: a worker needs processes that run shards (SCANSTREAM_WORKERS)")
     raise_limit()
     sys.setswitchinterval(SWITCH_SECONDS)
-    async with open_core(settings, reads=False) as core:
+    async with answering_for_health(settings) as health, open_core(settings, reads=False) as core:
         if collector is not None:
             collector.anybody = lambda: bool(core.hub.unfinished())
-        yield ",".join(settings.nats.servers)
+        health.takes_shards(core)
+        try:
+            yield ",".join(settings.nats.servers) + (f", and tells how it is on {health.where}" if health.where else "")
+        finally:
+            health.ends()

@@ -31,21 +31,27 @@ class Farm:
         self.core = core
         self._nats = nats
         self._directory = directory
-        self._flags = flags
+        self.flags = flags
+        """Of workers that are started from now on."""
         self.workers: list[Worker] = []
 
     async def start(self, *numbers_of_processes: int) -> list[Worker]:
+        """Start a worker for each of these numbers, and wait until they take shards."""
+        started = self.launch(*numbers_of_processes)
+        await _serving(started)
+        return started
+
+    def launch(self, *numbers_of_processes: int) -> list[Worker]:
         """Start a worker for each of these numbers."""
         path = os.pathsep.join([str(ROOT / "tests" / "support" / "plugins"), os.environ.get("PYTHONPATH", "")])
         started: list[Worker] = []
         for processes in numbers_of_processes:
             name = f"worker-{len(self.workers) + 1}"
-            flags = ["--workers", str(processes), "--worker-priority", "low", *self._flags]
+            flags = ["--workers", str(processes), "--worker-priority", "low", *self.flags]
             worker = Worker(name, self._nats.url, self._directory, flags, {"PYTHONPATH": path.rstrip(os.pathsep)})
             self.workers.append(worker)
             started.append(worker)
             worker.start()
-        await _serving(started)
         return started
 
     async def restart(self, worker: Worker) -> None:
