@@ -25,7 +25,7 @@ class Program:
         """`directory`: where the files `NAME.out` and `NAME.err` are written."""
         self.name = name
         self.command = list(command)
-        self._environment = {**os.environ, **(environment or {})}
+        self.environment = {**os.environ, **(environment or {})}
         self._out, self._err = (directory / f"{name}.{kind}" for kind in ("out", "err"))
         self._begins = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -40,7 +40,7 @@ class Program:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                env=self._environment,
+                env=self.environment,
                 start_new_session=True,  # Ctrl-C is for us: we end them in their order
                 preexec_fn=_end_with_parent,  # noqa: PLW1509  # it calls one function of libc
             )

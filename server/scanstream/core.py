@@ -72,7 +72,7 @@ class Core:
         budgets = self.budgets = Budgets(self.clock)
         self.machine = Shortages(budgets)
         writing = Shortages(budgets)
-        appender = Appender(store, writing)
+        appender = Appender(store, writing, store.now if store.shared else None)
         tries = Tries(self.machine, panels.restore)
         jobs = Lanes(engine.computing, engine.waiting)
         idle = settings.worker_priority == "idle"

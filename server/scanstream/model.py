@@ -53,6 +53,11 @@ def now() -> Milliseconds:
     return time.time_ns() // 1_000_000
 
 
+def uptime() -> float:
+    """Seconds since the machine started, those in which it slept among them (where the kernel counts them)."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
 def timestamp(at: Milliseconds) -> str:
     """RFC 3339 in UTC with exactly three decimals: `2026-11-23T14:00:00.000Z`."""
     moment = _EPOCH + timedelta(milliseconds=at)

@@ -62,7 +62,7 @@ def doors(settings: Settings, core: Core) -> Doors:
     events = EventsDoor(core.desk, streams)
     follow = FollowDoor(core.desk, room, core.attendance, most_bytes=settings.max_message)
     socket = SocketDoor(ANYONE, core.desk, fanout, core.drain, core.attendance)
-    door = HttpDoor(core.desk, poll, lambda: core.panels.current, catalogue(), most_bytes=settings.max_message)
+    door = HttpDoor(core.desk, poll, core.panels.shown, catalogue(), most_bytes=settings.max_message)
     page = PageDoor(static_files(), lambda: core.panels.current.market)
     for contract in (openapi, asyncapi):  # kept from now on: they take longer to make than the loop has
         contract()
@@ -80,7 +80,7 @@ def doors(settings: Settings, core: Core) -> Doors:
     app = Starlette(
         routes=[
             *door.routes(),
-            *CandlesDoor(lambda: core.panels.current, named_symbol).routes(),
+            *CandlesDoor(core.panels.shown, named_symbol).routes(),
             Route("/opportunities/events/{scan_id}", events.events),
             Route("/opportunities/follow", follow.follow, methods=["POST"]),
             Route("/ws", upgrade_required),

@@ -13,7 +13,7 @@ from scanstream.errors import Damaged, Restarting
 from scanstream.log import finished, refold
 from scanstream.log.cursor import Position
 from scanstream.log.entry import AnyEntry, CancelRequested, Queued
-from scanstream.log.hub import Hub
+from scanstream.log.hub import OVER_FOR, Hub
 from scanstream.log.scanlog import BYTES_AN_ENTRY, BYTES_BESIDE, GapError, ScanLog
 from scanstream.log.store import Store
 from scanstream.model import ScanId
@@ -426,6 +426,27 @@ async def test_a_forgotten_scan_is_gone_and_its_watchers_are_told_once_more() ->
 
         assert await hub.fetch(SCAN) is None
     assert expired == [False, False, True]
+
+
+async def test_what_has_expired_leaves_memory_whoever_deletes_it() -> None:
+    store = FakeStore()
+    async with folding(store) as hub:
+        for name in (A, B):
+            await store.append(name, registered("a", scan_id=name), CANCEL)
+        expires_at = hub_log(hub, A).folded.expires_at
+        assert expires_at is not None
+        await hub.expire_all(expires_at)
+        assert hub_log(hub, A).expired
+        await hub.expire_all(expires_at + OVER_FOR)
+        assert [hub.get(name) for name in (A, B)] == [None, None]
+        assert hub.finished_bytes() == 0
+
+
+def hub_log(hub: Hub, scan_id: ScanId) -> ScanLog:
+    """The log of a scan that is in memory."""
+    log = hub.get(scan_id)
+    assert log is not None
+    return log
 
 
 async def test_a_gap_ends_the_hub() -> None:

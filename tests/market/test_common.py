@@ -13,6 +13,7 @@ from anyio import to_thread
 
 from market.test_panels import numbered
 from scanstream.errors import MarketError, StoreUnavailable
+from scanstream.market import common
 from scanstream.market.common import CommonPanels, open_common
 from scanstream.market.copies import Issue, issued
 from scanstream.market.market import Market
@@ -177,6 +178,24 @@ async def test_a_live_market_is_read_by_one_node_and_is_everyones(tmp_path: Path
         assert {(await panels.newest()).digest for panels in (one, other)} == {numbered(1).digest}
         await until(lambda: first.read > 5)
     assert second.read == 0
+
+
+async def test_no_node_tells_of_older_data_than_another_has_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(common, "TAKEN_SECONDS", 0.1)
+    library, market = Shelf(), Given(numbered(1), live=True)
+    async with node(market, tmp_path / "a", library) as one:
+        other = await open_common(market, tmp_path / "b", library, Panel.prepared, refresh=SOON)  # it fetches nothing
+        assert (await other.shown()).digest == one.current.digest
+        market.panel = numbered(2)
+        await until(lambda: one.current.digest == numbered(2).digest)
+        assert (await one.shown()).digest == numbered(2).digest
+        with pytest.raises(StoreUnavailable, match="on its way"):
+            await other.shown()
+        library.away = True
+        with pytest.raises(StoreUnavailable, match="nobody answers"):
+            await one.shown()
 
 
 async def test_whoever_is_left_reads_it_on(tmp_path: Path) -> None:

@@ -93,6 +93,12 @@ async def test_an_append_waits_until_there_is_room_and_says_so_once(caplog: pyte
     assert lacks.current() == []
 
 
+async def test_what_is_appended_carries_the_time_of_a_store_that_others_share() -> None:
+    store = Moody()
+    await Appender(cast(Store, store), waiting(), lambda: 17).append(SCAN, Queued(at=NOON), CancelRequested(at=NOON))
+    assert store.appended == [Queued(at=17), CancelRequested(at=17)]
+
+
 async def test_an_append_to_a_scan_that_is_gone_is_nobodys_business() -> None:
     store = Moody(gone=True)
     await Appender(cast(Store, store), waiting()).append(SCAN, Queued(at=NOON))
@@ -263,6 +269,15 @@ def test_the_age_of_a_scan_is_not_of_the_wall_clock(monkeypatch: pytest.MonkeyPa
     at = 1000.0
     known.notice(cancelled_log("scan_2"))
     assert len(known._ended) == 1
+
+
+def test_on_a_store_that_others_share_the_age_of_a_scan_is_by_its_time() -> None:
+    at = 0.0
+    log = cancelled_log()
+    known = Ages(300, lambda: at, lambda: log.folded.at + 60_000)
+    known.notice(log)  # heard of late
+    assert known.of(log) == 60
+    assert Ages(300, common=lambda: log.folded.at - 2).of(log) == 0, "another node is a moment ahead"
 
 
 async def test_on_a_full_disk_a_release_has_one_owner_however_often_it_is_asked_for(

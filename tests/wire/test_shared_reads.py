@@ -11,6 +11,7 @@ from conftest import Serve
 from scanstream.errors import StoreUnavailable
 from scanstream.log.cursor import epoch_of
 from scanstream.log.entry import Cancelled
+from scanstream.log.fold import Folded
 from scanstream.model import ScanId, now
 from scanstream.scans import recency
 from scanstream.scans.archive import Archive
@@ -283,6 +284,23 @@ async def test_what_has_ended_and_is_in_memory_needs_no_barrier(url: str, store:
         if name not in ("latest", "list", "events of latest"):
             assert route.tells(await route.ask(url, scan))["status"] == "cancelled"
     assert store.barriers == before
+
+
+async def test_what_is_nearly_over_is_told_behind_a_barrier(
+    url: str, store: BehindStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another node may have said that it is over: they all judge by the store's time as of their barrier."""
+    scan = await cancelled_elsewhere(url, store)
+    expires_at = now() + 24 * 3_600_000
+    monkeypatch.setattr(Folded, "expires_at", property(lambda _: expires_at))
+    monkeypatch.setattr(store, "now", lambda: expires_at - recency.NEAR_THE_END)
+    before = store.barriers
+    for name in ("status", "since", "results", "events"):
+        assert ROUTES[name].tells(await ROUTES[name].ask(url, scan))["status"] == "cancelled"
+    assert store.barriers == before + 4
+    monkeypatch.setattr(store, "now", lambda: expires_at)
+    for name in ("status", "since", "results", "events"):
+        assert (await ROUTES[name].ask(url, scan)).status == 410
 
 
 async def test_one_question_for_many_scans_needs_one_barrier(url: str, store: BehindStore) -> None:

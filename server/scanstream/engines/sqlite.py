@@ -36,7 +36,7 @@ from scanstream.engines.schema import DATABASE, meta_of
 from scanstream.errors import Damaged, NotFound, StoreUnavailable
 from scanstream.log.entry import AnyEntry, Registered, encode
 from scanstream.log.refold import Crowd, Slices, encoded
-from scanstream.model import Milliseconds, Principal, ScanId
+from scanstream.model import Milliseconds, Principal, ScanId, now
 
 PROBE_BYTES = 64 * 1024
 """What a probe writes: about what a scan's beginning takes, so that it needs pages of its own."""
@@ -68,6 +68,8 @@ Fed = tuple[ScanId, int, AnyEntry]
 
 class SqliteStore:
     """The store port on one SQLite connection."""
+
+    now = staticmethod(now)
 
     def __init__(self, connection: sqlite3.Connection, file: Path | None, *, most_at_once: int = MOST_AT_ONCE) -> None:
         meta = meta_of(connection)

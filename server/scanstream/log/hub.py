@@ -5,7 +5,7 @@ is not held is folded again from its history when somebody asks.
 """
 
 import logging
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import aclosing, contextmanager
 
@@ -25,6 +25,8 @@ logger = logging.getLogger("scanstream")
 
 MOST_LEFT = 100_000
 """Scans that are left to other nodes, and known to be."""
+OVER_FOR: Milliseconds = 10_000
+"""What has expired goes from memory after so long at the latest: of several nodes one deletes it, and not all do."""
 LEFT_SECONDS = 2.0
 """When to ask again for one of them: another node may be asked then."""
 
@@ -47,6 +49,8 @@ class Hub:
         self._waits: set[anyio.Event] = set()
         self._left: OrderedDict[ScanId, None] = OrderedDict()
         """Scans of other nodes, which have a later version; the oldest first."""
+        self._over: deque[tuple[Milliseconds, ScanId]] = deque()
+        """What was seen to have expired, and when; the oldest first."""
         self._closed = False
 
     async def run(self) -> None:
@@ -209,6 +213,10 @@ class Hub:
         slices = Slices()
         for log in self._finished.due(at):
             self.expire(log)
+            self._over.append((at, log.scan_id))
+            await slices.turn()
+        while self._over and self._over[0][0] <= at - OVER_FOR:
+            self.forget(self._over.popleft()[1])
             await slices.turn()
         for _ in self._finished.look():
             await slices.turn()

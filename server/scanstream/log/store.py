@@ -32,6 +32,14 @@ class Store(Protocol):
         """Whether others write to it, too: then what this process has read may be behind what another has shown."""
         ...
 
+    def now(self) -> Milliseconds:
+        """What time it is, for all who write to it: by this scans are over, and entries carry it.
+
+        Where there are others, too, it is at most the time at which a barrier would be written now. So what this node
+        has taken to be over is over for every other one behind its next barrier.
+        """
+        ...
+
     async def register(self, scan: Registered, replaces: ScanId | Literal["any"] | None) -> ScanId:
         """Register the scan if its slot still holds `replaces` (None: nothing); else the slot's holder wins.
 

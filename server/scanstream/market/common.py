@@ -90,6 +90,17 @@ class CommonPanels(Panels):
                 await self._changed.wait()
         return self._current
 
+    async def shown(self) -> Panel:
+        """See `Panels.shown`."""
+        await self._library.announced(self._market.name)
+        with anyio.move_on_after(TAKEN_SECONDS):
+            while not self._is_newest:
+                await self._changed.wait()
+            return self._current
+        raise StoreUnavailable(
+            "The newest market data is on its way to this node; ask again", retry_after=AGAIN_SECONDS
+        )
+
     async def restore(self, digest: str) -> bool:
         """See `Panels.restore`; of any panel, and as long as it takes until a node has published it."""
         while True:

@@ -53,6 +53,13 @@ class Panels:
         """What a scan that is asked for now is made on."""
         return self._current
 
+    async def shown(self) -> Panel:
+        """What is told of the market now.
+
+        :raises StoreUnavailable: if another node may have told of newer data, and this one has none yet
+        """
+        return self._current
+
     async def restore(self, digest: str) -> bool:
         """Save the current panel anew, if this is the one that is missing or damaged; whether it is whole again.
 

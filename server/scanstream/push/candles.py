@@ -1,6 +1,6 @@
 """The newest prices of one symbol, as `GET /opportunities/market/candles` tells them."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 import numpy as np
@@ -23,7 +23,7 @@ MOST_BARS = 1000
 class CandlesDoor:
     """`GET /opportunities/market/candles`."""
 
-    def __init__(self, panel: Callable[[], Panel], named: Callable[[Panel, str, str], str]) -> None:
+    def __init__(self, panel: Callable[[], Awaitable[Panel]], named: Callable[[Panel, str, str], str]) -> None:
         """:param named: the symbol of a panel that is meant: (panel, the field that it came in, as it was written)"""
         self._panel = panel
         self._named = named
@@ -34,7 +34,7 @@ class CandlesDoor:
 
     async def candles(self, request: Request) -> Response:
         """The newest bars of one symbol. Read in a thread: what is mapped may have to come from a disk."""
-        panel = self._panel()
+        panel = await self._panel()
         bars = whole_number(request, "bars", least=1, most=MOST_BARS, default=SOME_BARS)
         written = single(request, "symbol")
         if written is None:

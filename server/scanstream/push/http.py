@@ -1,6 +1,6 @@
 """The plain HTTP door: discover, results, cancel, the list of scans, and what can be scanned."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import msgspec
 from starlette.requests import Request
@@ -83,7 +83,7 @@ class HttpDoor:
         self,
         desk: Desk,
         poll: PollDoor,
-        panel: Callable[[], Panel],
+        panel: Callable[[], Awaitable[Panel]],
         catalogue: list[CatalogueEntry],
         *,
         most_bytes: int,
@@ -161,7 +161,7 @@ class HttpDoor:
 
     async def market(self, _: Request) -> Response:
         """What is scanned."""
-        return Response(listing(self._panel()), media_type=JSON_TYPE)
+        return Response(listing(await self._panel()), media_type=JSON_TYPE)
 
     async def strategies(self, _: Request) -> Response:
         """The catalogue."""

@@ -1,9 +1,13 @@
 """Appending to the log from the inside of a scan, where there is nobody to tell that the disk is full."""
 
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
 from scanstream.errors import NotFound, StoreUnavailable
 from scanstream.log.entry import AnyEntry
 from scanstream.log.store import Store
-from scanstream.model import ScanId
+from scanstream.model import Milliseconds, ScanId
 from scanstream.scans.shortages import Pause, Shortages
 
 LACKING = "room to write"
@@ -13,8 +17,10 @@ LACKING = "room to write"
 class Appender:
     """Appends, and waits where it must: each append is one caller's, who tries it again until it is done."""
 
-    def __init__(self, store: Store, shortages: Shortages) -> None:
+    def __init__(self, store: Store, shortages: Shortages, time: Callable[[], Milliseconds] | None = None) -> None:
+        """`time`: that which entries carry in place of this machine's, where others write to the store, too."""
         self._store = store
+        self._time = time
         self._shortages = shortages
 
     async def append(self, scan_id: ScanId, *entries: AnyEntry) -> None:
@@ -22,6 +28,9 @@ class Appender:
 
         A scan that has expired meanwhile is nobody's business any more. Ends when it is cancelled from outside, too.
         """
+        if self._time is not None:
+            at = self._time()
+            entries = tuple(replace(entry, at=at) for entry in entries)
         pause: Pause | None = None
         while True:
             try:

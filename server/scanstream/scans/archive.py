@@ -1,7 +1,7 @@
 """The scans that were registered, found again: by id, newest first, as the holder of a slot.
 
-Expiry is judged here, at each question: whoever deletes what has expired may be late. So is how recent an answer is
-(recency.py): `arrived` is when the question came, on the loop's clock; now, if it is None.
+Expiry is judged here, at each question, by the store's time: whoever deletes what has expired may be late. So is how
+recent an answer is (recency.py): `arrived` is when the question came, on the loop's clock; now, if it is None.
 """
 
 from collections.abc import AsyncGenerator
@@ -14,7 +14,7 @@ from scanstream.log.cursor import Cursor, Position
 from scanstream.log.hub import Hub
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
-from scanstream.model import Principal, ScanId, now
+from scanstream.model import Principal, ScanId
 from scanstream.scans.budget import Seconds
 from scanstream.scans.identity import is_genuine
 from scanstream.scans.recency import Recency
@@ -109,7 +109,7 @@ class Archive:
         last = before
         while True:
             try:
-                scan_ids = await self._store.newest(principal, page, last, at=now())
+                scan_ids = await self._store.newest(principal, page, last, at=self._store.now())
             except NotFound as error:  # purged a moment ago
                 raise Expired("This scan has expired. Please initiate a new scan.", scan_id=last or "") from error
             for scan_id in scan_ids:
@@ -147,6 +147,6 @@ class Archive:
         Then it is so for all who follow it, too.
         """
         expires_at = log.folded.expires_at
-        if expires_at is not None and expires_at <= now():
+        if expires_at is not None and expires_at <= self._store.now():
             self._hub.expire(log)
         return log.expired

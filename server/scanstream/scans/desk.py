@@ -18,7 +18,7 @@ from scanstream.log.hub import Hub
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
 from scanstream.message import POLLING_INTERVAL_SECONDS, AckBody
-from scanstream.model import EVENTS_PATH, DiscoverRequest, IdempotencyKey, Milliseconds, Principal, ScanId, now
+from scanstream.model import EVENTS_PATH, DiscoverRequest, IdempotencyKey, Milliseconds, Principal, ScanId
 from scanstream.panel import Panel
 from scanstream.scans import selection
 from scanstream.scans.admission import Admission
@@ -81,7 +81,7 @@ class ScanDesk:
         self._admission = Admission(hub.unfinished, limits.max_scans)
         self._releases = releases
         self._machine = machine
-        self._ages = Ages(limits.fresh)
+        self._ages = Ages(limits.fresh, common=store.now if store.shared else None)
 
     async def register(
         self,
@@ -156,7 +156,7 @@ class ScanDesk:
     ) -> Registered:
         panel = await self._panel()
         meaning = await self._meanings.of(principal, request, panel, await self._judged(request))
-        at = now()
+        at = self._store.now()
         return Registered(
             at=at,
             scan_id=new_scan_id(self._store.key, principal, at),
@@ -209,7 +209,7 @@ class ScanDesk:
         """Whether it is young enough, and whoever is given its id has time to read it."""
         retention = log.folded.registered.retention
         left = min(LEFT_OF_REUSED_SECONDS * 1000, retention / 2)
-        return self._ages.of(log) < self._limits.fresh and log.folded.at + retention - now() >= left
+        return self._ages.of(log) < self._limits.fresh and log.folded.at + retention - self._store.now() >= left
 
     def acknowledge(
         self,
@@ -247,7 +247,7 @@ class ScanDesk:
         """
         log = await self.find(principal, scan_id)
         if not log.ended:
-            await self._store.append(log.scan_id, CancelRequested(at=now()))
+            await self._store.append(log.scan_id, CancelRequested(at=self._store.now()))
             await self._hub.until(log.scan_id, lambda log: log.ended or log.folded.state.phase == "cancelling")
         return log if not log.left else await self.find(principal, scan_id)
 

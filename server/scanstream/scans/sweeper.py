@@ -12,7 +12,7 @@ from scanstream.log.hub import Hub
 from scanstream.log.refold import Slices
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
-from scanstream.model import Milliseconds, ScanId, now
+from scanstream.model import Milliseconds, ScanId
 
 INTERVAL_SECONDS = 1.0
 UNRELEASED_AFTER_SECONDS = 5.0
@@ -48,7 +48,7 @@ class Sweeper:
         if not self._store.shared:  # else another node may be about to hand out the ack
             await self._start(older_than=0)
         while True:
-            await self._hub.expire_all(now())
+            await self._hub.expire_all(self._store.now())
             try:
                 await self._settle()
                 await self._expire()
@@ -80,7 +80,9 @@ class Sweeper:
 
     async def _expire(self) -> None:
         before: list[ScanId] = []
-        while (gone := await self._store.expired(now())) and gone != before:  # the same again: it cannot be deleted
+        while (
+            gone := await self._store.expired(self._store.now())
+        ) and gone != before:  # the same again: it cannot be deleted
             await self._store.purge(gone)
             slices = Slices()
             for scan_id in gone:

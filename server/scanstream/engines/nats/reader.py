@@ -7,6 +7,7 @@ from typing import NoReturn
 import anyio
 
 from scanstream.engines.nats.barrier import marked
+from scanstream.engines.nats.clock import StreamClock
 from scanstream.engines.nats.connection import Connection
 from scanstream.engines.nats.feed import Brought, Feed
 from scanstream.engines.nats.history import LOGGED
@@ -41,6 +42,7 @@ class Reader:
         self._stream = stream
         self.position = Position()
         """Up to where all was read."""
+        self.clock = StreamClock()
         self.index = Index(self._names, lambda subject: logger.error("NATS: %s cannot be read", subject))
         self.notes: dict[str, bytes] = {}
         self.own: dict[str, bytes] = {}
@@ -130,6 +132,7 @@ class Reader:
 
     def _know(self, message: Message) -> Brought:
         """Note what the message says, whatever it is."""
+        self.clock.hear(message.at)
         match self._names.parts(message.subject):
             case ["scan", "mark", _, _] | ["scan", _, _, "mark"]:
                 pass

@@ -63,6 +63,7 @@ class NatsStore:
         self._stream = self._names.stream(SCANS)
         self._reader = reader
         self._index = reader.index
+        self.now = reader.clock.now
         self._barrier = Barrier(connection, self._stream, reader.position)
         self._writer = Writer(connection, self._stream, reader)
         self._registry = Registry(self._writer, reader.index, self._barrier)
@@ -253,6 +254,7 @@ async def open_nats(
             await _begin(connection, reader)
         except StoreUnavailable as error:
             raise EngineUnusable(f"The stream {SCANS} of NATS cannot be read: {error.detail}") from error
+        reader.clock.compare()
         async with anyio.create_task_group() as tasks:
             try:
                 yield NatsStore(connection, reader, tasks, lag)

@@ -19,7 +19,10 @@ from nats.errors import Error as NatsError
 
 from scanstream.engines.nats.connection import ApiError, Connection
 from scanstream.errors import StoreUnavailable
+from scanstream.model import Milliseconds
 
+NANOSECONDS = 1_000_000
+"""In a millisecond."""
 ASKED = 1000
 """Messages that may be on their way at once."""
 ASKED_BYTES = 8 * 1024 * 1024
@@ -50,6 +53,8 @@ class Message(NamedTuple):
     seq: int
     subject: str
     data: bytes
+    at: Milliseconds
+    """When it was stored, by the clock of whoever led the stream."""
 
 
 Take = Callable[[Message], object]
@@ -201,7 +206,7 @@ class Reading:
             self._unknown = 0
             self.last = seq
             try:
-                self._take(Message(seq, message.subject, message.data))
+                self._take(Message(seq, message.subject, message.data, int(tokens[at + 5]) // NANOSECONDS))
             except Exception as error:  # to go on would be a gap
                 self._failure = error
                 self.end()
