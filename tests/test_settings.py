@@ -26,6 +26,16 @@ from scanstream.settings import Settings
         ({"lease": 0.5}, "--lease 0.5: it must be from 1 to 600 (SCANSTREAM_LEASE)"),
         ({"replicas": 6}, "--replicas 6: it must be from 1 to 5"),
         ({"namespace": "a.b"}, "--namespace a.b"),
+        ({"namespace": "-a"}, "--namespace -a: it must be at most 32"),
+        ({"namespace": "scan"}, "--namespace scan: it must be none of barrier, job, note"),
+        ({"namespace": "note"}, "--namespace note: it must be none of barrier, job, note"),
+        ({"engine": "nats://a,,nats://b"}, "--engine nats://a,,nats://b: write nats://HOST:PORT"),
+        ({"engine": "nats://a,b:4222"}, "--engine nats://a,b:4222: write nats://HOST:PORT"),
+        ({"engine": "nats://a:99999"}, "--engine nats://a:99999: write nats://HOST:PORT"),
+        ({"engine": "nats://::1:4222"}, "--engine nats://::1:4222: write nats://HOST:PORT"),
+        ({"engine": "nats://a/b"}, "--engine nats://a…: write nats://HOST:PORT"),
+        ({"engine": "ws://a:80"}, "--engine ws://a:80: write sqlite, or nats://"),
+        ({"engine": "nats:a"}, "--engine nats…: write sqlite, or nats://"),
         ({"engine": "nats://a", "engine_creds": "/nowhere/at.all"}, "--engine-creds /nowhere/at.all: No such file"),
         ({"engine": "nats://a", "engine_key": "/nowhere/key"}, "--engine-key /nowhere/key: there is a key without"),
     ],
@@ -64,6 +74,13 @@ SECRET = "s3cr@t"  # noqa: S105  # a test
         f"nats://:{SECRET}@a",
         f"paper://me:{SECRET}@a",
         f"sqlite,nats://me:{SECRET}@a",
+        "nats://me:s3cret",
+        "nats://me:s3cret,b:4222",
+        "nats://a:1,nats://me:s3cret",
+        "nats://me:123,s3cret@a",
+        "nats://a/?password=s3cret",
+        "nats:me:s3cret@a:4222",
+        "me:s3cret@a:4222",
     ],
 )
 def test_a_password_for_the_engine_is_never_shown(engine: str) -> None:
@@ -86,6 +103,42 @@ def test_the_servers_of_the_engine_are_read() -> None:
     assert (options.token, options.user, options.secure) == ("t/ken", "", True)
     assert (options.lease, options.max_running, options.replicas_of_new) == (3, 9, 3)
     assert Settings().nats is None
+
+
+NO_CREDENTIALS = {
+    "empty": b"",
+    "a log": b"2026 nothing of the kind\n" * 5,
+    "bytes": bytes(range(256)) * 20,
+    "the JWT alone": b"-----BEGIN NATS USER JWT-----\neyJ.s3cret.x\n------END NATS USER JWT------\n",
+    "a seed that is none": b"-----BEGIN NATS USER JWT-----\neyJ.s3cret.x\n------END NATS USER JWT------\n"
+    b"-----BEGIN USER NKEY SEED-----\nSUs3cret\n------END USER NKEY SEED------\n",
+    "without end": b"-----BEGIN NATS USER JWT-----\n" * 100_000,
+}
+
+
+@pytest.mark.parametrize("content", NO_CREDENTIALS.values(), ids=NO_CREDENTIALS.keys())
+def test_a_file_that_is_none_of_credentials_is_named(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "node.creds").write_bytes(content)
+    with pytest.raises(SettingError, match=r"--engine-creds .*node\.creds: this is no file of credentials") as caught:
+        Settings(engine="nats://a", engine_creds=str(tmp_path / "node.creds"))
+    assert "s3cret" not in caught.value.detail
+
+
+def test_a_login_is_given_once(tmp_path: Path) -> None:
+    (tmp_path / "node.creds").write_bytes(b"")
+    for path, says in ((tmp_path / "node.creds", "there is a login in --engine, too"), (tmp_path, "Is a directory")):
+        with pytest.raises(SettingError, match=says):
+            Settings(engine="nats://me:s3cret@a", engine_creds=str(path))
+
+
+def test_what_is_hardly_meant_is_doubted() -> None:
+    assert not [*Settings().doubts(True)]
+    assert ["--workers 0 with --engine sqlite" in doubt for doubt in Settings(workers=0).doubts(False)] == [True]
+    login = Settings(engine="nats://me:s3cret@a", workers=0)
+    assert not [*login.doubts(False)]
+    [doubt] = login.doubts(True)
+    assert "SCANSTREAM_ENGINE" in doubt
+    assert "s3cret" not in doubt
 
 
 def test_a_file_that_is_no_certificate_is_named(tmp_path: Path) -> None:

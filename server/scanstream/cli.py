@@ -7,10 +7,22 @@ from typing import Any, NoReturn
 import click
 
 from scanstream import __version__, streams
-from scanstream.launch import EXIT_FAILED, EXIT_INTERRUPTED, log, run
+from scanstream.launch import EXIT_FAILED, EXIT_INTERRUPTED, log, run, told
 from scanstream.launch import serve as launch_serve
 from scanstream.launch import work as launch_work
-from scanstream.options import completed_by, engine, health, of_client, patience, read_by, scan, setting, settings, work
+from scanstream.options import (
+    completed_by,
+    engine,
+    health,
+    of_client,
+    on_command_line,
+    patience,
+    read_by,
+    scan,
+    setting,
+    settings,
+    work,
+)
 from scanstream.parts import needs_server
 
 
@@ -95,13 +107,20 @@ def _launch(command: Callable[..., Any], flags: dict[str, Any], does: str) -> No
     leaving = Leaving()
     from scanstream.settings import Settings  # noqa: PLC0415
 
+    shown = on_command_line("engine")
+
+    def made() -> Settings:
+        settings = Settings(**flags)
+        told(settings, shown)
+        return settings
+
     def announce(where: str) -> None:
         try:
             click.echo(f"scanstream {__version__} {does} {where}")
         except OSError:  # nobody reads it: no reason not to go on
             streams.drop_output()
 
-    run(command, lambda: Settings(**flags), announce, leaving, leave=leaving.leave)
+    run(command, made, announce, leaving, leave=leaving.leave)
 
 
 @main.command()

@@ -23,6 +23,17 @@ def log() -> None:
     logging.getLogger("scanstream.market").setLevel(logging.INFO)  # how far reading is
 
 
+def told(settings: Any, shown: bool) -> None:
+    """Tell the log what works with these settings, and is hardly meant.
+
+    :param shown: whether the engine was given as a flag
+    """
+    import logging  # noqa: PLC0415
+
+    for doubt in settings.doubts(shown):
+        logging.getLogger("scanstream").warning(doubt)
+
+
 def run(command: Callable[..., Any], *arguments: Any, leave: Callable[[int], NoReturn] = sys.exit) -> NoReturn:
     """Run an asynchronous command; a server that cannot start says why in one line and exits with 2.
 

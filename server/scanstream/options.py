@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -76,6 +77,11 @@ def in_words_given(message: str) -> str:
         if f"{flag} {value}" in message and not re.search(rf"\b{variable}\b", message):
             message = message.replace(f"{flag} {value}", f"{variable}={value}").replace(f" ({_variable(flag)})", "")
     return message
+
+
+def on_command_line(name: str) -> bool:
+    """Whether this setting of the command that runs was given as a flag."""
+    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 def _variable(flag: str) -> str:

@@ -3,11 +3,12 @@
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from scanstream.engines.nats.address import names_nats, read_addresses, without_login
+from scanstream.engines.nats.address import Login, names_nats, read_addresses, without_login
+from scanstream.engines.nats.names import WORDS
 from scanstream.engines.nats.options import NatsOptions
 from scanstream.errors import SettingError
 from scanstream.market.exchange import ExchangeMarket
@@ -30,7 +31,7 @@ LONGEST_LEASE = 600.0
 MOST_REPLICAS = 5
 """More a stream of NATS cannot have."""
 
-_NAMESPACE = re.compile(r"[A-Za-z0-9_-]{0,32}")
+_NAMESPACE = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9_-]{0,31})?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,8 +137,10 @@ class Settings:
         told = f"must be from {SHORTEST_LEASE:g} to {LONGEST_LEASE:g}"
         self._require(SHORTEST_LEASE <= self.lease <= LONGEST_LEASE, "lease", told)
         self._require(self.replicas is None or 1 <= self.replicas <= MOST_REPLICAS, "replicas", "must be from 1 to 5")
-        told = "must be at most 32 letters, digits, - and _"
+        told = "must be at most 32 letters, digits, - and _, a letter or a digit first"
         self._require(_NAMESPACE.fullmatch(self.namespace) is not None, "namespace", told)
+        told = f"must be none of {', '.join(sorted(WORDS))}, which nodes without a namespace use"
+        self._require(self.namespace not in WORDS, "namespace", told)
         self._check_nats()
 
     def _require(self, holds: bool, name: str, what: str, value: object = None) -> None:
@@ -152,17 +155,31 @@ class Settings:
         options = self.nats
         if options is None:
             return
-        for name, path in options.files():
-            with self._naming(f"engine_{name}", str(path)):
-                _readable(path)
-        with self._naming("engine_cert" if options.cert else "engine_ca", str(options.cert or options.ca or "")):
-            try:
-                options.tls()
-            except OSError as error:
-                raise ValueError(f"this is no certificate that can be used: {error}") from error
         missing = [name for name in ("nats", "nkeys") if find_spec(name) is None]
         told = "it needs nats-py, which is not installed here; install it with: pip install 'scanstream[nats]'"
         self._require(not missing, "engine", told, without_login(self.engine))
+        for name, path in options.files():
+            with self._naming(f"engine_{name}", str(path)):
+                _readable(path)
+        if options.creds is not None:
+            from scanstream.engines.nats.credentials import read_credentials  # noqa: PLC0415  # nkeys is an extra
+
+            told = "there is a login in --engine, too; give one of them"
+            self._require(options.login == Login(), "engine_creds", told, self.engine_creds)
+            with self._naming("engine_creds", self.engine_creds):
+                read_credentials(options.creds)
+        self._check_certificates(options)
+
+    def _check_certificates(self, options: NatsOptions) -> None:
+        """Each by itself, so that the one that cannot be used is named."""
+        ours = options.cert is not None
+        for name, part in (("ca", replace(options, cert=None, key=None)), ("cert", replace(options, ca=None))):
+            with self._naming(f"engine_{name}", getattr(self, f"engine_{name}")):
+                try:
+                    part.tls()
+                except OSError as error:
+                    key = f", with the key {self.engine_key}" if name == "cert" and ours and self.engine_key else ""
+                    raise ValueError(f"this is no certificate that can be used{key}: {error}") from error
 
     @contextmanager
     def _naming(self, name: str, value: str, what: str | None = None) -> Iterator[None]:
@@ -232,6 +249,19 @@ class Settings:
             lease=self.lease,
             max_running=self.max_running,
         )
+
+    def doubts(self, shown: bool) -> Iterator[str]:
+        """What works, and is hardly meant: for the log of who starts with it.
+
+        :param shown: whether the engine was given as a flag
+        """
+        if not self.workers and self.nats is None:
+            yield "--workers 0 with --engine sqlite: no shard is run, so scans stay unfinished (SCANSTREAM_WORKERS)"
+        if shown and self.nats is not None and self.nats.login != Login():
+            yield (
+                "--engine on the command line holds a login, which the list of processes shows to all users of this "
+                "machine: give it as SCANSTREAM_ENGINE in the environment, or as --engine-creds"
+            )
 
     @property
     def directory(self) -> Path | None:

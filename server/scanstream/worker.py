@@ -25,7 +25,7 @@ async def working(settings: Settings, collector: Collector | None = None) -> Asy
     """
     if settings.nats is None:
         raise SettingError(
-            "--engine sqlite: a worker needs an engine that nodes share, as in --engine nats://HOST:PORT"
+            "--engine sqlite: a worker needs an engine that nodes share, as in nats://HOST:PORT (SCANSTREAM_ENGINE)"
         )
     if not settings.workers:
         raise SettingError("--workers 0: a worker needs processes that run shards (SCANSTREAM_WORKERS)")

@@ -8,6 +8,9 @@ SCHEMES = ("nats", "tls")
 PORT = 4222
 HOW = "write nats://HOST:PORT or tls://HOST:PORT; of several servers each, with commas between"
 
+_PARTS = re.compile(r"(\s*\w+://)?(.*@)?(.*)", re.DOTALL)
+_PLAIN = re.compile(r"\s*(?:[\w.-]*|\[?[0-9A-Fa-f:.]*\]?)(?::\d{0,5})?/?\s*", re.ASCII)
+_NAME = re.compile(r"[\w.-]*")
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 
 
@@ -22,16 +25,24 @@ class Login:
 
 def names_nats(engine: str) -> bool:
     """Whether a value of `--engine` means NATS."""
-    return engine.lower().startswith(tuple(f"{scheme}://" for scheme in SCHEMES))
+    return engine.strip().lower().startswith(tuple(f"{scheme}://" for scheme in SCHEMES))
 
 
 def without_login(engine: str) -> str:
     """The value as it may be shown: whatever could be a password is `…`.
 
-    Up to the last `@` of each address, so that it holds for what cannot be read, too.
+    Up to the last `@` of each address, and where there is none what follows a name and is no port; so that it holds for
+    what cannot be read, too.
     """
-    parts = re.split(r",(?=\s*(?:nats|tls)://)", engine, flags=re.IGNORECASE)
-    return ",".join(re.sub(r"^(\s*\w+://)?.*@", r"\1…@", part, flags=re.DOTALL) for part in parts)
+    return ",".join(_shown(part) for part in re.split(r",(?=\s*(?:nats|tls)://)", engine, flags=re.IGNORECASE))
+
+
+def _shown(address: str) -> str:
+    found = _PARTS.fullmatch(address)
+    assert found is not None, "it matches anything"
+    scheme, login, servers = found.groups(default="")
+    plain = [one if _PLAIN.fullmatch(one) else f"{_NAME.findall(one)[0]}…" for one in servers.split(",")]
+    return f"{scheme}{'…@' if login else ''}{','.join(plain)}"
 
 
 def read_addresses(engine: str) -> tuple[tuple[str, ...], Login]:

@@ -263,9 +263,9 @@ async def connected(options: NatsOptions, *, patience: float = START_SECONDS) ->
     :param patience: seconds that a start waits for a server to answer
     :raises EngineUnusable: if none does, if we are not let in, or if it is too old
     """
-    client = Link(secure=options.secure)
+    client = Link(options)
     try:
-        await client.open(options, patience)
+        await client.open(patience)
         connection = Connection(client, options)
         connection.require()
         await connection.listen()

@@ -20,6 +20,7 @@ from scanstream.engines.nats.connection import ApiError, ConflictError, Connecti
 from scanstream.engines.nats.consumers import shared
 from scanstream.engines.nats.names import token
 from scanstream.engines.nats.pull import Held, Pull
+from scanstream.engines.nats.telling import Telling
 from scanstream.errors import StoreUnavailable
 from scanstream.jobs import ShardName
 from scanstream.model import ScanId
@@ -97,6 +98,7 @@ class NatsJobs:
         self._dropped: OrderedDict[ScanId, int] = OrderedDict()
         """Where the last shard of a scan stood that was dropped here: a server that is behind may bring one yet."""
         self._left = 0
+        self._telling = Telling()
 
     async def put(self, shards: Iterable[ShardName]) -> None:
         """See `Jobs.put`. Waits while NATS is away."""
@@ -112,7 +114,8 @@ class NatsJobs:
                 except ConflictError:  # it is in already
                     break
                 except StoreUnavailable as error:
-                    logger.warning("%s: a shard cannot be queued, and waits: %s", shard.scan_id, error.detail)
+                    if self._telling.due():
+                        logger.warning("%s: a shard cannot be queued, and waits: %s", shard.scan_id, error.detail)
                     await anyio.sleep(PAUSE_SECONDS)
 
     def _subject(self, scan_id: ScanId, strategy_id: str | None = None, number: str = ">") -> str:

@@ -17,7 +17,9 @@ from anyio.lowlevel import cancel_shielded_checkpoint
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
+from scanstream.engines.nats.credentials import Credentials, read_credentials
 from scanstream.engines.nats.options import NatsOptions
+from scanstream.engines.nats.telling import Telling
 from scanstream.errors import EngineUnusable
 
 RECONNECT_SECONDS = 0.2
@@ -28,11 +30,13 @@ MOST_PINGS = 2
 PENDING_BYTES = 32 * 1024 * 1024
 """What is written while there is no link, and goes out with the next."""
 CLOSE_SECONDS = 2.0
-SAID_EACH_SECONDS = 5.0
-"""While servers are away there is trouble many times a second; the log hears of it so often."""
+STEADY_SECONDS = 5.0
+"""A link that held for so long is one; that it is lost is told at once."""
 MOST_FORBIDDEN = 64
 """Subjects kept in mind that a server has just forbidden: whoever asked looks at once."""
 _DENIED = ("authorization", "authentication")
+_OURS = re.compile(r"alert (certificate|bad certificate|unknown ca|unsupported certificate)|certificate required", re.I)
+"""What a server says of our certificate."""
 _FORBIDDEN = re.compile(r'permissions violation for \w+ to "([^"]+)"')
 
 logger = logging.getLogger("scanstream")
@@ -41,19 +45,22 @@ logger = logging.getLogger("scanstream")
 class Link(Client):
     """A client that comes back whatever happens."""
 
-    def __init__(self, *, secure: bool) -> None:
-        """`secure`: nothing, and least of all the login, is told to a server that does not speak TLS."""
+    def __init__(self, options: NatsOptions) -> None:
         super().__init__()
+        self._given = options
         self.back: list[Callable[[], None]] = []
         """Called when the link was lost and is back."""
         self.why = ""
         """The last trouble there was."""
         self._forbidden: deque[str] = deque(maxlen=MOST_FORBIDDEN)
-        self._secure = secure
         self._denied = anyio.Event()
         self._opened = False
         self._leaving = False
-        self._said = float("-inf")
+        self._telling = Telling()
+        self._told = False
+        """Whether the log ends with trouble: then it is told that that is over."""
+        self._since = float("-inf")
+        """When the link was made that there is, or was."""
 
     @property
     def version_told(self) -> str:
@@ -65,34 +72,45 @@ class Link(Client):
         url = self.connected_url
         return "an unknown address" if url is None else f"{url.hostname}:{url.port}"
 
-    async def open(self, options: NatsOptions, patience: float) -> None:
+    @property
+    def ssl_context(self) -> ssl.SSLContext:
+        """See `Client.ssl_context`: made of the files as they are now, as certificates are renewed under a node."""
+        try:
+            return self._given.tls()
+        except OSError as error:
+            raise NatsError(
+                f"nats: our certificates cannot be used: {error}; see --engine-ca, --engine-cert"
+            ) from error
+
+    async def open(self, patience: float) -> None:
         """Connect, and wait for that as long as it may take.
 
         :raises EngineUnusable: if no server answers in time, or we are not let in
         """
-        try:
-            given: dict[str, Any] = {"tls": options.tls()} if self._secure or options.files() else {}
-        except (OSError, ssl.SSLError) as error:
-            raise EngineUnusable(f"The certificates for NATS cannot be used: {error}") from error
+        with anyio.move_on_after(patience):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._end_if_denied, tasks.cancel_scope)
+                await self._connect()
+                self._opened = True
+                self._since = time.monotonic()
+                tasks.cancel_scope.cancel()
+        if self._denied.is_set():
+            raise EngineUnusable(
+                f"NATS does not let us in: {self.why}; give it a valid login in --engine, or --engine-creds"
+            )
+        if not self._opened:
+            why, servers = self.why or "no answer", ",".join(self._given.servers)
+            raise EngineUnusable(f"NATS cannot be reached at {servers} (--engine) for {patience:g} s: {why}")
+
+    async def _connect(self) -> None:
+        options = self._given
+        given: dict[str, Any] = {}
         if options.user:
             given |= {"user": options.user, "password": options.password}
         if options.token:
             given["token"] = options.token
         if options.creds is not None:
-            given["user_credentials"] = str(options.creds)
-        with anyio.move_on_after(patience):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._end_if_denied, tasks.cancel_scope)
-                await self._connect(options, given)
-                self._opened = True
-                tasks.cancel_scope.cancel()
-        if self._denied.is_set():
-            raise EngineUnusable(f"NATS does not let us in: {self.why}; give it a valid login or --engine-creds")
-        if not self._opened:
-            why = self.why or "no answer"
-            raise EngineUnusable(f"NATS cannot be reached at {','.join(options.servers)} for {patience:g} s: {why}")
-
-    async def _connect(self, options: NatsOptions, given: dict[str, Any]) -> None:
+            given |= {"user_jwt_cb": self._jwt, "signature_cb": self._signature}
         try:
             await self.connect(
                 servers=list(options.servers),
@@ -108,8 +126,56 @@ class Link(Client):
                 pending_size=PENDING_BYTES,
                 **given,
             )
-        except (NatsError, OSError, ValueError) as error:
-            raise EngineUnusable(f"The connection to NATS cannot be made: {error}") from error
+        except Exception as error:  # whatever it is that listens there may say anything
+            raise EngineUnusable(
+                f"NATS cannot be used at {','.join(options.servers)} (--engine): {_in_words(error)}"
+            ) from error
+
+    def _jwt(self) -> bytearray:
+        return bytearray(self._credentials().jwt)
+
+    def _signature(self, nonce: str) -> bytes:
+        return self._credentials().signed(nonce)
+
+    def _credentials(self) -> Credentials:
+        """Who we are, as the file says now."""
+        assert self._given.creds is not None
+        try:
+            return read_credentials(self._given.creds)
+        except ValueError as error:
+            raise NatsError(f"nats: --engine-creds {self._given.creds}: {error}") from error
+
+    async def _process_connect_init(self) -> None:
+        """See `Client._process_connect_init`, which takes a server that hangs up for one that has let us in.
+
+        And of an attempt that comes to nothing it leaves the connection open.
+        """
+        try:
+            await super()._process_connect_init()
+            if not self.is_connected:
+                for task in (self._reading_task, self._ping_interval_task, self._flusher_task):
+                    if task is not None:
+                        task.cancel()
+                raise NatsError("nats: the server has hung up, and does not say why")
+        except BaseException:
+            self._hang_up()
+            raise
+
+    async def _attempt_reconnect(self) -> None:
+        """See `Client._attempt_reconnect`, which ends for good with an error that it does not know."""
+        while True:
+            self._hang_up()
+            try:
+                return await super()._attempt_reconnect()
+            except Exception as error:
+                await self._trouble(error)
+                await anyio.sleep(RECONNECT_SECONDS)
+
+    def _hang_up(self) -> None:
+        """Without a farewell: with TLS one is waited for, for half a minute where the other side stands still."""
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None:
+            writer.transport.abort()
 
     async def _end_if_denied(self, scope: anyio.CancelScope) -> None:
         await self._denied.wait()
@@ -120,10 +186,8 @@ class Link(Client):
         self._leaving = True
         with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSE_SECONDS):
             await self.close()
-        writer = getattr(self._transport, "_io_writer", None)
-        if writer is not None:  # of a connection that was only half made `close` knows nothing
-            writer.transport.abort()
-            await cancel_shielded_checkpoint()
+        self._hang_up()  # of a connection that was only half made `close` knows nothing
+        await cancel_shielded_checkpoint()
 
     def forbidden(self, subject: str) -> bool:
         """Whether a server has refused it to our login, since this was last asked."""
@@ -134,19 +198,25 @@ class Link(Client):
         return True
 
     async def _trouble(self, error: Exception) -> None:
-        self.why = f"{error}".removeprefix("nats: ") or type(error).__name__
+        self.why = _in_words(error)
         if any(word in self.why.lower() for word in _DENIED) and not self._opened:
             self._denied.set()
-        elif time.monotonic() - self._said >= SAID_EACH_SECONDS:
-            self._said = time.monotonic()
+        elif self._telling.due():
+            self._told |= self._opened and not self.is_connected
             logger.warning("NATS: %s%s", self.why, "" if self.is_connected else "; it is tried again")
 
     async def _lost(self) -> None:
-        if not self._leaving:
+        if time.monotonic() - self._since >= STEADY_SECONDS:
+            self._telling.anew()
+        if not self._leaving and self._telling.due():
+            self._told = True
             logger.warning("NATS: the connection is lost")
 
     async def _found(self) -> None:
-        logger.warning("NATS: connected again, to %s", self.where())
+        if self._told:
+            logger.warning("NATS: connected again, to %s", self.where())
+            self._told = False
+        self._since = time.monotonic()
         self.why = ""
         for call in self.back:
             call()
@@ -162,6 +232,16 @@ class Link(Client):
 
     def _connect_command(self) -> bytes:
         """See `Client._connect_command`: the first that we say, and in it is the login."""
-        if self._secure and not self._server_info.get("tls_required"):
+        if self._given.secure and not self._server_info.get("tls_required"):
             raise NatsError("nats: the server does not speak TLS, which --engine-ca, --engine-cert and tls:// demand")
         return super()._connect_command()
+
+
+def _in_words(error: Exception) -> str:
+    """What went wrong, with the setting that it may hang on."""
+    said = f"{error}".removeprefix("nats: ") or type(error).__name__
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate does not hold: {error.verify_message}; see --engine and --engine-ca"
+    if isinstance(error, ssl.SSLError) and _OURS.search(said):
+        return f"it does not take our certificate: {said}; see --engine-cert"
+    return said

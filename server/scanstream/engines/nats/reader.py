@@ -14,6 +14,7 @@ from scanstream.engines.nats.history import LOGGED
 from scanstream.engines.nats.index import Index
 from scanstream.engines.nats.position import Position
 from scanstream.engines.nats.tail import Message, Reading, replay
+from scanstream.engines.nats.telling import Telling
 from scanstream.errors import EngineUnusable, StoreUnavailable
 
 KINDS = ("reg", "end", "gone", "note")
@@ -23,7 +24,6 @@ READ_AT_ONCE = 100_000
 READ_ALONE = 200
 """… so many logs are read one by one."""
 PAUSE_SECONDS = 0.2
-SAID_EACH_SECONDS = 5.0
 LOOK_SECONDS = 2.0
 """In which it is found out whether it is the same stream still."""
 
@@ -52,7 +52,7 @@ class Reader:
         """Why nothing is read just now; nothing, if it is."""
         self._listeners: list[tuple[str, Listener]] = []
         self._reading: Reading | None = None
-        self._said = float("-inf")
+        self._telling = Telling()
         connection.when_back(self._begin_anew)
 
     def _begin_anew(self) -> None:
@@ -100,8 +100,7 @@ class Reader:
             self.trouble = f"the feed is interrupted: {why}"
             if self._connection.client.is_closed:
                 raise RuntimeError("the connection to NATS is closed for good")
-            if anyio.current_time() - self._said >= SAID_EACH_SECONDS:
-                self._said = anyio.current_time()
+            if self._telling.due():
                 logger.warning("NATS: the feed begins anew behind %d: %s", self.position.seq, why)
             await anyio.sleep(0 if one.last else PAUSE_SECONDS)
 
@@ -187,5 +186,6 @@ class Reader:
             try:
                 return await self._mark(subject)
             except StoreUnavailable as error:
-                logger.warning("NATS: the feed cannot begin yet: %s", error.detail)
+                if self._telling.due():
+                    logger.warning("NATS: the feed cannot begin yet: %s", error.detail)
                 await anyio.sleep(1)
