@@ -3,6 +3,7 @@
  * (see ladder.js); held by tests/vectors/answers.json.
  */
 
+import { retryAfter as inSeconds } from "./backoff.js";
 import { ScanError } from "./errors.js";
 
 /** @typedef {import("./ladder.js").Why} Why */
@@ -36,10 +37,11 @@ const ABNORMAL = 1006;
 export function ofHttp(status, body, retryAfter) {
   const [code, detail] = ours(body) ?? ["", ""];
   if (!code) {
-    const words = `Something between here and the server answered with HTTP ${status}`;
+    const words = `Something between here and the server ${did(status)}`;
     return lost("dropped", new ScanError("unreachable", words, { status, retryAfter }), retryAfter);
   }
-  const error = new ScanError(code, detail, { status, errors: body.errors, retryAfter });
+  const errors = Array.isArray(body.errors) ? body.errors : [];
+  const error = new ScanError(code, detail, { status, errors, retryAfter });
   const passing = PASSING.has(code) || PASSING_STATUSES.has(status) || (status >= 500 && !LASTING.has(code));
   return passing ? lost(whyOf(code), error, retryAfter) : { error, why: null };
 }
@@ -49,10 +51,11 @@ export function ofHttp(status, body, retryAfter) {
  * @param {Plain} message
  * @returns {Verdict}
  */
-export function ofMessage({ code, detail, errors, retry_after: retryAfter }) {
-  const error = new ScanError(code, detail, { errors, retryAfter });
-  const passing = PASSING.has(code) || (retryAfter !== undefined && !LASTING.has(code));
-  return passing ? lost(whyOf(code), error, retryAfter) : { error, why: null };
+export function ofMessage({ code = "internal", detail = "The server failed, and does not say how", errors, retry_after: said }) {
+  const retryAfter = inSeconds(said);
+  const error = new ScanError(String(code), String(detail), { errors: Array.isArray(errors) ? errors : [], retryAfter });
+  const passing = PASSING.has(error.code) || (retryAfter !== undefined && !LASTING.has(error.code));
+  return passing ? lost(whyOf(error.code), error, retryAfter) : { error, why: null };
 }
 
 /**
@@ -78,6 +81,9 @@ export function ofHandshake(status) {
   const words = `WebSockets do not get through to the server${status ? ` (HTTP ${status})` : ""}`;
   return lost("no_upgrade", new ScanError("unreachable", words, { status }));
 }
+
+/** What a stranger's answer is, in words. A browser says nothing of a redirect but that it is one. @param {number} status */
+const did = (status) => (status === 0 || (status >= 300 && status < 400) ? "sends elsewhere" : `answered with HTTP ${status}`);
 
 /** The code and the words of a body of ours. @param {any} body @returns {[code: string, detail: string] | null} */
 function ours(body) {

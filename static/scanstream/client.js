@@ -75,7 +75,8 @@ export class Client extends EventTarget {
   async discover(request = {}, { idempotencyKey = newKey(), ...patience } = {}) {
     const headers = { "Idempotency-Key": idempotencyKey };
     new Headers(headers); // a key that cannot be sent is the caller's mistake, and no lost connection
-    const { body } = await this.#ask("opportunities/discover", { method: "POST", headers, body: request, ...patience });
+    const question = { method: "POST", headers, body: request, needs: ["scan_id", "progress"], ...patience };
+    const { body } = await this.#ask("opportunities/discover", question);
     const scan = new Scan(this.#home, body.scan_id, body);
     this.#scans.add(scan);
     this.#follow(scan, body.scan_id, undefined);
@@ -105,7 +106,7 @@ export class Client extends EventTarget {
 
   /** What is scanned. @param {Patience} [patience] @returns {Promise<Plain>} */
   async market(patience = {}) {
-    return (await this.#ask("opportunities/market", patience)).body;
+    return (await this.#ask("opportunities/market", { needs: ["market"], ...patience })).body;
   }
 
   /** Scans of the caller, newest first. @param {Patience & { limit?: number, before?: string }} [page] @returns {Promise<Plain[]>} */
@@ -113,7 +114,7 @@ export class Client extends EventTarget {
     const query = new URLSearchParams();
     if (limit !== undefined) query.set("limit", String(limit));
     if (before !== undefined) query.set("before", before);
-    return (await this.#ask(`opportunities/scans?${query}`, patience)).body.scans;
+    return (await this.#ask(`opportunities/scans?${query}`, { needs: ["scans"], ...patience })).body.scans;
   }
 
   /** Try again now. */
@@ -212,7 +213,7 @@ export class Client extends EventTarget {
     for (let failures = 1; !signal.aborted; failures += 1) {
       try {
         await pace.turn(signal);
-        const { body } = await this.#requests.json(path, { signal });
+        const { body } = await this.#requests.json(path, { signal, needs: ["scan_id", "status", "cursor"] });
         if (since === null) this.#follow(scan, body.scan_id, only);
         else this.#follow(scan, body.scan_id, only, located(body, since, only));
         return;

@@ -3,6 +3,8 @@
  * time at most one attempt brings frames; beside it one may be trying a better rung.
  */
 
+import { ofMessage } from "./answers.js";
+import { Condition } from "./condition.js";
 import { Unreachable } from "./errors.js";
 import { Ladder } from "./ladder.js";
 import { GapError } from "./mirror.js";
@@ -13,16 +15,13 @@ import { RUNG } from "./rungs.js";
 /** @typedef {import("./patch.js").Plain} Plain */
 /** @typedef {import("./reader.js").Reader} Reader */
 /** @typedef {import("./rungs.js").Rungs} Rungs */
+/** @typedef {import("./condition.js").Connection} Connection */
 /**
- * @typedef {object} Connection how the line is
- * @property {"connecting" | "live" | "waiting" | "paused" | "closed"} state
- * @property {string | null} transport what brought the last frame; after a step down what answers now
- * @property {number} attempts since the last frame
- * @property {number | null} retryAt when the next attempt begins, by `Date.now()`
- * @property {number | null} lag how long the server took for its last answer, in milliseconds
- * @property {string | null} reason why it is not live, or not on the best rung, in words for people
+ * @typedef {object} Held an attempt that is under way
+ * @property {string} rung
+ * @property {Attempt} attempt
+ * @property {boolean} asks whether it has yet to show that it brings frames, before anything else is asked of it
  */
-/** @typedef {{ attempt: Attempt, rung: string }} Held an attempt that is under way */
 
 /** Scans that one connection may follow. */
 export const MOST_SCANS = 256;
@@ -31,7 +30,7 @@ export class Line {
   #rungs;
   #clock;
   #ladder;
-  #told;
+  #condition;
   /** @type {Map<string, Reader>} */
   #readers = new Map();
   /** @type {Held | null} */
@@ -41,12 +40,8 @@ export class Line {
   /** @type {(() => void)[]} */
   #timers = [];
   #paused = false;
-  /** Why the last rung was left. @type {string | null} */
-  #below = null;
   /** Whether the server has refused our token since the last frame. */
   #unauthorized = false;
-  /** @type {Connection} */
-  connection = Object.freeze({ state: "connecting", transport: null, attempts: 0, retryAt: null, lag: null, reason: null });
 
   /**
    * @param {object} given
@@ -59,7 +54,11 @@ export class Line {
     this.#rungs = rungs;
     this.#clock = around.clock;
     this.#ladder = new Ladder({ rungs: transports, random: around.random });
-    this.#told = told;
+    this.#condition = new Condition(told);
+  }
+
+  get connection() {
+    return this.#condition.connection;
   }
 
   /** Whether it can follow this one, too. @param {Reader} reader */
@@ -73,7 +72,7 @@ export class Line {
     this.#readers.set(reader.scanId, reader);
     if (this.#paused) return;
     if (first) this.#start();
-    else this.#working?.attempt.follow(this.#followed);
+    else this.#follow();
   }
 
   /** @param {Reader} reader @returns {boolean} whether it was there */
@@ -81,7 +80,7 @@ export class Line {
     if (this.#readers.get(reader.scanId) !== reader) return false;
     this.#readers.delete(reader.scanId);
     if (!this.#readers.size) this.#stop();
-    else this.#working?.attempt.follow(this.#followed);
+    else this.#follow();
     return true;
   }
 
@@ -104,21 +103,21 @@ export class Line {
   pause() {
     this.#paused = true;
     this.#stop();
-    this.#tell({ state: "paused", retryAt: null, reason: null });
+    this.#condition.tell({ state: "paused", retryAt: null, reason: null });
   }
 
   /** Somebody looks, or the network is back: one check. */
   look() {
     if (!this.#paused) return this.#look();
     this.#paused = false;
-    if (!this.#readers.size) return this.#tell({ state: this.connection.transport ? "live" : "connecting" });
+    if (!this.#readers.size) return this.#condition.tell({ state: this.connection.transport ? "live" : "connecting" });
     this.reconnect();
   }
 
   close() {
     this.#readers.clear();
     this.#stop();
-    this.#tell({ state: "closed", retryAt: null, reason: null });
+    this.#condition.tell({ state: "closed", retryAt: null, reason: null });
   }
 
   #look() {
@@ -134,7 +133,7 @@ export class Line {
   #start() {
     this.#stop();
     this.#ladder.start(this.#clock.now());
-    this.#tell({ state: "connecting", retryAt: null });
+    this.#condition.tell({ state: "connecting", retryAt: null });
     this.#schedule();
   }
 
@@ -162,29 +161,44 @@ export class Line {
     const climbs = rung !== this.#ladder.rung;
     this.#ladder.began(rung, this.#clock.now());
     /** @type {Held} */
-    const held = { rung, attempt: this.#rungs.open(rung, {
+    const held = { rung, asks: climbs || this.#unproven(rung), attempt: this.#rungs.open(rung, {
       alive: () => this.#alive(held),
       message: (message) => this.#message(held, message),
-      lag: (ms) => this.#tell({ lag: Math.round(ms) }),
+      lag: (ms) => this.#condition.tell({ lag: Math.round(ms) }),
       lost: (verdict) => this.#lost(held, verdict),
     }) };
     const [first] = this.#followed;
-    // A better rung is proven by any frame: the state of one scan is there at once, whether there is news or not.
-    held.attempt.follow(climbs ? [{ scanId: first.scanId, cursor: null, only: "state" }] : this.#followed);
-    if (!climbs) this.#tell({ state: "connecting", retryAt: null, attempts: this.#ladder.attempts });
+    // It is proven by any frame: the state of one scan is there at once, whether there is news or not.
+    held.attempt.follow(held.asks ? [{ scanId: first.scanId, cursor: null, only: "state" }] : this.#followed);
+    if (!climbs) this.#condition.attempt(this.#ladder.attempts);
     this.#schedule();
     return held;
   }
 
-  /** It answers, though there is nothing new. Once frames have come that is enough, also on another rung than theirs. @param {Held} held */
-  #alive(held) {
-    if (held === this.#working && this.connection.transport !== null) this.#tell({ transport: held.rung, ...this.#live });
+  /** Whether the last frame came over another rung, and none might come over this one while there is no news. @param {string} rung */
+  #unproven(rung) {
+    const asked = RUNG[rung].answers || this.#followed.some(({ cursor }) => cursor === null);
+    return rung !== this.connection.transport && !asked;
   }
 
-  /** @returns {Partial<Connection>} */
-  get #live() {
-    const best = this.#ladder.rung === this.#rungs.best;
-    return { state: "live", retryAt: null, reason: best ? null : this.#below };
+  /** What is wanted has changed. */
+  #follow() {
+    if (!this.#working?.asks) this.#working?.attempt.follow(this.#followed);
+  }
+
+  /** It brings frames: each scan from its cursor. @param {Held} held */
+  #askAll(held) {
+    held.asks = false;
+    held.attempt.follow(this.#followed);
+  }
+
+  get #best() {
+    return this.#ladder.rung === this.#rungs.best;
+  }
+
+  /** It answers, though there is nothing new. @param {Held} held */
+  #alive(held) {
+    if (held === this.#working) this.#condition.alive(held.rung, this.#best);
   }
 
   /** @param {Held} held @param {Plain} message */
@@ -195,31 +209,44 @@ export class Line {
       else if (message.type === "error") this.#lost(held, { error: new Unreachable(String(message.detail)), why: "dropped" });
       return;
     }
+    if (held !== this.#working) return;
     const reader = this.#readers.get(message.scan_id);
-    if (held !== this.#working || !reader) return;
-    if (message.type === "error") return this.#rungs.refused(reader, message);
+    if (message.type === "error") return this.#refused(held, reader, message);
+    if (held.asks && isFrame) {
+      this.#proven(held);
+      return this.#askAll(held);
+    }
+    if (!reader) return;
     try {
       if (isFrame) this.#frame(held, reader, message);
     } catch (error) {
       if (!(error instanceof GapError)) throw error;
-      held.attempt.close();
       this.#lost(held, { error: new Unreachable(`Something is missing: ${error.message}`, { cause: error }), why: "dropped" });
     }
   }
 
+  /** What is said of one scan: it passes, or ends that one. @param {Held} held @param {Reader | undefined} reader @param {Plain} message */
+  #refused(held, reader, message) {
+    const verdict = ofMessage(message);
+    if (verdict.why !== null) return this.#lost(held, verdict);
+    reader?.fail(verdict.error);
+    if (held.asks && held === this.#working) this.#askAll(held);
+  }
+
   /** @param {Held} held @param {Reader} reader @param {Plain} message */
   #frame(held, reader, message) {
+    const news = reader.take(message);
     this.#proven(held);
-    reader.take(message);
+    if (news) reader.tell();
     if (reader.over) this.remove(reader);
   }
 
-  /** The better rung works: on from there, each scan from its cursor. @param {Held} held */
+  /** The better rung works: on from there. @param {Held} held */
   #moveTo(held) {
     this.#working?.attempt.close();
     this.#working = held;
     this.#climbing = null;
-    held.attempt.follow(this.#followed);
+    this.#askAll(held);
     this.#proven(held);
   }
 
@@ -228,7 +255,7 @@ export class Line {
     this.#ladder.frame(rung, this.#clock.now());
     this.#unauthorized = false;
     this.#schedule();
-    this.#tell({ transport: rung, attempts: 0, ...this.#live });
+    this.#condition.frame(rung, this.#best);
   }
 
   /** @param {Held} held @param {Verdict} verdict */
@@ -239,11 +266,10 @@ export class Line {
     if (why === null && held === this.#working && this.#ends(error)) return;
     const now = this.#clock.now();
     this.#ladder.lost(held.rung, why ?? "dropped", now, retryAfter);
-    if (held === this.#working && this.#ladder.rung !== held.rung) this.#below = error.detail;
     if (held === this.#working) {
       this.#working = null;
       const retryAt = Math.round(Date.now() + (this.#ladder.next?.at ?? now) - now);
-      this.#tell({ state: "waiting", attempts: this.#ladder.attempts, retryAt, reason: error.detail });
+      this.#condition.wait(error.detail, retryAt, this.#ladder.rung !== held.rung);
     } else this.#climbing = null;
     this.#schedule();
   }
@@ -259,17 +285,8 @@ export class Line {
       reader.fail(error);
     }
     this.#stop();
-    this.#tell({ state: "waiting", retryAt: null, reason: error.detail });
+    this.#condition.tell({ state: "waiting", retryAt: null, reason: error.detail });
     return true;
-  }
-
-  /** @param {Partial<Connection>} changes */
-  #tell(changes) {
-    const next = { ...this.connection, ...changes };
-    const keys = /** @type {(keyof Connection)[]} */ (Object.keys(next));
-    if (keys.every((key) => next[key] === this.connection[key])) return;
-    this.connection = Object.freeze(next);
-    this.#told(this.connection);
   }
 }
 

@@ -1,7 +1,9 @@
 /** The third rung: one question after the other, each answered as soon as there is news of any scan. */
 
 import { ofMessage } from "./answers.js";
-import { lossOf, wanted } from "./attempt.js";
+import { foreign, lossOf, wanted } from "./attempt.js";
+import { isObject } from "./patch.js";
+import { Lost } from "./requests.js";
 
 /** @typedef {import("./answers.js").Verdict} Verdict */
 /** @typedef {import("./attempt.js").Attempt} Attempt */
@@ -74,16 +76,18 @@ export class LongPollAttempt {
   async #ask(signal) {
     const { clock } = this.#tools.around;
     const [soon, began] = [this.#soon, clock.now()];
-    const { body } = await this.#tools.requests.json("opportunities/follow", {
+    const { body, status } = await this.#tools.requests.json("opportunities/follow", {
       method: "POST",
       headers: { Accept: "application/json" },
       body: { follow: wanted(this.#followed), wait: soon ? 0 : WAIT_S },
       timeout: SILENCE_MS,
       signal,
+      needs: ["frames"],
     });
     if (soon) this.#soon = false;
     this.#report.alive();
-    const frames = Array.isArray(body.frames) ? body.frames : [];
+    if (!Array.isArray(body.frames) || !body.frames.every(isObject)) throw new Lost(foreign(status));
+    const { frames } = body;
     if (soon) this.#report.lag(clock.now() - began);
     for (const message of frames) this.#heard(message);
     return frames.some((/** @type {Plain} */ { more }) => more);

@@ -6,7 +6,7 @@
 /** @typedef {Record<string, any>} Plain a JSON object */
 
 /** @param {unknown} value @returns {value is Plain} */
-const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
+export const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
 /** Not what every object inherits: a strategy may be called `constructor`. @param {Plain} of @param {string} key */
 const own = (of, key) => (Object.hasOwn(of, key) ? of[key] : undefined);
 

@@ -1,8 +1,9 @@
 /** The last rung: the state of each scan, asked for at the interval that the server wants. */
 
-import { lossOf } from "./attempt.js";
+import { foreign, lossOf } from "./attempt.js";
+import { retryAfterOf } from "./backoff.js";
 import { wait } from "./clock.js";
-import { Lost, retryAfterOf } from "./requests.js";
+import { Lost } from "./requests.js";
 
 /** @typedef {import("./attempt.js").Attempt} Attempt */
 /** @typedef {import("./attempt.js").Followed} Followed */
@@ -91,7 +92,8 @@ export class PollAttempt {
     const began = clock.now();
     try {
       const headers = /** @type {Record<string, string>} */ (tag ? { "If-None-Match": tag } : {});
-      const answer = await this.#tools.requests.json(path + query, { headers, signal });
+      const answer = await this.#tools.requests.json(path + query, { headers, signal, needs: ["scan_id", "status", "cursor"] });
+      if (answer.body && answer.body.scan_id !== scanId) throw new Lost(foreign(answer.status)); // somebody's cache
       this.#report.lag(clock.now() - began);
       this.#report.alive();
       const seconds = answer.body?.more ? 0 : retryAfterOf(answer.headers) ?? INTERVAL_S;

@@ -51,25 +51,27 @@ export class Reader {
   /**
    * Take a frame.
    * @param {Plain} frame
-   * @returns {boolean} whether it was one
+   * @returns {boolean} whether there is something to tell
    * @throws {import("./mirror.js").GapError}
    */
   take(frame) {
     const before = this.mirror.cursor;
     if (this.over || !this.mirror.apply(frame)) return false;
-    if (this.mirror.cursor !== before || this.over) this.#tell();
-    return true;
+    const news = this.mirror.cursor !== before || this.over;
+    if (news) this.version += 1;
+    return news;
   }
 
   /** Nothing more will come, and this is why. @param {ScanError} error */
   fail(error) {
     if (this.over) return;
     this.error = error;
-    this.#tell();
+    this.version += 1;
+    this.tell();
   }
 
-  #tell() {
-    this.version += 1;
+  /** Of what was taken. */
+  tell() {
     for (const call of [...this.#watchers]) call();
   }
 }

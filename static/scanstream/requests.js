@@ -1,10 +1,11 @@
 /** Questions over HTTP: one answer each, or how it was lost. */
 
 import { ofHttp } from "./answers.js";
-import { pause, SHORTEST_MS } from "./backoff.js";
+import { pause, retryAfterOf, SHORTEST_MS } from "./backoff.js";
 import { deadline, wait } from "./clock.js";
 import { Closed, ScanError, Unreachable } from "./errors.js";
 import { Pace } from "./pace.js";
+import { isObject } from "./patch.js";
 
 /** @typedef {import("./answers.js").Verdict} Verdict */
 /** @typedef {import("./surroundings.js").Surroundings} Surroundings */
@@ -14,6 +15,7 @@ import { Pace } from "./pace.js";
  * @property {Record<string, string>} [headers]
  * @property {unknown} [body] sent as JSON
  * @property {AbortSignal} [signal]
+ * @property {readonly string[]} [needs] without these fields it is no answer of ours; none: a list is
  */
 /** @typedef {{ signal?: AbortSignal, timeout?: number }} Patience `timeout` in milliseconds */
 
@@ -66,7 +68,7 @@ export class Requests {
       const { status, headers } = response;
       const body = await jsonOf(response);
       if (status === 304) return { status, headers, body: null };
-      if (response.ok && body !== null) return { status, headers, body };
+      if (response.ok && isOurs(body, question.needs)) return { status, headers, body };
       throw new Lost(ofHttp(status, body, retryAfterOf(headers)));
     } catch (error) {
       if (question.signal?.aborted) throw question.signal.reason;
@@ -86,7 +88,7 @@ export class Requests {
   async answer(path, { method = "GET", headers = {}, text, signal }) {
     const { clock, url, fetch, token } = this.#around;
     for (let again = token.renewable; ; again = false) {
-      const credential = await token.get();
+      const credential = await token.get().catch(noToken);
       const response = await fetch(new URL(path, url), {
         method,
         headers: {
@@ -95,6 +97,7 @@ export class Requests {
           ...(text === undefined ? {} : { "Content-Type": "application/json" }),
         },
         body: text,
+        redirect: "manual", // elsewhere is no server of ours; a POST would become a GET on the way
         signal,
       });
       if (!GATEWAY.has(response.status)) this.#answeredAt = clock.now();
@@ -202,11 +205,14 @@ export function refused(error) {
   return codes.length ? codes.includes("ECONNREFUSED") : undefined;
 }
 
-/** @param {Headers} headers @returns {number | undefined} seconds */
-export function retryAfterOf(headers) {
-  const seconds = Number.parseFloat(headers.get("Retry-After") ?? "");
-  return Number.isFinite(seconds) && seconds >= 0 ? seconds : undefined;
+/** @param {unknown} error @returns {never} */
+function noToken(error) {
+  throw new Lost({ error: new Unreachable(`There is no token to be had (${error})`, { cause: error }), why: "dropped" });
 }
+
+/** Whether a scanstream server may have said so. @param {any} body @param {readonly string[]} [needs] */
+const isOurs = (body, needs) =>
+  needs ? isObject(body) && needs.every((name) => Object.hasOwn(body, name)) : Array.isArray(body);
 
 /** The body as JSON; null where it is none. @param {Response} response @returns {Promise<any>} */
 export async function jsonOf(response) {

@@ -1,6 +1,5 @@
 /** The rungs by name, and how an attempt on each is made. */
 
-import { ofMessage } from "./answers.js";
 import { Unreachable } from "./errors.js";
 import { LongPollAttempt } from "./longpoll.js";
 import { Pace } from "./pace.js";
@@ -17,14 +16,15 @@ import { WebSocketAttempt } from "./websocket.js";
 /** @typedef {import("./surroundings.js").Surroundings} Surroundings */
 
 /**
- * `crowds`: whether it keeps one of the few connections that a browser has to an origin.
- * @type {Record<string, { crowds: boolean, make: (tools: Tools, report: Report) => Attempt }>}
+ * `crowds`: whether it keeps one of the few connections that a browser has to an origin. `answers`: whether each question
+ * brings a frame, news or not.
+ * @type {Record<string, { crowds: boolean, answers: boolean, make: (tools: Tools, report: Report) => Attempt }>}
  */
 export const RUNG = {
-  websocket: { crowds: false, make: (tools, report) => new WebSocketAttempt(tools, report) },
-  stream: { crowds: true, make: (tools, report) => new StreamAttempt(tools, report) },
-  longpoll: { crowds: true, make: (tools, report) => new LongPollAttempt(tools, report) },
-  poll: { crowds: false, make: (tools, report) => new PollAttempt(tools, report) },
+  websocket: { crowds: false, answers: false, make: (tools, report) => new WebSocketAttempt(tools, report) },
+  stream: { crowds: true, answers: false, make: (tools, report) => new StreamAttempt(tools, report) },
+  longpoll: { crowds: true, answers: false, make: (tools, report) => new LongPollAttempt(tools, report) },
+  poll: { crowds: false, answers: true, make: (tools, report) => new PollAttempt(tools, report) },
 };
 
 export class Rungs {
@@ -60,11 +60,6 @@ export class Rungs {
     this.#tools.set(rung, tools);
     const { crowds, make } = RUNG[rung];
     return crowds ? new RoomyAttempt(this.#room, report, (inside) => make(tools, inside)) : make(tools, report);
-  }
-
-  /** What is said of one scan. @param {import("./reader.js").Reader} reader @param {import("./patch.js").Plain} message */
-  refused(reader, message) {
-    reader.fail(ofMessage(message).error);
   }
 
   /** Whether there may be another token; it is asked for with the next attempt. */

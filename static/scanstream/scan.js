@@ -114,8 +114,8 @@ export class Scan extends EventTarget {
     const seconds = Math.min(RESULTS_WAIT_S, Math.floor(timeout / 2000));
     for (;;) {
       const path = `opportunities/results/${encodeURIComponent(this.#name)}?wait=${seconds}`;
-      const { status, body } = await this.#home.ask(path, { timeout, signal });
-      if (status === 200) return body.opportunities;
+      const { status, body } = await this.#home.ask(path, { timeout, signal, needs: ["scan_id", "status"] });
+      if (status === 200 && Array.isArray(body.opportunities)) return body.opportunities;
       await wait(this.#home.clock, 250, signal);
     }
   }
@@ -127,7 +127,7 @@ export class Scan extends EventTarget {
    */
   async cancel(patience = {}) {
     const path = `opportunities/cancel/${encodeURIComponent(this.#name)}`;
-    return (await this.#home.ask(path, { method: "POST", ...patience })).body;
+    return (await this.#home.ask(path, { method: "POST", needs: ["scan_id", "status"], ...patience })).body;
   }
 
   /** Follow it no more; the scan goes on. */

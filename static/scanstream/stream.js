@@ -1,10 +1,12 @@
 /** The second rung: the events of all scans over one answer, read by `fetch`. */
 
 import { ofHttp, ofMessage } from "./answers.js";
+import { retryAfterOf } from "./backoff.js";
 import { foreign, lossOf, silence, stuck, wanted } from "./attempt.js";
 import { Unreachable } from "./errors.js";
 import { EventReader } from "./events.js";
-import { ANSWER_MS, jsonOf, Lost, retryAfterOf } from "./requests.js";
+import { isObject } from "./patch.js";
+import { ANSWER_MS, jsonOf, Lost } from "./requests.js";
 
 /** @typedef {import("./answers.js").Verdict} Verdict */
 /** @typedef {import("./attempt.js").Attempt} Attempt */
@@ -99,7 +101,7 @@ export class StreamAttempt {
       this.#listen();
       for (const { type, data } of events.take(decoder.decode(part.value, { stream: true }))) {
         if (signal.aborted) return;
-        if (KNOWN.has(type)) this.#heard({ ...JSON.parse(data), type });
+        if (KNOWN.has(type)) this.#heard({ ...messageIn(data), type });
       }
     }
   }
@@ -128,6 +130,13 @@ export class StreamAttempt {
     this.close();
     this.#report.lost(verdict);
   }
+}
+
+/** @param {string} data @returns {import("./patch.js").Plain} */
+function messageIn(data) {
+  const message = JSON.parse(data);
+  if (!isObject(message)) throw new TypeError("an event that is no message");
+  return message;
 }
 
 /** @param {unknown} [cause] @returns {Verdict} */

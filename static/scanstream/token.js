@@ -2,15 +2,15 @@
 
 /** @typedef {string | (() => string | null | Promise<string | null>)} TokenSource */
 
-/** So long before it expires a token is renewed. */
+/** So long before it expires a token is renewed; one that lives for less than twice that, at half of what is left. */
 export const EARLY_MS = 30_000;
 
 export class Token {
   #source;
   /** @type {Promise<string | null> | null} */
   #asked = null;
-  /** By the wall clock; Infinity where it does not say. */
-  #expires = Infinity;
+  /** By the wall clock; Infinity where nothing is said of its end. */
+  #renewAt = Infinity;
 
   /** @param {TokenSource | null} [source] */
   constructor(source) {
@@ -24,7 +24,7 @@ export class Token {
 
   /** Milliseconds until it is to be renewed; Infinity where that is not known. */
   get renewIn() {
-    return this.renewable ? this.#expires - Date.now() - EARLY_MS : Infinity;
+    return this.renewable ? this.#renewAt - Date.now() : Infinity;
   }
 
   /** The token; null where there is none. @returns {Promise<string | null>} */
@@ -33,10 +33,11 @@ export class Token {
     if (this.#asked && this.renewIn > 0) return this.#asked;
     const asked = Promise.resolve(this.#source());
     this.#asked = asked;
-    this.#expires = Infinity;
+    this.#renewAt = Infinity;
     try {
       const token = await asked;
-      this.#expires = expiryOf(token);
+      const left = expiryOf(token) - Date.now();
+      this.#renewAt = Date.now() + Math.max(left - EARLY_MS, left / 2);
       return token;
     } catch (error) {
       this.forget();
@@ -51,10 +52,11 @@ export class Token {
 }
 
 /** What a JSON Web Token says of its end (RFC 7519, section 4.1.4), in milliseconds. @param {string | null} token */
-function expiryOf(token) {
+export function expiryOf(token) {
   try {
-    const { exp } = JSON.parse(atob((token ?? "").split(".")[1].replaceAll("-", "+").replaceAll("_", "/")));
-    return typeof exp === "number" ? exp * 1000 : Infinity;
+    const [, claims, ...rest] = (token ?? "").split(".");
+    const { exp } = JSON.parse(atob(claims.replaceAll("-", "+").replaceAll("_", "/")));
+    return rest.length === 1 && typeof exp === "number" ? exp * 1000 : Infinity;
   } catch {
     return Infinity; // it is none, and its end is not known
   }

@@ -12,7 +12,8 @@ import { diff } from "./patch.js";
  * @property {Plain[]} opportunities those that are new since the update before
  * @property {string} cursor true for exactly what was told until now
  * @property {number} skipped revisions folded into this update beyond the first
- * @property {boolean} reset whether all that was told before is to be discarded: the server has begun anew
+ * @property {boolean} reset whether the server has begun anew: the state does not follow from the one before. What was
+ *   told of opportunities before is not told again
  */
 
 export class Updates {
@@ -21,7 +22,11 @@ export class Updates {
   #cursor = null;
   /** @type {Plain} */
   #state = {};
+  /** The list that was told of, and so many of it. @type {Plain[]} */
+  #list = [];
   #told = 0;
+  /** What was told of lists that a snapshot has replaced. @type {Set<string>} */
+  #known = new Set();
   #generation;
 
   /** @param {Reader} reader */
@@ -38,21 +43,30 @@ export class Updates {
 
   /** What is new: all that is held, the first time. @returns {Update} */
   take() {
-    const { state, opportunities, cursor, generation } = this.#reader.mirror;
+    const { state, cursor, generation } = this.#reader.mirror;
     const reset = generation !== this.#generation && this.#cursor !== null;
-    const from = reset ? 0 : this.#told;
     const update = {
       state,
       patch: diff(reset ? {} : this.#state, state),
-      opportunities: opportunities.slice(from),
+      opportunities: this.#new(),
       cursor: cursor ?? "",
       skipped: skipped(this.#cursor, cursor ?? ""),
       reset,
     };
     this.#state = state;
-    this.#told = opportunities.length;
     this.#cursor = cursor;
     this.#generation = generation;
     return update;
+  }
+
+  #new() {
+    const { opportunities } = this.#reader.mirror;
+    if (opportunities !== this.#list) {
+      for (const { id } of this.#list.slice(0, this.#told)) this.#known.add(id);
+      [this.#list, this.#told] = [opportunities, 0];
+    }
+    const found = opportunities.slice(this.#told);
+    this.#told = opportunities.length;
+    return this.#known.size ? found.filter(({ id }) => !this.#known.has(id)) : found;
   }
 }

@@ -3,6 +3,7 @@
 import { ofClose, ofHandshake, ofMessage } from "./answers.js";
 import { silence, stuck, wanted } from "./attempt.js";
 import { Unreachable } from "./errors.js";
+import { isObject } from "./patch.js";
 import { refused } from "./requests.js";
 import { subprotocolOf } from "./token.js";
 
@@ -19,6 +20,8 @@ export const CONNECTING_MS = 10_000;
 export const PING_MS = 10_000;
 /** It has so long to answer: within 15 s of its last word, though timers are late. */
 export const PONG_MS = 4750;
+/** What is no answer to a question, whatever else stands in it. */
+const FRAMES = new Set(["snapshot", "update", "end"]);
 /** A timer that is so late has slept with the machine: what came meanwhile is still to be read. */
 const OVERDUE_MS = 1000;
 
@@ -83,7 +86,7 @@ export class WebSocketAttempt {
       socket.addEventListener("error", (/** @type {any} */ event) => void this.#closed(1006, "", event));
       socket.addEventListener("close", (/** @type {CloseEvent} */ { code, reason }) => void this.#closed(code, reason));
     } catch (error) {
-      this.#over({ error: new Unreachable("A WebSocket cannot be opened", { cause: error }), why: "dropped" });
+      this.#over({ error: new Unreachable(`A WebSocket cannot be opened (${error})`, { cause: error }), why: "dropped" });
     }
   }
 
@@ -122,13 +125,13 @@ export class WebSocketAttempt {
     if (this.#leaving.signal.aborted) return;
     this.#listen();
     const message = read(data);
-    const asked = message && typeof message.id === "string" ? this.#asked.get(message.id) : undefined;
+    if (!message) return this.#over(foreign());
+    const asked = FRAMES.has(message.type) ? undefined : this.#asked.get(message.id);
     if (asked) {
-      this.#asked.delete(message?.id);
+      this.#asked.delete(message.id);
       this.#report.lag(this.#tools.around.clock.now() - asked.at);
     }
     if (this.#unanswered()) return this.#over(silence("The WebSocket"));
-    if (!message) return;
     if (message.type === "error") this.#refused(message, asked?.scanId);
     else if (asked) this.#report.alive();
     else if (this.#current(message)) this.#report.message(message);
@@ -215,12 +218,15 @@ export class WebSocketAttempt {
   }
 }
 
-/** What came, if it is a message. @param {unknown} data @returns {Plain | null} */
+/** What came, if it is a message. What was in it else would be missing for ever. @param {unknown} data @returns {Plain | null} */
 function read(data) {
   try {
     const message = JSON.parse(String(data));
-    return typeof message === "object" && message !== null ? message : null;
+    return isObject(message) ? message : null;
   } catch {
     return null; // of another kind than we asked for
   }
 }
+
+/** @returns {import("./answers.js").Verdict} */
+const foreign = () => ({ error: new Unreachable("What answers sends what is no message of a scanstream server"), why: "dropped" });

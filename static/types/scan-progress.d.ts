@@ -31,7 +31,7 @@ export class ScanProgress extends HTMLElement {
     /** The newest state; empty while there is none. */
     get state(): import("./scanstream/patch.js").Plain;
     /** How the line to the server is; null while there is none. */
-    get connection(): import("./scanstream/line.js").Connection | null;
+    get connection(): import("./scanstream/condition.js").Connection | null;
     /** Ends the scan for all who follow it; what was found is kept. */
     cancel(): Promise<void>;
     #private;

@@ -12,7 +12,7 @@ import msgspec
 
 from scanstream.client.addresses import shown
 from scanstream.client.backoff import SHORTEST_SECONDS, Pace, pause
-from scanstream.client.failures import Lost, Unreachable, of_http, seconds
+from scanstream.client.failures import Lost, Unreachable, decoded, of_http, seconds_in
 from scanstream.client.proxies import UnusableProxy, proxy_of
 from scanstream.client.token import Secret, Token, headers
 from scanstream.errors import ScanstreamError
@@ -25,7 +25,6 @@ SHARE = 0.5
 FOLLOW_PATH = "/opportunities/follow"
 UNAUTHORIZED = 401
 LOGINS = (401, 407)
-LONGEST_DIGITS = 9
 
 T = TypeVar("T")
 
@@ -140,22 +139,22 @@ class Asking:
 
     def _read(self, response: httpx.Response, content: bytes) -> Answer:
         try:
-            return Answer(response.status_code, msgspec.json.decode(content), _retry_after(response))
-        except msgspec.DecodeError:
+            return Answer(response.status_code, decoded(content), seconds_in(response.headers))
+        except Lost:
             raise self._what(response, content) from None
 
     def _what(self, response: httpx.Response, content: bytes) -> Lost | ScanstreamError:
         """What an answer is that is not the one that was asked for."""
         status = response.status_code
         try:
-            body = msgspec.json.decode(content)
-        except msgspec.DecodeError:
+            body = decoded(content)
+        except Lost:
             body = None
         where = f"it sends to {response.headers['location']}" if response.has_redirect_location else f"HTTP {status}"
         if status in LOGINS:
             where += ", it asks for a login: NAME:PASSWORD@ before the host"
         words = f"What answers at {shown(self.url)} is no scanstream server, or a proxy in front of one ({where})"
-        return of_http(status, body, _retry_after(response), words)
+        return of_http(status, body, seconds_in(response.headers), words)
 
 
 async def persist(url: str, ask: Callable[[], Awaitable[T]], timeout: float | None, random: Callable[[], float]) -> T:
@@ -222,12 +221,6 @@ def losses(url: str) -> Iterator[None]:
         raise Lost(f"The server at {shown(url)} has not answered in time", "silent") from error
     except httpx.HTTPError as error:
         raise Lost(str(error) or type(error).__name__) from error
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    """Seconds; a date there is none."""
-    text = response.headers.get("retry-after", "")
-    return seconds(int(text)) if text.isascii() and text.isdigit() and len(text) <= LONGEST_DIGITS else None
 
 
 def about(path: str, scan_id: str) -> str:

@@ -1,5 +1,6 @@
 """A client of one server, for `await`: it starts scans and follows them, over one connection while they fit on it."""
 
+import asyncio
 import random
 import uuid
 from collections.abc import Callable, Sequence
@@ -72,6 +73,7 @@ class AsyncClient:
         """Ready; nothing is connected before there is something to ask."""
         if self._tasks is not None:
             raise RuntimeError("This client is open, or was; make another")
+        self._loop = _loop()
         await self._asking.__aenter__()
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
@@ -243,6 +245,8 @@ class AsyncClient:
         """
         if self._tasks is None:
             raise RuntimeError("Open the client first: `async with AsyncClient(url) as client:`")
+        if _loop() is not self._loop:
+            raise RuntimeError("This client was opened in another event loop: open one in this loop")
         if self.connection.state == "closed":
             raise Closed("This client is closed")
 
@@ -259,6 +263,17 @@ class AsyncClient:
             "longpoll": LongPollRung(self._asking),
             "poll": PollRung(self._asking),
         }
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    """The one that runs here.
+
+    :raises RuntimeError: if there is none, or one of trio
+    """
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError("AsyncClient lives in a running loop of asyncio (or uvloop); trio's is none") from None
 
 
 def _alone(error: BaseException) -> BaseException:

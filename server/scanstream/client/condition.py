@@ -3,8 +3,6 @@
 import time
 from typing import Literal, TypeAlias
 
-import anyio
-
 from scanstream.client.feeds import Bell
 from scanstream.client.ladder import Transport
 
@@ -19,7 +17,7 @@ class Connection:
         """`connecting`: nothing has come yet; `live`: something has; `waiting`: for the next attempt; `closed`: there
         will be nothing more. (`paused` is of web pages: hidden ones.)"""
         self.transport: Transport | None = None
-        """What brought the last frame; after a step down what answers now."""
+        """What brought the last frame."""
         self.attempts = 0
         """Since the last frame."""
         self.retry_at: float | None = None
@@ -28,6 +26,8 @@ class Connection:
         """Seconds that the server took to answer, as last measured."""
         self.reason = ""
         """Why there is no connection, or not over the best transport, in words; else empty."""
+        self._below = ""
+        """Why the last rung was left."""
         self._bell = Bell()
 
     def __repr__(self) -> str:
@@ -49,12 +49,12 @@ class Connection:
 
     def live(self, transport: Transport, *, best: bool) -> None:
         """A frame came; over the best transport or another."""
-        self._tell(transport, 0, "" if best else self.reason)
+        self._tell(transport, 0, "" if best else self._below)
 
     def alive(self, transport: Transport, *, best: bool) -> None:
-        """Something came that is no frame: enough once frames have come, also on another transport than theirs."""
-        if self.transport is not None:
-            self._tell(transport, self.attempts, "" if best else self.reason)
+        """Something came that is no frame: enough where the last frame came over this transport, too."""
+        if transport == self.transport:
+            self._tell(transport, self.attempts, "" if best else self._below)
 
     def _tell(self, transport: Transport, attempts: int, reason: str) -> None:
         """There is a connection: state and transport change together."""
@@ -64,10 +64,15 @@ class Connection:
         if told != ("live", transport, attempts, reason):
             self._bell.ring()
 
-    def wait(self, reason: str, until: float) -> None:
-        """It is lost, and the next attempt comes at a time on the loop's clock."""
+    def wait(self, reason: str, seconds: float, *, left: bool = False) -> None:
+        """It is lost, and the next attempt comes after so long.
+
+        :param left: whether for a worse transport
+        """
         self.state, self.reason = "waiting", reason
-        self.retry_at = time.time() + max(0.0, until - anyio.current_time())
+        self.retry_at = time.time() + max(0.0, seconds)
+        if left:
+            self._below = reason
         self._bell.ring()
 
     def close(self) -> None:

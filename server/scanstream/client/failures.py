@@ -11,17 +11,23 @@
 `Lost` never reaches a caller: it is a connection that has ended, and the reason to try again.
 """
 
-import math
-from collections.abc import Iterator
+import re
+import time
+from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
+
+import msgspec
 
 from scanstream import errors
 from scanstream.client.ladder import Why
 from scanstream.errors import PROBLEM_TYPE, TABLE, FieldError, RequestError, Row, ScanstreamError, ServerError
 
 SERVER_ERROR = 500
-LONGEST_RETRY_AFTER = 3600.0
-"""Seconds; who asks for more is a defect or a date."""
+_DATE = re.compile(r"[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT", re.ASCII)
+LONGEST_RETRY_AFTER = 55.0
+"""Seconds. Who asks to be left alone for longer is obeyed so far: within a minute of the end of any trouble a client is
+back."""
 
 
 class ClientError(ScanstreamError):
@@ -73,6 +79,17 @@ class Lost(Exception):
         """Of the HTTP answer that is none of a scanstream server, where there was one."""
 
 
+def decoded(content: str | bytes) -> Any:
+    """JSON as it came.
+
+    :raises Lost: if it is none, or nested deeper than any answer
+    """
+    try:
+        return msgspec.json.decode(content)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Lost(f"what answers is no scanstream server: it sends what is no JSON ({error})") from error
+
+
 def _kinds(of: type[ScanstreamError]) -> Iterator[type[ScanstreamError]]:
     for kind in of.__subclasses__():
         if kind.__module__ == errors.__name__:
@@ -94,11 +111,11 @@ def failure(problem: dict[str, Any], status: int = 0, retry_after: float | None 
     if kind is None:
         branch = RequestError if 400 <= status < 500 else ServerError
         kind = type(branch.__name__, (branch,), {"code": code, "__doc__": branch.__doc__, "__module__": __name__})
-    said = problem.get("retry_after", retry_after)
+    said = seconds(problem.get("retry_after"))
     return kind(
         str(problem.get("detail") or problem.get("title") or "The server failed, and does not say how"),
         errors=[*_fields(problem.get("errors"))],
-        retry_after=seconds(said),
+        retry_after=retry_after if said is None else said,
         scan_id=str(problem.get("scan_id") or ""),
     )
 
@@ -111,9 +128,27 @@ def _fields(listed: Any) -> Iterator[FieldError]:
 
 def seconds(said: Any) -> float | None:
     """What a server said of when to come back, in seconds; nonsense is nothing."""
-    if isinstance(said, int | float) and not isinstance(said, bool) and math.isfinite(said) and said >= 0:
-        return min(float(said), LONGEST_RETRY_AFTER)
+    if isinstance(said, int | float) and not isinstance(said, bool) and said >= 0:
+        return float(min(said, LONGEST_RETRY_AFTER))
     return None
+
+
+def seconds_in(headers: Mapping[str, str]) -> float | None:
+    """The same as a header has it (RFC 9110, section 10.2.3): seconds, or a date, by the sender's clock where it tells
+    that."""
+    said = headers.get("retry-after", "").strip()
+    if said.isascii() and said.isdigit():
+        return seconds(float(said))
+    at, sent = _moment(said), _moment(headers.get("date", "").strip())
+    return None if at is None else seconds(max(0.0, at - (time.time() if sent is None else sent)))
+
+
+def _moment(text: str) -> float | None:
+    """As RFC 9110, section 5.6.7, has servers write it; in seconds since 1970."""
+    try:
+        return parsedate_to_datetime(text).timestamp() if _DATE.fullmatch(text) else None
+    except ValueError:
+        return None
 
 
 def problem_of(body: Any) -> dict[str, Any] | None:

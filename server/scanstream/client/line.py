@@ -84,10 +84,15 @@ class Line:
             self._trial = self._started(due.rung, now, tasks)
 
     def _started(self, rung: Transport, now: float, tasks: TaskGroup) -> Run:
-        run = Run(rung, self._feeds, self, probing=rung != self._ladder.rung)
+        run = Run(rung, self._feeds, self, probing=rung != self._ladder.rung or self._unproven(rung))
         self._ladder.began(rung, now)
         tasks.start_soon(self._carry, run)
         return run
+
+    def _unproven(self, rung: Transport) -> bool:
+        """Whether the last frame came over another rung, and none might come over this one while there is no news."""
+        asked = rung == "poll" or any(feed.mirror.cursor is None for feed in self._feeds)
+        return rung != self._connection.transport and not asked
 
     async def _carry(self, run: Run) -> None:
         try:
@@ -115,7 +120,8 @@ class Line:
             self._trial.scope.cancel()
             self._trial = None
         if self._ladder.next is not None:
-            self._connection.wait(str(lost), self._ladder.next.at)
+            seconds = self._ladder.next.at - anyio.current_time()
+            self._connection.wait(str(lost), seconds, left=self._ladder.rung != run.rung)
 
     def heard(self, run: Run) -> None:
         """A frame came over this run: if it is the trial, it is the working one from now on."""

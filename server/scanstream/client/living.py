@@ -5,6 +5,7 @@ whatever the loop is busy with: a token function that blocks, a name server that
 """
 
 import asyncio
+import os
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
@@ -34,6 +35,7 @@ class Living:
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
         self._opened: Future[None] = Future()
+        self._process = os.getpid()
         self._thread = threading.Thread(target=self._run, name="scanstream.client", daemon=True)
         self._asked: set[Future[Any]] = set()
         """Calls under way."""
@@ -62,6 +64,8 @@ class Living:
         _outside_of_loops()
         if not self._opened.done():
             raise RuntimeError("Open the client first: `with Client(url) as client:`")
+        if os.getpid() != self._process:
+            raise RuntimeError("This client was opened in another process, before a fork: open one here")
         future: Future[T] = Future()
         self._asked.add(future)
         try:

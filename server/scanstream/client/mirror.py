@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from scanstream.log.cursor import parse
+from scanstream.log.cursor import Cursor, parse
 from scanstream.log.patch import merge
 from scanstream.model import Document
 
+FRAMES = ("snapshot", "update", "end")
 ENVELOPE = ("cursor", "opportunities", "offset", "more", "skipped", "partial_results", "rank")
 """What a status answer holds beside the state."""
 
@@ -50,34 +51,102 @@ class Mirror:
     def apply(self, message: dict[str, Any]) -> bool:
         """Take a `snapshot`, an `update` or the `end`; what else there may be is ignored.
 
-        Opportunities that are held already are not taken again.
+        Opportunities that are held already are not taken again, and nothing is of an update from before what is held:
+        one that came twice, or late.
 
-        :return: whether it was a frame
-        :raises ProtocolError: if something is missing between what is held and the frame; then nothing has changed
+        :return: whether it was a frame, and was taken
+        :raises ProtocolError: if it is malformed, or something is missing between what is held and the frame; then
+            nothing has changed
         """
-        match message.get("type"):
+        kind = message.get("type")
+        if kind not in FRAMES:
+            return False
+        if not isinstance(message.get("cursor"), str):
+            raise ProtocolError(f"{kind} without a cursor")
+        match kind:
             case "snapshot":
-                self.state = message["state"]
-                self.opportunities = [*message.get("opportunities", ())]
-                self.base = 0
+                self._begin(message)
             case "update":
-                found = self._new(message)
-                self.state = merge(self.state, message["patch"])
-                self.opportunities += found
-            case "end":
-                self.ended = True
+                if not self._go_on(message):
+                    return False
             case _:
-                return False
+                self._end(message)
         self.cursor = message["cursor"]
         return True
 
-    def _new(self, message: dict[str, Any]) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = message.get("opportunities", [])
+    def _begin(self, message: dict[str, Any]) -> None:
+        state, found = _object(message, "state"), _listed(message)
+        after = parse(message["cursor"])
+        if after is not None and after.position.n > len(found):
+            raise ProtocolError(f"{message['cursor']}: a snapshot with {len(found)} opportunities")
+        self.state, self.opportunities, self.base = state, found, 0
+
+    def _go_on(self, message: dict[str, Any]) -> bool:
+        """Whether there is something new in it."""
+        patch, found = _object(message, "patch"), _listed(message)
+        before, after = self._place(), parse(message["cursor"])
+        if before is not None and after is not None:
+            begin = after.position.seq - 1 - _whole(message, "skipped", after.position.seq)
+            if before.epoch != after.epoch or before.position.seq < begin:
+                raise ProtocolError(f"{message['cursor']} does not lead on from {self.cursor}")
+            if after.position < before.position:
+                return False
+        new = self._new(message, found)
+        if before is not None and after is not None and after.position.n > self._count(before) + len(new):
+            raise ProtocolError(f"{message['cursor']}: {len(new)} new opportunities after {self.cursor}")
+        self.state = merge(self.state, patch)
+        self.opportunities += new
+        return True
+
+    def _end(self, message: dict[str, Any]) -> None:
+        """Whatever number it has: what was said before it must have come."""
+        before, after = self._place(), parse(message["cursor"])
+        if before is not None and after is not None:
+            here = before.epoch == after.epoch and before.position.seq == after.position.seq
+            told = self.state.get("status") == message.get("status")
+            if not (here or told) or after.position.n > self._count(before):
+                raise ProtocolError(f"the end is at {message['cursor']}, and {self.cursor} is held")
+        self.ended = True
+
+    def _count(self, place: Cursor) -> int:
+        """How many opportunities came until here; a reader of the state alone has their number only."""
+        return max(place.position.n, self.base + len(self.opportunities))
+
+    def _place(self) -> Cursor | None:
+        """Where this is; None where the cursor is not one that this version can read.
+
+        :raises ProtocolError: if nothing is held that could be gone on from
+        """
+        if self.cursor is None:
+            raise ProtocolError("nothing is held yet")
+        return parse(self.cursor)
+
+    def _new(self, message: dict[str, Any], found: list[dict[str, Any]]) -> list[dict[str, Any]]:
         held = self.base + len(self.opportunities)
-        begin = message.get("offset", held)
+        begin = _whole(message, "offset", held)
         if found and not self.base <= begin <= held:
             raise ProtocolError(f"{message['cursor']}: offset {begin}, but {held} are held")
         return found[held - begin :] if found else []
+
+
+def _object(message: dict[str, Any], name: str) -> Document:
+    if not isinstance(value := message.get(name), dict):
+        raise ProtocolError(f"{message['type']}: {name} is no object")
+    return value
+
+
+def _listed(message: dict[str, Any]) -> list[dict[str, Any]]:
+    found = message.get("opportunities", [])
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise ProtocolError(f"{message['type']}: opportunities are no list of objects")
+    return [*found]
+
+
+def _whole(message: dict[str, Any], name: str, absent: int) -> int:
+    value = message.get(name, absent)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ProtocolError(f"{message['type']}: {name} is no whole number")
+    return value
 
 
 def state_in(body: Document) -> Document:

@@ -28,8 +28,8 @@ class Run:
     Two may bring frames of one scan while a better rung is tried. A frame leads from the place where its reader was, so
     it is taken only while the mirror is at that place; else the scan is asked for again, from where the mirror is.
 
-    :param probing: whether the rung is only tried. Any frame proves it, so the state of one scan is asked for, which
-        comes at once, news or not; nothing of it is taken
+    :param probing: whether the rung is only tried, or has to prove itself first. Any frame does, so the state of one
+        scan is asked for, which comes at once, news or not; nothing of it is taken
     """
 
     def __init__(self, rung: Transport, feeds: Feeds, listener: Listener, *, probing: bool = False) -> None:
@@ -121,12 +121,12 @@ class Run:
 
     def _frame(self, feed: Feed, message: dict[str, Any]) -> None:
         try:
-            feed.mirror.apply(message)
-        except (ProtocolError, KeyError, TypeError) as error:
-            raise Lost(f"What came does not follow from what was there ({error!r})") from error
+            taken = feed.mirror.apply(message)
+        except ProtocolError as error:
+            raise Lost(f"what came does not follow from what was there: {error}") from error
         self._at[feed.scan_id] = feed.mirror.cursor
         self._heard()
-        if feed.heard is not None:
+        if taken and feed.heard is not None:
             feed.heard(message)
         feed.bell.ring()
         if feed.mirror.ended:

@@ -266,7 +266,7 @@ class Updates(AsyncIterator[Update]):
 
 def _by_confidence(found: Document) -> tuple[float, str]:
     """The order of results (docs/protocol.md, section 3)."""
-    return (-found["confidence_score"], found["id"])
+    return (-found.get("confidence_score", 0.0), str(found.get("id")))
 
 
 def _patch(before: Document, after: Document) -> Document:

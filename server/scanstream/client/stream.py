@@ -3,11 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
-
 from scanstream.client.asking import FOLLOW_PATH, Asking, losses
 from scanstream.client.backoff import Pace
-from scanstream.client.failures import Lost
+from scanstream.client.failures import Lost, decoded
 from scanstream.client.run import Run
 
 SILENCE_SECONDS = 12.0
@@ -83,10 +81,7 @@ class Events:
             raise Lost(f"what answers sends events of more than {LARGEST_EVENT} bytes")
 
     def _message(self) -> dict[str, Any]:
-        try:
-            message = msgspec.json.decode(b"\n".join(self._data))
-        except msgspec.DecodeError as error:
-            raise Lost(f"what answers sends events that are no JSON ({error})") from error
+        message = decoded(b"\n".join(self._data))
         if not isinstance(message, dict):
             raise Lost("what answers sends events that are no messages")
-        return message
+        return {**message, "type": self._type.decode()}

@@ -1,15 +1,21 @@
-"""The caller's credential: a text, or a function that is asked for it, and again when the server takes it no more."""
+"""The caller's credential: a text, or a function that is asked for it, and again when it runs out."""
 
-from base64 import urlsafe_b64encode
+import math
+import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
 from typing import TypeAlias
 
+import msgspec
 from websockets.typing import Subprotocol
 
 from scanstream.client.failures import Lost
 
 Secret: TypeAlias = str | Callable[[], str | Awaitable[str]] | None
+
+EARLY_SECONDS = 30.0
+"""So long before it expires a token is renewed; one that lives for less than twice that, at half of what is left."""
 
 
 class Token:
@@ -18,10 +24,17 @@ class Token:
     def __init__(self, secret: Secret) -> None:
         self._secret = secret or None  # an empty one, as of a variable that is not set, is none
         self._known: str | None = secret if isinstance(secret, str) and secret else None
+        self._renew_at = math.inf
+        """By the wall clock; infinite where nothing is said of its end."""
 
     def __bool__(self) -> bool:
         """Whether there is one."""
         return self._secret is not None
+
+    @property
+    def renew_in(self) -> float:
+        """Seconds until another one is to be asked for."""
+        return self._renew_at - time.time()
 
     def refused(self, sent: str | None) -> bool:
         """The server takes this one no more: whether another can be asked for."""
@@ -32,17 +45,30 @@ class Token:
         return True
 
     async def now(self) -> str | None:
-        """The text, asked for where it is not known.
+        """The text, asked for where it is not known, or is about to expire.
 
         :raises Lost: if it cannot be had now
         """
-        if self._known is None and callable(self._secret):
+        if callable(self._secret) and (self._known is None or self.renew_in <= 0):
             try:
                 said = self._secret()
                 self._known = await said if isawaitable(said) else said
             except Exception as error:
                 raise Lost(f"there is no token to be had ({error!r})") from error
+            left = expiry(self._known) - time.time()
+            self._renew_at = time.time() + max(left - EARLY_SECONDS, left / 2)
         return self._known
+
+
+def expiry(token: str | None) -> float:
+    """What a JSON Web Token says of its end (RFC 7519, section 4.1.4), in seconds since 1970; infinite if none."""
+    try:
+        _, claims, _ = (token or "").split(".")
+        told = msgspec.json.decode(urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
+        at = told["exp"]
+    except (msgspec.DecodeError, ValueError, KeyError, TypeError):
+        return math.inf
+    return float(at) if isinstance(at, int | float) and not isinstance(at, bool) else math.inf
 
 
 def headers(token: str | None) -> dict[str, str]:

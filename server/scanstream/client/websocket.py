@@ -1,8 +1,9 @@
 """The best rung: one WebSocket for all scans."""
 
+import math
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -14,7 +15,7 @@ from websockets.typing import Subprotocol
 
 from scanstream.client.addresses import shown
 from scanstream.client.backoff import Pace
-from scanstream.client.failures import Lost, of_close
+from scanstream.client.failures import Lost, decoded, of_close
 from scanstream.client.ladder import Why
 from scanstream.client.proxies import UnusableProxy, proxy_of
 from scanstream.client.run import Run
@@ -32,7 +33,11 @@ LOOK_SECONDS = 0.1
 """The last part of that: what came while the machine slept is read before overdue timers count."""
 OPEN_SECONDS = 10.0
 UNAUTHORIZED = "unauthorized"
+RENEWAL = "renewal"
+"""The id of what renews a token."""
 CLOSE_SECONDS = 0.2
+SOONEST_SECONDS = 1.0
+"""Between two tokens, however soon they run out."""
 
 
 class WebSocketRung:
@@ -66,7 +71,7 @@ class WebSocketRung:
         await self._pace.turn()
         async with _socket(self._url, token) as socket:
             try:
-                await _Talk(socket, run, self._measured, self._silence, self._grace).listen()
+                await _Talk(socket, run, self._token, self._measured, self._silence, self._grace).listen()
             except ConnectionClosed as closed:
                 code = closed.rcvd.code if closed.rcvd else None
                 words = (closed.rcvd.reason or f"closed with {code}") if closed.rcvd else "cut off"
@@ -87,10 +92,17 @@ class _Talk:
     """What is said on one socket."""
 
     def __init__(
-        self, socket: ClientConnection, run: Run, measured: Callable[[float], None], silence: float, grace: float
+        self,
+        socket: ClientConnection,
+        run: Run,
+        token: Token,
+        measured: Callable[[float], None],
+        silence: float,
+        grace: float,
     ) -> None:
         self._socket = socket
         self._run = run
+        self._token = token
         self._measured = measured
         self._silence = silence
         self._grace = grace
@@ -108,7 +120,8 @@ class _Talk:
         """
         lost: Exception | None = None
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._ask, tasks.cancel_scope)
+            tasks.start_soon(self._ask)
+            tasks.start_soon(self._renew)
             try:
                 while True:
                     self._take(await self._next())
@@ -119,7 +132,14 @@ class _Talk:
         if lost is not None:
             raise lost
 
-    async def _ask(self, talk: anyio.CancelScope) -> None:
+    async def _renew(self) -> None:
+        """A token that is about to run out is replaced on the open socket (docs/protocol.md, section 8)."""
+        while math.isfinite(self._token.renew_in):
+            await anyio.sleep(max(SOONEST_SECONDS, self._token.renew_in))
+            with suppress(Lost, ConnectionClosed):  # the server says when the old one has run out
+                await self._say(type="authenticate", id=RENEWAL, token=await self._token.now())
+
+    async def _ask(self) -> None:
         """Follow what is wanted, and no more what is not."""
         try:
             while True:
@@ -146,7 +166,7 @@ class _Talk:
 
     def _take(self, message: dict[str, Any]) -> None:
         scan_id = next((scan_id for scan_id, identity in self._asked.items() if identity == message.get("id")), None)
-        match message["type"]:
+        match message.get("type"):
             case "ack" | "pong":
                 self._asked.pop(scan_id or "", None)
                 self._measured(anyio.current_time() - self._began)
@@ -154,9 +174,11 @@ class _Talk:
             case "error" if scan_id is not None:
                 del self._asked[scan_id]
                 self._run.take({**message, "scan_id": scan_id})
-            case "error":
-                self._run.take(message)
-            case _ if message.get("scan_id") not in self._asked:
+            case "error" if message.get("id") == RENEWAL and message.get("code") != UNAUTHORIZED:
+                pass  # a server that does not know how; it says so when the old one has run out
+            case "snapshot" | "update" | "end" if str(message.get("scan_id")) in self._asked:
+                pass
+            case _:
                 self._run.take(message)
 
     async def _next(self) -> dict[str, Any]:
@@ -174,17 +196,23 @@ class _Talk:
         raise Lost(f"the server has said nothing for {self._silence + self._grace:.2g} s", "silent")
 
     def _decoded(self, received: str | bytes) -> dict[str, Any]:
-        try:
-            message = msgspec.json.decode(received)
-        except msgspec.DecodeError as error:
-            raise Lost(f"what answers is no scanstream server: it sends what is no JSON ({error})") from error
-        if not isinstance(message, dict) or not isinstance(message.get("type"), str):
-            raise Lost("what answers is no scanstream server: its messages have no type")
+        message = decoded(received)
+        if not isinstance(message, dict):
+            raise Lost("what answers is no scanstream server: it sends what is no message")
         return message
 
     async def _say(self, **message: Any) -> None:
         self._began = anyio.current_time()
         await self._socket.send(msgspec.json.encode(message).decode())
+
+
+class _Connect(connect):
+    """One attempt: a redirect is an answer in HTTP like any other. Followed, it would be another attempt at once, and
+    the token would go along to wherever it leads."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """It is not."""
+        return exc
 
 
 @asynccontextmanager
@@ -195,7 +223,7 @@ async def _socket(url: str, token: str | None) -> AsyncIterator[ClientConnection
     """
     address, headers = _websocket_address(url, token)
     try:
-        socket = await connect(
+        socket = await _Connect(
             address,
             proxy=proxy_of(url),
             additional_headers=headers,

@@ -11,7 +11,7 @@ export function ofHttp(status: number, body: any, retryAfter?: number): Verdict;
  * @param {Plain} message
  * @returns {Verdict}
  */
-export function ofMessage({ code, detail, errors, retry_after: retryAfter }: Plain): Verdict;
+export function ofMessage({ code, detail, errors, retry_after: said }: Plain): Verdict;
 /**
  * A WebSocket that was closed.
  * @param {number} code

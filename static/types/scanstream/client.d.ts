@@ -7,7 +7,7 @@ export class Client extends EventTarget {
     constructor(url?: string | URL, options?: Options);
     /** Where the server is. */
     get url(): string;
-    get connection(): import("./line.js").Connection;
+    get connection(): import("./condition.js").Connection;
     /**
      * Start a scan. A lost answer never starts a second one: the key is the same.
      * @param {Plain} [request] docs/protocol.md, section 3

@@ -3,16 +3,13 @@
 /** @typedef {import("./patch.js").Plain} Plain */
 /** @typedef {import("./reader.js").Reader} Reader */
 /** @typedef {import("./rungs.js").Rungs} Rungs */
+/** @typedef {import("./condition.js").Connection} Connection */
 /**
- * @typedef {object} Connection how the line is
- * @property {"connecting" | "live" | "waiting" | "paused" | "closed"} state
- * @property {string | null} transport what brought the last frame; after a step down what answers now
- * @property {number} attempts since the last frame
- * @property {number | null} retryAt when the next attempt begins, by `Date.now()`
- * @property {number | null} lag how long the server took for its last answer, in milliseconds
- * @property {string | null} reason why it is not live, or not on the best rung, in words for people
+ * @typedef {object} Held an attempt that is under way
+ * @property {string} rung
+ * @property {Attempt} attempt
+ * @property {boolean} asks whether it has yet to show that it brings frames, before anything else is asked of it
  */
-/** @typedef {{ attempt: Attempt, rung: string }} Held an attempt that is under way */
 /** Scans that one connection may follow. */
 export const MOST_SCANS: 256;
 export class Line {
@@ -29,8 +26,7 @@ export class Line {
         transports: readonly string[];
         told: (connection: Connection) => void;
     });
-    /** @type {Connection} */
-    connection: Connection;
+    get connection(): import("./condition.js").Connection;
     /** Whether it can follow this one, too. @param {Reader} reader */
     takes({ scanId }: Reader): boolean;
     /** @param {Reader} reader */
@@ -53,36 +49,15 @@ export type Attempt = import("./attempt.js").Attempt;
 export type Plain = import("./patch.js").Plain;
 export type Reader = import("./reader.js").Reader;
 export type Rungs = import("./rungs.js").Rungs;
-/**
- * how the line is
- */
-export type Connection = {
-    state: "connecting" | "live" | "waiting" | "paused" | "closed";
-    /**
-     * what brought the last frame; after a step down what answers now
-     */
-    transport: string | null;
-    /**
-     * since the last frame
-     */
-    attempts: number;
-    /**
-     * when the next attempt begins, by `Date.now()`
-     */
-    retryAt: number | null;
-    /**
-     * how long the server took for its last answer, in milliseconds
-     */
-    lag: number | null;
-    /**
-     * why it is not live, or not on the best rung, in words for people
-     */
-    reason: string | null;
-};
+export type Connection = import("./condition.js").Connection;
 /**
  * an attempt that is under way
  */
 export type Held = {
-    attempt: Attempt;
     rung: string;
+    attempt: Attempt;
+    /**
+     * whether it has yet to show that it brings frames, before anything else is asked of it
+     */
+    asks: boolean;
 };

@@ -1,5 +1,6 @@
+/** @typedef {import("./cursor.js").Position} Position */
 /** @typedef {import("./patch.js").Plain} Plain */
-/** A frame that does not follow from what is held: it is to be asked for again, from the cursor. */
+/** A frame that does not follow from what is held, or is malformed: it is to be asked for again, from the cursor. */
 export class GapError extends Error {
 }
 export class Mirror {
@@ -22,12 +23,15 @@ export class Mirror {
     ended: boolean;
     /**
      * Take a `snapshot`, an `update` or the `end`; what else there may be is ignored. Opportunities that are held already
-     * are not taken again. What was handed out before stays as it was: `opportunities` alone grows.
+     * are not taken again, and nothing is of an update from before what is held: one that came twice, or late. What was
+     * handed out before stays as it was: `opportunities` alone grows.
      * @param {Plain} frame
-     * @returns {boolean} whether it was a frame
-     * @throws {GapError} if something is missing between what is held and the frame; then nothing has changed
+     * @returns {boolean} whether it was a frame, and was taken
+     * @throws {GapError} if it is malformed, or something is missing between what is held and the frame; then nothing has
+     *   changed
      */
     apply(frame: Plain): boolean;
     #private;
 }
+export type Position = import("./cursor.js").Position;
 export type Plain = import("./patch.js").Plain;

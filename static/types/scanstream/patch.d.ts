@@ -12,6 +12,7 @@ export function merge(held: Plain, patch: Plain): Plain;
  * @returns {Plain}
  */
 export function diff(before: Plain, after: Plain): Plain;
+export function isObject(value: unknown): value is Plain;
 /**
  * a JSON object
  */

@@ -25,12 +25,14 @@ export class Reader {
     /**
      * Take a frame.
      * @param {Plain} frame
-     * @returns {boolean} whether it was one
+     * @returns {boolean} whether there is something to tell
      * @throws {import("./mirror.js").GapError}
      */
     take(frame: Plain): boolean;
     /** Nothing more will come, and this is why. @param {ScanError} error */
     fail(error: ScanError): void;
+    /** Of what was taken. */
+    tell(): void;
     #private;
 }
 export type ScanError = import("./errors.js").ScanError;

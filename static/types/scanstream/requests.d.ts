@@ -1,7 +1,5 @@
 /** Whether nobody listens there: Node says so, browsers do not. @param {any} error @returns {boolean | undefined} */
 export function refused(error: any): boolean | undefined;
-/** @param {Headers} headers @returns {number | undefined} seconds */
-export function retryAfterOf(headers: Headers): number | undefined;
 /** The body as JSON; null where it is none. @param {Response} response @returns {Promise<any>} */
 export function jsonOf(response: Response): Promise<any>;
 /** @typedef {import("./answers.js").Verdict} Verdict */
@@ -12,6 +10,7 @@ export function jsonOf(response: Response): Promise<any>;
  * @property {Record<string, string>} [headers]
  * @property {unknown} [body] sent as JSON
  * @property {AbortSignal} [signal]
+ * @property {readonly string[]} [needs] without these fields it is no answer of ours; none: a list is
  */
 /** @typedef {{ signal?: AbortSignal, timeout?: number }} Patience `timeout` in milliseconds */
 /** How long an answer may take to begin. */
@@ -80,6 +79,10 @@ export type Question = {
      */
     body?: unknown;
     signal?: AbortSignal | undefined;
+    /**
+     * without these fields it is no answer of ours; none: a list is
+     */
+    needs?: readonly string[] | undefined;
 };
 /**
  * `timeout` in milliseconds

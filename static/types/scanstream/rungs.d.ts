@@ -6,11 +6,13 @@
 /** @typedef {import("./room.js").Room} Room */
 /** @typedef {import("./surroundings.js").Surroundings} Surroundings */
 /**
- * `crowds`: whether it keeps one of the few connections that a browser has to an origin.
- * @type {Record<string, { crowds: boolean, make: (tools: Tools, report: Report) => Attempt }>}
+ * `crowds`: whether it keeps one of the few connections that a browser has to an origin. `answers`: whether each question
+ * brings a frame, news or not.
+ * @type {Record<string, { crowds: boolean, answers: boolean, make: (tools: Tools, report: Report) => Attempt }>}
  */
 export const RUNG: Record<string, {
     crowds: boolean;
+    answers: boolean;
     make: (tools: Tools, report: Report) => Attempt;
 }>;
 export class Rungs {
@@ -24,8 +26,6 @@ export class Rungs {
     best: string;
     /** @param {string} rung @param {Report} report @returns {Attempt} */
     open(rung: string, report: Report): Attempt;
-    /** What is said of one scan. @param {import("./reader.js").Reader} reader @param {import("./patch.js").Plain} message */
-    refused(reader: import("./reader.js").Reader, message: import("./patch.js").Plain): void;
     /** Whether there may be another token; it is asked for with the next attempt. */
     renew(): boolean;
     #private;

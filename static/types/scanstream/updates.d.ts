@@ -7,7 +7,8 @@
  * @property {Plain[]} opportunities those that are new since the update before
  * @property {string} cursor true for exactly what was told until now
  * @property {number} skipped revisions folded into this update beyond the first
- * @property {boolean} reset whether all that was told before is to be discarded: the server has begun anew
+ * @property {boolean} reset whether the server has begun anew: the state does not follow from the one before. What was
+ *   told of opportunities before is not told again
  */
 export class Updates {
     /** @param {Reader} reader */
@@ -42,7 +43,8 @@ export type Update = {
      */
     skipped: number;
     /**
-     * whether all that was told before is to be discarded: the server has begun anew
+     * whether the server has begun anew: the state does not follow from the one before. What was
+     * told of opportunities before is not told again
      */
     reset: boolean;
 };
