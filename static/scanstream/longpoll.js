@@ -84,6 +84,7 @@ export class LongPollAttempt {
       signal,
       needs: ["frames"],
     });
+    this.#tools.pace.answered();
     if (soon) this.#soon = false;
     this.#report.alive();
     if (!Array.isArray(body.frames) || !body.frames.every(isObject)) throw new Lost(foreign(status));

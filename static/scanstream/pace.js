@@ -27,6 +27,11 @@ export class Pace {
     this.#times = [at, this.#times[0]];
   }
 
+  /** The last one is over: it has arrived at some time until now, which may be long after it was made. */
+  answered() {
+    this.#times[0] = this.#clock.now();
+  }
+
   /** Waits until the next may be made; it is made then. @param {AbortSignal} [signal] */
   async turn(signal) {
     const now = this.#clock.now();

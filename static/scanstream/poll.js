@@ -93,6 +93,7 @@ export class PollAttempt {
     try {
       const headers = /** @type {Record<string, string>} */ (tag ? { "If-None-Match": tag } : {});
       const answer = await this.#tools.requests.json(path + query, { headers, signal, needs: ["scan_id", "status", "cursor"] });
+      this.#tools.pace.answered();
       if (answer.body && answer.body.scan_id !== scanId) throw new Lost(foreign(answer.status)); // somebody's cache
       this.#report.lag(clock.now() - began);
       this.#report.alive();

@@ -1,14 +1,21 @@
 """What every client decides alike: the vectors of tests/vectors, which the browser's library passes too."""
 
 import json
+import math
+import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from scanstream.client.failures import Lost, of_close, of_http, of_message
+from scanstream.client.condition import Connection
+from scanstream.client.failures import Lost, of_close, of_http, of_message, seconds_in
 from scanstream.client.ladder import RUNGS, Due, Ladder
 from scanstream.client.mirror import Mirror, ProtocolError, skipped
+from scanstream.client.stream import Events
+from scanstream.client.token import expiry
 from scanstream.errors import ScanstreamError
 from scanstream.log.cursor import parse
 from scanstream.log.patch import diff, merge
@@ -24,6 +31,11 @@ def vectors(name: str) -> Any:
 def named(cases: list[dict[str, Any]]) -> list[Any]:
     """Each as a test of its own."""
     return [pytest.param(case, id=case["name"]) for case in cases]
+
+
+def several(told: int | list[int]) -> list[int]:
+    """One index or more."""
+    return [told] if isinstance(told, int) else told
 
 
 @pytest.mark.parametrize("case", named(vectors("patches")))
@@ -58,7 +70,7 @@ def test_frames(case: dict[str, Any]) -> None:
 
     taken = 0
     for number, frame in enumerate(case["frames"]):
-        if number == case.get("refused"):
+        if number in several(case.get("refused", [])):
             with pytest.raises(ProtocolError):
                 mirror.apply(frame)
         else:
@@ -87,6 +99,52 @@ def test_answers(case: dict[str, Any]) -> None:
     else:
         assert isinstance(error, Lost)
         assert (error.why, error.retry_after) == (case["why"], case.get("retry_after"))
+
+
+@pytest.mark.parametrize("case", named(vectors("retry_after")))
+def test_when_to_come_back(case: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    if "now" in case:
+        now = datetime.fromisoformat(case["now"]).timestamp()
+        monkeypatch.setattr(time, "time", lambda: now)
+
+    assert seconds_in(httpx.Headers(case["headers"])) == case["seconds"]
+
+
+@pytest.mark.parametrize("case", named(vectors("tokens")))
+def test_when_a_token_runs_out(case: dict[str, Any]) -> None:
+    assert expiry(case["token"]) == (math.inf if case["expires"] is None else case["expires"])
+
+
+@pytest.mark.parametrize("case", named(vectors("events")))
+@pytest.mark.parametrize("size", [1, 2, 7, 10_000])
+def test_events_in_pieces_of_any_size(case: dict[str, Any], size: int) -> None:
+    stream, events = case["stream"].encode(), Events()
+    pieces = [stream[begin : begin + size] for begin in range(0, len(stream), size)]
+
+    assert [message for piece in pieces for message in events.messages(piece)] == case["then"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("case", named(vectors("connection")))
+async def test_the_connection(case: dict[str, Any]) -> None:
+    connection = Connection()
+
+    for number, step in enumerate(case["steps"]):
+        match step["event"]:
+            case "attempt":
+                connection.attempt(step["attempts"])
+            case "frame":
+                connection.live(step["rung"], best=step["best"])
+            case "alive":
+                connection.alive(step["rung"], best=step["best"])
+            case "wait":
+                connection.wait(step["reason"], 1.0, left=step.get("left", False))
+            case event:
+                raise AssertionError(event)
+        then = step.get("then", {})
+        assert {name: getattr(connection, name) or None for name in then} == {
+            name: value or None for name, value in then.items()
+        }, f"step {number}"
 
 
 class Told:

@@ -5,10 +5,14 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
 import { ofClose, ofHandshake, ofHttp, ofMessage } from "../../static/scanstream/answers.js";
+import { retryAfterOf } from "../../static/scanstream/backoff.js";
+import { Condition } from "../../static/scanstream/condition.js";
 import { parse, skipped } from "../../static/scanstream/cursor.js";
+import { EventReader } from "../../static/scanstream/events.js";
 import { Ladder } from "../../static/scanstream/ladder.js";
 import { GapError, Mirror } from "../../static/scanstream/mirror.js";
 import { diff, merge } from "../../static/scanstream/patch.js";
+import { expiryOf } from "../../static/scanstream/token.js";
 
 const vectors = (name) => JSON.parse(readFileSync(new URL(`../vectors/${name}.json`, import.meta.url), "utf8"));
 
@@ -40,7 +44,7 @@ for (const { name, since, frames, refused, frames_taken: taken, then } of vector
   test(`frames: ${name}`, () => {
     const mirror = since === undefined ? new Mirror() : Mirror.since(since);
     const results = frames.map((frame, index) => {
-      if (index !== refused) return mirror.apply(frame);
+      if (![refused].flat().includes(index)) return mirror.apply(frame);
       assert.throws(() => mirror.apply(frame), GapError);
       return false;
     });
@@ -57,6 +61,48 @@ for (const { name, http, handshake, close, message, final, why, retry_after: ret
     assert.equal(verdict.why, why ?? null);
     assert.equal(verdict.retryAfter, retryAfter);
     if (final) assert.equal(verdict.error.code, final);
+  });
+}
+
+for (const { name, headers, now, seconds } of vectors("retry_after")) {
+  test(`when to come back: ${name}`, () => {
+    const told = retryAfterOf(new Headers(headers), now && (() => Date.parse(now)));
+    assert.equal(told ?? null, seconds);
+  });
+}
+
+for (const { name, token, expires } of vectors("tokens")) {
+  test(`token: ${name}`, () => assert.equal(expiryOf(token), expires === null ? Infinity : 1000 * expires));
+}
+
+const KNOWN = ["snapshot", "update", "end", "error"];
+for (const { name, stream, then } of vectors("events")) {
+  for (const size of [1, 2, 7, 10_000]) {
+    test(`events: ${name}, in pieces of ${size}`, () => {
+      const [bytes, decoder, reader] = [new TextEncoder().encode(stream), new TextDecoder(), new EventReader()];
+      const told = [];
+      for (let begin = 0; begin < bytes.length; begin += size) {
+        told.push(...reader.take(decoder.decode(bytes.subarray(begin, begin + size), { stream: true })));
+      }
+      const known = told.filter(({ type }) => KNOWN.includes(type));
+      assert.deepEqual(known.map(({ type, data }) => ({ ...JSON.parse(data), type })), then);
+    });
+  }
+}
+
+for (const { name, steps } of vectors("connection")) {
+  test(`connection: ${name}`, () => {
+    const condition = new Condition(() => {});
+    steps.forEach(({ event, attempts, rung, best, reason, left = false, then = {} }, index) => {
+      ({
+        attempt: () => condition.attempt(attempts),
+        frame: () => condition.frame(rung, best),
+        alive: () => condition.alive(rung, best),
+        wait: () => condition.wait(reason, Date.now() + 1000, left),
+      })[event]();
+      const held = Object.fromEntries(Object.keys(then).map((key) => [key, condition.connection[key]]));
+      assert.deepEqual(held, then, `after step ${index}: ${event}`);
+    });
   });
 }
 

@@ -34,6 +34,10 @@ class Pace:
         """One is made."""
         self._last, self._before = at, self._last
 
+    def answered(self, at: float) -> None:
+        """The last one is over: it has arrived at some time until now, which may be long after it was made."""
+        self._last = max(self._last, at)
+
     def due(self, at: float) -> float:
         """As soon after this time as the next may be made."""
         return max(at, self._last + SHORTEST_SECONDS, self._before + THREE_SECONDS)

@@ -50,6 +50,7 @@ class LongPollRung:
         request = {"follow": run.all_asked(), "wait": self._wait}
         silence = self._wait + self._grace
         answer = await self._asking.ask("POST", FOLLOW_PATH, request=request, more=AS_JSON, silence=silence)
+        self._pace.answered(anyio.current_time())
         frames = answer.body.get("frames") if isinstance(answer.body, dict) else None
         if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
             raise Lost("what answers is no scanstream server: it brings no frames")

@@ -58,6 +58,8 @@ class PollRung:
                 raise
             run.end(feed, error)
             return math.inf
+        finally:
+            self._pace.answered(anyio.current_time())
         if isinstance(answer.body, dict) and answer.body.get("scan_id") != feed.scan_id:
             raise Lost("what answers is no scanstream server: it tells of another scan")  # somebody's cache
         for message in messages(answer.body, since):

@@ -1,5 +1,6 @@
 """The second rung: one stream of events for all scans, `POST /opportunities/follow` (docs/protocol.md, section 5)."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,10 @@ SILENCE_SECONDS = 12.0
 LARGEST_EVENT = 64 * 1024 * 1024
 KNOWN = (b"snapshot", b"update", b"end", b"error")
 """Other events are not ours to read: a later version's, or a proxy's."""
+LINE_END = re.compile(rb"\r\n|\n|\r(?!\Z)")
+"""A carriage return at the very end may be half of one."""
+MARK = b"\xef\xbb\xbf"
+"""May stand at the very beginning."""
 EVENTS = {"accept": "text/event-stream"}
 
 
@@ -60,15 +65,17 @@ class Events:
         self._rest = b""
         self._data: list[bytes] = []
         self._type = b""
+        self._mark = MARK
 
     def messages(self, piece: bytes) -> Iterator[dict[str, Any]]:
         """Those that are whole with this piece.
 
         :raises Lost: if something is none
         """
-        *lines, self._rest = (self._rest + piece).split(b"\n")
+        *lines, self._rest = LINE_END.split(self._rest + piece)
         for line in lines:
-            name, _, value = line.rstrip(b"\r").partition(b":")
+            name, _, value = line.removeprefix(self._mark).partition(b":")
+            self._mark = b""
             if name == b"data":
                 self._data.append(value.removeprefix(b" "))
             elif name == b"event":

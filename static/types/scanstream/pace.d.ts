@@ -6,6 +6,8 @@ export class Pace {
     due(at: number): number;
     /** One is made, due or not. */
     began(at?: number): void;
+    /** The last one is over: it has arrived at some time until now, which may be long after it was made. */
+    answered(): void;
     /** Waits until the next may be made; it is made then. @param {AbortSignal} [signal] */
     turn(signal?: AbortSignal): Promise<void>;
     #private;
