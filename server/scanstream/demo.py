@@ -9,7 +9,8 @@ from scanstream.server import serving
 from scanstream.settings import Settings
 from scanstream.strategies.installed import registry
 from scanstream.terminal.commands import EXIT_COMPLETE, EXIT_FAILED, tell_refused
-from scanstream.terminal.view import Output, ReaderLeft, ScanView, print_line, show
+from scanstream.terminal.output import Output, ReaderLeft, print_line
+from scanstream.terminal.view import ScanView, show
 
 
 async def demonstrate(make: Callable[[], Settings], request: dict[str, Any], walk_forward: int) -> int:

@@ -28,7 +28,7 @@ export class About {
 
   /** @param {Plain} state */
   show(state) {
-    for (const [name, value] of [...facts(state), ...asked(state.filters)]) {
+    for (const [name, value] of [...facts(state), ...asked(state.filters ?? {})]) {
       const place = this.#told.get(name) ?? this.#made(name);
       write(place, value);
     }
@@ -84,4 +84,4 @@ function asked({ symbols, strategy_ids: ids, parameters, ...rest }) {
 }
 
 /** @param {string} text */
-const capital = (text) => text[0].toUpperCase() + text.slice(1);
+const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);

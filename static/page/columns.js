@@ -1,7 +1,7 @@
 /** The columns of the table: what each shows, and by what it is sorted. */
 import { h } from "./dom.js";
 import { spoken } from "../scanstream/words.js";
-import { dollars, hitRate, percent, subject } from "./words.js";
+import { dollars, hitRate, percent, score, subject } from "./words.js";
 
 /** @typedef {import("./words.js").Plain} Plain */
 /**
@@ -28,7 +28,7 @@ export const COLUMNS = [
   { id: "symbol", title: "Symbol", value: subject, text: subject },
   { id: "prices", title: "Prices", text: () => "" },
   { id: "side", title: "Side", value: (it) => it.side, text: (it) => it.side },
-  { id: "confidence", title: "Confidence", value: (it) => it.confidence_score, descending: true, text: (it) => it.confidence_score.toFixed(1) },
+  { id: "confidence", title: "Confidence", value: (it) => it.confidence_score, descending: true, text: (it) => score(it.confidence_score) },
   { id: "return", title: "Return", value: (it) => it.expected_return, descending: true, text: (it) => percent(it.expected_return) },
   { id: "profit", title: "Profit", value: (it) => it.profit_potential_usd, descending: true, text: (it) => dollars(it.profit_potential_usd) },
   { id: "horizon", title: "Horizon", value: (it) => seconds(it.estimated_timeframe), text: (it) => it.estimated_timeframe },

@@ -2,7 +2,7 @@
 import { h } from "./dom.js";
 import { sparkline } from "./sparkline.js";
 import { spoken } from "../scanstream/words.js";
-import { clock, dollars, hitRate, percent, price, subject } from "./words.js";
+import { clock, dollars, hitRate, percent, price, score, subject } from "./words.js";
 
 /** @typedef {import("./words.js").Plain} Plain */
 /** @typedef {import("./prices.js").Prices} Prices */
@@ -22,7 +22,8 @@ export class Details {
 
   /** @param {Plain} found */
   open(found) {
-    const symbols = [...new Set(/** @type {string[]} */ (found.symbols))].slice(0, MOST_CHARTS);
+    const metadata = found.metadata ?? {};
+    const symbols = [...new Set(/** @type {string[]} */ (found.symbols ?? []))].slice(0, MOST_CHARTS);
     const charts = symbols.map((symbol) => this.#chart(symbol, symbols.length === 1 ? levels(found) : []));
     this.dialog.replaceChildren(
       h(
@@ -36,8 +37,8 @@ export class Details {
         ),
         ...charts,
         pairs(facts(found)),
-        ...legs(found.metadata.legs),
-        ...rest(found.metadata),
+        ...legs(metadata),
+        ...rest(metadata),
         h("p", { class: "hint" }, found.id),
       ),
     );
@@ -68,7 +69,7 @@ const facts = (found) => [
   ["Kind", spoken(found.opportunity_type)],
   ["Exchange", found.exchange],
   ["Side", found.side],
-  ["Confidence", `${found.confidence_score.toFixed(1)} of 100`],
+  ["Confidence", `${score(found.confidence_score)} of 100`],
   ["Expected return", percent(found.expected_return)],
   ["Profit", `${dollars(found.profit_potential_usd)} on ${dollars(found.required_capital_usd)}`],
   ...levels(found).map(({ name, value }) => /** @type {[string, string]} */ ([
@@ -84,19 +85,22 @@ const facts = (found) => [
 /** @param {[string, string][]} told */
 const pairs = (told) => h("dl", {}, ...told.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
 
-/** @param {Plain[] | undefined} list */
-function legs(list) {
-  if (!Array.isArray(list) || !list.length) return [];
-  const names = [...new Set(list.flatMap((leg) => Object.keys(leg)))];
+/** @param {any} value whether it is legs: a list of objects */
+const areLegs = (value) => Array.isArray(value) && value.length > 0 && value.every((leg) => leg && typeof leg === "object" && !Array.isArray(leg));
+
+/** @param {Plain} metadata */
+function legs({ legs: list }) {
+  if (!areLegs(list)) return [];
+  const names = [...new Set(/** @type {Plain[]} */ (list).flatMap((leg) => Object.keys(leg)))];
   const head = h("tr", {}, ...names.map((name) => h("th", { scope: "col" }, spoken(name))));
-  const rows = list.map((leg) => h("tr", {}, ...names.map((name) => h("td", {}, plain(leg[name])))));
+  const rows = list.map((/** @type {Plain} */ leg) => h("tr", {}, ...names.map((name) => h("td", {}, plain(leg[name])))));
   const table = h("table", {}, h("thead", {}, head), h("tbody", {}, ...rows));
   return [h("h3", {}, "Legs"), h("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "Legs" }, table)];
 }
 
 /** @param {Plain} metadata */
 function rest(metadata) {
-  const told = Object.entries(metadata).filter(([name]) => name !== "legs");
+  const told = Object.entries(metadata).filter(([name, value]) => name !== "legs" || !areLegs(value));
   if (!told.length) return [];
   return [h("h3", {}, "What the strategy tells"), pairs(told.map(([name, value]) => [spoken(name), plain(value)]))];
 }

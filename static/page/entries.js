@@ -11,31 +11,43 @@ import { spoken } from "../scanstream/words.js";
  * @property {boolean} [group] whether the input is a group of several, which a label cannot name
  */
 
-/** @param {Plain} kind without references @returns {Entry} */
-export function entryOf(kind) {
-  if (Array.isArray(kind.enum)) return choice(kind.enum);
-  if (kind.type === "boolean") return tick();
-  if (kind.type === "integer" || kind.type === "number") return number(kind);
-  if (kind.type === "string") return text(kind);
+/**
+ * @param {Plain} kind without references, and without null
+ * @param {{ empty?: boolean, usual?: any }} [around] whether it may be without a value, and what it has where nobody writes one
+ * @returns {Entry}
+ */
+export function entryOf(kind, { empty = false, usual } = {}) {
+  if (Array.isArray(kind.enum)) return choice(kind.enum, empty);
+  if (kind.type === "boolean") return empty ? choice([true, false], empty) : tick();
+  if (kind.type === "integer" || kind.type === "number") return number(kind, usual);
+  if (kind.type === "string") return text(kind, empty || !usual);
   if (kind.type === "array" && Array.isArray(kind.items?.enum)) return several(kind.items.enum);
   if (kind.type === "array" && ["string", "integer", "number"].includes(kind.items?.type)) return list(kind.items.type);
   return json();
 }
 
-/** @param {any[]} values @returns {Entry} */
-function choice(values) {
-  const input = h("select", {}, ...values.map((value, index) => h("option", { value: index }, spoken(String(value)))));
+/** @param {any[]} values @param {boolean} empty whether it may be none of them @returns {Entry} */
+function choice(values, empty) {
+  const offered = empty ? [undefined, ...values] : values;
+  const options = offered.map((value, index) => h("option", { value: index }, value === undefined ? "–" : named(value)));
+  const input = h("select", {}, ...options);
   return {
     input,
-    read: () => values[Number(input.value)],
-    write: (value) => (input.value = String(Math.max(0, values.indexOf(value)))),
+    read: () => offered[Number(input.value)],
+    write: (value) => (input.value = String(Math.max(0, offered.findIndex((one) => same(one, value ?? undefined))))),
   };
 }
+
+/** @param {any} value */
+const named = (value) => spoken(typeof value === "string" ? value : JSON.stringify(value));
+
+/** Whether they are the same JSON. @param {any} one @param {any} other */
+export const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
 /** Some of these. @param {any[]} values @returns {Entry} */
 function several(values) {
   const ticks = values.map(() => h("input", { type: "checkbox" }));
-  const labels = values.map((value, index) => h("label", { class: "check" }, ticks[index], h("span", {}, spoken(String(value)))));
+  const labels = values.map((value, index) => h("label", { class: "check" }, ticks[index], h("span", {}, named(value))));
   const input = h("div", { role: "group", class: "ticks", tabindex: "-1" }, ...labels);
   return {
     input,
@@ -51,12 +63,13 @@ function tick() {
   return { input, read: () => input.checked, write: (value) => (input.checked = value === true) };
 }
 
-/** @param {Plain} kind @returns {Entry} */
-function number(kind) {
+/** Left empty it is as by default, which is seen then. @param {Plain} kind @param {any} usual @returns {Entry} */
+function number(kind, usual) {
   const least = kind.minimum ?? kind.exclusiveMinimum;
   const most = kind.maximum ?? kind.exclusiveMaximum;
   const step = kind.multipleOf ?? (kind.type === "integer" ? 1 : "any");
-  const input = h("input", { type: "number", min: least, max: most, step, inputmode: kind.type === "integer" ? "numeric" : "decimal" });
+  const inputmode = kind.type === "integer" ? "numeric" : "decimal";
+  const input = h("input", { type: "number", min: least, max: most, step, inputmode, placeholder: usual });
   return {
     input,
     read: () => (input.value.trim() === "" ? undefined : Number(input.value)),
@@ -64,10 +77,10 @@ function number(kind) {
   };
 }
 
-/** @param {Plain} kind @returns {Entry} */
-function text(kind) {
+/** @param {Plain} kind @param {boolean} empty whether without a letter it is no text @returns {Entry} */
+function text(kind, empty) {
   const input = h("input", { type: "text", maxlength: kind.maxLength, autocomplete: "off", spellcheck: "false" });
-  return { input, read: () => (input.value === "" ? undefined : input.value), write: (value) => (input.value = value ?? "") };
+  return { input, read: () => (input.value === "" && empty ? undefined : input.value), write: (value) => (input.value = value ?? "") };
 }
 
 /** With commas between. What is no number goes to the server as a text: its refusal names the field. @param {string} type @returns {Entry} */

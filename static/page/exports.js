@@ -10,7 +10,8 @@ const COLUMNS = [
 const MARK = "\ufeff"; // so that spreadsheets read UTF-8
 
 /**
- * One cell (RFC 4180). A text that a spreadsheet would take for a formula is led by an apostrophe.
+ * One cell (RFC 4180). A text that a spreadsheet would take for a formula is led by an apostrophe, also where that begins
+ * with a letter of full width; and what a spreadsheet of another country takes for a border between cells is within quotes.
  * @param {any} value
  * @returns {string}
  */
@@ -18,8 +19,8 @@ export function cell(value) {
   if (value === undefined || value === null) return "";
   if (typeof value === "number") return String(value);
   const text = Array.isArray(value) && value.every((piece) => typeof piece === "string") ? value.join("+") : plain(value);
-  const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
-  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+  const safe = /^\s*[=+\-@＝＋－＠]|^[\t\r\n]/.test(text) ? `'${text}` : text;
+  return /[",;\t\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }
 
 /** @param {any} value */

@@ -1,7 +1,7 @@
 /** Fields of a form from a JSON Schema, as the catalogue has one for each strategy's parameters. */
 import { h, tell } from "./dom.js";
 import { spoken } from "../scanstream/words.js";
-import { entryOf } from "./entries.js";
+import { entryOf, same } from "./entries.js";
 
 /** @typedef {import("./words.js").Plain} Plain */
 /**
@@ -17,16 +17,18 @@ import { entryOf } from "./entries.js";
 let made = 0;
 
 /**
- * The field of one parameter.
+ * The field of one parameter. What nobody touches stays what it was set to, also where no form could say it.
  * @param {string} name
  * @param {Plain} schema
- * @param {Record<string, Plain>} [definitions] what the schema may refer to, as its document's `$defs`
+ * @param {{ definitions?: Record<string, Plain>, required?: boolean }} [around] what the schema may refer to, as its
+ *   document's `$defs`; and whether a value must be given
  * @returns {Field}
  */
-export function field(name, schema, definitions = {}) {
-  const kind = kindOf(schema, definitions);
+export function field(name, schema, { definitions = {}, required = false } = {}) {
+  const { kind, nullable } = kindOf(schema, definitions);
+  const { default: usual } = schema;
   const id = `field-${++made}`;
-  const entry = entryOf(kind);
+  const entry = entryOf(kind, { usual, empty: nullable || (usual === undefined && !required) });
   const { input } = entry;
   input.setAttribute("id", id);
   input.setAttribute("aria-describedby", `${id}-hint ${id}-error`);
@@ -34,21 +36,30 @@ export function field(name, schema, definitions = {}) {
   const error = h("p", { class: "error", id: `${id}-error`, hidden: true });
   const hint = h("p", { class: "hint", id: `${id}-hint` }, [schema.description, range(kind)].filter(Boolean).join("; "));
   const title = h(entry.group ? "span" : "label", { id: `${id}-name`, class: "name", for: entry.group ? undefined : id }, spoken(name));
-  const node = h("div", { class: `field ${kind.type ?? ""}` }, title, input, hint, error);
-  const set = (/** @type {any} */ value) => entry.write(value === undefined ? schema.default : value);
+  const node = h("div", { class: `field ${input.type === "checkbox" ? "boolean" : ""}` }, title, input, hint, error);
+  /** @type {{ value: any } | null} */
+  let untouched = null;
+  const set = (/** @type {any} */ value) => {
+    untouched = { value };
+    entry.write(value === undefined ? usual : value);
+  };
   set(undefined);
   const refuse = (/** @type {string} */ reason) => {
     tell(error, reason);
     if (entry.group) node.toggleAttribute("data-wrong", reason !== "");
     else input.setAttribute("aria-invalid", String(reason !== ""));
   };
-  input.addEventListener("input", () => refuse(""));
+  input.addEventListener("input", () => {
+    untouched = null;
+    refuse("");
+  });
+  const written = () => entry.read() ?? (nullable && usual !== null ? null : undefined);
   return {
     node,
     input,
     set,
     refuse,
-    value: () => changed(entry.read(), schema.default),
+    value: () => changed(untouched ? untouched.value : written(), usual),
     get wrong() {
       return input.validity?.badInput ?? false;
     },
@@ -58,31 +69,54 @@ export function field(name, schema, definitions = {}) {
 /** What differs from the default; the default itself is not sent, nor is a list that is as empty as none. @param {any} value @param {any} usual */
 function changed(value, usual) {
   const none = Array.isArray(value) && !value.length && (usual === undefined || usual === null);
-  return value === undefined || none || JSON.stringify(value) === JSON.stringify(usual) ? undefined : value;
+  return value === undefined || none || same(value, usual) ? undefined : value;
 }
 
 /**
- * One kind of value: with its references resolved, and without the null that stands for no value.
+ * One kind of value: with its references resolved, and whether it may be null, that is: no value.
  * @param {Plain} schema
  * @param {Record<string, Plain>} definitions
- * @returns {Plain}
+ * @returns {{ kind: Plain, nullable: boolean }}
  */
 function kindOf(schema, definitions) {
   const whole = (/** @type {Plain} */ one) => {
     const name = /^#\/\$defs\/(.+)$/.exec(one.$ref ?? "")?.[1];
     return name ? { ...definitions[name], ...one } : one;
   };
-  const kinds = (schema.anyOf ?? schema.oneOf ?? [schema]).map(whole).filter((/** @type {Plain} */ kind) => kind.type !== "null");
-  const kind = kinds.length === 1 ? { ...schema, ...kinds[0] } : schema;
-  return kind.items ? { ...kind, items: whole(kind.items) } : kind;
+  const kinds = (schema.anyOf ?? schema.oneOf ?? [schema]).map(whole);
+  const there = kinds.filter((/** @type {Plain} */ one) => one.type !== "null");
+  const kind = there.length === 1 ? { ...schema, ...there[0] } : { ...schema };
+  const types = [kind.type].flat().filter((type) => type !== "null");
+  const nullable = there.length < kinds.length || [kind.type].flat().includes("null") || Boolean(kind.enum?.includes(null));
+  kind.type = types.length === 1 ? types[0] : undefined;
+  if ("const" in kind) kind.enum = [kind.const];
+  kind.enum = kind.enum?.filter((/** @type {any} */ value) => value !== null);
+  if (kind.items) kind.items = whole(kind.items);
+  return { kind, nullable };
 }
 
-/** `2 to 1000`. @param {Plain} kind */
+/** What it takes: `2 to 1000`, `at most 20 characters`. @param {Plain} kind */
 function range(kind) {
-  const [above, below] = [kind.exclusiveMinimum, kind.exclusiveMaximum];
-  const least = kind.minimum ?? (above === undefined ? undefined : `above ${above}`);
-  const most = kind.maximum ?? (below === undefined ? undefined : `below ${below}`);
-  if (least !== undefined && most !== undefined) return `${least} to ${most}`;
-  if (least !== undefined) return kind.minimum === undefined ? least : `from ${least}`;
-  return most === undefined ? "" : `at most ${most}`;
+  const { minLength, maxLength, minItems, maxItems, pattern, multipleOf } = kind;
+  const told = [
+    between(kind.minimum, kind.maximum, kind.exclusiveMinimum, kind.exclusiveMaximum),
+    multipleOf !== undefined && `a multiple of ${multipleOf}`,
+    several(between(minLength, maxLength), "character"),
+    several(between(minItems, maxItems), "value"),
+    pattern !== undefined && `in the form ${pattern}`,
+  ];
+  return told.filter(Boolean).join("; ");
+}
+
+/** @param {string} many @param {string} of */
+const several = (many, of) => many && `${many} ${many.endsWith(" 1") ? of : `${of}s`}`;
+
+/** @param {number} [least] @param {number} [most] @param {number} [above] @param {number} [below] */
+function between(least, most, above, below) {
+  const from = least ?? (above === undefined ? undefined : `above ${above}`);
+  const to = most ?? (below === undefined ? undefined : `below ${below}`);
+  if (from !== undefined && to !== undefined) return `${from} to ${to}`;
+  if (from !== undefined) return least === undefined ? String(from) : `from ${from}`;
+  if (to !== undefined) return most === undefined ? String(to) : `at most ${to}`;
+  return "";
 }

@@ -64,14 +64,14 @@ export class Filter {
       (strategy === ALL || found.strategy_id === strategy) &&
       (side === ALL || found.side === side) &&
       RISK_LEVELS.indexOf(found.risk_level) <= risk &&
-      found.confidence_score >= least &&
+      (found.confidence_score ?? 0) >= least &&
       (!words.length || has(found, words));
   }
 }
 
 /** @param {Plain} found @param {string[]} words */
 function has(found, words) {
-  const text = [...found.symbols, found.id, found.strategy_name, found.opportunity_type, found.side, found.risk_level]
+  const text = [...(found.symbols ?? []), found.id, found.strategy_name, found.opportunity_type, found.side, found.risk_level]
     .join(" ")
     .toLowerCase();
   return words.every((word) => text.includes(word));

@@ -13,6 +13,8 @@ import { clock, reason } from "./words.js";
 /** @typedef {import("./words.js").Plain} Plain */
 
 const AGAIN_MS = 3000;
+/** The market may have gone on since it was asked for. */
+const STALE_MS = 60_000;
 /** What an absent scan means for whoever looks at this page. @type {Record<string, string>} */
 const WORDS = {
   not_found: "No scan found: its link may be cut off, or of another server, or this server has lost its data.",
@@ -52,6 +54,10 @@ let starting = null;
 /** A request that nobody has answered: made again it has the same key, as it may have started a scan all the same. */
 let unanswered = { text: "", key: "" };
 let ended = "";
+/** When the server was asked for its market, by a clock that nobody sets. */
+let learned = -Infinity;
+/** The scan that has told of itself last. */
+let heard = "";
 /** By what name the scan on show was asked for. @type {string | null} */
 let named = null;
 
@@ -61,6 +67,7 @@ function show(scanId) {
   named = scanId;
   if (scanId === null) {
     view.leave();
+    market.shown("");
     badge.follows(false);
     element("nothing").hidden = false;
     scans.current(null);
@@ -153,7 +160,9 @@ function news(state) {
   if (named === LATEST && router.named === LATEST) router.settle((named = state.scan_id)); // the address may name another by now
   scans.current(state.scan_id);
   scans.hear(state);
-  market.name(state.market);
+  market.shown(state.market);
+  if (heard !== state.scan_id) relearn(market.isOther(state.market));
+  heard = state.scan_id;
   if (state.status === "scanning" || ended === state.scan_id) return;
   ended = state.scan_id;
   scans.refresh();
@@ -173,6 +182,21 @@ async function cancel(scanId) {
   } finally {
     scan.close();
   }
+}
+
+/** What is scanned. */
+async function learn() {
+  learned = performance.now();
+  const listed = await client.market();
+  form.symbols.offer(listed.symbols);
+  form.strategies.lacking(listed.has);
+  view.prices.know(listed.symbols);
+  market.show(listed, { line: element("market"), facts: element("market-facts"), card: element("market-card") });
+}
+
+/** The market is asked for again, where it may be another one by now. @param {boolean} [surely] */
+function relearn(surely = false) {
+  if (surely || performance.now() - learned > STALE_MS) learn().catch(() => {}); // what is known stays; how the server is the badge says
 }
 
 /** Asks until it is answered, and says meanwhile why it is not. @param {() => Promise<void>} ask @param {Element} place @param {string} what */
@@ -196,19 +220,14 @@ addEventListener("error", ({ error, filename, message }) => {
 });
 addEventListener("unhandledrejection", (event) => defect(reason(event.reason)));
 client.addEventListener("connection", () => view.pause(client.connection.state === "paused"));
+document.addEventListener("visibilitychange", () => document.hidden || relearn());
 setInterval(() => {
   view.tick();
   badge.draw();
 }, 1000);
 
 insist(async () => form.offer(await client.strategies()), element("strategies-state"), "The strategies");
-insist(async () => {
-  const listed = await client.market();
-  form.symbols.offer(listed.symbols);
-  form.strategies.lacking(listed.has);
-  view.prices.know(listed.symbols);
-  market.show(listed, { line: element("market"), facts: element("market-facts"), card: element("market-card") });
-}, element("market"), "The symbols");
+insist(learn, element("market"), "The symbols");
 scans.refresh();
 show(router.named);
 mark(document.documentElement, "data-begun", "");

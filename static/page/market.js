@@ -7,10 +7,18 @@ import { clock, count, plural, some } from "./words.js";
 const MOST_GAPS = 20;
 const MOST_QUOTED = 8;
 
-/** @param {string} name of the market; the first paint has it already, the server may have another by now */
-export function name(name) {
+/** The market of the scan on show, which may be of another time; nothing where there is none. @param {string} name */
+export function shown(name) {
   const { dataset } = document.documentElement;
-  if (dataset.market !== name) dataset.market = name;
+  if (dataset.shown !== name) dataset.shown = name;
+}
+
+/** Whether it is not what the server scans, as far as is known. @param {string} name */
+export const isOther = (name) => document.documentElement.dataset.market !== name;
+
+/** @param {string} name of what the server scans; the first paint has it already, there may be another by now */
+function serves(name) {
+  if (isOther(name)) document.documentElement.dataset.market = name;
 }
 
 /**
@@ -18,7 +26,7 @@ export function name(name) {
  * @param {{ line: Element, facts: Element, card: HTMLElement }} places
  */
 export function show(market, { line, facts, card }) {
-  name(market.market);
+  serves(market.market);
   const newest = market.scanned ?? market.last;
   write(line, `${market.market} · ${plural(market.symbols.length, "symbol")} · ${market.timeframe} · prices until ${clock(newest)}`);
   facts.replaceChildren(...told(market).map(([title, value]) => h("div", {}, h("dt", {}, title), h("dd", {}, value))));

@@ -7,6 +7,8 @@ import { clock, count, duration, plural } from "./words.js";
 /** @typedef {import("./words.js").Plain} Plain */
 /** @typedef {{ row: HTMLElement, bar: HTMLProgressElement, cells: HTMLElement[] }} Line */
 
+/** So many lines are seen at once. */
+const MANY = 12;
 /** Of a line's cells the one that says how its strategy is. */
 const STATUS = 3;
 
@@ -24,6 +26,8 @@ export class Progress {
   #when = h("p", { class: "hint" });
   #advice = h("p", { class: "notice", hidden: true });
   #body = h("tbody");
+  /** Very many strategies have a height of their own, so that what was found stays near. */
+  #box = h("div", { class: "many", role: "group", "aria-label": "Progress of the strategies" });
   /** @type {Map<string, Line>} */
   #lines = new Map();
   /** @type {Plain | undefined} */
@@ -41,13 +45,15 @@ export class Progress {
       h("thead", {}, h("tr", {}, ...titles.map((title) => h("th", { scope: "col" }, title)))),
       this.#body,
     );
-    strategies.append(table);
+    this.#box.append(table);
+    strategies.append(this.#box);
   }
 
   /** Another scan is on show. */
   clear() {
     this.#lines.clear();
     this.#body.replaceChildren();
+    mark(this.#box, "tabindex", null);
     this.#state = undefined;
     this.waits(undefined);
   }
@@ -137,6 +143,7 @@ export class Progress {
     this.#body.append(row);
     const line = { row, bar, cells: [shards, found, took, status, note] };
     this.#lines.set(id, line);
+    if (this.#lines.size > MANY) mark(this.#box, "tabindex", "0"); // who has no pointer scrolls it, too
     return line;
   }
 }

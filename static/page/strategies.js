@@ -2,14 +2,25 @@
 import { h, write } from "./dom.js";
 import { field } from "./fields.js";
 import { spoken } from "../scanstream/words.js";
+import { count } from "./words.js";
 
 /** @typedef {import("./words.js").Plain} Plain */
 /** @typedef {import("./fields.js").Field} Field */
-/** @typedef {{ id: string, tick: HTMLInputElement, fields: Map<string, Field>, more: HTMLDetailsElement, note: HTMLElement }} Choice */
+/** @typedef {{ id: string, item: HTMLElement, tick: HTMLInputElement, fields: Map<string, Field>, more: HTMLDetailsElement, note: HTMLElement }} Choice */
+
+/** So many are looked through; of more one is searched. */
+const MANY = 12;
 
 export class Strategies {
   /** @type {Choice[]} */
   #choices = [];
+  #find = h("input", {
+    type: "search", "aria-label": "Search the strategies", placeholder: "Search", autocomplete: "off", spellcheck: "false", hidden: true,
+    oninput: () => this.#seek(),
+    onkeydown: (/** @type {KeyboardEvent} */ event) => event.key === "Enter" && event.preventDefault(), // nothing is started by that
+  });
+  /** @type {HTMLElement} */
+  #choosing;
 
   /** @param {HTMLElement} list @param {HTMLElement} state */
   constructor(list, state) {
@@ -17,19 +28,31 @@ export class Strategies {
     this.state = state;
     const all = h("button", { type: "button", class: "quiet", onclick: () => this.#tick(true) }, "Choose all");
     const none = h("button", { type: "button", class: "quiet", onclick: () => this.#tick(false) }, "Choose none");
-    list.before(h("p", { class: "choosing", hidden: true }, all, none));
+    this.#choosing = h("p", { class: "choosing", hidden: true }, all, none);
+    list.before(this.#choosing, this.#find);
   }
 
-  /** @param {boolean} is */
+  /** Of those that are seen. @param {boolean} is */
   #tick(is) {
-    for (const { tick } of this.#choices) tick.checked = is;
+    for (const { item, tick } of this.#choices) if (!item.hidden) tick.checked = is;
     this.#say();
+  }
+
+  /** Only those are seen that have all the words in what they are called. */
+  #seek() {
+    const words = this.#find.value.toLowerCase().split(/\s+/).filter(Boolean);
+    for (const { id, item } of this.#choices) {
+      const text = `${id} ${item.querySelector("label")?.textContent}`.toLowerCase();
+      item.hidden = !words.every((/** @type {string} */ word) => text.includes(word));
+    }
   }
 
   /** @param {Plain[]} catalogue */
   offer(catalogue) {
+    this.list.replaceChildren();
     this.#choices = catalogue.map((entry) => this.#choice(entry));
-    /** @type {HTMLElement} */ (this.list.previousElementSibling).hidden = catalogue.length < 2;
+    this.#choosing.hidden = catalogue.length < 2;
+    this.#find.hidden = catalogue.length <= MANY;
     this.#say();
   }
 
@@ -69,8 +92,10 @@ export class Strategies {
   set(ids, parameters = {}) {
     for (const { id, tick, fields } of this.#choices) {
       tick.checked = !ids || ids.includes(id);
-      for (const [name, one] of fields) one.set(parameters[id]?.[name] ?? undefined);
+      for (const [name, one] of fields) one.set(parameters[id]?.[name]);
     }
+    this.#find.value = "";
+    this.#seek();
     this.refuse("", "");
     this.#say();
   }
@@ -86,6 +111,7 @@ export class Strategies {
       const one = choice.fields.get(name);
       if (!path) for (const other of choice.fields.values()) other.refuse("");
       if (choice.id !== id || !one) continue;
+      choice.item.hidden = false;
       choice.more.open = true;
       one.refuse(reason);
       return one.input;
@@ -95,7 +121,8 @@ export class Strategies {
 
   /** @param {Plain} entry @returns {Choice} */
   #choice({ id, name, opportunity_type, description, source, parameters }) {
-    const fields = new Map(Object.entries(parameters?.properties ?? {}).map(([key, schema]) => [key, field(key, /** @type {Plain} */ (schema), parameters.$defs)]));
+    const { properties = {}, $defs: definitions, required = [] } = parameters ?? {};
+    const fields = new Map(Object.entries(properties).map(([key, schema]) => [key, field(key, /** @type {Plain} */ (schema), { definitions, required: required.includes(key) })]));
     const tick = h("input", { type: "checkbox", name: "strategy", value: id, ".checked": true, onchange: () => this.#say() });
     const note = h("span", { class: "hint" });
     const more = h(
@@ -108,8 +135,9 @@ export class Strategies {
     );
     more.addEventListener("input", () => this.#say());
     const label = h("label", { class: "check", title: description }, tick, h("span", {}, name, h("small", {}, spoken(opportunity_type))));
-    this.list.append(h("li", {}, label, more));
-    return { id, tick, fields, more, note };
+    const item = h("li", {}, label, more);
+    this.list.append(item);
+    return { id, item, tick, fields, more, note };
   }
 
   #say() {
@@ -119,6 +147,7 @@ export class Strategies {
       more.hidden = !fields.size;
     }
     const lacks = this.missing.length ? ` This market has no ${this.missing.join(" and no ")}; who needs that says so.` : "";
-    write(this.state, this.#choices.length ? `${this.all ? "All are" : `${this.ids.length} of ${this.#choices.length} are`} chosen.${lacks}` : "");
+    const chosen = this.all ? "All are" : `${count(this.ids.length)} of ${count(this.#choices.length)} are`;
+    write(this.state, this.#choices.length ? `${chosen} chosen.${lacks}` : "This server has no strategies. Install some where it runs, and start it again.");
   }
 }

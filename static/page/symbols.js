@@ -34,6 +34,7 @@ export class Symbols {
 
   /** What can be chosen. @param {string[]} market */
   offer(market) {
+    if (market.length === this.#market.length && market.every((symbol, index) => symbol === this.#market[index])) return;
     this.#market = market;
     this.#show();
   }

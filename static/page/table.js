@@ -169,10 +169,10 @@ export class Table {
     for (const [, made] of this.window.made) {
       const place = pricesOf(made);
       if (place.hasChildNodes()) continue;
-      const symbol = this.rows[Number(made.dataset.index)]?.symbols[0];
+      const symbol = this.rows[Number(made.dataset.index)]?.symbols?.[0];
       const candles = this.prices.held(symbol);
       if (candles?.length) place.append(sparkline(symbol, candles, SPARK));
-      else if (!candles) missing.add(symbol);
+      else if (!candles && symbol) missing.add(symbol);
     }
     this.prices.look(missing);
   }

@@ -14,15 +14,20 @@ const MOST_NAMED = 50;
 /** @param {any} value */
 const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 
+/** With a minus that looks like one; what is nothing, or rounded to nothing, has none. @param {string} text */
+const signed = (text) => text.replace(/^-(?=[$0.,]*$)/, "").replace("-", "−");
+
 /** @param {any} value */
-export const count = (value) => (isNumber(value) ? whole.format(value) : NOTHING);
+export const count = (value) => (isNumber(value) ? signed(whole.format(value)) : NOTHING);
 /** @param {any} value */
-export const price = (value) => (isNumber(value) ? significant.format(value).replace("-", "−") : NOTHING);
+export const price = (value) => (isNumber(value) ? signed(significant.format(value)) : NOTHING);
 /** @param {any} value US dollars */
-export const dollars = (value) => (isNumber(value) ? `$${cents.format(value)}`.replace("$-", "−$") : NOTHING);
+export const dollars = (value) => (isNumber(value) ? signed(`$${cents.format(value)}`.replace("$-", "-$")) : NOTHING);
 /** @param {any} fraction */
 export const percent = (fraction, digits = 2) =>
-  isNumber(fraction) ? `${(100 * fraction).toFixed(digits).replace("-", "−")} %` : NOTHING;
+  isNumber(fraction) ? `${signed((100 * fraction).toFixed(digits))} %` : NOTHING;
+/** @param {any} value from 0 to 100 */
+export const score = (value) => (isNumber(value) ? value.toFixed(1) : NOTHING);
 /** @param {Plain} found */
 export const hitRate = (found) => (found.hit_rate_n ? `${percent(found.hit_rate, 0)} of ${count(found.hit_rate_n)}` : NOTHING);
 

@@ -11,7 +11,7 @@ const SLOWER = Object.freeze({ stream: "event stream", longpoll: "long polling",
 const LACKING = ["failed", "timed_out"];
 
 /** `max_age_seconds` → `max age seconds`. @param {string} name */
-export const spoken = (name) => name.replaceAll("_", " ");
+export const spoken = (name) => String(name ?? "").replaceAll("_", " ");
 
 /** The strategies that have no result. @param {Plain} state @returns {string[]} */
 export const lacking = ({ strategies = {} }) =>

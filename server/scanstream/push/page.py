@@ -6,9 +6,10 @@ from pathlib import Path
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
-from starlette.staticfiles import StaticFiles
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from scanstream.push.shelf import Shelf, Text
 
 POLICY = {
     "default-src": "'none'",
@@ -40,12 +41,18 @@ class PageDoor:
         """`market`: the name of what is scanned just now."""
         self._text = (directory / "index.html").read_text()
         self._market = market
-        self.files: ASGIApp = Confined(StaticFiles(directory=directory))
+        self._shelf = Shelf(directory)
+        self._page: tuple[str, Text] | None = None
+        """For the market of this name."""
+        self.files: ASGIApp = Confined(self._shelf)
 
-    async def page(self, _: Request) -> Response:
+    async def page(self, request: Request) -> Response:
         """The page, which names the market before any script of it has run."""
-        named = f'data-market="{html.escape(self._market())}"'
-        return HTMLResponse(self._text.replace(MARKET, named, 1), headers=CONFINED)
+        market = self._market()
+        if self._page is None or self._page[0] != market:
+            named = f'data-market="{html.escape(market)}"'
+            self._page = (market, Text(self._text.replace(MARKET, named, 1).encode()))
+        return self._shelf.answer(self._page[1], request, "text/html", CONFINED)
 
 
 class Confined:

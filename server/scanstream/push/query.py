@@ -4,7 +4,7 @@ import re
 from typing import NamedTuple
 
 from starlette.requests import Request
-from werkzeug.datastructures import ETags, MIMEAccept
+from werkzeug.datastructures import Accept, ETags, MIMEAccept
 from werkzeug.http import (
     parse_accept_header,
     parse_etags,
@@ -45,6 +45,17 @@ def accepted(request: Request, *offered: str) -> str:
     parsed = parse_accept_header(_joined(request, "accept"))
     wanted = MIMEAccept([(item.partition(";")[0].strip(), quality) for item, quality in parsed])
     return wanted.best_match(offered, default=offered[0])
+
+
+def takes_gzip(request: Request) -> bool:
+    """Whether the caller would rather have an answer compressed (RFC 9110, section 12.5.3).
+
+    Who excludes what is not compressed (`identity;q=0`) is taken to mean that, unless they exclude this coding, too.
+    """
+    wanted = parse_accept_header(_joined(request, "accept-encoding"), Accept)
+    if "gzip" not in wanted:
+        return "identity" in wanted and not wanted.quality("identity")
+    return wanted.quality("gzip") > 0 and wanted.quality("gzip") >= wanted.quality("identity")
 
 
 def wait_of(request: Request) -> Wait:

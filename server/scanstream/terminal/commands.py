@@ -19,19 +19,11 @@ from scanstream.model import EVENTS_PATH, STATUS_PATH, Document
 from scanstream.terminal import questions
 from scanstream.terminal.flags import command
 from scanstream.terminal.following import Following
+from scanstream.terminal.output import Output, draws, legible, print_line
 from scanstream.terminal.patience import Gone, Patience
 from scanstream.terminal.prompt import confirmed
 from scanstream.terminal.tables import csv_text, opportunity_table, strategy_table
-from scanstream.terminal.view import (
-    Output,
-    ScanView,
-    market_line,
-    print_hint,
-    print_line,
-    print_state,
-    progress_line_of,
-    show,
-)
+from scanstream.terminal.view import ScanView, market_line, print_hint, print_state, progress_line_of, show
 
 EXIT_COMPLETE, EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -75,7 +67,7 @@ def tell_refused(refused: ScanstreamError) -> int:
         _say("The server does not take this:")
         for field, reason in refused.errors:
             flag = FLAGS.get(field.partition(".")[0])
-            click.echo(f"  {field}{f' ({flag})' if flag else ''}: {reason}", err=True)
+            click.echo(legible(f"  {field}{f' ({flag})' if flag else ''}: {reason}"), err=True)
     else:
         _say(f"{refused.scan_id}: {refused}" if refused.scan_id else str(refused))
     row = TABLE.get(refused.code)
@@ -101,7 +93,7 @@ def discover(url: str, request: dict[str, Any], *, patience: float, as_json: boo
     elif detach:
         click.echo(ack["scan_id"])
     else:
-        click.echo(f"{ack['scan_id']}: {ACKS.get(ack.get('reused'), ack['message'])}")
+        click.echo(legible(f"{ack['scan_id']}: {ACKS.get(ack.get('reused'), ack['message'])}"))
     return EXIT_COMPLETE if detach else _follow(url, ack["scan_id"], patience=patience, as_json=as_json)
 
 
@@ -145,7 +137,7 @@ def _follow(url: str, scan_id: str, *, patience: float, as_json: bool) -> int:
 
     def tell(words: str, lost: bool) -> None:
         view.lost = words if lost else ""
-        if as_json or not console.is_terminal or mirror.cursor is None:
+        if as_json or not draws(console) or mirror.cursor is None:
             _say(words)
 
     async def look(news: AsyncIterator[object], connection: Connection) -> None:
@@ -240,7 +232,8 @@ def _print_results(body: dict[str, Any], market: str) -> None:
     plain = not console.is_terminal
     title = f"{body['status']}: {len(opportunities)} of {body['total_opportunities']} opportunities"
     print_line(market_line(market), console)
-    console.print(opportunity_table(opportunities, None if plain else title, plain=plain))
+    columns = None if plain else console.width
+    console.print(opportunity_table(opportunities, None if plain else title, plain=plain, columns=columns))
 
 
 @answering
@@ -277,7 +270,7 @@ def _tell(words: str, lost: bool) -> None:
 
 
 def _say(words: str) -> None:
-    click.echo(f"scanstream: {words}", err=True)
+    click.echo(f"scanstream: {legible(words)}", err=True)
 
 
 def _json(document: Any) -> None:

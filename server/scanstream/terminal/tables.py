@@ -2,7 +2,7 @@
 
 import heapq
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -22,10 +22,12 @@ Found = dict[str, Any]
 _TIME = re.compile(r":\d{4}-\d\d-\d\dT[\d:.]+Z$")
 
 
-def best_table(opportunities: list[Found], rows: int = BEST, *, plain: bool = False) -> Table:
+def best_table(
+    opportunities: list[Found], rows: int = BEST, *, plain: bool = False, columns: int | None = None
+) -> Table:
     """The best opportunities by confidence; in a pipe, plain, the title is the caller's."""
     best = heapq.nsmallest(rows, opportunities, key=lambda found: (-found["confidence_score"], found["id"]))
-    return opportunity_table(best, None if plain else best_title(opportunities), plain=plain)
+    return opportunity_table(best, None if plain else best_title(opportunities), plain=plain, columns=columns)
 
 
 def best_title(opportunities: list[Found]) -> str:
@@ -33,19 +35,22 @@ def best_title(opportunities: list[Found]) -> str:
     return f"Best of {len(opportunities)} opportunities"
 
 
-def opportunity_table(opportunities: Iterable[Found], title: str | None = None, *, plain: bool = False) -> Table:
-    """These opportunities, in this order; plain: without lines, for a pipe.
+def opportunity_table(
+    opportunities: Iterable[Found], title: str | None = None, *, plain: bool = False, columns: int | None = None
+) -> Table:
+    """These opportunities, in this order; plain: without lines, for a pipe. `columns`: of the terminal.
 
-    Where there is too little room the words give way, never the figures.
+    Where there is too little room the words give way, and then whole columns, never the figures.
     """
     table = _table(title, plain=plain)
-    for name in ("symbol", "strategy"):
-        table.add_column(name)
-    table.add_column("side", no_wrap=True)
-    for name in ("score", "hit rate", "return", "within"):
-        table.add_column(name, justify="right", no_wrap=True)
+    told = [name for name in FIGURES if columns is None or columns >= NEEDED.get(name, 0)]
+    for name in told:
+        if name in ("symbol", "strategy"):
+            table.add_column(name)
+        else:
+            table.add_column(name, no_wrap=True, justify="left" if name == "side" else "right")
     for found in opportunities:
-        table.add_row(_yielding(subject(found)), _yielding(found["strategy_id"]), found["side"], *_figures(found))
+        table.add_row(*(FIGURES[name](found) for name in told))
     return table
 
 
@@ -54,13 +59,18 @@ def _yielding(words: str) -> Text:
     return Text(words, no_wrap=True, overflow="ellipsis")
 
 
-def _figures(found: Found) -> list[str]:
-    return [
-        f"{found['confidence_score']:.1f}",
-        f"{found['hit_rate']:.0%} of {found['hit_rate_n']}" if found.get("hit_rate_n") else "–",
-        f"{found['expected_return']:+.2%}",
-        found["estimated_timeframe"],
-    ]
+FIGURES: dict[str, Callable[[Found], Text | str]] = {
+    "symbol": lambda found: _yielding(subject(found)),
+    "strategy": lambda found: _yielding(found["strategy_id"]),
+    "side": lambda found: found["side"],
+    "score": lambda found: f"{found['confidence_score']:.1f}",
+    "hit rate": lambda found: f"{found['hit_rate']:.0%} of {found['hit_rate_n']}" if found.get("hit_rate_n") else "–",
+    "return": lambda found: f"{found['expected_return']:+z.2%}",
+    "within": lambda found: found["estimated_timeframe"],
+}
+"""Column → what it tells of an opportunity."""
+NEEDED = {"hit rate": 60, "within": 48, "strategy": 42}
+"""Columns of the terminal that a column takes: with fewer it is left out."""
 
 
 def subject(found: Found) -> str:

@@ -1,27 +1,25 @@
 """What a terminal shows of a scan: progress while it runs, the best finds when it has ended."""
 
-import errno
 import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-from rich.live import Live
 from rich.text import Text
 
 from scanstream.client.condition import Connection
 from scanstream.client.mirror import Mirror
 from scanstream.terminal.flags import command
+from scanstream.terminal.output import drawing, draws, print_line
 from scanstream.terminal.tables import BEST, LINES_AROUND, best_table, best_title
 
 UNFINISHED = ("pending", "running")
 BAR = 20
-"""Characters of a full bar."""
+"""Characters of a full bar, where there is room."""
+LEAST_BAR = 5
 SPARE = 1
 """Lines of the screen left free: there stands the cursor."""
-WIDE = 10_000
-"""Columns of what is written to a pipe: nothing in it is cut off."""
 
 ORIGINS = {
     "synthetic": "generated prices, nothing in them is real",
@@ -32,29 +30,6 @@ ORIGINS = {
 
 SLOWER = {"stream": "a stream of events", "longpoll": "long polls", "poll": "polling"}
 """Transport that is not the best → in words."""
-
-
-class ReaderLeft(BrokenPipeError):
-    """Nobody reads standard output any more, as after `| head`."""
-
-
-class Output(Console):
-    """Standard output; where it is no terminal, wide enough for everything."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        if not self.is_terminal:
-            self.width = WIDE
-
-    def on_broken_pipe(self) -> None:
-        """An ordinary error, unlike rich's exit: what is under way can end as it should.
-
-        :raises ReaderLeft: always
-        """
-        try:
-            super().on_broken_pipe()
-        except SystemExit:
-            raise ReaderLeft(errno.EPIPE, "The reader of standard output has left") from None
 
 
 def market_line(market: str) -> str:
@@ -80,15 +55,15 @@ class ScanView:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The view as of now."""
-        above = list(self._above())
+        above = list(self._above(options.max_width))
         yield from above
         if self._mirror.opportunities:
             used = sum(len(console.render_lines(part, options, pad=False)) for part in above)
             rows = BEST if self._mirror.ended else min(BEST, options.max_height - SPARE - used - LINES_AROUND)
             if rows > 0:
-                yield best_table(self._mirror.opportunities, rows)
+                yield best_table(self._mirror.opportunities, rows, columns=options.max_width)
 
-    def _above(self) -> Iterator[RenderableType]:
+    def _above(self, columns: int) -> Iterator[RenderableType]:
         """All but the table."""
         if self._cursor != self._mirror.cursor:
             self._cursor, self._changed = self._mirror.cursor, time.monotonic()
@@ -100,9 +75,7 @@ class ScanView:
             yield Text(words, style="yellow")
         if state:
             yield Text(market_line(state["market"]))
-            width = max((14, *map(len, state["strategies"])))
-            for name, strategy in state["strategies"].items():
-                yield _bar_line(name.ljust(width), strategy)
+            yield from _bars(state["strategies"], columns)
 
     def _headline(self, state: dict[str, Any]) -> str:
         words = [state["phase"], f"{state['progress']['percentage']} %"]
@@ -122,18 +95,25 @@ def slower(connection: Connection) -> str:
     return f"Slower: over {SLOWER[connection.transport]}{why}"
 
 
-def _bar_line(name: str, strategy: dict[str, Any]) -> Text:
-    full = _filled(strategy)
-    words = f"{name} [{'#' * full:-<{BAR}}] {_shards(strategy):>7} {_how(strategy)}"
-    return Text(words, no_wrap=True, overflow="ellipsis")
+def _bars(strategies: dict[str, Any], columns: int) -> Iterator[Text]:
+    """A line for each. Where there is too little room the bars are shorter, or left out; figures are never cut."""
+    figures = {name: f"{_shards(strategy):>7} {_how(strategy)}" for name, strategy in strategies.items()}
+    width = max((14, *map(len, strategies)))
+    room = columns - width - len(" [] ") - max(map(len, figures.values()), default=0)
+    for name, strategy in strategies.items():
+        if room < LEAST_BAR:
+            yield Text(f"{name} {figures[name].lstrip()}")
+        else:
+            bar = min(BAR, room)
+            yield Text(f"{name.ljust(width)} [{'#' * _filled(strategy, bar):-<{bar}}] {figures[name]}", no_wrap=True)
 
 
-def _filled(strategy: dict[str, Any]) -> int:
+def _filled(strategy: dict[str, Any], bar: int) -> int:
     """How much of the bar is; one without shards is empty or full."""
     done, total = strategy["shards_completed"], strategy["total_shards"]
     if total:
-        return int(BAR * done / total)
-    return 0 if strategy["status"] in UNFINISHED else BAR
+        return int(bar * done / total)
+    return 0 if strategy["status"] in UNFINISHED else bar
 
 
 def _shards(strategy: dict[str, Any]) -> str:
@@ -148,9 +128,9 @@ def _how(strategy: dict[str, Any]) -> str:
 
 async def show(news: AsyncIterator[object], mirror: Mirror, console: Console, view: ScanView) -> str:
     """Show a scan whose news come here, each once it is in the mirror, until it ends; its status."""
-    if console.is_terminal:
+    if draws(console):
         await anext(news, None)  # until then there is nothing to show, and perhaps no server
-        with Live(view, console=console, refresh_per_second=12):
+        with drawing(console, view):
             async for _ in news:
                 pass
     else:
@@ -185,7 +165,7 @@ def print_summary(state: dict[str, Any], console: Console) -> None:
 
 def print_hint(state: dict[str, Any], url: str, console: Console) -> None:
     """Where the rest is, for somebody who sees only the best."""
-    if console.is_terminal and state["total_opportunities"] > BEST:
+    if draws(console) and state["total_opportunities"] > BEST:
         print_line("All of them: " + command(f"results {state['scan_id']}", url), console)
 
 
@@ -199,11 +179,6 @@ def print_state(state: dict[str, Any], console: Console) -> None:
         why = strategy.get("note") or strategy.get("error", {}).get("detail")
         if why:
             print_line(f"    {why}", console)
-
-
-def print_line(words: str, console: Console) -> None:
-    """Whatever it says, as it stands, and never cut."""
-    console.print(words, highlight=False, markup=False, soft_wrap=True)
 
 
 def progress_line(mirror: Mirror) -> str:
