@@ -53,8 +53,8 @@ def takes_gzip(request: Request) -> bool:
     Who excludes what is not compressed (`identity;q=0`) is taken to mean that, unless they exclude this coding, too.
     """
     wanted = parse_accept_header(_joined(request, "accept-encoding"), Accept)
-    if "gzip" not in wanted:
-        return "identity" in wanted and not wanted.quality("identity")
+    if wanted.find("gzip") < 0:
+        return wanted.find("identity") >= 0 and not wanted.quality("identity")
     return wanted.quality("gzip") > 0 and wanted.quality("gzip") >= wanted.quality("identity")
 
 
