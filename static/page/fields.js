@@ -25,10 +25,10 @@ let made = 0;
  * @returns {Field}
  */
 export function field(name, schema, { definitions = {}, required = false } = {}) {
-  const { kind, nullable } = kindOf(schema, definitions);
+  const kind = kindOf(schema, definitions);
   const { default: usual } = schema;
   const id = `field-${++made}`;
-  const entry = entryOf(kind, { usual, empty: nullable || (usual === undefined && !required) });
+  const entry = entryOf(kind, { usual, empty: (usual ?? null) === null && !required });
   const { input } = entry;
   input.setAttribute("id", id);
   input.setAttribute("aria-describedby", `${id}-hint ${id}-error`);
@@ -53,13 +53,12 @@ export function field(name, schema, { definitions = {}, required = false } = {})
     untouched = null;
     refuse("");
   });
-  const written = () => entry.read() ?? (nullable && usual !== null ? null : undefined);
   return {
     node,
     input,
     set,
     refuse,
-    value: () => changed(untouched ? untouched.value : written(), usual),
+    value: () => changed(untouched ? untouched.value : entry.read(), usual),
     get wrong() {
       return input.validity?.badInput ?? false;
     },
@@ -73,10 +72,10 @@ function changed(value, usual) {
 }
 
 /**
- * One kind of value: with its references resolved, and whether it may be null, that is: no value.
+ * One kind of value: with its references resolved, and without the null that stands for no value.
  * @param {Plain} schema
  * @param {Record<string, Plain>} definitions
- * @returns {{ kind: Plain, nullable: boolean }}
+ * @returns {Plain}
  */
 function kindOf(schema, definitions) {
   const whole = (/** @type {Plain} */ one) => {
@@ -87,12 +86,11 @@ function kindOf(schema, definitions) {
   const there = kinds.filter((/** @type {Plain} */ one) => one.type !== "null");
   const kind = there.length === 1 ? { ...schema, ...there[0] } : { ...schema };
   const types = [kind.type].flat().filter((type) => type !== "null");
-  const nullable = there.length < kinds.length || [kind.type].flat().includes("null") || Boolean(kind.enum?.includes(null));
   kind.type = types.length === 1 ? types[0] : undefined;
   if ("const" in kind) kind.enum = [kind.const];
   kind.enum = kind.enum?.filter((/** @type {any} */ value) => value !== null);
   if (kind.items) kind.items = whole(kind.items);
-  return { kind, nullable };
+  return kind;
 }
 
 /** What it takes: `2 to 1000`, `at most 20 characters`. @param {Plain} kind */

@@ -134,7 +134,7 @@ export class Strategies {
       h("p", { class: "hint" }, source),
     );
     more.addEventListener("input", () => this.#say());
-    const label = h("label", { class: "check", title: description }, tick, h("span", {}, name, h("small", {}, spoken(opportunity_type))));
+    const label = h("label", { class: "check", title: description }, tick, h("span", {}, h("bdi", {}, name), h("small", {}, spoken(opportunity_type))));
     const item = h("li", {}, label, more);
     this.list.append(item);
     return { id, item, tick, fields, more, note };

@@ -62,7 +62,7 @@ export class Symbols {
   #listen() {
     this.input.addEventListener("input", () => {
       this.refuse("");
-      if (/[,;\s]/.test(this.input.value)) this.#take(this.input.value);
+      if (/[,;\s]/.test(this.input.value) && !this.#begins(this.input.value)) this.#take(this.input.value);
       this.#suggest();
     });
     this.input.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => this.#key(event));
@@ -93,10 +93,17 @@ export class Symbols {
     event.preventDefault();
   }
 
+  /** Whether a symbol of the market begins like this. @param {string} text */
+  #begins(text) {
+    const written = text.trimStart().toUpperCase();
+    return this.#market.some((symbol) => symbol.toUpperCase().startsWith(written));
+  }
+
   /** Chooses what is written; a symbol in other letters is the market's. @param {string} text */
   #take(text) {
     const known = new Map(this.#market.map((symbol) => [symbol.toUpperCase(), symbol]));
-    const named = text.split(/[,;\s]+/).filter(Boolean).map((name) => known.get(name.toUpperCase()) ?? name);
+    const whole = known.get(text.trim().toUpperCase()); // which may have a space or a comma in its name
+    const named = whole ? [whole] : text.split(/[,;\s]+/).filter(Boolean).map((name) => known.get(name.toUpperCase()) ?? name);
     if (named.length) this.value = [...this.#chosen, ...named];
     this.#close();
   }
