@@ -127,8 +127,7 @@ async def kill_all(_: NatsServer, servers: list[NatsServer]) -> None:
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 @pytest.mark.parametrize(
     ("harm", "most"),
-    # of a SIGTERM 1 s is promised: `make soak` holds that, which runs alone; here other clusters run beside it
-    [(kill, 10.0), (stop, 10.0), (end, 2.0), (kill_all, 12.0)],
+    [(kill, 10.0), (stop, 10.0), (end, 1.0), (kill_all, 12.0)],
     ids=lambda one: getattr(one, "__name__", None),
 )
 async def test_nothing_acked_is_lost_and_no_read_is_stale_whatever_happens_to_the_leader(

@@ -8,6 +8,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from scanstream.engines.nats import bucket as buckets
 from scanstream.engines.nats.bucket import PIECE_BYTES
 from scanstream.engines.nats.library import NatsLibrary, open_library
 from scanstream.engines.nats.store import open_nats
@@ -76,6 +77,22 @@ async def test_what_is_not_to_be_kept_goes_and_may_come_again(
         assert [await library.has(name) for name in "abc"] == [False, True, False]
         assert await pieces(library) == 11 + 1
         await library.put("a", written)
+        assert await library.get("a", tmp_path / "got")
+
+
+async def test_what_a_node_left_behind_that_died_in_the_middle_goes(
+    nats: NatsServer, namespace: str, written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with node(nats, namespace) as library:
+        await library.put("a", written)
+        for number in range(3):
+            subject, once = library._bucket._pieces("dead"), {"Nats-Msg-Id": f"dead:{number}"}
+            await library._bucket._publish(subject, bytes(PIECE_BYTES), once)
+    async with node(nats, namespace) as library:
+        assert await pieces(library) == 11 + 1 + 3  # it may be one that is on its way
+    monkeypatch.setattr(buckets, "DEAD_SECONDS", 0.0)
+    async with node(nats, namespace) as library:
+        assert await pieces(library) == 11 + 1
         assert await library.get("a", tmp_path / "got")
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import anyio
 import pytest
-from nats.aio.msg import Msg
 
 from engines.contract import A, B, C
 from scanstream.engines.nats.decoding import packed
@@ -27,21 +26,20 @@ def heavy(number: int, size: int = 50_000) -> ScanFailed:
     return ScanFailed(at=number, code="heavy", detail="h" * size)
 
 
-def deaf(store: NatsStore, times: int) -> list[Msg]:
-    """The next answers from NATS are lost, so many; those that were."""
-    answer = store.connection._answered
-    lost: list[Msg] = []
+def deaf(store: NatsStore, times: int) -> list[str]:
+    """The next answers from NATS are lost, so many; where they had come to."""
+    connection = store.connection
+    lost: list[str] = []
 
-    async def answered(message: Msg) -> None:
+    async def answered(subject: str, reply: str, data: bytes, headers: bytes | None) -> None:
         if len(lost) < times:
-            lost.append(message)
+            lost.append(subject)
         else:
-            await answer(message)
+            await connection._answered(subject, reply, data, headers)
 
-    (subscription,) = [
-        one for one in store.connection.client._subs.values() if one.subject == f"{store.connection._inbox}.*"
-    ]
-    subscription._cb = answered
+    client = connection.client
+    (number,) = [number for number, one in client._subs.items() if one.subject == f"{connection._inbox}.*"]
+    client._heard[number] = answered
     return lost
 
 

@@ -40,13 +40,13 @@ class NatsServer:
         self._executable = executable
         self._file = directory / f"{self.name}.conf"
         directory.mkdir(parents=True, exist_ok=True)
-        store = directory / self.name
+        self.store = directory / self.name
         self.log = directory / f"{self.name}.log"
         meets = ", ".join(f'"nats://127.0.0.1:{port}"' for port in routes)
         cluster = f"cluster {{ name: test, listen: 127.0.0.1:{route}, routes: [{meets}] }}" if routes else ""
         self._file.write_text(
             f'server_name: {self.name}\nlisten: 127.0.0.1:{self.port}\nlog_file: "{self.log}"\n'
-            f'jetstream {{ store_dir: "{store}"\n{jetstream}\n}}\n{cluster}\n{extra}\n'
+            f'jetstream {{ store_dir: "{self.store}"\n{jetstream}\n}}\n{cluster}\n{extra}\n'
         )
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -129,7 +129,8 @@ def nats_cluster(
             server.kill()
 
 
-def options(*servers: NatsServer, namespace: str = "", **others: object) -> NatsOptions:
-    """How a node reaches these servers, in a namespace of its own unless one is given."""
+def options(*servers: NatsServer, namespace: str = "", url: str = "", **others: object) -> NatsOptions:
+    """How a node reaches these servers, in a namespace of its own unless one is given; `url`: by another way."""
     named = namespace or f"t{secrets.token_hex(4)}"
-    return NatsOptions(servers=tuple(server.url for server in servers), namespace=named, **others)  # type: ignore[arg-type]
+    urls = (url,) if url else tuple(server.url for server in servers)
+    return NatsOptions(servers=urls, namespace=named, **others)  # type: ignore[arg-type]

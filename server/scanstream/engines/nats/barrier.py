@@ -6,17 +6,21 @@ is on its way at a time; whoever asks meanwhile shares the next one.
 """
 
 import asyncio
+from contextlib import suppress
 
 import anyio
 
-from scanstream.engines.nats.connection import FULL, RETRY_AFTER, Connection, RefusedError
+from scanstream.engines.nats.connection import FULL, RETRY_AFTER, Connection, FullError, RefusedError, no_room
 from scanstream.engines.nats.position import Position
+from scanstream.engines.nats.reserve import Reserve
 from scanstream.errors import EngineUnusable, StoreUnavailable
 
 TRY_SECONDS = 1.0
 """In which our consumer brings it; then another one is sent."""
 PATIENCE_SECONDS = 5.0
 PAUSE_SECONDS = 0.05
+FULL_PAUSE_SECONDS = 0.1
+"""Between two of them where there is little room: those of the last seconds must find it."""
 KEPT_SECONDS = 5
 """How long the stream keeps one: longer than anybody waits for it."""
 MARKED_SECONDS = 3600
@@ -26,8 +30,9 @@ MARKED_SECONDS = 3600
 class Barrier:
     """This node's barriers."""
 
-    def __init__(self, connection: Connection, stream: str, position: Position) -> None:
+    def __init__(self, connection: Connection, stream: str, position: Position, reserve: Reserve) -> None:
         """`position`: how far this node's consumer has read."""
+        self._reserve = reserve
         self._connection = connection
         self._stream = stream
         self._position = position
@@ -58,14 +63,25 @@ class Barrier:
             try:
                 seq = await self._sent()
             except RefusedError as refused:
-                for _, passed in those:
-                    _fail(passed, refused)
+                await self._refused(those, refused)
             except StoreUnavailable as error:
                 await self._again(those, error)
             else:
                 for _, passed in those:
                     if not passed.done():
                         passed.set_result(seq)
+                if self._reserve.why:
+                    await anyio.sleep(FULL_PAUSE_SECONDS)
+
+    async def _refused(self, those: list[tuple[float, asyncio.Future[int]]], refused: RefusedError) -> None:
+        """There was no room for it: there is, if that is news."""
+        if isinstance(refused, FullError) and not self._reserve.why:
+            with suppress(StoreUnavailable):
+                await self._reserve.use(refused)
+                await self._again(those, refused)
+                return
+        for _, passed in those:
+            _fail(passed, refused)
 
     async def _sent(self) -> int:
         """Send one, and wait for it."""
@@ -73,9 +89,9 @@ class Barrier:
         read = self._position.seq
         ack = await self._connection.asked_once(self._subject, b"", {"Nats-TTL": str(KEPT_SECONDS)})
         if error := ack.get("error"):
-            why = str(error.get("description", error))
-            refused = error.get("err_code") in FULL
-            raise (RefusedError if refused else StoreUnavailable)(f"NATS: {why}", retry_after=RETRY_AFTER)
+            if error.get("err_code") in FULL:
+                raise no_room(ack)
+            raise StoreUnavailable(f"NATS: {error.get('description', error)}", retry_after=RETRY_AFTER)
         seq = int(ack["seq"])
         if seq <= read:
             raise EngineUnusable(

@@ -20,10 +20,11 @@ from typing import Any, NamedTuple
 
 import anyio
 
-from scanstream.engines.nats.connection import RETRY_AFTER, ApiError, ConflictError, Connection, Stored
+from scanstream.engines.nats.connection import RETRY_AFTER, ApiError, ConflictError, Connection, Stored, milliseconds
 from scanstream.engines.nats.streams import DUPLICATES_SECONDS
 from scanstream.engines.nats.tail import Message, replay
 from scanstream.errors import StoreUnavailable
+from scanstream.model import Milliseconds
 
 PIECE_BYTES = 128 * 1024
 """What the other clients take, too: a step of the loop each, and a short one."""
@@ -31,6 +32,8 @@ WAITING_BYTES = 8 * 1024 * 1024
 """That may have come and not been written yet."""
 SILENCE_SECONDS = 10.0
 """Without a piece for so long the value is given up: it may have been removed."""
+DEAD_SECONDS = 600.0
+"""An upload that has got no piece for so long, and was not finished, is nobody's: its node died in the middle."""
 
 
 class Info(NamedTuple):
@@ -55,6 +58,14 @@ def of_bucket(connection: Connection, name: str) -> dict[str, Any]:
         "allow_direct": True,
         "allow_rollup_hdrs": True,
     }
+
+
+class _Subjects(NamedTuple):
+    """What there was in the stream …"""
+
+    there: list[str]
+    at: Milliseconds
+    """… when, by the server's clock."""
 
 
 class Bucket:
@@ -137,14 +148,33 @@ class Bucket:
 
         :raises StoreUnavailable: if nobody answers
         """
-        about = f"$O.{self._name}.M."
-        found = await self._asked(f"STREAM.INFO.{self._stream}", {"subjects_filter": f"{about}>"})
-        for subject in found["state"].get("subjects") or {}:
-            name = base64.urlsafe_b64decode(subject.removeprefix(about)).decode()
+        for name in await self._names():
             info = None if name in names else await self._info(name)
             if info is not None:
                 await self._purge(self._about(name))  # first: what is told of is whole
                 await self._purge(self._pieces(info.upload))
+        await self.sweep()
+
+    async def _names(self) -> list[str]:
+        about = self._about("")
+        found = await self._subjects(f"{about}>")
+        return [base64.urlsafe_b64decode(subject.removeprefix(about)).decode() for subject in found.there]
+
+    async def sweep(self) -> None:
+        """Remove the pieces of uploads that were never finished, and never will be.
+
+        :raises StoreUnavailable: if nobody answers
+        """
+        found = await self._subjects(self._pieces(">"))
+        finished = {info.upload for name in await self._names() if (info := await self._info(name)) is not None}
+        for pieces in found.there:
+            last = None if pieces.rpartition(".")[2] in finished else await self._last(pieces)
+            if last is not None and found.at - last.at > DEAD_SECONDS * 1000:
+                await self._purge(pieces)
+
+    async def _subjects(self, which: str) -> "_Subjects":
+        found = await self._asked(f"STREAM.INFO.{self._stream}", {"subjects_filter": which})
+        return _Subjects(list(found["state"].get("subjects") or {}), milliseconds(found["ts"]))
 
     def _pieces(self, upload: str) -> str:
         return f"$O.{self._name}.C.{upload}"

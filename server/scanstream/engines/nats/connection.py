@@ -11,6 +11,7 @@ import random
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from datetime import datetime
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from scanstream.engines.nats.link import Link
 from scanstream.engines.nats.names import Names
 from scanstream.engines.nats.options import NatsOptions
 from scanstream.errors import EngineUnusable, StoreUnavailable
+from scanstream.model import Milliseconds
 
 START_SECONDS = 15.0
 """How long a start waits for servers that are on their way up."""
@@ -44,12 +46,24 @@ UNAVAILABLE, FORBIDDEN = 503, 403
 CONFLICTS = frozenset({10071, 10164})
 """JetStream's errors where somebody else has written to the subject."""
 TOO_LARGE = 10054
-FULL = frozenset({10002, 10023, 10028, 10047, TOO_LARGE, 10077, 10122})
-"""… where there is no room, or less than was asked for."""
+FULL = {
+    10002: "the account has reached its limit of JetStream",
+    10023: "a server has reached its limit (max_file_store, or its disk)",
+    10028: "a server has reached its limit of memory (max_memory_store)",
+    10047: "a server has reached its limit (max_file_store, or its disk)",
+    TOO_LARGE: "it is larger than a message may be (max_payload)",
+    10077: "the stream {stream} has reached its limit (max_bytes)",
+    10122: "the stream {stream} would be larger than the account may hold",
+}
+"""… where there is no room, or less than was asked for: what is full."""
 NO_MESSAGE = 10037
 """… where there is no message of the subject."""
 IN_PROCESS = 10158
 """… where the same message is just being written: an earlier try of ours."""
+NOBODY = b"NATS/1.0 503"
+"""How the headers begin where a server says that nobody is there to answer."""
+ELECTED = "$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED.>"
+"""What JetStream tells all of its account when a stream has another leader."""
 
 
 class ConflictError(Exception):
@@ -58,6 +72,10 @@ class ConflictError(Exception):
 
 class RefusedError(StoreUnavailable):
     """JetStream has answered, and does not take it now: there is no room. The detail has its own words."""
+
+
+class FullError(RefusedError):
+    """There is no room, for anybody: the stream, the account or a server is full."""
 
 
 class ApiError(Exception):
@@ -74,6 +92,15 @@ class Stored(NamedTuple):
 
     seq: int
     data: bytes
+    at: Milliseconds
+    """When it was stored, by the clock of whoever led the stream."""
+
+
+class Answer(NamedTuple):
+    """What came to a request."""
+
+    data: bytes
+    headers: bytes
 
 
 class Connection:
@@ -89,7 +116,9 @@ class Connection:
         self._numbers = count(1)
         self._inbox = client.new_inbox()
         self._hears = f"{self._inbox}.*"
-        self._answers: dict[str, asyncio.Future[Msg | None]] = {}
+        self._answers: dict[str, asyncio.Future[Answer | None]] = {}
+        self._full = ""
+        """What NATS said last, as long as that is that it has no room: of several servers then none may lead."""
         self.when_back(self._ask_again)
 
     def fresh(self) -> str:
@@ -143,14 +172,24 @@ class Connection:
 
         :raises StoreUnavailable: if nobody says
         """
+        return await self._stored(stream, {"last_by_subj": subject}, patience)
+
+    async def at(self, stream: str, seq: int, *, patience: float = PATIENCE_SECONDS) -> Stored | None:
+        """What stands at this place of a stream, as whoever leads it says; None: nothing (any more, or yet).
+
+        :raises StoreUnavailable: if nobody says
+        """
+        return await self._stored(stream, {"seq": seq}, patience)
+
+    async def _stored(self, stream: str, which: dict[str, Any], patience: float) -> Stored | None:
         try:
-            answer = await self.request_api(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject}, patience=patience)
+            answer = await self.request_api(f"STREAM.MSG.GET.{stream}", which, patience=patience)
         except ApiError as error:
             if error.code == NO_MESSAGE:
                 return None
             raise StoreUnavailable(f"NATS: {error}", retry_after=RETRY_AFTER) from error
         message = answer["message"]
-        return Stored(int(message["seq"]), base64.b64decode(message.get("data", "")))
+        return Stored(int(message["seq"]), base64.b64decode(message.get("data", "")), milliseconds(message["time"]))
 
     async def _asked(
         self, subject: str, body: bytes, headers: dict[str, str] | None, patience: float
@@ -164,7 +203,7 @@ class Connection:
             if code in CONFLICTS:
                 raise ConflictError(why)
             if code in FULL:
-                raise RefusedError(f"NATS has no room: {why}", retry_after=RETRY_AFTER)
+                raise no_room(answer)
             if error.get("code") != UNAVAILABLE and code != IN_PROCESS:
                 raise ApiError(error)
             if anyio.current_time() >= until:
@@ -184,7 +223,7 @@ class Connection:
         late = loop.call_later(seconds, _give_up, answer)  # a cancel scope would cost more than all else that is here
         try:
             await self.client.publish(subject, body, reply=f"{self._inbox}.{word}", headers=headers)
-            message = await answer
+            heard = await answer
         except MaxPayloadError:
             return {"error": {"err_code": TOO_LARGE, "description": f"{len(body)} bytes are more than a message holds"}}
         except NatsError as error:
@@ -192,7 +231,18 @@ class Connection:
         finally:
             late.cancel()
             del self._answers[word]
-        return self._unanswered(subject) if message is None else _read(message)
+        return self._heeded(self._unanswered(subject) if heard is None else _read(heard))
+
+    def _heeded(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """The answer, with what is known of why there is none."""
+        error = answer.get("error")
+        if "seq" in answer and error is None:
+            self._full = ""
+        elif error is not None and error.get("err_code") in FULL:
+            self._full = no_room(answer).detail
+        elif error is not None and error.get("code") == UNAVAILABLE and self._full:
+            error["description"] = f"{error.get('description')}; the last it said: {self._full}"
+        return answer
 
     def _unanswered(self, subject: str) -> dict[str, Any]:
         """Why nothing came: a server that forbids something says so beside, and never answers."""
@@ -202,14 +252,21 @@ class Connection:
             return _forbidden("subscribe to _INBOX.>, where all answers come to")
         return _unavailable(self.trouble() or "no answer", late=True)
 
-    async def listen(self) -> None:
-        """From now on answers are heard."""
-        await self.client.subscribe(self._hears, cb=self._answered, pending_msgs_limit=0, pending_bytes_limit=0)
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """In here answers are heard."""
+        async with self.client.hearing(self._hears, self._answered):
+            await self.client.subscribe(ELECTED, cb=self._elected)
+            yield
 
-    async def _answered(self, message: Msg) -> None:
-        answer = self._answers.get(message.subject.rpartition(".")[2])
+    async def _answered(self, subject: str, _: str, data: bytes, headers: bytes | None) -> None:
+        answer = self._answers.get(subject.rpartition(".")[2])
         if answer is not None and not answer.done():
-            answer.set_result(message)
+            answer.set_result(Answer(data, headers or b""))
+
+    async def _elected(self, _: Msg) -> None:
+        """What the former leader had in flight, as it stopped, nobody answers either."""
+        self._ask_again()
 
     def _ask_again(self) -> None:
         """Of what was in flight when the connection was lost nobody answers."""
@@ -232,13 +289,29 @@ class Connection:
             )
 
 
-def _read(message: Msg) -> dict[str, Any]:
-    if message.headers and message.headers.get("Status") == str(UNAVAILABLE):
-        return _unavailable("nobody answers: JetStream is not on there, or the stream has no leader now")
+def _read(answer: Answer) -> dict[str, Any]:
+    if answer.headers.startswith(NOBODY):
+        return _unavailable(
+            "nobody answers: the stream has no leader now, or JetStream is not on (it stops where a disk is full)"
+        )
     try:
-        return msgspec.json.decode(message.data, type=dict[str, Any])
+        return msgspec.json.decode(answer.data, type=dict[str, Any])
     except msgspec.MsgspecError as error:
         return _unavailable(f"the answer is none: {error}")
+
+
+def milliseconds(time: str) -> int:
+    """Of an instant as JetStream writes it, `2026-11-26T14:03:00.123456789Z`, with as many digits as it takes."""
+    seconds, _, rest = time.removesuffix("Z").partition(".")
+    return round(datetime.fromisoformat(f"{seconds}+00:00").timestamp()) * 1000 + int(f"{rest:0<3}"[:3])
+
+
+def no_room(answer: Mapping[str, Any]) -> RefusedError:
+    """What to tell of an answer whose error is one of `FULL`: what has no room, and the server's own words."""
+    error = answer["error"]
+    what = FULL[error["err_code"]].format(stream=answer.get("stream") or "of it")
+    told = f"NATS has no room: {what}: {error.get('description', error)}"
+    return (RefusedError if error["err_code"] == TOO_LARGE else FullError)(told, retry_after=RETRY_AFTER)
 
 
 def _unavailable(why: str, *, late: bool = False) -> dict[str, Any]:
@@ -251,7 +324,7 @@ def _forbidden(what: str) -> dict[str, Any]:
     return {"error": {"code": FORBIDDEN, "description": f"this login may not {what}"}}
 
 
-def _give_up(answer: asyncio.Future[Msg | None]) -> None:
+def _give_up(answer: asyncio.Future[Answer | None]) -> None:
     if not answer.done():
         answer.set_result(None)
 
@@ -268,7 +341,7 @@ async def connected(options: NatsOptions, *, patience: float = START_SECONDS) ->
         await client.open(patience)
         connection = Connection(client, options)
         connection.require()
-        await connection.listen()
-        yield connection
+        async with connection.listening():
+            yield connection
     finally:
         await client.leave()

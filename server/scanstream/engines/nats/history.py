@@ -5,14 +5,13 @@ knows that it goes; else it is read again.
 """
 
 import json
-from contextlib import suppress
 
 import anyio
-from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from scanstream.engines.nats.connection import RETRY_AFTER, Connection
 from scanstream.engines.nats.index import Scan
+from scanstream.engines.nats.link import Link
 from scanstream.errors import StoreUnavailable
 
 AT_ONCE = 1000
@@ -27,8 +26,9 @@ LOGGED = frozenset({"reg", "go", "ev"})
 class _Part:
     """What one answer brings."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, client: Link, number: int) -> None:
         """`number`: where the scan's registration stands."""
+        self._client = client
         self._number = number
         self.messages: list[bytes] = []
         self.last = 0
@@ -38,9 +38,9 @@ class _Part:
         self.missing = False
         self.over = anyio.Event()
 
-    async def receive(self, message: Msg) -> None:
+    async def receive(self, _: str, __: str, data: bytes, raw: bytes | None) -> None:
         """One more message, or the word that it was the last; each names the one before it."""
-        headers = message.headers or {}
+        headers = await self._client.headers(raw)
         before = int(headers.get("Nats-Last-Sequence", 0))
         self.missing |= before not in (0, self.last)
         if "Status" in headers:
@@ -51,7 +51,7 @@ class _Part:
         self.last = int(headers["Nats-Sequence"])
         kind = headers["Nats-Subject"].rpartition(".")[2]
         if kind in LOGGED and (kind != "reg" or self.last == self._number):  # one that was written twice counts once
-            self.messages.append(message.data)
+            self.messages.append(data)
 
 
 async def log_of(connection: Connection, stream: str, scan: Scan) -> list[bytes]:
@@ -88,18 +88,14 @@ async def _read(connection: Connection, stream: str, scan: Scan) -> tuple[list[b
 
 async def _part(connection: Connection, stream: str, scan: Scan, first: int) -> _Part | None:
     request = {"seq": first, "next_by_subj": connection.names.scan(scan.slot, scan.token, ">"), "batch": AT_ONCE}
-    part = _Part(scan.number)
-    inbox = connection.client.new_inbox()
-    subscription = await connection.client.subscribe(
-        inbox, cb=part.receive, pending_msgs_limit=0, pending_bytes_limit=0
-    )
+    client = connection.client
+    part = _Part(client, scan.number)
+    inbox = client.new_inbox()
     try:
-        with anyio.move_on_after(TRY_SECONDS):
-            await connection.client.publish(f"$JS.API.DIRECT.GET.{stream}", json.dumps(request).encode(), reply=inbox)
-            await part.over.wait()
+        async with client.hearing(inbox, part.receive):
+            with anyio.move_on_after(TRY_SECONDS):
+                await client.publish(f"$JS.API.DIRECT.GET.{stream}", json.dumps(request).encode(), reply=inbox)
+                await part.over.wait()
     except NatsError:
         return None
-    finally:
-        with suppress(NatsError):
-            await subscription.unsubscribe()
     return part if part.over.is_set() and not part.missing else None

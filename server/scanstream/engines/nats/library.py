@@ -1,13 +1,14 @@
 """What the nodes share of their markets: panels in a bucket, notes of which is the newest, turns at reading one."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from scanstream.engines.nats.bucket import Bucket, of_bucket
 from scanstream.engines.nats.connection import START_SECONDS
 from scanstream.engines.nats.store import NatsStore
 from scanstream.engines.nats.streams import SCANS, require_stream
 from scanstream.engines.nats.turn import Turn
+from scanstream.errors import StoreUnavailable
 
 PANELS = "PANELS"
 NEWEST = "panel."
@@ -24,6 +25,7 @@ class NatsLibrary:
         self._connection = store.connection
         self._bucket = bucket = Bucket(store.connection, PANELS)
         self.has, self.put, self.get, self.keep = bucket.has, bucket.put, bucket.get, bucket.keep
+        self.sweep = bucket.sweep
         self._latest: bytes | None = None
         store.listen(NEWEST, self._hear)
 
@@ -69,4 +71,7 @@ async def open_library(store: NatsStore, *, patience: float = START_SECONDS) -> 
     :raises EngineUnusable: if NATS does not answer
     """
     await require_stream(store.connection, of_bucket(store.connection, PANELS), patience)
-    return NatsLibrary(store)
+    library = NatsLibrary(store)
+    with suppress(StoreUnavailable):  # there is another start
+        await library.sweep()
+    return library

@@ -9,12 +9,14 @@ import re
 import ssl
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from scanstream.engines.nats.credentials import Credentials, read_credentials
@@ -42,6 +44,10 @@ _FORBIDDEN = re.compile(r'permissions violation for \w+ to "([^"]+)"')
 logger = logging.getLogger("scanstream")
 
 
+Heard = Callable[[str, str, bytes, bytes | None], Awaitable[None]]
+"""Given the subject, the address for answers, the body and the headers as they came; must not wait long."""
+
+
 class Link(Client):
     """A client that comes back whatever happens."""
 
@@ -52,6 +58,8 @@ class Link(Client):
         """Called when the link was lost and is back."""
         self.why = ""
         """The last trouble there was."""
+        self._heard: dict[int, Heard] = {}
+        """Who takes the messages of a subscription, by its number."""
         self._forbidden: deque[str] = deque(maxlen=MOST_FORBIDDEN)
         self._denied = anyio.Event()
         self._opened = False
@@ -189,6 +197,22 @@ class Link(Client):
         self._hang_up()  # of a connection that was only half made `close` knows nothing
         await cancel_shielded_checkpoint()
 
+    @asynccontextmanager
+    async def hearing(self, subject: str, heard: Heard) -> AsyncIterator[None]:
+        """In here every message is given to `heard` as soon as it is read: no queue of nats-py's that may overflow."""
+        subscription = await self.subscribe(subject, cb=_nobody)
+        self._heard[subscription._id] = heard
+        try:
+            yield
+        finally:
+            del self._heard[subscription._id]
+            with anyio.CancelScope(shield=True), suppress(NatsError):
+                await subscription.unsubscribe()
+
+    async def headers(self, raw: bytes | None) -> dict[str, str]:
+        """What they say, and with `Status` and `Description` what JetStream has to tell."""
+        return await self._process_headers(raw) or {}
+
     def forbidden(self, subject: str) -> bool:
         """Whether a server has refused it to our login, since this was last asked."""
         try:
@@ -221,6 +245,16 @@ class Link(Client):
         for call in self.back:
             call()
 
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        """See `Client._process_msg`."""
+        if (heard := self._heard.get(sid)) is None:
+            await super()._process_msg(sid, subject, reply, data, headers)
+            return
+        try:
+            await heard(subject.decode(), reply.decode(), data, headers)
+        except Exception as error:  # else nothing would be read any more
+            await self._trouble(error)
+
     async def _process_err(self, err_msg: str) -> None:
         """See `Client._process_err`, which closes for good: of one subject's trouble, and of a restart's, too."""
         error = NatsError(f"nats: {err_msg}")
@@ -245,3 +279,7 @@ def _in_words(error: Exception) -> str:
     if isinstance(error, ssl.SSLError) and _OURS.search(said):
         return f"it does not take our certificate: {said}; see --engine-cert"
     return said
+
+
+async def _nobody(_: Msg) -> None:
+    """All messages are taken before they come here."""

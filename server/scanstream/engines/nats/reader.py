@@ -1,6 +1,7 @@
 """What one node reads of the stream: at the start what scans hang on, then all, through one consumer of its own."""
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -8,11 +9,12 @@ import anyio
 
 from scanstream.engines.nats.barrier import marked
 from scanstream.engines.nats.clock import StreamClock
-from scanstream.engines.nats.connection import Connection
+from scanstream.engines.nats.connection import Connection, FullError
 from scanstream.engines.nats.feed import Brought, Feed
 from scanstream.engines.nats.history import LOGGED
 from scanstream.engines.nats.index import Index
 from scanstream.engines.nats.position import Position
+from scanstream.engines.nats.reserve import make_room
 from scanstream.engines.nats.tail import Message, Reading, replay
 from scanstream.engines.nats.telling import Telling
 from scanstream.errors import EngineUnusable, StoreUnavailable
@@ -26,6 +28,10 @@ READ_ALONE = 200
 PAUSE_SECONDS = 0.2
 LOOK_SECONDS = 2.0
 """In which it is found out whether it is the same stream still."""
+WITNESSES = 64
+"""Messages that were read last, of scans that are not purged: by these it is known again …"""
+ASKED_FOR = 4
+"""… and so many of them are asked for, as some may be gone all the same."""
 
 Listener = Callable[[str, bytes], None]
 """Called with a note's name and its value, on the loop; must not wait and must not raise."""
@@ -53,6 +59,8 @@ class Reader:
         self._listeners: list[tuple[str, Listener]] = []
         self._reading: Reading | None = None
         self._telling = Telling()
+        self._witnesses: deque[tuple[int, int, str]] = deque(maxlen=WITNESSES)
+        """Place, time and scan of each."""
         connection.when_back(self._begin_anew)
 
     def _begin_anew(self) -> None:
@@ -74,7 +82,11 @@ class Reader:
         self.position.advance(marks[0])
 
     async def _mark(self, subject: str) -> int:
-        return await marked(self._connection, self._stream, subject)
+        try:
+            return await marked(self._connection, self._stream, subject)
+        except FullError:
+            await make_room(self._connection, self._stream)
+            return await marked(self._connection, self._stream, subject)
 
     async def _replay(self, take: Callable[[Message], object], first: int, until: int, only: str = "") -> None:
         await replay(self._connection, self._stream, take, first=first, until=until, only=only, full=self._full)
@@ -105,7 +117,7 @@ class Reader:
             await anyio.sleep(0 if one.last else PAUSE_SECONDS)
 
     async def _require_same(self) -> None:
-        """It is the stream that was read so far: of one made anew the places mean something else.
+        """It is the stream that was read so far: of one made anew, or brought back, the places mean something else.
 
         :raises EngineUnusable: if it is not
         :raises StoreUnavailable: if nobody says, or there is none
@@ -119,6 +131,24 @@ class Reader:
                 f"The stream {self._stream} of NATS was emptied or made anew: it has the identity "
                 f"{there.decode(errors='replace') or '(none)'}, and this node has read {known.decode()}; start it again"
             )
+        await self._require_what_was_read()
+
+    async def _require_what_was_read(self) -> None:
+        """An older backup has the same identity, and may have gone further since: other messages at the same places.
+
+        A message that is not there says nothing, as whoever answers may be behind; where the stream ends too early the
+        next barrier says so.
+        """
+        known = [(seq, at) for seq, at, token in reversed(self._witnesses) if self.index.get(token) is not None]
+        for seq, at in known[:ASKED_FOR]:
+            there = await self._connection.at(self._stream, seq, patience=LOOK_SECONDS)
+            if there is not None and there.at != at:
+                raise EngineUnusable(
+                    f"The stream {self._stream} of NATS was brought back as it was before, and has gone on from there: "
+                    f"at {seq} stands another message than this node has read; start it again"
+                )
+            if there is not None:
+                return
 
     def _full(self) -> bool:
         return self.feed is not None and self.feed.full()
@@ -136,6 +166,7 @@ class Reader:
             case ["scan", "mark", _, _] | ["scan", _, _, "mark"]:
                 pass
             case ["scan", slot, token, kind]:
+                self._witnesses.append((message.seq, message.at, token))
                 return Brought(message.seq, self.index.take(kind, slot, token, message), kind, message.data)
             case ["note", "store", name]:
                 if self.own.setdefault(name, message.data) != message.data and self._reading is not None:

@@ -31,6 +31,7 @@ from scanstream.engines.nats.names import token
 from scanstream.engines.nats.options import NatsOptions
 from scanstream.engines.nats.reader import Listener, Reader
 from scanstream.engines.nats.registry import Registry
+from scanstream.engines.nats.reserve import FULL, Reserve
 from scanstream.engines.nats.streams import SCANS, of_scans, require_stream
 from scanstream.engines.nats.writer import Writer
 from scanstream.errors import Damaged, EngineUnusable, NotFound, StoreUnavailable
@@ -38,8 +39,8 @@ from scanstream.log.entry import AnyEntry, Queued, Registered
 from scanstream.log.refold import encoded
 from scanstream.model import Milliseconds, Principal, ScanId
 
-ENVELOPE_BYTES = 4096
-"""Of a message's most, for what stands around its body."""
+MESSAGE_BYTES = 256 * 1024
+"""Entries of an append that is larger are several messages: what is reserved where a store is full must be more."""
 PURGED_AT_ONCE = 8
 """The server does nothing else while it purges: some milliseconds, where a scan's messages are far apart."""
 GONE_SECONDS = 3600
@@ -55,7 +56,9 @@ class NatsStore:
 
     shared = True
 
-    def __init__(self, connection: Connection, reader: Reader, tasks: TaskGroup, lag: Milliseconds) -> None:
+    def __init__(
+        self, connection: Connection, reader: Reader, reserve: Reserve, tasks: TaskGroup, lag: Milliseconds
+    ) -> None:
         self.connection = connection
         self.identity: str = reader.own["identity"].decode()
         self.key: bytes = reader.own["key"]
@@ -64,8 +67,9 @@ class NatsStore:
         self._reader = reader
         self._index = reader.index
         self.now = reader.clock.now
-        self._barrier = Barrier(connection, self._stream, reader.position)
-        self._writer = Writer(connection, self._stream, reader)
+        self._reserve = reserve
+        self._barrier = Barrier(connection, self._stream, reader.position, reserve)
+        self._writer = Writer(connection, self._stream, reader, reserve)
         self._registry = Registry(self._writer, reader.index, self._barrier)
         self._tasks = tasks
         self._lag = lag
@@ -87,7 +91,7 @@ class NatsStore:
         if len(entries) == 1 and isinstance(entries[0], Queued) and not scan.queued:
             await self._log(scan, "go", bodies[0], f"{scan_id}:go")
             return
-        for message in packed(bodies, self.connection.client.max_payload - ENVELOPE_BYTES):
+        for message in packed(bodies, MESSAGE_BYTES):
             await self._log(scan, "ev", message, self.connection.fresh())
 
     async def _log(self, scan: Scan, kind: str, body: bytes, message_id: str) -> None:
@@ -96,7 +100,7 @@ class NatsStore:
         :raises NotFound: if it was purged meanwhile
         """
         subject = self._names.scan(scan.slot, scan.token, kind)
-        await self._writer.write(subject, body, {"Nats-Msg-Id": message_id})
+        await self._writer.write(subject, body, {"Nats-Msg-Id": message_id}, needed=kind == "end")
         if self._index.get(scan.token) is not scan:
             await self._writer.purge(subject)  # nothing else would ever take it away
             raise _unknown(scan.scan_id)
@@ -183,11 +187,15 @@ class NatsStore:
         """Take its messages away, and then tell all nodes: whoever dies between leaves it to be purged again."""
         await self._writer.purge(self._names.scan(scan.slot, scan.token, ">"))
         gone = self._names.scan(scan.slot, scan.token, "gone")
-        await self._writer.write(gone, b"", {"Nats-TTL": str(GONE_SECONDS)})
+        await self._writer.write(gone, b"", {"Nats-TTL": str(GONE_SECONDS)}, needed=True)
 
     async def remember(self, name: str, value: bytes) -> None:
         """See `Store.remember`."""
-        await self._writer.write(self._names.note(name), value, {"Nats-Rollup": "sub"})
+        headers = {
+            "Nats-Rollup": "sub",
+            "Nats-Msg-Id": self.connection.fresh(),
+        }  # a try that comes late changes nothing
+        await self._writer.write(self._names.note(name), value, headers, needed=True)
 
     async def recall(self, name: str) -> bytes | None:
         """See `Store.recall`."""
@@ -209,6 +217,7 @@ class NatsStore:
         if why := self.healthy():  # no need to wait for what is known
             raise StoreUnavailable(f"NATS: {why}", retry_after=RETRY_AFTER)
         await self._barrier.passed()
+        await self._reserve.whole()
 
     def healthy(self) -> str:
         """What is wrong with the connection or the feed; nothing, if all is well."""
@@ -255,8 +264,11 @@ async def open_nats(
         except StoreUnavailable as error:
             raise EngineUnusable(f"The stream {SCANS} of NATS cannot be read: {error.detail}") from error
         reader.clock.compare()
+        reserve = Reserve(connection, connection.names.stream(SCANS))
+        reader.listen(FULL, reserve.hear)
+        await reserve.begin()
         async with anyio.create_task_group() as tasks:
             try:
-                yield NatsStore(connection, reader, tasks, lag)
+                yield NatsStore(connection, reader, reserve, tasks, lag)
             finally:
                 tasks.cancel_scope.cancel()

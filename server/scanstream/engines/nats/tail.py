@@ -8,13 +8,12 @@ last message that he has had.
 
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple
 
 import anyio
 from anyio.lowlevel import checkpoint
-from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from scanstream.engines.nats.connection import ApiError, Connection
@@ -39,6 +38,8 @@ INACTIVE_SECONDS = 30
 """After which JetStream forgets a consumer that nobody asks."""
 CREATE_SECONDS = 2.0
 MOST_UNKNOWN = 5
+GOING = ("Shutdown", "Leadership", "Deleted")
+"""Words with which a server says that the consumer is nobody's any more: nothing is to be waited for."""
 FULL_SECONDS = 0.02
 """After which it is looked whether more can be taken."""
 PAUSE_SECONDS = 0.2
@@ -109,20 +110,17 @@ class Reading:
         :raises StoreUnavailable: if there can be no consumer now
         """
         client = self._connection.client
-        subscription = await client.subscribe(
-            self._inbox, cb=self._receive, pending_msgs_limit=0, pending_bytes_limit=0
-        )
-        try:
-            await self._create(first, only)
-            await self.ask()
-            yield
-        except ApiError as error:
-            raise StoreUnavailable(f"NATS gives us no consumer: {error}") from error
-        finally:
-            self.end()
-            with anyio.CancelScope(shield=True), suppress(NatsError):
-                await subscription.unsubscribe()
-                await client.publish(f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._name}")
+        async with client.hearing(self._inbox, self._receive):
+            try:
+                await self._create(first, only)
+                await self.ask()
+                yield
+            except ApiError as error:
+                raise StoreUnavailable(f"NATS gives us no consumer: {error}") from error
+            finally:
+                self.end()
+                with anyio.CancelScope(shield=True), suppress(NatsError):
+                    await client.publish(f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._name}")
 
     async def _create(self, first: int, only: str) -> None:
         config = {
@@ -187,15 +185,15 @@ class Reading:
             except NatsError as error:
                 self.lose(str(error))
 
-    async def _receive(self, message: Msg) -> None:
+    async def _receive(self, subject: str, reply: str, data: bytes, headers: bytes | None) -> None:
         if self._ended.is_set():
             return
         self._heard = anyio.current_time()
-        if not message.reply:
-            if not self._hear(message):
+        if not reply:
+            if not self._hear(await self._connection.client.headers(headers)):
                 return
         else:
-            tokens = message.reply.split(".")  # $JS.ACK.[domain.account.]stream.consumer.delivered.seq.number.time.left
+            tokens = reply.split(".")  # $JS.ACK.[domain.account.]stream.consumer.delivered.seq.number.time.left
             at = 2 if len(tokens) == 9 else 4
             number, seq = int(tokens[at + 4]), int(tokens[at + 3])
             if number != self._next or seq <= self.last:
@@ -206,7 +204,7 @@ class Reading:
             self._unknown = 0
             self.last = seq
             try:
-                self._take(Message(seq, message.subject, message.data, int(tokens[at + 5]) // NANOSECONDS))
+                self._take(Message(seq, subject, data, int(tokens[at + 5]) // NANOSECONDS))
             except Exception as error:  # to go on would be a gap
                 self._failure = error
                 self.end()
@@ -215,16 +213,18 @@ class Reading:
                 await checkpoint()
         await self.ask()
 
-    def _hear(self, message: Msg) -> bool:
+    def _hear(self, headers: Mapping[str, str]) -> bool:
         """What JetStream says of a request: it is alive (100), or this one is over and had so many left.
 
         Whether more is to be asked for at once; else in a moment (`lost`).
         """
-        headers = message.headers or {}
         status = headers.get("Status", "")
         if status == "100":
             return True
-        left = headers.get("Nats-Pending-Messages")
+        left, why = headers.get("Nats-Pending-Messages"), headers.get("Description", "nobody keeps it")
+        if any(word in why for word in GOING):  # it is told with what is left of the request, as if that were over
+            self.lose(why)
+            return False
         if left is not None and status in {"408", "409"}:
             self._asked = max(0, self._asked - int(left))
         elif status == "503" and self._unknown < MOST_UNKNOWN:  # just made, and not every server has heard of it
@@ -232,7 +232,7 @@ class Reading:
             self._asked = 0
             return False
         else:
-            self.lose(headers.get("Description", "nobody keeps it"))
+            self.lose(why)
         return True
 
 

@@ -1,7 +1,10 @@
 """Writing into the stream: done when this node has read what it wrote."""
 
-from scanstream.engines.nats.connection import RETRY_AFTER, ApiError, Connection
+from contextlib import suppress
+
+from scanstream.engines.nats.connection import RETRY_AFTER, ApiError, Connection, FullError
 from scanstream.engines.nats.reader import Reader
+from scanstream.engines.nats.reserve import Reserve
 from scanstream.errors import StoreUnavailable
 
 DELIVERED_SECONDS = 20.0
@@ -11,18 +14,29 @@ DELIVERED_SECONDS = 20.0
 class Writer:
     """One node's writing into one stream."""
 
-    def __init__(self, connection: Connection, stream: str, reader: Reader) -> None:
+    def __init__(self, connection: Connection, stream: str, reader: Reader, reserve: Reserve) -> None:
         self.connection = connection
         self.stream = stream
+        self._reserve = reserve
         self._reader = reader
 
-    async def write(self, subject: str, body: bytes, headers: dict[str, str]) -> None:
+    async def write(self, subject: str, body: bytes, headers: dict[str, str], *, needed: bool = False) -> None:
         """Publish, and return when this node has read it, and the feed's consumer has taken it.
 
+        :param needed: whether it is to be written also where there is no room: it is small, and room may come of it
         :raises ConflictError: if the headers expect what is not so; an earlier try of this call may be why
         :raises StoreUnavailable: if it is not acknowledged in time, or does not come back
         """
-        seq = await self.connection.publish(subject, body, headers=headers, stream=self.stream)
+        try:
+            if not needed:
+                await self._reserve.whole()
+            seq = await self.connection.publish(subject, body, headers=headers, stream=self.stream)
+        except FullError as full:
+            with suppress(StoreUnavailable):
+                await self._reserve.use(full)
+            if not needed:
+                raise
+            seq = await self.connection.publish(subject, body, headers=headers, stream=self.stream)
         self._reader.position.expect(seq)
         try:
             if (feed := self._reader.feed) is not None:
@@ -41,3 +55,4 @@ class Writer:
             await self.connection.request_api(f"STREAM.PURGE.{self.stream}", {"filter": subjects})
         except ApiError as error:
             raise StoreUnavailable(f"NATS does not delete: {error}", retry_after=RETRY_AFTER) from error
+        self._reserve.look_again()
