@@ -6,6 +6,7 @@ as no more comes than was asked for; each message is numbered by the consumer, o
 last message that he has had.
 """
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -91,13 +92,15 @@ class Reading:
         self._asked = 0
         self._unknown = 0
         """Times that nobody knew of it."""
-        self._heard = anyio.current_time()
+        self._time = asyncio.get_running_loop().time  # anyio's asks which loop it is, each time
+        self._heard = self._time()
         self.last = 0
         """The place in the stream of the last message."""
         self.why = ""
         """What is wrong; then it is lost."""
         self._failure: Exception | None = None
         """What `take` has raised, which it must not."""
+        self._over = False
         self._ended = anyio.Event()
         self._held = 0
 
@@ -141,10 +144,11 @@ class Reading:
     def lose(self, why: str) -> None:
         """It is not to be relied on any more."""
         self.why = self.why or why
-        self._ended.set()
+        self.end()
 
     def end(self) -> None:
         """Nobody wants to read on."""
+        self._over = True
         self._ended.set()
 
     async def lost(self) -> None:
@@ -168,7 +172,7 @@ class Reading:
 
     async def ask(self) -> None:
         """Have more sent, if there is room for it."""
-        while self._asked <= ASKED // 2 and not self._ended.is_set() and not self._full():
+        while self._asked <= ASKED // 2 and not self._over and not self._full():
             more = ASKED - self._asked
             request = {
                 "batch": more,
@@ -186,9 +190,9 @@ class Reading:
                 self.lose(str(error))
 
     async def _receive(self, subject: str, reply: str, data: bytes, headers: bytes | None) -> None:
-        if self._ended.is_set():
+        if self._over:
             return
-        self._heard = anyio.current_time()
+        self._heard = self._time()
         if not reply:
             if not self._hear(await self._connection.client.headers(headers)):
                 return
@@ -211,7 +215,8 @@ class Reading:
             self._held += 1
             if self._held % HELD == 0:
                 await checkpoint()
-        await self.ask()
+        if self._asked <= ASKED // 2:
+            await self.ask()
 
     def _hear(self, headers: Mapping[str, str]) -> bool:
         """What JetStream says of a request: it is alive (100), or this one is over and had so many left.
