@@ -49,6 +49,25 @@ LASTING: dict[str, Callable[[], Faults]] = {
     "long polls: resets every 3 s": lambda: Faults(refuse_upgrade=403, refuse_streams=406, reset_every=3.0),
     "long polls: 502 now and then": lambda: Faults(refuse_upgrade=403, refuse_streams=406, bad_gateway_every=3),
     "long polls: injects": lambda: Faults(refuse_upgrade=403, refuse_streams=406, inject=True),
+    "closes at once, 502 and 2 s late": lambda: Faults(close_at_once=True, bad_gateway_every=3, delay=2.0),
+    "drops after 24 kB, swallows the ack, 502": lambda: Faults(drop_after=24_000, swallow_acks=1, bad_gateway_every=4),
+    "pages that say 200": lambda: Faults(bad_gateway_every=2, bad_status=200),
+    "pages that say 404, with nonsense": lambda: Faults(
+        bad_gateway_every=3, bad_status=404, bad_retry_after="-1, soon"
+    ),
+    "sent elsewhere": lambda: Faults(
+        bad_gateway_every=2, bad_status=307, bad_retry_after="Thu, 01 Jan 1970 00:00:00 GMT"
+    ),
+    "forges": lambda: Faults(forge=True),
+    "repeats and swaps": lambda: Faults(repeat_frames=True, swap_frames=3),
+    "loses updates": lambda: Faults(lose_updates=4),
+    "streams: forges": lambda: Faults(refuse_upgrade=403, forge=True),
+    "streams: loses, repeats and swaps": lambda: Faults(
+        refuse_upgrade=403, lose_updates=5, repeat_frames=True, swap_frames=4
+    ),
+    "long polls: loses, repeats and swaps": lambda: Faults(
+        refuse_upgrade=403, refuse_streams=406, lose_updates=5, repeat_frames=True, swap_frames=4
+    ),
 }
 """By what they do to the network. The whole of a scan is less than 24 kB, in one frame: else it never came through."""
 SPAN_SECONDS = 0.5 - 0.01

@@ -10,7 +10,19 @@ import anyio
 
 HELD = 64 * 1024
 """Bytes of a stream that a buffering proxy keeps back."""
-UNKNOWN_FIELDS = {"x_unknown": [1, {"deep": None}], "zzz": "new in version 2"}
+UNKNOWN_FIELDS: dict[str, Any] = {
+    "x_unknown": [1, {"deep": None}],
+    "x_none": None,
+    "x_true": True,
+    "x_number": -1.5e300,
+    "x_empty": {},
+    "": [[]],
+    "from": 10**9,
+    "to": "k-1.0",
+    "zzz": "new in version 2",
+}
+TWICE = b', "x_twice": 1, "x_twice": {"x_twice": "\xc3\xa4\xf0\x9f\x98\x80"}}'
+FRAMES = ("snapshot", "update", "end")
 UNKNOWN_EVENT = b"event: forecast\nid: zz-9.9\nx-unknown: 1\ndata: this is no JSON\n\n: nor is this an event\n\n"
 TEXT = 1
 CLOSE = 8
@@ -34,9 +46,15 @@ class Faults:
     reset_every: float = field(default=0.0, metadata={"help": "seconds after which all connections are reset"})
     buffer_streams: bool = field(default=False, metadata={"help": "keep event streams back until 64 KiB are there"})
     bad_gateway_every: int = field(default=0, metadata={"help": "answer every so many-th request with 502 and HTML"})
+    bad_status: int = field(default=502, metadata={"help": "or with this status; of a redirect it is where one was"})
+    bad_retry_after: str = field(default="", metadata={"help": "and with this in Retry-After"})
     swallow_acks: int = field(default=0, metadata={"help": "lose so many answers to discover, and the connection"})
     hold_acks: int = field(default=0, metadata={"help": "lose so many answers to discover, and keep the connection"})
     lose_acks: int = field(default=0, metadata={"help": "lose so many acks of WebSockets; their frames still come"})
+    repeat_frames: bool = field(default=False, metadata={"help": "bring every frame twice"})
+    swap_frames: int = field(default=0, metadata={"help": "bring every so many-th frame after the one behind it"})
+    lose_updates: int = field(default=0, metadata={"help": "lose every so many-th update"})
+    forge: bool = field(default=False, metadata={"help": "add frames of other scans and logs, and from beyond a gap"})
     inject: bool = field(default=False, metadata={"help": "add message types and fields that nobody knows"})
 
 
@@ -83,10 +101,42 @@ class Kept:
         return passed
 
 
+class Frames:
+    """The frames of one connection as the faults have them: any number of messages for one."""
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+        self._number = 0
+        self._held: list[dict[str, Any]] = []
+
+    @property
+    def harmed(self) -> bool:
+        """Whether there is anything to do."""
+        faults = self._faults
+        return bool(faults.repeat_frames or faults.swap_frames or faults.lose_updates or faults.forge)
+
+    def through(self, message: dict[str, Any]) -> list[dict[str, Any]]:
+        """What comes in its place."""
+        if message.get("type") not in FRAMES:
+            return [message]
+        self._number += 1
+        faults = self._faults
+        if faults.lose_updates and message["type"] == "update" and self._number % faults.lose_updates == 0:
+            return []
+        told = [message] * (2 if faults.repeat_frames else 1)
+        if faults.swap_frames and message["type"] == "update" and self._number % faults.swap_frames == 0:
+            self._held += told
+            return []
+        late, self._held = self._held, []
+        return [*(forged(message) if faults.forge else ()), *told, *late]
+
+
 class Events:
     """The events of one stream, on their way to the client, with some that nobody knows."""
 
-    def __init__(self) -> None:
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+        self._frames = Frames(faults)
         self._held = b""
 
     def through(self, data: bytes) -> bytes:
@@ -99,6 +149,10 @@ class Events:
         told = [line.removeprefix(b"data: ") for line in lines if line.startswith(b"data: ")]
         if len(told) != 1:
             return event + b"\n\n"
+        if self._frames.harmed:
+            return b"".join(map(as_event, self._frames.through(json.loads(told[0]))))
+        if not self._faults.inject:
+            return event + b"\n\n"
         others = [line for line in lines if not line.startswith(b"data: ")]
         strange = b"event: weather\ndata: " + json.dumps(unknown(json.loads(told[0]))).encode()
         return UNKNOWN_EVENT + strange + b"\n\n" + b"\n".join([*others, b"data: " + with_fields(told[0])]) + b"\n\n"
@@ -109,6 +163,7 @@ class Messages:
 
     def __init__(self, faults: Faults) -> None:
         self._faults = faults
+        self._frames = Frames(faults)
         self._held = b""
         self.swallowed = False
 
@@ -137,6 +192,8 @@ class Messages:
                 self._faults.swallow_acks -= 1
                 self.swallowed = True
                 raise anyio.EndOfStream
+        if self._frames.harmed:
+            return b"".join(frame(TEXT, json.dumps(one).encode()) for one in self._frames.through(message))
         if not self._faults.inject:
             return whole
         return frame(TEXT, json.dumps(unknown(message)).encode()) + frame(TEXT, with_fields(body))
@@ -177,9 +234,42 @@ def unknown(message: dict[str, Any]) -> dict[str, Any]:
     return {"type": "weather", "scan_id": scan_id, "cursor": "zz-9.9", "state": {"status": "sunny"}, "patch": 1}
 
 
+def forged(message: dict[str, Any]) -> list[dict[str, Any]]:
+    """Frames that nobody may believe, beside a true one: of another scan, of another log, from beyond a gap."""
+    epoch, _, place = message["cursor"].partition("-")
+    seq, _, n = place.partition(".")
+    beyond = f"{epoch}-{int(seq) + 50}.{n}"
+    lie = {"status": "failed", "phase": "forged"}
+    found = [{"id": "forged"}]
+    another = {
+        "type": "snapshot",
+        "scan_id": "scan_of_the_sky",
+        "cursor": "zz-9.1",
+        "state": lie,
+        "opportunities": found,
+    }
+    if message["type"] != "update":
+        return [another]
+    return [another, {**message, "cursor": beyond, "patch": lie, "skipped": 3}]
+
+
+def as_event(message: dict[str, Any]) -> bytes:
+    """A message as it stands in a stream of events."""
+    return f"event: {message['type']}\ndata: {json.dumps(message)}\n\n".encode()
+
+
+def polled(body: bytes, frames: Frames) -> bytes:
+    """The answer to a long poll as the faults have it."""
+    told = json.loads(body)
+    if isinstance(told, dict) and isinstance(told.get("frames"), list):
+        told["frames"] = [one for message in told["frames"] for one in frames.through(message)]
+        return json.dumps(told).encode()
+    return body
+
+
 def with_fields(body: bytes) -> bytes:
     """A JSON object with more fields than anybody knows, in all objects that may get more; with messages, too."""
-    return json.dumps(_more(json.loads(body))).encode()
+    return json.dumps(_more(json.loads(body))).encode()[:-1] + TWICE
 
 
 def _more(told: dict[str, Any]) -> dict[str, Any]:

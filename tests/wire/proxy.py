@@ -28,7 +28,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 if __name__ == "__main__":  # as a program it is not told where its neighbours are
     sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from wire.faults import Events, Faults, Head, Kept, Messages, Through, closing, with_fields
+from wire.faults import Events, Faults, Frames, Head, Kept, Messages, Through, closing, polled, with_fields
 
 __all__ = ["RUNGS", "Attempt", "Faults", "Proxy", "running"]
 
@@ -121,13 +121,20 @@ class Proxy:
         if self.faults.hang_up:
             return
         if every and len(self.attempts) % every == 0:
-            await client.send(_page(502, "Bad Gateway"))
+            await client.send(self._bad(attempt))
         elif attempt.upgrade and self.faults.refuse_upgrade:
             await client.send(_page(self.faults.refuse_upgrade, "No WebSockets here"))
         elif attempt.rung == "stream" and self.faults.refuse_streams:
             await client.send(_page(self.faults.refuse_streams, "No streams here"))
         else:
             await self._forward(client, reader, head, body, attempt)
+
+    def _bad(self, attempt: Attempt) -> bytes:
+        status = self.faults.bad_status
+        fields = {"retry-after": self.faults.bad_retry_after}
+        if 300 <= status < 400:
+            fields["location"] = attempt.target
+        return _page(status, "None of ours", fields)
 
     async def _forward(
         self, client: SocketStream, reader: BufferedByteReceiveStream, head: Head, body: bytes, attempt: Attempt
@@ -166,8 +173,10 @@ class Proxy:
             await anyio.sleep_forever()
         kind = head.value("content-type")
         await anyio.sleep(self.faults.delay)
-        if self.faults.inject and kind.startswith("application/json"):
-            body = with_fields(await _whole(answers, head.value("content-length")))
+        frames = Frames(self.faults)
+        if (self.faults.inject or frames.harmed) and kind.startswith("application/json"):
+            body = await _whole(answers, head.value("content-length"))
+            body = with_fields(body) if self.faults.inject else polled(body, frames)
             await self._send(client, head.having(content_length=str(len(body))) + body, [0])
             return
         await client.send(head.having())
@@ -176,8 +185,8 @@ class Proxy:
         through: Through = _as_it_is
         if streamed and self.faults.buffer_streams:
             through = kept.through
-        elif streamed and self.faults.inject:
-            through = Events().through
+        elif streamed and (self.faults.inject or frames.harmed):
+            through = Events(self.faults).through
         await self._pump(answers, client, DOWN, through, muted=streamed)
         await client.send(kept.data)
 
@@ -302,9 +311,10 @@ async def _whole(answers: BufferedByteReceiveStream, length: str) -> bytes:
     return body
 
 
-def _page(status: int, words: str) -> bytes:
+def _page(status: int, words: str, more: dict[str, str] | None = None) -> bytes:
     body = f"<html><body><h1>{status} {words}</h1></body></html>".encode()
-    fields = f"Content-Type: text/html\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
+    told = {"content-type": "text/html", "content-length": str(len(body)), "connection": "close", **(more or {})}
+    fields = "".join(f"{name}: {value}\r\n" for name, value in told.items() if value)
     return f"HTTP/1.1 {status} {words}\r\n{fields}\r\n".encode() + body
 
 
