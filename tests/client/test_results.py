@@ -1,5 +1,6 @@
 """Opportunities as frames: the same columns and types for no row, one, and 10,001, and the values that were told."""
 
+import csv
 import io
 import subprocess
 import sys
@@ -286,6 +287,26 @@ def test_csv_holds_every_field_as_it_was_told(tmp_path: Path) -> None:
     assert [row["discovered_at"] for row in read] == ["2026-11-23T14:00:00.123Z"] * 2
     assert [row["entry_price"] for row in read] == [1.5, None]
     assert read[1]["symbol"] == "ÄÖ/USDT"
+
+
+def test_csv_has_no_formula_in_it(tmp_path: Path) -> None:
+    """Numbers are numbers, below zero, too; a text is a text, wherever it is opened."""
+    told = {
+        "symbol": "=HYPERLINK(1)",
+        "symbols": ["@SUM(1)", "B"],
+        "exchange": "+1",
+        "quote_currency": "-2",
+        "side": "\t=",
+    }
+    Results([found(0, expected_return=-0.5, **told), found(1)]).to_csv(tmp_path / "found.csv")
+    with (tmp_path / "found.csv").open(encoding="utf-8", newline="") as opened:
+        first, second = csv.DictReader(opened)
+
+    assert {name: first[name] for name in told} == {
+        **{name: f"'{told[name]}" for name in told if name != "symbols"},
+        "symbols": "'@SUM(1)+B",
+    }
+    assert (first["expected_return"], second["symbol"]) == ("-0.5", "BTC/USDT")
 
 
 def test_a_file_that_cannot_be_made_leaves_the_one_that_is_there(tmp_path: Path) -> None:

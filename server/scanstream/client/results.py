@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 Found = dict[str, Any]
 """One opportunity, as the server told it; times in it are text."""
 
@@ -131,7 +132,7 @@ class Results:
         """Write all of them, one a line below a header, as UTF-8.
 
         Values are as the server told them (times are text): symbols are joined with +, metadata is JSON, what is absent
-        is empty.
+        is empty. A text that begins like a formula is led by an apostrophe.
 
         :param path: where, and a file that is there is replaced; or something open for text
         """
@@ -149,11 +150,17 @@ class Results:
         writer.writeheader()
         for found in self._found:
             flat = {"symbols": "+".join(found.get("symbols", ())), "metadata": json_text(found.get("metadata", {}))}
-            writer.writerow({**found, **flat})
+            writer.writerow({name: _cell(value) for name, value in {**found, **flat}.items()})
         return text.getvalue()
 
     def _columns(self) -> dict[str, list[Any]]:
         return {column.name: values(column, self._found) for column in COLUMNS}
+
+
+def _cell(value: Any) -> Any:
+    """A text that a spreadsheet would take for a formula is led by an apostrophe, as in the page's export: names come from
+    exchanges and strategies, which may be strangers'."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def _library(name: str, asker: str) -> Any:
