@@ -158,8 +158,10 @@ class Results:
 
 
 def _cell(value: Any) -> Any:
-    """A text that a spreadsheet would take for a formula is led by an apostrophe, as in the page's export: names come from
-    exchanges and strategies, which may be strangers'."""
+    """A text that a spreadsheet would take for a formula is led by an apostrophe, as in the page's export.
+
+    Names come from exchanges and strategies, which may be strangers'.
+    """
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
