@@ -51,16 +51,25 @@ class NatsServer(Program):
     """One server, with a store of its own; started again it has the same ports and the same store."""
 
     def __init__(
-        self, name: str, known_as: str, directory: Path, ports: tuple[int, int, int], configuration: str
+        self,
+        name: str,
+        known_as: str,
+        directory: Path,
+        ports: tuple[int, int, int],
+        configuration: str,
+        environment: dict[str, str] | None = None,
     ) -> None:
-        """`known_as`: what it says itself that it is called. `ports`: for clients, for questions, for other servers."""
+        """`ports`: for clients, for questions, for other servers.
+
+        :param known_as: what it says that it is called; a server that somebody else has left on its port says another
+        """
         self.known_as = known_as
         self.port, self.monitor, self.route = ports
         self.url = f"nats://127.0.0.1:{self.port}"
         self.file = directory / f"{name}.conf"
         """Its configuration, which a start reads."""
         self.file.write_text(configuration)
-        super().__init__(name, [str(executable()), "-c", str(self.file)], directory)
+        super().__init__(name, [str(executable()), "-c", str(self.file)], directory, environment)
 
     async def until_ready(self, seconds: float = START_SECONDS) -> None:
         """Wait until it is this very server that listens, and its JetStream is healthy.
@@ -148,19 +157,27 @@ def _leader(said: dict[str, Any], stream: str) -> str | None:
     return None
 
 
+def _known_as(file: Path) -> str:
+    """What a server was called that has left its store here: those of a cluster know each other by these names."""
+    return file.read_text().splitlines()[0].removeprefix("server_name: ") if file.exists() else ""
+
+
 def nats(count: int, directory: Path, prefix: str = "nats", *, limit: str = "", more: str = "") -> Nats:
     """So many servers, not started yet, with their stores below this directory.
 
     :param limit: bounds of JetStream, as `max_file_store: 1MB`
     :param more: what is added to the configuration of each: users, TLS
     """
+    kept = sorted(directory.glob(f"{prefix}-*.conf"))
+    if kept and len(kept) != count:
+        raise RuntimeError(f"what is in {directory} was kept by {len(kept)} servers of NATS: start as many (--nats)")
     ports = free_ports(3 * count)
     by_server = [(ports[3 * number], ports[3 * number + 1], ports[3 * number + 2]) for number in range(count)]
     routes = ", ".join(f'"nats://127.0.0.1:{route}"' for _, _, route in by_server)
     servers = []
     for number, (port, monitor, route) in enumerate(by_server, 1):
         name = f"{prefix}-{number}"
-        known_as = f"{name}-{secrets.token_hex(4)}"  # a server that somebody else has left on this port has another one
+        known_as = _known_as(directory / f"{name}.conf") or f"{name}-{secrets.token_hex(4)}"
         store = directory / name
         store.mkdir(parents=True, exist_ok=True)
         cluster = CLUSTER.format(route=route, routes=routes) if count > 1 else ""

@@ -26,3 +26,19 @@ def free_ports(count: int) -> list[int]:
                 continue
             found.append(port)
     raise OSError(f"there are no {count} free ports from {LOWEST} to {HIGHEST}")
+
+
+def require_free(port: int) -> None:
+    """See to it that we may listen on this port of loopback.
+
+    :raises OSError: saying why not
+    """
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as who listens there then
+        try:
+            listener.bind(("127.0.0.1", port))
+            listener.listen()
+        except OSError as error:
+            raise OSError(
+                f"port {port} cannot be listened on: {error.strerror}; give another one, as in --port 0"
+            ) from None

@@ -1,7 +1,9 @@
 """`make cluster`: prints where everything is, runs a scan behind its proxy, and leaves nothing behind."""
 
+import os
 import re
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from cluster.harness import ended, plugins, quick
 from conftest import ROOT
 from onemachine.__main__ import main
+from onemachine.nats import nats
 from onemachine.program import Program
 from support.until import until
 from support.wire import discover
@@ -36,6 +39,11 @@ async def test_it_prints_its_addresses_and_leaves_nothing_behind(tmp_path: Path,
         scan_id = (await discover(url, quick())).json()["scan_id"]
         assert (await ended(url, scan_id))["status"] == "complete"
         assert len(_started_in(tmp_path)) >= 7
+        for name in ("web-1", "worker-2", "nats-3"):
+            [pid] = [pid for pid in _started_in(tmp_path) if _is(pid, name)]
+            os.kill(pid, signal.SIGKILL)
+            assert "by SIGKILL" in (await whole.until_said(f"{name} has ended.*", 30))[0]
+            await whole.until_said(f"{name} is back", START_SECONDS)
         whole.send(number)
         assert await whole.until_gone(60) == 0, whole.errors
     finally:
@@ -55,6 +63,43 @@ def _started_in(directory: Path) -> list[int]:
         except OSError:  # it has just ended
             continue
     return found
+
+
+def _is(pid: int, name: str) -> bool:
+    """Whether this is the process of that name: it has a file or a directory that is called so."""
+    words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+    return any(Path(word).name in (name, f"{name}.conf") for word in words)
+
+
+async def test_what_is_kept_is_there_again(tmp_path: Path) -> None:
+    """Three servers of NATS know each other again, on other ports; from a directory with a space in its name."""
+    kept = tmp_path / "what is kept"
+    environment = {"PYTHONPATH": f"{ROOT / 'deploy'}:{plugins()['PYTHONPATH']}"}
+    command = [sys.executable, "-m", "onemachine", "--web", "1", "--workers", "1", "--keep", str(kept)]
+    scan_id = ""
+    for _ in range(2):
+        whole = Program("whole", command, tmp_path, environment)
+        whole.start()
+        try:
+            url = (await whole.until_said(r"(http://\S+)  in front of all web nodes", START_SECONDS))[1]
+            scan_id = scan_id or (await discover(url, quick())).json()["scan_id"]
+            assert (await ended(url, scan_id))["status"] == "complete"
+            whole.send(signal.SIGTERM)
+            assert await whole.until_gone(60) == 0, whole.errors
+        finally:
+            if whole.runs:
+                whole.kill()
+    with pytest.raises(RuntimeError, match="was kept by 3 servers"):
+        nats(1, kept / "nats")
+
+
+async def test_a_port_that_is_taken_is_told_before_anything_starts(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        command = [sys.executable, "-m", "onemachine", "--port", str(taken.getsockname()[1])]
+        whole = Program("whole", command, tmp_path, {"PYTHONPATH": f"{ROOT / 'deploy'}:{plugins()['PYTHONPATH']}"})
+        whole.start()
+        assert await whole.until_gone(60) == 1
+    assert re.fullmatch(r"make cluster: port \d+ cannot be listened on: Address already in use; .*\n", whole.errors)
 
 
 def test_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,23 +1,28 @@
 """compose.yaml and what it mounts: commands, flags, variables and checks are those of the code; NATS and nginx run."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import anyio
 import click
 import pytest
 import yaml
+from anyio import to_thread
 
 from conftest import ROOT
 from onemachine.nats import Nats, NatsServer
 from onemachine.ports import free_ports
+from onemachine.program import Program
 from scanstream.cli import main
 from scanstream.settings import Settings
 from support.process import server_process
 from support.proxy import balanced
-from support.wire import ONE_QUICK_SCAN, discover, request
+from support.wire import ONE_QUICK_SCAN, discover, request, until_terminal
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
 
@@ -109,8 +114,8 @@ def servers(tmp_path: Path) -> Iterator[Nats]:
         ours = text
         for there, here in (("4222", port), ("8222", monitor), ("6222", route)):
             ours = re.sub(rf'"0\.0\.0\.0:{there}"', f'"127.0.0.1:{here}"', ours)
-        ours = ours.replace('"/data"', f'"{tmp_path / name}"').replace("$NATS_NAME", name)
-        started.append(NatsServer(name, name, tmp_path, (port, monitor, route), ours))
+        ours = ours.replace('"/data"', f'"{tmp_path / name}"')
+        started.append(NatsServer(name, name, tmp_path, (port, monitor, route), ours, NATS[name]["environment"]))
     try:
         yield Nats(started)
     finally:
@@ -144,6 +149,54 @@ async def test_nginx_passes_on_to_whichever_node_is_there(tmp_path: Path) -> Non
             assert [answer.status for answer in answers] == [200] * 4
             assert node.stop() == 0
         assert (await request(url, "GET", "/readyz")).status == 502
+
+
+class Service(Program):
+    """One container of ours, without the container: its command, with its variables; where it is is ours to say."""
+
+    def __init__(self, kind: str, number: int, nats: Nats, directory: Path) -> None:
+        service = OURS[kind]
+        [self._port] = free_ports(1)
+        self.url = f"http://127.0.0.1:{self._port}"
+        *_, check = service["healthcheck"]["test"]
+        self._check = [sys.executable, "-c", check.replace("8000", str(self._port))]
+        words = [str(self._port) if word == "8000" else word for word in service["command"]]
+        given = {key: re.sub(r"\$\{\w+:-(.*?)\}", r"\1", str(value)) for key, value in service["environment"].items()}
+        for name, server in zip(NATS, nats.servers, strict=True):
+            given["SCANSTREAM_ENGINE"] = given["SCANSTREAM_ENGINE"].replace(f"{name}:4222", f"127.0.0.1:{server.port}")
+        ours = {"SCANSTREAM_DATA": str(directory / "data"), "SCANSTREAM_TRUSTED_PROXY": "127.0.0.1"}
+        command = [sys.executable, "-m", "scanstream", *words]
+        super().__init__(f"{kind}-{number}", command, directory, {**given, **ours})
+
+    def is_healthy(self) -> bool:
+        """What Docker would find."""
+        return subprocess.run(self._check, capture_output=True, timeout=30, check=False).returncode == 0
+
+
+async def test_all_of_it_runs_as_it_stands_there(servers: Nats, tmp_path: Path) -> None:
+    """Each command with its variables, in a directory that all share, as the volume is; nginx in front."""
+    await servers.start()
+    nodes = [Service(kind, number, servers, tmp_path) for kind in OURS for number in (1, 2)]
+    web = [node for node in nodes if node.name.startswith("web")]
+    try:
+        assert not nodes[0].is_healthy()
+        for node in nodes:
+            node.start()
+        for node in nodes:
+            with anyio.fail_after(60):
+                while not await to_thread.run_sync(node.is_healthy):
+                    assert node.runs, node.errors
+        with balanced([node.url for node in web], tmp_path) as url:
+            scans = [(await discover(url, ONE_QUICK_SCAN)).json()["scan_id"] for _ in range(3)]
+            for scan_id in scans:
+                assert (await until_terminal(url, scan_id))["status"] == "complete"
+        grace = min(int(service["stop_grace_period"].removesuffix("s")) for service in OURS.values())
+        for node in nodes:
+            assert await node.stop(grace) == 0, node.errors
+    finally:
+        for node in nodes:
+            if node.runs:
+                node.kill()
 
 
 def _node() -> Any:

@@ -13,6 +13,7 @@ from anyio import to_thread
 
 from engines.contract import A
 from scanstream.engines.nats.store import NatsStore, open_nats
+from scanstream.engines.nats.telling import Telling
 from scanstream.errors import EngineUnusable
 from support.certificates import Authority
 from support.jwt import ACCOUNT, Operator, Party
@@ -140,3 +141,38 @@ async def test_a_server_that_stands_still_is_left_also_with_tls(tmp_path: Path) 
             await restarted(server)
             with anyio.fail_after(10):
                 await until(lambda: not store.connection.trouble())
+
+
+async def test_a_server_that_hangs_up_again_and_again_is_no_flood(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It lets us in and is gone, five times a second: two lines, and two more in five seconds."""
+    caplog.set_level(logging.WARNING)
+    with nats_server(tmp_path) as server:
+        async with serving(server) as store:
+            link = store.connection.client
+            for _ in range(20):
+                link._hang_up()
+                await until(lambda: not link.is_connected)  # noqa: B023
+                await until(lambda: link.is_connected)  # noqa: B023
+            await store.barrier()
+    lines = [line for line in caplog.messages if line.startswith("NATS: ")]
+    assert 1 <= len(lines) <= 12, lines
+
+
+def test_ten_minutes_of_trouble_are_eight_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 1000.0
+    monkeypatch.setattr("scanstream.engines.nats.telling.time.monotonic", lambda: clock)
+    telling, told = Telling(), []
+    for _ in range(3_000):
+        clock += 0.2
+        if telling.due():
+            told.append(clock)
+    assert len(told) == 8
+    assert told[1] - told[0] == pytest.approx(5, abs=0.3)
+    clock += 61
+    assert telling.due()
+    clock += 1
+    assert not telling.due()
+    telling.anew()
+    assert telling.due()
