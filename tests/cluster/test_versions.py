@@ -12,7 +12,7 @@ from onemachine.cluster import running
 from onemachine.node import Web, Worker
 from onemachine.ports import free_ports
 from scanstream.log.entry import FOLD_VERSION
-from support.wire import discover, status
+from support.wire import discover, request, status
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
 
@@ -26,6 +26,13 @@ def later(directory: Path) -> dict[str, str]:
     assert text.count(before) == 1
     file.write_text(text.replace(before, f"\nFOLD_VERSION = {FOLD_VERSION + 1}\n"))
     return {"PYTHONPATH": os.pathsep.join([str(directory / "server"), plugins()["PYTHONPATH"]])}
+
+
+async def listed(url: str, query: str = "") -> list[str]:
+    """The ids of the list of scans."""
+    answer = await request(url, "GET", f"/opportunities/scans{query}")
+    assert answer.status == 200, answer
+    return [scan["scan_id"] for scan in answer.json()["scans"]]
 
 
 async def test_a_rolling_update_to_a_later_fold(tmp_path: Path) -> None:
@@ -53,6 +60,11 @@ async def test_a_rolling_update_to_a_later_fold(tmp_path: Path) -> None:
                 assert node.runs
             again = (await discover(earlier_web.url, quick())).json()["scan_id"]
             assert (await ended(web.url, again))["status"] == "complete"
+            assert await listed(web.url) == [again, new, old]
+            assert await listed(earlier_web.url) == [again, old]
+            assert await listed(earlier_web.url, f"?before={new}") == [old]
+            assert (await status(earlier_web.url, "latest")).json()["scan_id"] == again
+            assert (await status(earlier_web.url, old)).json()["status"] == "complete"
         finally:
             for node in (web, worker):
                 if node.runs:

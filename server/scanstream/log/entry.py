@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import replace
 
+from scanstream.errors import StoreUnavailable
 from scanstream.model import LONGEST_BUDGET_SECONDS, DiscoverRequest, Milliseconds, Opportunity, Principal, ScanId
 
 FOLD_VERSION = 2
@@ -25,6 +26,10 @@ PART_OPPORTUNITIES = 500
 
 PART_BYTES = 512 * 1024
 """The most bytes in one `ShardFound`: engines have limits on the size of an entry."""
+
+
+class NewerError(StoreUnavailable):
+    """A later version of scanstream has written this, and its nodes can tell what it means."""
 
 
 class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -11,9 +11,9 @@ from contextlib import aclosing, contextmanager
 
 import anyio
 
-from scanstream.errors import Damaged, Restarting, StoreUnavailable
+from scanstream.errors import Damaged, Restarting
 from scanstream.log.cursor import epoch_of
-from scanstream.log.entry import AnyEntry, Registered, newer
+from scanstream.log.entry import AnyEntry, NewerError, Registered, newer
 from scanstream.log.fetch import Fetch
 from scanstream.log.finished import FinishedScans
 from scanstream.log.refold import Slices, frozen, refolded
@@ -149,6 +149,7 @@ class Hub:
         """The scan's log, from memory or from the store; None if there is none.
 
         :raises Damaged: if there is one, and it cannot be read
+        :raises NewerError: if a later version has written it
         """
         while (log := self.get(scan_id)) is None:
             if (fetch := self._fetches.get(scan_id)) is not None:  # one reads it for all
@@ -176,7 +177,7 @@ class Hub:
         if (log := self.get(scan_id)) or not history:
             return log
         if words := newer(history[0]):
-            raise StoreUnavailable(words, retry_after=LEFT_SECONDS, scan_id=scan_id)
+            raise NewerError(words, retry_after=LEFT_SECONDS, scan_id=scan_id)
         log = await refolded(history, epoch_of(self._store.identity, scan_id))
         if there := self.get(scan_id):  # the feed has brought it meanwhile
             return there

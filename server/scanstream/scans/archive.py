@@ -11,6 +11,7 @@ import anyio
 
 from scanstream.errors import Damaged, Expired, NotFound
 from scanstream.log.cursor import Cursor, Position
+from scanstream.log.entry import NewerError
 from scanstream.log.hub import Hub
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
@@ -82,7 +83,7 @@ class Archive:
     async def newest(self, principal: Principal, limit: int, before: str | None = None) -> list[ScanLog]:
         """The principal's scans, newest first; those registered before `before` where it is given.
 
-        One whose record is damaged is left out; the server's log names it.
+        One whose record is damaged is left out, and one that a later version has written; the server's log names it.
 
         :raises NotFound: if `before` never was, or is not theirs
         :raises Expired: if it was, and is gone
@@ -90,17 +91,26 @@ class Archive:
         """
         arrived = anyio.current_time()
         await self._recency.reach(arrived)
-        older_than = None if before is None else (await self.find(principal, before, arrived)).scan_id
+        older_than = None if before is None else await self._known(principal, before, arrived)
         logs: list[ScanLog] = []
         async with aclosing(self._registered(principal, limit, older_than)) as registered:
             async for scan_id in registered:
-                with suppress(Damaged):
+                with suppress(Damaged, NewerError):
                     log = await self._hub.fetch(scan_id)
                     if log is not None and not self._is_over(log):
                         logs.append(log)
                 if len(logs) == limit:
                     break
         return logs
+
+    async def _known(self, principal: Principal, scan_id: str, arrived: Seconds | None) -> ScanId:
+        """The id of a scan of theirs, whether this version can read it or not."""
+        try:
+            return (await self.find(principal, scan_id, arrived)).scan_id
+        except NewerError:
+            if scan_id == LATEST:
+                raise
+            return ScanId(scan_id)
 
     async def _registered(
         self, principal: Principal, page: int, before: ScanId | None = None

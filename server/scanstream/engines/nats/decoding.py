@@ -11,8 +11,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 from msgspec import Struct
 
-from scanstream.errors import StoreUnavailable
-from scanstream.log.entry import AnyEntry, ScanFailed, decode, newer, newer_words
+from scanstream.log.entry import AnyEntry, NewerError, ScanFailed, decode, newer, newer_words
 from scanstream.model import ScanId
 
 RETRY_AFTER = 2.0
@@ -31,10 +30,6 @@ class Kind(Struct, frozen=True):
 
 
 _kind = msgspec.json.Decoder(Kind)
-
-
-class NewerError(StoreUnavailable):
-    """A later version of scanstream has written this, and its nodes can tell what it means."""
 
 
 def packed(bodies: Sequence[bytes], most: int) -> list[bytes]:

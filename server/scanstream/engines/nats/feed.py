@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import anyio
 
-from scanstream.engines.nats.decoding import NewerError, entries_of
+from scanstream.engines.nats.decoding import entries_of
 from scanstream.engines.nats.history import LOGGED
 from scanstream.engines.nats.index import Scan
 from scanstream.engines.nats.position import Position
-from scanstream.log.entry import AnyEntry, Registered, ScanFailed
+from scanstream.log.entry import AnyEntry, NewerError, Registered, ScanFailed
 from scanstream.log.refold import Crowd, Slices
 from scanstream.model import ScanId
 

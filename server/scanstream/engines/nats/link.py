@@ -95,22 +95,26 @@ class Link(Client):
 
         :raises EngineUnusable: if no server answers in time, or we are not let in
         """
+        unusable, servers = "", ",".join(self._given.servers)
         with anyio.move_on_after(patience):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._end_if_denied, tasks.cancel_scope)
-                await self._connect()
-                self._opened = True
+                unusable = await self._connect()
+                self._opened = not unusable
                 self._since = time.monotonic()
                 tasks.cancel_scope.cancel()
         if self._denied.is_set():
             raise EngineUnusable(
                 f"NATS does not let us in: {self.why}; give it a valid login in --engine, or --engine-creds"
             )
+        if unusable:
+            raise EngineUnusable(f"NATS cannot be used at {servers} (--engine): {unusable}")
         if not self._opened:
-            why, servers = self.why or "no answer", ",".join(self._given.servers)
+            why = self.why or "no answer"
             raise EngineUnusable(f"NATS cannot be reached at {servers} (--engine) for {patience:g} s: {why}")
 
-    async def _connect(self) -> None:
+    async def _connect(self) -> str:
+        """Connect, however often that takes. What else is wrong; nothing, if it is done."""
         options = self._given
         given: dict[str, Any] = {}
         if options.user:
@@ -135,9 +139,8 @@ class Link(Client):
                 **given,
             )
         except Exception as error:  # whatever it is that listens there may say anything
-            raise EngineUnusable(
-                f"NATS cannot be used at {','.join(options.servers)} (--engine): {_in_words(error)}"
-            ) from error
+            return _in_words(error)
+        return ""
 
     def _jwt(self) -> bytearray:
         return bytearray(self._credentials().jwt)

@@ -9,7 +9,7 @@ OVER_SECONDS = 60.0
 
 
 class Telling:
-    """One kind of trouble: ten minutes of it are eight lines in the log, however often it is met."""
+    """One kind of trouble: ten minutes of it are seven lines in the log, however often it is met."""
 
     def __init__(self) -> None:
         self._pause = 0.0
