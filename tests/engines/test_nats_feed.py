@@ -245,3 +245,38 @@ async def test_a_stream_that_was_emptied_ends_those_who_had_read_it_when_another
             async with open_nats(here):
                 await anyio.sleep(DEADLINE_SECONDS)
     assert caught.group_contains(EngineUnusable, match="identity")
+
+
+@pytest.mark.parametrize("why", ["Server Shutdown", "Consumer Deleted", "Leadership Change"])
+async def test_a_consumer_that_is_said_to_end_is_left_at_once(nats: NatsServer, why: str) -> None:
+    """It comes with what is left of the request, as if that were over: to ask there again would be to wait in vain."""
+    async with two_nodes(options(nats)) as (writer, node, consumer):
+        before = node._reader._reading
+        assert before is not None
+        before._hear({"Status": "409", "Description": why, "Nats-Pending-Messages": "1000", "Nats-Pending-Bytes": "0"})
+        await settled(lambda: node._reader._reading is not before and node.healthy() == "")
+        await writer.append(A, fact(0))
+        await node.barrier()
+        assert before.why == why
+        assert consumer.log(A) == [registration(A), fact(0)]
+
+
+async def test_what_a_former_leader_had_in_flight_is_asked_again_as_soon_as_there_is_another(nats: NatsServer) -> None:
+    async with open_nats(options(nats)) as node, open_nats(options(nats)) as other:
+        client, heard = other.connection.client, anyio.Event()
+
+        async def hear(*_: object) -> None:
+            heard.set()
+
+        async with client.hearing("nobody.answers", hear):
+            await client.flush()
+            with anyio.fail_after(DEADLINE_SECONDS):
+                async with anyio.create_task_group() as tasks:
+
+                    async def ask() -> None:
+                        answer = await node.connection.asked_once("nobody.answers", b"", seconds=10 * DEADLINE_SECONDS)
+                        assert answer["error"]["late"], "another try follows at once"
+
+                    tasks.start_soon(ask)
+                    await heard.wait()
+                    await client.publish("$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED.SCANS", b"{}")
