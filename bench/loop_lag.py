@@ -4,9 +4,13 @@
 
 A real server, in a process of its own, with a watch over its loop (watched.py). A *step* is what runs without giving
 the loop back: of a task from one await to the next, a callback, a read of a connection. A *turn* is what whoever comes
-has to wait for: all steps that are ready, and what uvloop does between them. Both are judged by the CPU that they take,
+has to wait for: all steps that are ready, and what uvloop does between them. Both are timed by the CPU that they take,
 as on the clock they are also as long as others keep the machine busy. What comes before the server listens is shown and
 not judged: nobody is there yet.
+
+What takes long in the code does so each time. What the kernel or the machine adds to a step, whosever it is, does not:
+a control (steady.py) that does the same work again and again shows how much that is in the same minutes. So a workload
+in which a step was too long is run again, up to three times in all, and a part fails that was too long each time.
 """
 
 import argparse
@@ -14,6 +18,7 @@ import asyncio
 import json
 import os
 import re
+import statistics
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
@@ -30,6 +35,8 @@ from watching import MOST_SECONDS, Seen, Server, serving
 SLOW = 600_000
 """Rounds of hashing in a shard: it takes some half second."""
 START_UP = "start-up"
+MOST_RUNS = 3
+"""Of a workload in which a step was too long."""
 
 
 async def of_scans(_scratch: Path) -> list[Seen]:
@@ -205,7 +212,7 @@ async def of_recovery(scratch: Path) -> list[Seen]:
         async with serving("--data", str(data), "--workers", workers, way_out="-") as server:
             server.cut(f"{START_UP} with {count:,} unfinished scans")
             await asyncio.sleep(8)
-            server.cut(f"… and they {what}")
+            server.cut(f"… and {count:,} {what}")
             seen += server.seen
     return seen
 
@@ -256,14 +263,24 @@ def main() -> int:
         parser.error(f"there is no workload {', '.join(sorted(unknown))}")
     if given.no_gc:
         os.environ[UNCOLLECTED] = "1"
-    seen: list[Seen] = []
-    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="bench-") as scratch:
-        for name in given.workload or WORKLOADS:
-            print(f"\n{name}: CPU ms of the longest step, of a thousandth of them; the same of turns; on the clock")
-            seen += [one for one in uvloop.run(whole(name, Path(scratch))) if one.name != "-"]
+    runs: list[list[Seen]] = []
+    for name in given.workload or WORKLOADS:
+        runs += repeated(name)
     if given.json:
-        given.json.write_text(json.dumps([one._asdict() for one in seen], indent=1))
-    return judged(seen)
+        given.json.write_text(json.dumps([one._asdict() for seen in runs for one in seen], indent=1))
+    return judged(by_part(runs))
+
+
+def repeated(name: str) -> list[list[Seen]]:
+    """A workload, again while one of its parts was too long each time."""
+    runs: list[list[Seen]] = []
+    while len(runs) < MOST_RUNS:
+        print(f"\n{name}: CPU ms of the longest step, of a thousandth of them; the same of turns; on the clock")
+        with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="bench-") as scratch:
+            runs.append([one for one in uvloop.run(whole(name, Path(scratch))) if one.name != "-"])
+        if not any(min(steps) > MOST_SECONDS for steps in longest(by_part(runs)).values()):
+            break
+    return runs
 
 
 async def whole(name: str, scratch: Path) -> list[Seen]:
@@ -271,17 +288,47 @@ async def whole(name: str, scratch: Path) -> list[Seen]:
     return await WORKLOADS[name](scratch)
 
 
-def judged(seen: list[Seen]) -> int:
+def by_part(runs: list[list[Seen]]) -> dict[str, list[Seen]]:
+    """What is judged, each part with all its runs."""
+    parts: dict[str, list[Seen]] = {}
+    for one in (one for seen in runs for one in seen if not one.name.startswith(START_UP)):
+        parts.setdefault(one.name, []).append(one)
+    return parts
+
+
+def longest(parts: dict[str, list[Seen]], what: str = "longest_step") -> dict[str, list[float]]:
+    """Seconds of the longest step of each part, run by run."""
+    return {name: [one.told[what] for one in seen] for name, seen in parts.items()}
+
+
+def judged(parts: dict[str, list[Seen]]) -> int:
     """The exit code, with the words for it."""
-    seen = [one for one in seen if not one.name.startswith(START_UP)]
-    bad = [one.name for one in seen if one.told["longest_step"] > MOST_SECONDS]
-    long = [one.name for one in seen if one.told["longest_turn"] > MOST_SECONDS]
-    print(f"\nTurns above {1000 * MOST_SECONDS:g} ms in {len(long)} of {len(seen)} workloads.")
+    bound = f"{1000 * MOST_SECONDS:g} ms"
+    turns = [name for name, turns in longest(parts, "longest_turn").items() if min(turns) > MOST_SECONDS]
+    print(f"\nTurns above {bound} in {len(turns)} of {len(parts)} parts.")
+    steps = longest(parts)
+    for name in [name for name, of_part in steps.items() if max(of_part) > MOST_SECONDS]:
+        print(
+            f"{name}: {told(steps[name])}; the control beyond its usual: {told([excess(one) for one in parts[name]])}"
+        )
+    bad = [name for name, of_part in steps.items() if min(of_part) > MOST_SECONDS]
     if bad:
-        print(f"FAIL: a step above {1000 * MOST_SECONDS:g} ms of CPU in {len(bad)}: " + "; ".join(bad))
+        print(f"FAIL: each time a step above {bound} of CPU in {len(bad)} of {len(parts)} parts: " + "; ".join(bad))
         return 1
-    print(f"PASS: no step above {1000 * MOST_SECONDS:g} ms of CPU.")
+    print(f"PASS: no step above {bound} of CPU in any of {len(parts)} parts, but for what does not come again.")
     return 0
+
+
+def excess(seen: Seen) -> float:
+    """Seconds that a step of the control took more than usual, at most."""
+    control = seen.told["control"]
+    return float(control["longest"] - control["usual"])
+
+
+def told(seconds: list[float]) -> str:
+    """Least, median and most."""
+    least, median, most = (1000 * value for value in (min(seconds), statistics.median(seconds), max(seconds)))
+    return f"{most:.1f} ms" if len(seconds) == 1 else f"{least:.1f} to {most:.1f} ms, median {median:.1f}"
 
 
 if __name__ == "__main__":

@@ -29,8 +29,30 @@ class Seen(NamedTuple):
     told: dict[str, Any]
 
 
+class Control:
+    """The same work again and again, beside the server (steady.py)."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, str(Path(__file__).parent / "steady.py")]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def cut(self) -> dict[str, Any]:
+        """A part ends here: what was seen in it."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        seen: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return seen
+
+    def kill(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.wait()
+
+
 class Server:
-    """A watched server."""
+    """A watched server, and its control."""
 
     def __init__(self, *flags: str, large: str = "") -> None:
         environment = {**os.environ, **({LARGE_MARKET: large} if large else {})}
@@ -45,6 +67,7 @@ class Server:
         if match is None:
             raise RuntimeError("the server did not start")
         self.url = match[0]
+        self._control = Control()
         self.client = httpx.AsyncClient(base_url=self.url, timeout=PATIENCE_SECONDS)
 
     def cut(self, name: str, tell: bool = True) -> None:
@@ -56,7 +79,8 @@ class Server:
             self._process.stdin.flush()
         for line in self._process.stdout:
             if line.startswith("WATCHED "):
-                self.seen.append(Seen(name, json.loads(line.removeprefix("WATCHED "))))
+                told = json.loads(line.removeprefix("WATCHED "))
+                self.seen.append(Seen(name, {**told, "control": self._control.cut()}))
                 show(self.seen[-1])
                 return
         raise RuntimeError("the server has ended")
@@ -68,6 +92,12 @@ class Server:
         self._process.terminate()
         self.cut(name, tell=False)
         self._process.wait(30)
+
+    async def gone(self) -> None:
+        """Let go of it, whatever it does."""
+        await self.client.aclose()
+        self._process.kill()
+        self._control.kill()
 
     async def discover(self, **request: Any) -> str:
         """A new scan's id."""
@@ -107,8 +137,7 @@ async def serving(*flags: str, large: str = "", way_out: str = "the way out") ->
         yield server
         server.end(way_out)
     finally:
-        await server.client.aclose()
-        server._process.kill()
+        await server.gone()
 
 
 def show(seen: Seen) -> None:
@@ -129,6 +158,10 @@ def show(seen: Seen) -> None:
             print(f"      turn  {1000 * cpu:7.1f} ms  {what}")
     for pause, what in told["collections"][:1]:
         print(f"      gc    {1000 * pause:7.1f} ms  {what}")
+    control = told["control"]
+    if told["longest_step"] > MOST_SECONDS:
+        times = [1000 * control[name] for name in ("usual", "longest", "stolen")]
+        print("      control: the same work took {:.2f} ms, {:.2f} at most; stolen {:.0f} ms".format(*times))
     for held, what in told["held"][:1]:
         if held > MOST_SECONDS:
             print(f"      held  {1000 * held:7.1f} ms  {what}")

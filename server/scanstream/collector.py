@@ -20,12 +20,11 @@ from typing import Any
 
 import anyio
 
-THRESHOLDS = (250, 1, 1)
-"""See `gc.set_threshold`: a full collection after some 1,000 new objects …"""
+THRESHOLDS = (1000, 1000, 1000)
+"""See `gc.set_threshold`: a collection of what is new after so many new objects; as what it leaves is frozen, there is
+nothing in the older generations, and each object is looked at once …"""
 MOST_OBJECTS = 1200
 """… and of more than so many none: they take some 2 µs each, where they are spread over thousands of connections."""
-OLDEST = 2
-"""The generation of a full collection."""
 LOOK_SECONDS = 60.0
 """From one look at what is frozen to the next."""
 QUIET = 0.02
@@ -97,10 +96,7 @@ class Collector:
 
     def _watch(self, phase: str, info: dict[str, Any]) -> None:
         """See `gc.callbacks`."""
-        if phase == "stop":
-            if info["generation"] == OLDEST:
-                gc.freeze()
-        elif not self._whole and _beyond(MOST_OBJECTS, info["generation"]):
+        if phase == "stop" or (not self._whole and _beyond(MOST_OBJECTS, info["generation"])):
             gc.freeze()
 
 

@@ -26,6 +26,7 @@ from scanstream.push.forwarded import Forwarded, prefix_here
 from scanstream.push.glance import Glance
 from scanstream.push.head import HeadRule
 from scanstream.push.http import HttpDoor
+from scanstream.push.orders import Orders
 from scanstream.push.origin import OriginCheck
 from scanstream.push.page import PageDoor
 from scanstream.push.poll import PollDoor
@@ -58,6 +59,7 @@ def doors(settings: Settings, core: Core) -> Doors:
     fanout = core.fanout
     room = Room(fanout, core.drain, Deadlines())
     streams = Streams(room)
+    orders = Orders(core.desk, core.attendance.start)
     poll = PollDoor(core.desk, room, core.answers)
     events = EventsDoor(core.desk, streams)
     follow = FollowDoor(core.desk, room, core.attendance, most_bytes=settings.max_message)
@@ -98,7 +100,7 @@ def doors(settings: Settings, core: Core) -> Doors:
     app.router.redirect_slashes = False  # its Location is absolute, and would lead out of a proxy's path
     checked = OriginCheck(SocketsFirst(ShortageRule(app), socket), origins=settings.origins, names=settings.host_names)
     placed = Forwarded(checked, prefix=settings.prefix, trusted=settings.proxies)
-    glance = Glance(core.desk, room, core.answers, streams, Entrance(placed, checked))
+    glance = Glance(core.desk, room, core.answers, streams, orders, Entrance(placed, checked))
     return Doors(DrainRule(HeadRule(CacheRule(placed)), core.drain), glance)
 
 

@@ -101,17 +101,25 @@ class Codec:
         """
         if isinstance(request, UnsetType):
             return DiscoverRequest()
-        weighed: _Weighed = self._valid(self._weighed, request)
-        if (weight := len(memoryview(weighed.parameters or b""))) > MOST_PARAMETER_BYTES:
-            raise InvalidRequest.of("parameters", f"take {weight} bytes; at most {MOST_PARAMETER_BYTES} are taken")
+        if len(memoryview(request)) > MOST_PARAMETER_BYTES:  # in a shorter one they cannot take more
+            self._parameters(request)
         try:
             decoded: Asked = self._decode(self._requests, request)
         except msgspec.ValidationError as error:
+            parameters = self._parameters(request)  # whatever is no text of the format at all is told as that
             field, reason = _located(error)
-            if field == _SOME_PARAMETERS and weighed.parameters:
-                field = _misshapen(self._format.decode(weighed.parameters))
+            if field == _SOME_PARAMETERS and parameters:
+                field = _misshapen(self._format.decode(parameters))
             raise InvalidRequest.of(field, reason) from error
         return replace(decoded.plain(), parameters=_given(decoded.parameters))
+
+    def _parameters(self, request: msgspec.Raw) -> bytes | msgspec.Raw:
+        """Those of a request, as they came in; empty where there are none."""
+        weighed: _Weighed = self._valid(self._weighed, request)
+        parameters = weighed.parameters or b""
+        if (weight := len(memoryview(parameters))) > MOST_PARAMETER_BYTES:
+            raise InvalidRequest.of("parameters", f"take {weight} bytes; at most {MOST_PARAMETER_BYTES} are taken")
+        return parameters
 
     def decode_follow(self, body: bytes) -> FollowRequest:
         """What a `follow` asks for; an absent body is an empty object.

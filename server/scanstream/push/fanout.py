@@ -151,7 +151,7 @@ class Channel:
 
         As for the count see `Flushable.flush`.
         """
-        log, told = self._log, 0
+        log, told, alone = self._log, 0, self._flushes.alone
         position: Position | None = None
         codec, only, message, more, weight = None, None, None, False, 0
         for follower in followers:
@@ -169,12 +169,15 @@ class Channel:
                     more = log.over or log.news(message.position, only)
                     weight = len(message) // BYTES_A_READER
             if message is not None:
-                outlet.put(message)
-                written.append(outlet)
                 told += weight
                 follower.position = message.position
-                if more:
-                    follower.told(message)
+                if alone and not more:
+                    outlet.push(message)
+                else:
+                    outlet.put(message)
+                    written.append(outlet)
+                    if more:
+                        follower.told(message)
             if told >= most:
                 break
         return told

@@ -54,6 +54,8 @@ class Flushes:
         self._soon: deque[Flushable] = deque()
         self._later: dict[int, list[Flushable]] = {}
         self._scheduled = False
+        self.alone = False
+        """Whether only one has something to tell in this turn: then what it tells each reader is all that they get."""
         self._most = READERS_IN_TURN
         """What one turn tells; what its writes take is known afterwards only."""
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -94,6 +96,7 @@ class Flushes:
         began = monotonic()
         left = most = self._most
         written: list[Outlet] = []
+        self.alone = len(self._soon) == 1
         while self._soon and left > 0 and monotonic() < began + SECONDS_IN_TURN:
             flushable = self._soon.popleft()
             if flushable.pending:

@@ -18,7 +18,6 @@ from scanstream.push.codec import Codec
 from scanstream.push.ended import Ended, Place
 from scanstream.push.fanout import Channel, Encoded, Fanout
 from scanstream.push.flushes import BYTES_A_READER
-from scanstream.push.outgoing import Outgoing
 from scanstream.push.outlet import NOWHERE, Outlet, Start, nothing
 
 MOST_BYTES = 64 * 1024
@@ -118,10 +117,10 @@ class Following:
     def __len__(self) -> int:
         return len(self._live) + (0 if self._ended is None else len(self._ended))
 
-    def begin(self, ack: Outgoing, log: ScanLog, position: Position, only: Only | None) -> None:
-        """Follow a scan from now on, in place of an older wish for it: the ack and its first frame go together."""
+    def begin(self, log: ScanLog, position: Position, only: Only | None) -> None:
+        """Follow a scan from now on, in place of an older wish for it: what was put already and its first frame go
+        together."""
         self.drop(log.scan_id)
-        self.outlet.put(ack)
         if log.ended and not log.news(position, only):
             self.park(log.scan_id, Place(position, only))
         else:

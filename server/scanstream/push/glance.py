@@ -1,4 +1,4 @@
-"""A glance: polls, long polls and event streams that are answered where their heads were read.
+"""A glance: polls, long polls, event streams and discovers that are answered where they were read.
 
 Most requests are `GET /opportunities/status/{scan_id}` of somebody who polls. The answer is ready for all who ask
 (push/answers.py), so a task, an ASGI scope and the rules in the chain of routes.py would cost many times what it does.
@@ -17,7 +17,8 @@ from scanstream.push.desk import Desk
 from scanstream.push.entrance import Entrance
 from scanstream.push.held import Polls
 from scanstream.push.line import Client, Line, Waiting
-from scanstream.push.question import Fields, Question, question
+from scanstream.push.orders import Orders
+from scanstream.push.question import Fields, Order, Question, order, question
 from scanstream.push.stream import Streams
 from scanstream.push.waiter import Room
 
@@ -27,9 +28,18 @@ logger = logging.getLogger("scanstream")
 class Glance:
     """Reads plain requests, and answers them: a `Taker`."""
 
-    def __init__(self, desk: Desk, room: Room, answers: StatusAnswers, streams: Streams, entrance: Entrance) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        room: Room,
+        answers: StatusAnswers,
+        streams: Streams,
+        orders: Orders,
+        entrance: Entrance,
+    ) -> None:
         self._desk = desk
         self._entrance = entrance
+        self._orders = orders
         self._polls = Polls(desk, room, answers)
         self._streams = streams
 
@@ -40,6 +50,18 @@ class Glance:
             return None
         prefix = self._entrance.verdict(fields, client)
         return None if prefix is None or asked.prefix not in (b"", prefix) else asked
+
+    def order(self, target: bytes, fields: Fields, client: Client) -> Order | None:
+        """See `Taker`."""
+        asked = order(target, fields)
+        if asked is None:
+            return None
+        prefix = self._entrance.verdict(fields, client)
+        return None if prefix is None or asked.prefix not in (b"", prefix) else asked._replace(prefix=prefix)
+
+    def place(self, asked: Order, body: bytes, line: Line) -> Waiting:
+        """See `Taker`."""
+        return self._orders.take(asked, body, line)
 
     def take(self, asked: Question, line: Line) -> bytes | Waiting | None:
         """See `Taker`."""

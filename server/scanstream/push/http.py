@@ -30,6 +30,7 @@ from scanstream.push.query import (
     idempotency_key,
     read_body,
     single,
+    text_of,
     wait_of,
     whole_number,
 )
@@ -46,8 +47,7 @@ class AckResponse(Response):
     """202, and only once it is with the transport the scan may start."""
 
     def __init__(self, desk: Desk, ack: AckBody) -> None:
-        plain = json_response(ack)
-        super().__init__(plain.body, 202, _ack_headers(ack), JSON_TYPE)
+        super().__init__(msgspec.json.encode(ack), 202, _ack_headers(ack), JSON_TYPE)
         self._desk = desk
         self._ack = ack
 
@@ -65,15 +65,7 @@ def _key(request: Request) -> IdempotencyKey | None:
     keys = request.headers.getlist("idempotency-key")
     if len(keys) > 1:
         raise InvalidRequest.of("Idempotency-Key", f"is given {len(keys)} times; give it once")
-    return idempotency_key("Idempotency-Key", _text(keys[0]) if keys else None)
-
-
-def _text(value: str) -> str:
-    """A header's value, which came as Latin-1; of what is UTF-8 the text, so that the key is a WebSocket's, too."""
-    try:
-        return value.encode("latin-1").decode()
-    except UnicodeDecodeError:
-        return value
+    return idempotency_key("Idempotency-Key", text_of(keys[0].encode("latin-1")) if keys else None)
 
 
 class HttpDoor:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
-from scanstream.push.question import Fields, Question
+from scanstream.push.question import Fields, Order, Question
 
 Client = Any
 """A caller's address as in an ASGI scope."""
@@ -79,4 +79,15 @@ class Taker(Protocol):
 
     def take(self, asked: Question, line: Line) -> bytes | Waiting | None:
         """The answer, or who waits at the line for it; None where the application is to answer."""
+        ...
+
+    def order(self, target: bytes, fields: Fields, client: Client) -> Order | None:
+        """What is to be registered, if it is a discover, is plain and may be.
+
+        :param target: of a POST of HTTP/1.1 that keeps its connection
+        """
+        ...
+
+    def place(self, asked: Order, body: bytes, line: Line) -> Waiting:
+        """Who waits at the line until that is done."""
         ...

@@ -51,6 +51,11 @@ class Outlet:
         """Hand to the transport what was put, at once and together."""
         raise NotImplementedError
 
+    def push(self, message: Outgoing) -> None:
+        """Put one that nothing comes behind in this turn, and hand it over."""
+        self.put(message)
+        self.flush()
+
     async def clear(self) -> None:
         """Wait until it is ready: as long as the reader is there. How long one may take no byte the transport judges.
 

@@ -143,6 +143,15 @@ def idempotency_key(field: str, key: str | None) -> IdempotencyKey | None:
     return IdempotencyKey(key, field)
 
 
+def text_of(value: bytes) -> str:
+    """A header's value: text in UTF-8, as a WebSocket's messages have it, so that a key is the same over both; else in
+    Latin-1."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
 async def read_body(request: Request, most_bytes: int) -> bytes:
     """The request's body.
 

@@ -4,6 +4,7 @@ Whatever is written in another way than most clients write it is left to the cha
 """
 
 import re
+from collections.abc import Collection
 from typing import NamedTuple
 
 from scanstream.log.cursor import Cursor, parse
@@ -19,6 +20,15 @@ NOT_PLAIN = frozenset(b"origin expect upgrade content-length transfer-encoding a
 """Headers by which the chain answers otherwise, or with which there may be a body."""
 OF_CALLERS = frozenset([b"if-none-match", b"prefer", b"last-event-id"])
 """Headers that say more of what is asked for."""
+
+DISCOVER = b"/opportunities/discover"
+NOT_PLAIN_ORDER = frozenset(
+    b"origin expect upgrade transfer-encoding content-encoding access-control-request-method".split()
+)
+"""Headers by which the chain answers a discover otherwise, or reads its body otherwise."""
+OF_ORDERS = frozenset([b"idempotency-key", b"content-length"])
+LONGEST_SIZE = 6
+"""Digits."""
 
 _EVENTS = EVENTS_PATH.encode()
 _TARGET = re.compile(
@@ -77,9 +87,36 @@ def question(target: bytes, fields: Fields) -> Question | None:
     return _of_events(asked, parameters, said) if events else _of_status(asked, parameters, said)
 
 
-def _repeats(fields: Fields) -> bool:
+class Order(NamedTuple):
+    """A discover that is plain."""
+
+    prefix: bytes
+    """What the target has before the path of the route."""
+    size: int
+    """Bytes of the body."""
+    key: bytes | None
+    """The caller's own name for the scan."""
+
+
+def order(target: bytes, fields: Fields) -> Order | None:
+    """What is asked for; None where that is not plain.
+
+    :param target: of a POST of HTTP/1.1 that keeps its connection
+    """
+    if not target.endswith(DISCOVER):
+        return None
+    said = dict(fields)
+    size = said.get(b"content-length", b"")
+    if not NOT_PLAIN_ORDER.isdisjoint(said) or not size.isdigit() or len(size) > LONGEST_SIZE:
+        return None
+    if len(said) < len(fields) and _repeats(fields, OF_ORDERS):
+        return None
+    return Order(target.removesuffix(DISCOVER), int(size), said.get(b"idempotency-key"))
+
+
+def _repeats(fields: Fields, counted: Collection[bytes] = OF_CALLERS) -> bool:
     """Whether one of the headers that say what is asked for is there more than once."""
-    names = [name for name, _ in fields if name in OF_CALLERS]
+    names = [name for name, _ in fields if name in counted]
     return len(set(names)) < len(names)
 
 

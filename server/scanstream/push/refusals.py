@@ -97,6 +97,11 @@ async def _http_refusal(request: Request, error: Exception) -> Response:
 
 
 async def _defect(_: Request, error: Exception) -> Response:
+    return defect(error)
+
+
+def defect(error: Exception) -> Response:
+    """What is said of what was not foreseen."""
     if lacking := shortage(error):  # nothing is wrong with the request, nor with us
         return problem(Shortage(f"The server is out of {lacking} for the moment; try again later", lacking=lacking))
     return problem(Internal("The server failed on this request; its log says why"))

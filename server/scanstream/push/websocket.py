@@ -223,14 +223,14 @@ class Connection:
         return ack
 
     async def _introduce(self, body: AckBody, message_id: str | UnsetType) -> None:
-        """The ack and, unless the scan is followed here already, its first frame: handed over together."""
+        """The ack and, unless the scan is followed here already, its first frame, for which the ack does not wait."""
         ack = self._ack(body, message_id)
         if body.scan_id in self._following:
             await self._say(ack)
             return
         log = await self._desk.find(self._principal, body.scan_id)
-        await self._outlet.clear()
-        self._following.begin(self._encoded(ack), log, START, None)
+        await self._say(ack)
+        self._following.begin(log, START, None)
         await self._outlet.handed()
 
     async def _subscribe(self, message: Subscribe) -> None:
@@ -240,8 +240,8 @@ class Connection:
         if self._full and log.scan_id not in self._following:
             self._refuse_too_many()
         await self._outlet.clear()
-        ack = self._ack(self._desk.acknowledge(log, position), message.id)
-        self._following.begin(self._encoded(ack), log, position, message.only)
+        self._outlet.put(self._encoded(self._ack(self._desk.acknowledge(log, position), message.id)))
+        self._following.begin(log, position, message.only)
 
     async def _unsubscribe(self, message: Unsubscribe) -> None:
         """After the ack no frame of the scan follows; of one that is not followed it never would have."""

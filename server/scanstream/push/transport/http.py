@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from scanstream.errors import HeadersTooLarge, MalformedRequest, Overloaded
 from scanstream.push.host import origin_form
 from scanstream.push.line import HOLD, Line, Taker, Waiting
-from scanstream.push.question import Question
+from scanstream.push.question import Order, Question
 from scanstream.push.transport.bounds import (
     HIGH_WATER_BYTES,
     LONGEST_LINE_BYTES,
@@ -40,7 +40,7 @@ NONE: tuple[Any, ...] = ()
 class HttpTransport(Watched):
     """uvicorn's protocol of one HTTP connection."""
 
-    __slots__ = ("_asked", "_begun", "_glance", "_head", "_intake", "_told")
+    __slots__ = ("_asked", "_begun", "_body", "_glance", "_head", "_intake", "_order", "_told", "_whole")
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -54,6 +54,11 @@ class HttpTransport(Watched):
         self._asked: Question | None = None
         self._begun = 0
         """How many requests have begun in what came last."""
+        self._whole = b""
+        """What has just come, where that may be a whole request, and the only one."""
+        self._order: Order | None = None
+        """What is to be registered as soon as the body is there, which comes into `_body`."""
+        self._body = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """See `asyncio.Protocol.connection_made`."""
@@ -92,8 +97,9 @@ class HttpTransport(Watched):
         self._unread += data
         if self._phase is Phase.HEAD:
             self._heard_at = self.loop.time()
+        self._whole = data if alone else b""
         self._feed()
-        self._head = data if alone and self._may_come_again() else b""
+        self._head, self._whole = data if alone and self._may_come_again() else b"", b""
 
     def _feed(self) -> None:
         while (
@@ -175,7 +181,7 @@ class HttpTransport(Watched):
         """The request can be answered from here on."""
         self._intake.framing(self.headers, upgrades=self.parser.should_upgrade() and self._should_upgrade())
         self.url = origin_form(self.url, self.headers)
-        if self._glance is not None and self._tell(self._glance):
+        if self._glance is not None and (self._tell(self._glance) or self._takes_order(self._glance)):
             return
         super().on_headers_complete()
         self._intake.begin()
@@ -185,6 +191,9 @@ class HttpTransport(Watched):
         """A piece of the body."""
         self._heard_at = self.loop.time()
         self._intake.body(len(body))
+        if self._order is not None:
+            self._body += body
+            return
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -192,6 +201,9 @@ class HttpTransport(Watched):
         if self._told:
             self._told = False
             self._enter(Phase.WHOLE if self._answering else Phase.QUIET)
+            return
+        if self._order is not None and self._glance is not None:
+            self._place(self._glance, self._order)
             return
         super().on_message_complete()
         self._intake.pause()
@@ -225,26 +237,45 @@ class HttpTransport(Watched):
 
     def _tell(self, glance: Taker) -> bool:
         """Take the request whose head was read at a glance; False where it goes its usual way."""
-        parser = self.parser
-        if (
-            parser.get_method() != b"GET"
-            or parser.get_http_version() != "1.1"
-            or parser.should_upgrade()
-            or not parser.should_keep_alive()
-        ):
-            return False
-        asked = glance.question(self.url, self.headers, self.client)
+        asked = glance.question(self.url, self.headers, self.client) if self._is_plain(b"GET") else None
         self._told = asked is not None and self._take(glance, asked)
         return self._told
 
+    def _is_plain(self, method: bytes) -> bool:
+        parser = self.parser
+        plain = parser.get_method() == method and parser.get_http_version() == "1.1"
+        return plain and not parser.should_upgrade() and parser.should_keep_alive()
+
+    def _takes_order(self, glance: Taker) -> bool:
+        """Whether the request whose head was read is a discover that has come whole, and alone, and is plain."""
+        if not self._whole or not self._is_plain(b"POST") or self._is_held_up:
+            return False
+        order = glance.order(self.url, self.headers, self.client)
+        if order is None or order.size != len(self._whole.partition(b"\r\n\r\n")[2]):
+            return False
+        self._order = order
+        self.cycle = self._answered = Exchange(self)  # type: ignore[assignment]
+        self.scope, self.headers = None, NONE  # type: ignore[assignment]
+        self._intake.begin()
+        self._enter(Phase.BODY)
+        return True
+
+    def _place(self, glance: Taker, order: Order) -> None:
+        body, exchange = self._body, self._answered
+        self._order, self._body = None, b""
+        self._intake.pause()
+        self._enter(Phase.WHOLE)
+        if isinstance(exchange, Exchange) and not exchange.disconnected:
+            exchange.keep(glance.place(order, body, exchange))
+
+    @property
+    def _is_held_up(self) -> bool:
+        """Whether nothing is told at a glance: beside an answer that is under way, or while the client takes none."""
+        busy = self._answering or bool(self.pipeline) or self.transport.is_closing()
+        return busy or self.transport.get_write_buffer_size() > HIGH_WATER_BYTES
+
     def _take(self, glance: Taker, asked: Question) -> bool:
-        """Never beside an answer that is under way, nor while the client takes none."""
-        if (
-            self._answering
-            or self.pipeline
-            or self.transport.is_closing()
-            or self.transport.get_write_buffer_size() > HIGH_WATER_BYTES
-        ):
+        if self._is_held_up:
             return False
         exchange = Exchange(self)
         told = glance.take(asked, exchange)

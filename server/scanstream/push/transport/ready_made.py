@@ -47,6 +47,14 @@ class ReadyMadeOutlet(Outlet):
             if not self.closed:
                 self._transport.write(box)
 
+    def push(self, message: Outgoing) -> None:
+        """See `Outlet.push`."""
+        if self._box:
+            self.put(message)
+            self.flush()
+        elif not self.closed:
+            self._transport.write(message.frame)
+
     def pause(self) -> None:
         """The transport is full."""
         self.ready = False
