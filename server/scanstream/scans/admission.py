@@ -1,7 +1,6 @@
 """How many scans may be under way, those counted in that are being registered: so the limit is never overshot."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 import anyio
 
@@ -17,9 +16,8 @@ class Admission:
         self._decided: anyio.Event | None = None
         """Waited for by those who come while the last places are held."""
 
-    @asynccontextmanager
-    async def asked(self) -> AsyncIterator[bool]:
-        """Whether there is a place for one more scan; if so it is held in here, where the scan is to be registered.
+    async def enter(self) -> bool:
+        """Whether there is a place for one more scan; if so it is held until `leave`, and the scan registered meanwhile.
 
         While the last places are held by others it waits until it is known which of them they need: that takes no
         longer than a registration.
@@ -29,13 +27,13 @@ class Admission:
                 self._decided = anyio.Event()
             await self._decided.wait()
         if self._unfinished() >= self._most:
-            yield False
-            return
+            return False
         self._asking += 1
-        try:
-            yield True
-        finally:
-            self._asking -= 1
-            if self._decided is not None:
-                self._decided.set()
-                self._decided = None
+        return True
+
+    def leave(self) -> None:
+        """It is known whether the scan has come to be: then it is counted as unfinished."""
+        self._asking -= 1
+        if self._decided is not None:
+            self._decided.set()
+            self._decided = None

@@ -69,6 +69,7 @@ class ScanDesk:
         self._strategies = strategies
         self.rank = rank
         self._judge = judge
+        self._judging = [one for one in strategies.values() if one.own_parse]
         self._meanings = Meanings(strategies)
         self._estimate = estimate
         self._archive = Archive(store, hub)
@@ -104,18 +105,25 @@ class ScanDesk:
         :raises StoreUnavailable: if it could not be made durable; then nothing happened
         """
         scan = await self._registration(principal, request, key, prefix)
-        async with self._admission.asked() as granted:
-            if granted and not self._machine.current():
-                with anyio.CancelScope(shield=True):
-                    log = await self._settle_on(scan, key)
-            elif (existing := await self._existing(scan, key)) is not None:
-                log = existing
-            else:
-                self._machine.refuse()
-                raise TooManyScans(f"{self._limits.max_scans} scans are under way; try again later", retry_after=5)
+        granted = await self._admission.enter()
+        try:
+            log = await self._admitted(granted, scan, key)
+        finally:
+            if granted:
+                self._admission.leave()
         if log.scan_id == scan.scan_id:
             return self.acknowledge(log, START, "Scan registered", status="initiated")
         return self._joined(log, key)
+
+    async def _admitted(self, granted: bool, scan: Registered, key: IdempotencyKey | None) -> ScanLog:
+        """The log that answers this registration: a new one, where there is a place for it."""
+        if granted and not self._machine.current():
+            with anyio.CancelScope(shield=True):
+                return await self._settle_on(scan, key)
+        if (existing := await self._existing(scan, key)) is not None:
+            return existing
+        self._machine.refuse()
+        raise TooManyScans(f"{self._limits.max_scans} scans are under way; try again later", retry_after=5)
 
     async def answered(
         self, principal: Principal, request: DiscoverRequest, key: IdempotencyKey | None = None
@@ -132,8 +140,10 @@ class ScanDesk:
 
         :raises Overloaded: if they do not come to it in time, as their processes are busy with others
         """
-        given = {name.strip().casefold(): values or {} for name, values in (request.parameters or {}).items()}
-        own = [one for one in self._strategies.values() if one.own_parse and given.get(one.id.casefold())]
+        if not self._judging or not request.parameters:
+            return self._strategies
+        given = {name.strip().casefold(): values or {} for name, values in request.parameters.items()}
+        own = [one for one in self._judging if given.get(one.id.casefold())]
         if not own:
             return self._strategies
         try:
