@@ -16,6 +16,10 @@ COUNTED_AT_ONCE = 64
 """Scans of the queue, and of those that run, that one question counts anew: an ack takes no longer for that."""
 
 
+MOST_EXPECTED = 512
+"""Requests of which is known what a scan of them will take."""
+
+
 class Load(NamedTuple):
     """What is left of a scan, or of several. Seconds."""
 
@@ -71,6 +75,9 @@ class Forecast:
         self._queue = Load()
         """The sum over those that wait."""
         self._known = 0
+        self._expected: dict[tuple[int, Capacity, bool], tuple[Mapping[str, Kind], Load | None]] = {}
+        self._expected_as_of = (0, 0)
+        """What is expected of scans without a plan, by their kinds, which those of equal requests share."""
         self._guessed: Iterator[Watched] = iter(())
         """Those that wait, some of which may be known better by now."""
 
@@ -127,10 +134,25 @@ class Forecast:
 
         :param guess: whether a strategy that was never measured counts like the others; else there is no answer
         """
-        tallies = watched.log.folded.tallies
+        tallies, capacity = watched.log.folded.tallies, self._capacity()
+        if tallies is not None:
+            return self._left(watched.kinds, tallies, capacity, guess=guess)
+        if self._expected_as_of != self._pace.as_of() or len(self._expected) >= MOST_EXPECTED:
+            self._expected_as_of = self._pace.as_of()
+            self._expected.clear()
+        key = id(watched.kinds), capacity, guess
+        known = self._expected.get(key)
+        if known is None:  # what is kept keeps the kinds, so that no others have their id
+            known = watched.kinds, self._left(watched.kinds, None, capacity, guess=guess)
+            self._expected[key] = known
+        return known[1]
+
+    def _left(
+        self, kinds: Mapping[str, Kind], tallies: Mapping[str, Tally] | None, capacity: Capacity, *, guess: bool
+    ) -> Load | None:
         computing: list[Work] = []
         in_loop: list[Work] = []
-        for strategy_id, kind in watched.kinds.items():
+        for strategy_id, kind in kinds.items():
             tally = tallies[strategy_id] if tallies is not None else None
             work = self._pace.expects(kind, None if tally is None else tally.total - tally.completed)
             if work is None:
@@ -138,7 +160,7 @@ class Forecast:
                     return None
                 work = Work(1, self._pace.usual())
             (in_loop if strategy_id in self._waits_for_input else computing).append(work)
-        alone = max(_together(computing, self._capacity().workers), _together(in_loop, self._capacity().in_loop))
+        alone = max(_together(computing, capacity.workers), _together(in_loop, capacity.in_loop))
         return Load(sum(work.seconds for work in computing), alone)
 
     def seconds(self, log: ScanLog) -> float | None:

@@ -101,6 +101,12 @@ class Pace:
         self._met: dict[Kind, Kind] = {}
         """… and others what is the same of it."""
         self._changed = anyio.Event()
+        self._times = 0
+        """How often anything was measured."""
+
+    def as_of(self) -> tuple[int, int]:
+        """What all that is expected here depends on, beside what is asked: as long as it is the same, that is, too."""
+        return self._times, self._symbols()
 
     def kinds(self, strategy_ids: Iterable[str], request: DiscoverRequest) -> Mapping[str, Kind]:
         """What a canonical request wants of each of these strategies."""
@@ -127,6 +133,7 @@ class Pace:
 
     def planned(self, kind: Kind, shards: int) -> None:
         """A scan was cut into so many shards of this strategy."""
+        self._times += 1
         for measured in self._of(kind):
             measured.shards.take(shards / kind.symbols)
         if not shards:  # else it is worth a word once they have run
@@ -134,6 +141,7 @@ class Pace:
 
     def ran(self, kind: Kind, shards: int, milliseconds: Milliseconds) -> None:
         """So many shards ran to their end, and took so long together."""
+        self._times += 1
         for measured in self._of(kind):
             measured.milliseconds.take(milliseconds / shards, shards)
         self._changed.set()
@@ -183,6 +191,7 @@ class Pace:
             logger.warning("how long scans take is measured anew: what was kept of it cannot be read (%s)", error)
         else:
             if kept is not None and kept.market == self._market:
+                self._times += 1
                 self._strategies = kept.strategies
                 self._kinds = dict(list(kept.kinds.items())[-MOST_KINDS:])
 
