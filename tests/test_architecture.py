@@ -74,8 +74,8 @@ CALLS = {
     "ensure_future": "tasks live in task groups",
 }
 STANDING = {("notebook.standing", "ensure_future"), ("push.attendance", "create_task")}
-"""Where a call is the reason that the module is there: a notebook has no block that could hold a group, and there is one
-of asyncio's own, whose method has this name."""
+"""Where a call is the reason that the module is there: a notebook has no block that could hold a group, and in the
+other there is one, asyncio's own, whose method has this name."""
 
 
 class Import(NamedTuple):

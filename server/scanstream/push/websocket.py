@@ -228,7 +228,7 @@ class Connection:
         if body.scan_id in self._following:
             await self._say(ack)
             return
-        log = await self._desk.find(self._principal, body.scan_id)
+        log = self._desk.held(self._principal, body.scan_id) or await self._desk.find(self._principal, body.scan_id)
         await self._say(ack)
         self._following.begin(log, START, None)
         await self._outlet.handed()

@@ -17,7 +17,7 @@ class Admission:
         """Waited for by those who come while the last places are held."""
 
     async def enter(self) -> bool:
-        """Whether there is a place for one more scan; if so it is held until `leave`, and the scan registered meanwhile.
+        """Whether there is a place for one more scan; if so it is held until `leave`, while it is registered.
 
         While the last places are held by others it waits until it is known which of them they need: that takes no
         longer than a registration.

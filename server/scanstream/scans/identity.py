@@ -5,7 +5,6 @@ Whoever shows a right id was given it: a wrong MAC is `not_found` without lookin
 UUIDv7: RFC 9562, section 5.7. The MAC: HMAC-SHA256 (RFC 2104), cut to 40 bits of hex.
 """
 
-import hashlib
 import hmac
 import re
 import secrets
@@ -30,4 +29,4 @@ def is_genuine(key: bytes, principal: Principal, scan_id: str) -> bool:
 
 
 def _mac(key: bytes, principal: Principal, uuid: str) -> str:
-    return hmac.digest(key, f"{uuid}\n{principal}".encode(), hashlib.sha256).hex()[:10]
+    return hmac.digest(key, f"{uuid}\n{principal}".encode(), "sha256").hex()[:10]
