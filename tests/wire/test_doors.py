@@ -1,7 +1,6 @@
 """One contract, every door: the same ten scenarios over WebSocket in both formats, SSE, long poll and poll."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,10 @@ from anyio.abc import TaskStatus
 
 from conftest import Serve
 from scanstream.client.mirror import Mirror
+from scanstream.server import serving
+from scanstream.settings import Settings
 from support.readers import READERS, Dropped, PollReader, Reader
-from support.script import Script, scripting
+from support.script import scripting
 from support.wire import discover, results, until_terminal
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("door", READERS, ids=lambda door: door.name)]
@@ -22,11 +23,11 @@ Door = type[Reader]
 MANY = 1201
 
 
-@asynccontextmanager
-async def scripted(serve: Serve, **settings: Any) -> AsyncIterator[tuple[str, Script]]:
-    """A server and a script for its scans."""
-    async with serve(workers=1, **settings) as url, scripting() as script:
-        yield url, script
+@pytest.fixture(scope="module")
+async def url() -> AsyncIterator[str]:
+    """One server for all that does it no harm: each scan is its test's own."""
+    async with serving(Settings(port=0, data=":memory:", workers=1, compression="deflate")) as url:
+        yield url
 
 
 async def start(url: str, request: dict[str, Any]) -> str:
@@ -45,20 +46,19 @@ async def assert_whole(url: str, scan_id: str, mirror: Mirror) -> None:
     assert answer["opportunities"] == in_order
 
 
-async def test_catch_up(serve: Serve, door: Door) -> None:
-    async with serve(workers=1) as url:
-        scan_id = await start(url, many(shards=1, found=MANY))
-        await until_terminal(url, scan_id)
-        async with door.open(url, scan_id) as reader:
-            await reader.until_end()
-        frames = reader.frames[:-1]
-        assert frames[0]["type"] == "snapshot"
-        assert [len(frame["opportunities"]) for frame in frames] == [500, 500, 201]
-        assert [frame.get("more", False) for frame in frames] == [True, True, False]
-        if not issubclass(door, PollReader):
-            assert all((frame["patch"], frame["skipped"]) == ({}, 0) for frame in frames[1:])
-            assert len({frame["cursor"].partition(".")[0] for frame in frames}) == 1
-        await assert_whole(url, scan_id, reader.mirror)
+async def test_catch_up(url: str, door: Door) -> None:
+    scan_id = await start(url, many(shards=1, found=MANY))
+    await until_terminal(url, scan_id)
+    async with door.open(url, scan_id) as reader:
+        await reader.until_end()
+    frames = reader.frames[:-1]
+    assert frames[0]["type"] == "snapshot"
+    assert [len(frame["opportunities"]) for frame in frames] == [500, 500, 201]
+    assert [frame.get("more", False) for frame in frames] == [True, True, False]
+    if not issubclass(door, PollReader):
+        assert all((frame["patch"], frame["skipped"]) == ({}, 0) for frame in frames[1:])
+        assert len({frame["cursor"].partition(".")[0] for frame in frames}) == 1
+    await assert_whole(url, scan_id, reader.mirror)
 
 
 def runs(done: int, mirror: Mirror) -> bool:
@@ -66,8 +66,8 @@ def runs(done: int, mirror: Mirror) -> bool:
     return status_of(mirror) == "running" and bool(mirror.state["progress"]["shards_completed"] == done)
 
 
-async def test_live(serve: Serve, door: Door) -> None:
-    async with scripted(serve) as (url, script):
+async def test_live(url: str, door: Door) -> None:
+    async with scripting() as script:
         scan_id = await start(url, script.request(shards=2))
         async with door.open(url, scan_id) as reader:
             for done in range(2):
@@ -79,8 +79,8 @@ async def test_live(serve: Serve, door: Door) -> None:
         await assert_whole(url, scan_id, reader.mirror)
 
 
-async def test_resume(serve: Serve, door: Door) -> None:
-    async with scripted(serve) as (url, script):
+async def test_resume(url: str, door: Door) -> None:
+    async with scripting() as script:
         scan_id = await start(url, script.request(shards=3))
         mirror = Mirror()
         for done in range(3):
@@ -96,36 +96,34 @@ async def test_resume(serve: Serve, door: Door) -> None:
         await assert_whole(url, scan_id, mirror)
 
 
-async def test_resume_in_mid_chunk(serve: Serve, door: Door) -> None:
-    async with serve(workers=1) as url:
-        scan_id = await start(url, many(shards=1, found=MANY))
-        await until_terminal(url, scan_id)
-        mirror = Mirror()
-        for held in (500, 1000):
-            async with door.open(url, scan_id, mirror) as reader:
-                await reader.step()
-                assert len(mirror.opportunities) == held
+async def test_resume_in_mid_chunk(url: str, door: Door) -> None:
+    scan_id = await start(url, many(shards=1, found=MANY))
+    await until_terminal(url, scan_id)
+    mirror = Mirror()
+    for held in (500, 1000):
         async with door.open(url, scan_id, mirror) as reader:
-            await reader.until_end()
-        await assert_whole(url, scan_id, mirror)
+            await reader.step()
+            assert len(mirror.opportunities) == held
+    async with door.open(url, scan_id, mirror) as reader:
+        await reader.until_end()
+    await assert_whole(url, scan_id, mirror)
 
 
-async def test_foreign_epoch(serve: Serve, door: Door) -> None:
-    async with serve(workers=1) as url:
-        one, other = [await start(url, many(shards=1, found=count)) for count in (3, 4)]
-        mirror = Mirror()
-        async with door.open(url, one, mirror) as reader:
-            await reader.until_end()
-        mirror.ended = False
-        async with door.open(url, other, mirror) as reader:
-            await reader.until_end()
-            assert (reader.frames[0]["type"], reader.frames[0]["offset"]) == ("snapshot", 0)
-        assert mirror.state["scan_id"] == other
-        await assert_whole(url, other, mirror)
+async def test_foreign_epoch(url: str, door: Door) -> None:
+    one, other = [await start(url, many(shards=1, found=count)) for count in (3, 4)]
+    mirror = Mirror()
+    async with door.open(url, one, mirror) as reader:
+        await reader.until_end()
+    mirror.ended = False
+    async with door.open(url, other, mirror) as reader:
+        await reader.until_end()
+        assert (reader.frames[0]["type"], reader.frames[0]["offset"]) == ("snapshot", 0)
+    assert mirror.state["scan_id"] == other
+    await assert_whole(url, other, mirror)
 
 
-async def test_too_old(serve: Serve, door: Door) -> None:
-    async with scripted(serve) as (url, script):
+async def test_too_old(url: str, door: Door) -> None:
+    async with scripting() as script:
         held_up = await start(url, script.request(shards=1))
         hold = await script.started()
         scan_id = await start(url, many(shards=300, found=1))
@@ -146,21 +144,20 @@ async def test_too_old(serve: Serve, door: Door) -> None:
         await until_terminal(url, held_up)
 
 
-async def test_closed_before(serve: Serve, door: Door) -> None:
-    async with serve(workers=1) as url:
-        scan_id = await start(url, many(shards=1, found=3))
-        mirror = Mirror()
-        async with door.open(url, scan_id, mirror) as reader:
-            await reader.until_end()
-        mirror.ended = False
-        async with door.open(url, scan_id, mirror) as reader:
-            await reader.until_end()
-        assert len([frame for frame in reader.frames if frame["type"] != "end"]) <= issubclass(door, PollReader)
-        await assert_whole(url, scan_id, mirror)
+async def test_closed_before(url: str, door: Door) -> None:
+    scan_id = await start(url, many(shards=1, found=3))
+    mirror = Mirror()
+    async with door.open(url, scan_id, mirror) as reader:
+        await reader.until_end()
+    mirror.ended = False
+    async with door.open(url, scan_id, mirror) as reader:
+        await reader.until_end()
+    assert len([frame for frame in reader.frames if frame["type"] != "end"]) <= issubclass(door, PollReader)
+    await assert_whole(url, scan_id, mirror)
 
 
-async def test_closed_while(serve: Serve, door: Door) -> None:
-    async with scripted(serve) as (url, script):
+async def test_closed_while(url: str, door: Door) -> None:
+    async with scripting() as script:
         scan_id = await start(url, script.request(shards=1))
         shard = await script.started()
         async with door.open(url, scan_id) as reader:
@@ -172,8 +169,8 @@ async def test_closed_while(serve: Serve, door: Door) -> None:
         await assert_whole(url, scan_id, reader.mirror)
 
 
-async def test_slow(serve: Serve, door: Door) -> None:
-    async with scripted(serve) as (url, script):
+async def test_slow(url: str, door: Door) -> None:
+    async with scripting() as script:
         held_up = await start(url, script.request(shards=1))
         hold = await script.started()
         scan_id = await start(url, many(shards=200, found=5))
