@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 import pytest
+from anyio import to_thread
 
 from cluster.harness import PAUSE, quick
 from onemachine.balancer import Balancer
@@ -48,6 +49,14 @@ async def roll_nodes(cluster: Cluster) -> None:
         await node.until_serving()
 
 
+async def kill_nodes(cluster: Cluster) -> None:
+    """Each worker, then each web node: `kill -9`, and start it again."""
+    for node in cluster.nodes:
+        await to_thread.run_sync(node.kill)
+        node.start()
+        await node.until_serving()
+
+
 async def roll_nats(cluster: Cluster) -> None:
     """Each server of NATS, one after the other."""
     for server in cluster.nats.servers:
@@ -57,7 +66,7 @@ async def roll_nats(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(5, marks=pytest.mark.soak)])
-@pytest.mark.parametrize("roll", [roll_nodes, roll_nats], ids=lambda roll: roll.__name__)
+@pytest.mark.parametrize("roll", [roll_nodes, kill_nodes, roll_nats], ids=lambda roll: roll.__name__)
 @pytest.mark.timeout(900)
 async def test_a_rolling_restart_shows_no_error(
     cluster: Cluster,

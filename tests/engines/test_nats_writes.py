@@ -12,7 +12,7 @@ from scanstream.engines.nats.names import Names, token
 from scanstream.engines.nats.store import NatsStore, open_nats
 from scanstream.errors import NotFound, StoreUnavailable
 from scanstream.log.entry import AnyEntry, Queued, ScanFailed
-from scanstream.model import ANYONE
+from scanstream.model import ANYONE, ScanId
 from support.nats import NatsServer, nats_server, options
 from support.stores import consuming, fact, registration
 
@@ -114,6 +114,34 @@ async def test_what_one_node_purges_no_node_knows_and_what_comes_late_is_taken_a
             f"STREAM.INFO.{here.namespace}_SCANS", {"subjects_filter": f"{here.namespace}.scan.*.{A}.>"}
         )
         assert [subject.rpartition(".")[2] for subject in found["state"]["subjects"]] == ["gone"]
+
+
+async def test_nodes_that_purge_at_once_share_the_work(nats: NatsServer) -> None:
+    here, purges = options(nats), list[str]()
+    async with open_nats(here) as one, open_nats(here) as other, consuming(one), consuming(other):
+        names = [ScanId(f"scan_{number}") for number in range(200)]
+        async with anyio.create_task_group() as tasks:
+            for name in names:
+                tasks.start_soon(one.register, registration(name), None)
+        await other.barrier()
+        for store in (one, other):
+            _count_purges(store, purges)
+        async with anyio.create_task_group() as tasks:
+            for store in (one, other):
+                tasks.start_soon(store.purge, names)
+        assert await one.newest(ANYONE, 10) == await other.newest(ANYONE, 10) == []
+    assert len(set(purges)) == 200
+    assert len(purges) <= 300, "each of them has deleted nearly all"
+
+
+def _count_purges(store: NatsStore, purges: list[str]) -> None:
+    purge = store._writer.purge
+
+    async def counted(subjects: str) -> None:
+        purges.append(subjects)
+        await purge(subjects)
+
+    store._writer.purge = counted  # type: ignore[method-assign]
 
 
 async def test_notes_reach_the_listeners_of_every_node_in_their_order(nats: NatsServer) -> None:

@@ -3,9 +3,11 @@
 from collections import OrderedDict
 from typing import Any, cast
 
+import anyio
 import pytest
 
-from scanstream.log.entry import Queued
+from scanstream.errors import StoreUnavailable
+from scanstream.log.entry import CancelRequested, Queued
 from scanstream.log.hub import Hub
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
@@ -13,6 +15,7 @@ from scanstream.model import ScanId
 from scanstream.scans import sweeper as module
 from scanstream.scans.sweeper import UNRELEASED_AFTER_SECONDS, Sweeper
 from support.histories import NOON, registered
+from support.until import until
 
 pytestmark = pytest.mark.anyio
 
@@ -57,6 +60,46 @@ async def test_only_those_are_started_that_have_waited_long_enough(hands: Hands)
     hands.at += UNRELEASED_AFTER_SECONDS
     await sweeper._start(UNRELEASED_AFTER_SECONDS)
     assert released == ["scan_0", "scan_2"]
+
+
+async def test_nothing_waits_until_much_is_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was acknowledged by a node that died is started in time, and whose time is over is told."""
+
+    class Deleting:
+        shared = True
+        settled = 0
+        expired_at = 0
+
+        def now(self) -> int:
+            return NOON
+
+        async def expired(self, _: int) -> list[ScanId]:
+            return [ScanId("scan_old")]
+
+        async def purge(self, _: list[ScanId]) -> None:
+            await anyio.sleep_forever()
+
+        async def settle(self, *_: Any) -> None:
+            self.settled += 1
+            raise StoreUnavailable("not now", retry_after=1)
+
+        async def expire_all(self, at: int) -> None:
+            self.expired_at = at
+
+    monkeypatch.setattr(module, "INTERVAL_SECONDS", 0.01)
+    monkeypatch.setattr(module, "UNRELEASED_AFTER_SECONDS", 0.1)
+    store, released = Deleting(), list[str]()
+    sweeper = Sweeper(cast(Store, store), cast(Hub, store), released.append)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(sweeper.run)
+        await anyio.wait_all_tasks_blocked()
+        sweeper.notice(waiting(1))
+        ended = waiting(2)
+        ended.apply(2, CancelRequested(at=NOON))
+        sweeper.notice(ended)
+        await until(lambda: released and store.settled > 1)
+        tasks.cancel_scope.cancel()
+    assert (released, store.expired_at) == (["scan_1"], NOON)
 
 
 async def test_a_round_touches_none_of_those_that_are_not_due(hands: Hands) -> None:

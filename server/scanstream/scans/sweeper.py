@@ -3,7 +3,8 @@
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import NoReturn
 
 import anyio
 
@@ -29,7 +30,8 @@ class Sweeper:
         self._hub = hub
         self._release = release
         self._unsettled: dict[ScanId, Milliseconds] = {}
-        self._waits = False
+        self._waiting: set[Callable[[], Awaitable[None]]] = set()
+        """What cannot be done now."""
         self._unreleased: OrderedDict[ScanId, float] = OrderedDict()
         """Since when (on a clock that nobody sets) a scan waits for its release; the longest first."""
 
@@ -44,21 +46,28 @@ class Sweeper:
             self._unsettled[log.scan_id] = expires_at
 
     async def run(self) -> None:
-        """Sweep for ever; what the store cannot take now it is offered again in the next round."""
+        """Sweep for ever. No kind of work waits for another: to delete thousands of scans may take a minute."""
         if not self._store.shared:  # else another node may be about to hand out the ack
             await self._start(older_than=0)
+        async with anyio.create_task_group() as kinds:
+            for kind in (self._look, self._settle, self._expire):
+                kinds.start_soon(self._rounds, kind)
+
+    async def _rounds(self, kind: Callable[[], Awaitable[None]]) -> NoReturn:
+        """One kind of work, again and again; what the store cannot take now it is offered again in the next round."""
         while True:
-            await self._hub.expire_all(self._store.now())
             try:
-                await self._settle()
-                await self._expire()
-                self._waits = False
+                await kind()
+                self._waiting.discard(kind)
             except StoreUnavailable as error:
-                if not self._waits:
+                if not self._waiting:
                     logger.warning("the sweep waits: %s", error.detail)
-                self._waits = True
+                self._waiting.add(kind)
             await anyio.sleep(INTERVAL_SECONDS)
-            await self._start(older_than=UNRELEASED_AFTER_SECONDS)
+
+    async def _look(self) -> None:
+        await self._hub.expire_all(self._store.now())
+        await self._start(older_than=UNRELEASED_AFTER_SECONDS)
 
     async def _start(self, older_than: float) -> None:
         """Let those go that have waited for so long; looks at no others."""
@@ -80,9 +89,7 @@ class Sweeper:
 
     async def _expire(self) -> None:
         before: list[ScanId] = []
-        while (
-            gone := await self._store.expired(self._store.now())
-        ) and gone != before:  # the same again: it cannot be deleted
+        while (gone := await self._store.expired(self._store.now())) and gone != before:  # else they cannot be deleted
             await self._store.purge(gone)
             slices = Slices()
             for scan_id in gone:

@@ -167,13 +167,16 @@ class NatsStore:
     async def purge(self, scan_ids: Sequence[ScanId]) -> None:
         """See `Store.purge`."""
         names = dict.fromkeys(map(token, scan_ids))
-        left = iter([scan for scan in map(self._index.get, names) if scan is not None])
+        scans = [scan for scan in map(self._index.get, names) if scan is not None]
+        random.shuffle(scans)  # another node may be at it, too
+        left = iter(scans)
         failures: list[StoreUnavailable] = []
 
         async def purge_some() -> None:
             try:
                 for scan in left:
-                    await self._purge(scan)
+                    if self._index.get(scan.token) is scan:
+                        await self._purge(scan)
             except StoreUnavailable as error:
                 failures.append(error)
 
