@@ -172,7 +172,8 @@ async def test_a_note_that_arrives_late_does_not_bring_back_what_was_before(nats
             network.hold()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(node.remember, "newest", b"1")
-                await anyio.wait_all_tasks_blocked()
+                while b".note.newest" not in network.held_back:  # noqa: ASYNC110  # as soon as it is under way
+                    await anyio.sleep(0.001)
                 node.connection.client._transport._io_writer.transport.abort()  # type: ignore[union-attr]
             await other.remember("newest", b"2")
             assert await node.recall("newest") == b"2"

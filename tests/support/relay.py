@@ -8,10 +8,12 @@ from contextlib import asynccontextmanager, suppress
 
 import anyio
 from anyio.abc import SocketAttribute, SocketStream
+from anyio.streams.memory import MemoryObjectReceiveStream
 
 UP, DOWN = "up", "down"
 """To the server, and from it."""
 CHUNK = 64 * 1024
+MOST_UNDER_WAY = 10_000
 GONE = (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError, RuntimeError)
 """The last is what uvloop says of a connection that it has closed."""
 
@@ -25,6 +27,8 @@ class Relay:
         self._passing = {UP: anyio.Event(), DOWN: anyio.Event()}
         self._held: dict[SocketStream, anyio.Event] = {}
         """What is open; what goes to the server on it waits for this, too."""
+        self.held_back = b""
+        """What has come for the server on connections that are held."""
         self._away = False
         self.heal()
 
@@ -71,11 +75,25 @@ class Relay:
         self._held.pop(client, None)
 
     async def _pass(self, source: SocketStream, target: SocketStream, way: str) -> None:
+        """What comes is read at once, so that it is under way also when its sender is gone, and let through in time."""
+        read, under_way = anyio.create_memory_object_stream[bytes](MOST_UNDER_WAY)
+        async with under_way, anyio.create_task_group() as tasks:
+            tasks.start_soon(self._let_through, under_way, source, target, way)
+            async with read:
+                with suppress(*GONE):
+                    async for data in _chunks(source):
+                        if way == UP and not self._held[source].is_set():
+                            self.held_back += data
+                        await read.send(data)
+
+    async def _let_through(
+        self, under_way: MemoryObjectReceiveStream[bytes], source: SocketStream, target: SocketStream, way: str
+    ) -> None:
         with suppress(*GONE):
-            async for data in _chunks(source):
+            async for data in under_way:
                 await self._passing[way].wait()
-                if (held := self._held.get(source)) is not None:
-                    await held.wait()
+                if way == UP:
+                    await self._held[source].wait()
                 await target.send(data)
         with suppress(*GONE):
             await target.send_eof()

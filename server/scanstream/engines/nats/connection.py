@@ -60,6 +60,7 @@ NO_MESSAGE = 10037
 """… where there is no message of the subject."""
 IN_PROCESS = 10158
 """… where the same message is just being written: an earlier try of ours."""
+NO_ANSWER = "no answer (a server that cannot write its files gives none, and says in its log why)"
 NOBODY = b"NATS/1.0 503"
 """How the headers begin where a server says that nobody is there to answer."""
 ELECTED = "$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED.>"
@@ -250,7 +251,7 @@ class Connection:
             return _forbidden(f"publish to {subject}")
         if self.client.forbidden(self._hears):
             return _forbidden("subscribe to _INBOX.>, where all answers come to")
-        return _unavailable(self.trouble() or "no answer", late=True)
+        return _unavailable(self.trouble() or NO_ANSWER, late=True)
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
