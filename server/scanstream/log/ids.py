@@ -6,8 +6,8 @@ one at a time is put up anew.
 
 from collections.abc import Collection, Iterable, Iterator
 
-TOGETHER = 8192
-"""As long as there are no more than these they are one set: most scans find less."""
+TOGETHER = 2048
+"""As long as there are no more than these they are one set: most scans find less, and to divide more takes long."""
 SETS = 256
 FREED_AT_ONCE = 2000
 """Of a hundred thousand it takes long to let go."""
