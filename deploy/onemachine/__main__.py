@@ -115,11 +115,14 @@ def main() -> None:
         executable()
     except FileNotFoundError as error:
         sys.exit(f"make cluster: {error}")
+    told: list[str] = []
     with tempfile.TemporaryDirectory(prefix="scanstream-cluster-") as scratch:
         try:
             anyio.run(run, given, Path(given.keep or scratch).resolve(), words[cut + 1 :])
         except* (OSError, RuntimeError) as group:
-            sys.exit("\n".join(f"make cluster: {error}" for error in _leaves(group)))
+            told = [f"make cluster: {error}" for error in _leaves(group)]
+    if told:  # an exit in there would be one more exception of a group, with a trace of all
+        sys.exit("\n".join(told))
 
 
 if __name__ == "__main__":
