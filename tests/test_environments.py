@@ -24,6 +24,8 @@ ASCII = {"PYTHONIOENCODING": "ascii"}
 C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 LATIN = {"PYTHONIOENCODING": "latin-1"}
 
+pytestmark = pytest.mark.clients
+
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
