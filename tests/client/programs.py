@@ -50,6 +50,11 @@ class Running:
         self._raw = b""
 
     @property
+    def raw(self) -> bytes:
+        """All that it has written."""
+        return self._raw
+
+    @property
     def shown(self) -> str:
         """All that it has shown, without colours and cursor movements."""
         return _CONTROL.sub("", self._raw.decode(errors="replace")).replace("\r\n", "\n")
