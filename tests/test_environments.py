@@ -46,7 +46,7 @@ def test_what_a_container_platform_sets_for_a_service_is_passed_over_and_said(tm
         "SCANSTREAM_NAME": "/web/scanstream",
         "PORT": str(port),
         "SCANSTREAM_DATA": str(tmp_path),
-        "SCANSTREAM_WORKERS": "0",
+        "SCANSTREAM_WORKERS": "1",
     }
     process = subprocess.Popen(
         [*PROGRAM, "serve"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **platform}
@@ -269,7 +269,7 @@ def test_a_server_whose_first_line_nobody_reads_serves_all_the_same(tmp_path: Pa
     port = free_port()
     reading, writing = os.pipe()
     os.close(reading)
-    command = [*PROGRAM, "serve", "--port", str(port), "--data", str(tmp_path), "--workers", "0"]
+    command = [*PROGRAM, "serve", "--port", str(port), "--data", str(tmp_path), "--workers", "1"]
     server = subprocess.Popen(command, stdout=writing, stderr=subprocess.PIPE, text=True)
     os.close(writing)
     try:
