@@ -35,6 +35,14 @@ async def start(url: str, request: dict[str, Any]) -> str:
     return str((await discover(url, request)).json()["scan_id"])
 
 
+async def to_the_end(door: Door, url: str, scan_id: str, mirror: Mirror) -> list[dict[str, Any]]:
+    """The frames that come to whoever holds this, also where they had been told that it was the end."""
+    mirror.ended = False
+    async with door.open(url, scan_id, mirror) as reader:
+        await reader.until_end()
+    return reader.frames
+
+
 async def assert_whole(url: str, scan_id: str, mirror: Mirror) -> None:
     """The mirror is the server's state and results: nothing lost, nothing twice."""
     final = await until_terminal(url, scan_id)
@@ -112,12 +120,9 @@ async def test_resume_in_mid_chunk(url: str, door: Door) -> None:
 async def test_foreign_epoch(url: str, door: Door) -> None:
     one, other = [await start(url, many(shards=1, found=count)) for count in (3, 4)]
     mirror = Mirror()
-    async with door.open(url, one, mirror) as reader:
-        await reader.until_end()
-    mirror.ended = False
-    async with door.open(url, other, mirror) as reader:
-        await reader.until_end()
-        assert (reader.frames[0]["type"], reader.frames[0]["offset"]) == ("snapshot", 0)
+    await to_the_end(door, url, one, mirror)
+    first = (await to_the_end(door, url, other, mirror))[0]
+    assert (first["type"], first["offset"]) == ("snapshot", 0)
     assert mirror.state["scan_id"] == other
     await assert_whole(url, other, mirror)
 
@@ -147,12 +152,9 @@ async def test_too_old(url: str, door: Door) -> None:
 async def test_closed_before(url: str, door: Door) -> None:
     scan_id = await start(url, many(shards=1, found=3))
     mirror = Mirror()
-    async with door.open(url, scan_id, mirror) as reader:
-        await reader.until_end()
-    mirror.ended = False
-    async with door.open(url, scan_id, mirror) as reader:
-        await reader.until_end()
-    assert len([frame for frame in reader.frames if frame["type"] != "end"]) <= issubclass(door, PollReader)
+    await to_the_end(door, url, scan_id, mirror)
+    frames = await to_the_end(door, url, scan_id, mirror)
+    assert len([frame for frame in frames if frame["type"] != "end"]) <= issubclass(door, PollReader)
     await assert_whole(url, scan_id, mirror)
 
 

@@ -14,8 +14,6 @@ from scanstream.scans.pace import Kind, Pace, Work
 
 COUNTED_AT_ONCE = 64
 """Scans of the queue, and of those that run, that one question counts anew: an ack takes no longer for that."""
-
-
 MOST_EXPECTED = 512
 """Requests of which is known what a scan of them will take."""
 
@@ -76,8 +74,9 @@ class Forecast:
         """The sum over those that wait."""
         self._known = 0
         self._expected: dict[tuple[int, Capacity, bool], tuple[Mapping[str, Kind], Load | None]] = {}
+        """What is expected of scans without a plan, by their kinds, which those of equal requests share …"""
         self._expected_as_of = (0, 0)
-        """What is expected of scans without a plan, by their kinds, which those of equal requests share."""
+        """… and what that was reckoned from: see `Pace.as_of`."""
         self._guessed: Iterator[Watched] = iter(())
         """Those that wait, some of which may be known better by now."""
 

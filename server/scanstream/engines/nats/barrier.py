@@ -74,14 +74,15 @@ class Barrier:
                     await anyio.sleep(FULL_PAUSE_SECONDS)
 
     async def _refused(self, those: list[tuple[float, asyncio.Future[int]]], refused: RefusedError) -> None:
-        """There was no room for it: there is, if that is news."""
-        if isinstance(refused, FullError) and not self._reserve.why:
+        """There was no room for it: there is in a moment, as the reserve goes, and what others were writing has come."""
+        if not isinstance(refused, FullError):
+            for _, passed in those:
+                _fail(passed, refused)
+            return
+        if not self._reserve.why:
             with suppress(StoreUnavailable):
                 await self._reserve.use(refused)
-                await self._again(those, refused)
-                return
-        for _, passed in those:
-            _fail(passed, refused)
+        await self._again(those, refused)
 
     async def _sent(self) -> int:
         """Send one, and wait for it."""

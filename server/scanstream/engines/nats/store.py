@@ -194,10 +194,8 @@ class NatsStore:
 
     async def remember(self, name: str, value: bytes) -> None:
         """See `Store.remember`."""
-        headers = {
-            "Nats-Rollup": "sub",
-            "Nats-Msg-Id": self.connection.fresh(),
-        }  # a try that comes late changes nothing
+        # With an id of its own a try that comes late does not bring back what was before a newer note.
+        headers = {"Nats-Rollup": "sub", "Nats-Msg-Id": self.connection.fresh()}
         await self._writer.write(self._names.note(name), value, headers, needed=True)
 
     async def recall(self, name: str) -> bytes | None:
