@@ -327,6 +327,7 @@ async def test_a_request_does_not_wait_for_ever_until_its_parameters_are_looked_
     async with open_core(Settings(port=0, data=":memory:", workers=0)) as core:
         own = replace(registry()["tsmom"], own_parse=True)
         monkeypatch.setattr(core.desk, "_strategies", {"tsmom": own})
+        monkeypatch.setattr(core.desk, "_judging", [own])
         with pytest.raises(Overloaded) as refused, anyio.fail_after(20):
             await core.desk.register(ANYONE, DiscoverRequest(parameters={"tsmom": {"lookback": 10}}))
     assert refused.value.retry_after == 5
