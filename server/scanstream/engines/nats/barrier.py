@@ -74,7 +74,7 @@ class Barrier:
                     await anyio.sleep(FULL_PAUSE_SECONDS)
 
     async def _refused(self, those: list[tuple[float, asyncio.Future[int]]], refused: RefusedError) -> None:
-        """There was no room for it: there is in a moment, as the reserve goes, and what others were writing has come."""
+        """There was no room for it: there is in a moment, as the reserve goes, and what others wrote has come."""
         if not isinstance(refused, FullError):
             for _, passed in those:
                 _fail(passed, refused)
