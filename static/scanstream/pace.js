@@ -29,7 +29,7 @@ export class Pace {
 
   /** The last one is over: it has arrived at some time until now, which may be long after it was made. */
   answered() {
-    this.#times[0] = this.#clock.now();
+    this.#times[0] = Math.max(this.#times[0], this.#clock.now()); // a turn that was given to others stays theirs
   }
 
   /** Waits until the next may be made; it is made then. @param {AbortSignal} [signal] */

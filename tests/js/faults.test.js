@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { merge } from "../../static/scanstream.js";
+import { Pace } from "../../static/scanstream/pace.js";
 import { client, fast, followed, ids, most, notedFetch, notedSockets, program, proxied, script, theServer, until } from "./support.js";
 
 const { url } = await theServer();
@@ -95,6 +96,16 @@ for (const rung of ["websocket", "stream", "longpoll", "poll"]) {
     tell("end");
   });
 }
+
+test("an answer takes no turn back that was given to another question", async () => {
+  let now = 0;
+  const pace = new Pace({ now: () => now, after: (_, call) => (call(), () => {}) });
+  for (let turn = 0; turn < 3; turn += 1) await pace.turn(); // at 0, 250 and 750, for three lines
+  now = 10;
+  pace.answered();
+  await pace.turn();
+  assert.equal(pace.due(now), 1500, "the fourth is at 1000, the third was at 750");
+});
 
 test("a lost answer to discover starts no second scan", async (t) => {
   const here = client(t, (await proxied(url, "--swallow-acks", "2")).url);
