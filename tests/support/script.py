@@ -68,7 +68,10 @@ async def scripting() -> AsyncIterator[Script]:
 async def _greet(stream: SocketStream, arrivals: MemoryObjectSendStream[RunningShard]) -> None:
     async with stream:
         text = TextStream(stream)
-        number, pid = (await text.receive()).split()
+        try:
+            number, pid = (await text.receive()).split()
+        except (anyio.EndOfStream, anyio.BrokenResourceError):  # ended before its first word: it has never started
+            return
         shard = RunningShard(int(number), int(pid), text)
         arrivals.send_nowait(shard)
         # cancelled in its own wait, anyio's stream may have its future set once more, which is an error in uvloop
