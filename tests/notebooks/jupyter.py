@@ -20,7 +20,7 @@ CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 STARTING_SECONDS = 60
 PATIENCE_MS = 45_000
-NEEDED = ("anywidget", "IPython", "ipykernel", "jupyterlab", "nbclient")
+NEEDED = ("anywidget", "IPython", "ipykernel", "jupyterlab", "nbclient", "notebook")
 
 missing = [name for name in NEEDED if find_spec(name) is None]
 needs_jupyter = pytest.mark.skipif(
@@ -37,9 +37,12 @@ class Lab:
         self.root = root
         self._token = token
 
-    def page(self, name: str) -> str:
-        """The address at which a notebook opens, with nothing kept of how it was open before."""
-        return f"{self.url}lab/tree/{name}?token={self._token}&reset"
+    def page(self, name: str, frontend: str = "lab/tree") -> str:
+        """The address at which a notebook opens, with nothing kept of how it was open before.
+
+        :param frontend: `lab/tree`, or `notebooks`: the same server has Notebook 7, where it is installed
+        """
+        return f"{self.url}{frontend}/{name}?token={self._token}&reset"
 
     def write(self, name: str, *cells: str) -> None:
         """A notebook of these cells."""

@@ -1,4 +1,6 @@
-"""The widget in JupyterLab, in a real Chromium: it moves, outlives a reload, cancels; the line outlives the kernel."""
+"""The widget in JupyterLab and Notebook 7, in a real Chromium: it moves, outlives a reload, cancels; the line outlives
+the kernel.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.notebook, needs_jupyter, needs_chro
 
 SECONDS = 60
 NAME = "scan.ipynb"
+READY = {"lab/tree": "text=| Idle", "notebooks": ".jp-NotebookKernelStatus-fade"}
+"""Frontend → what is there once its kernel is."""
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +35,10 @@ def url() -> Iterator[str]:
         yield process.url
 
 
-async def opened(page: Page, lab: Lab) -> None:
+async def opened(page: Page, lab: Lab, frontend: str = "lab/tree") -> None:
     """Open the notebook, and wait until its kernel is there."""
-    await page.goto(lab.page(NAME))
-    await page.get_by_text("| Idle").wait_for()
+    await page.goto(lab.page(NAME, frontend))
+    await page.locator(READY[frontend]).first.wait_for(state="attached")
 
 
 async def run_all(page: Page) -> None:
@@ -60,11 +64,14 @@ async def saved(lab: Lab, *parts: str) -> None:
             await anyio.sleep(0.2)
 
 
-async def test_a_scan_is_live_through_reload_cancel_and_the_death_of_its_kernel(lab: Lab, url: str) -> None:
+@pytest.mark.parametrize("frontend", ["lab/tree", "notebooks"])
+async def test_a_scan_is_live_through_reload_cancel_and_the_death_of_its_kernel(
+    lab: Lab, url: str, frontend: str
+) -> None:
     async with scripting() as script, chromium_page(viewport={"width": 1200, "height": 900}) as page:
         expect.set_options(timeout=PATIENCE_MS)
         write(lab, url, script)
-        await opened(page, lab)
+        await opened(page, lab, frontend)
         await run_all(page)
         widget = page.locator(".scanstream-scan")
         with anyio.fail_after(SECONDS):
@@ -86,7 +93,7 @@ async def test_a_scan_is_live_through_reload_cancel_and_the_death_of_its_kernel(
         await expect(widget.get_by_role("button")).to_be_hidden()
 
         lab.end_kernels()
-        await opened(page, lab)
+        await opened(page, lab, frontend)
         await expect(page.get_by_text("client.watch(")).to_be_visible()
 
 
