@@ -7,6 +7,7 @@ import { wait } from "./clock.js";
 import { Closed, ScanError } from "./errors.js";
 import { RUNGS } from "./ladder.js";
 import { Line } from "./line.js";
+import { parse, recounted } from "./cursor.js";
 import { Mirror } from "./mirror.js";
 import { Pace } from "./pace.js";
 import { framesOf } from "./poll.js";
@@ -34,11 +35,11 @@ export class Client extends EventTarget {
   #transports;
   #attention;
   #unlisten = () => {};
-  /** One, unless a scan is followed twice, or hundreds are. @type {Line[]} */
+  /** One, unless hundreds of scans are followed. @type {Line[]} */
   #lines = [];
   /** @type {Set<Scan>} */
   #scans = new Set();
-  /** Those that others may share. @type {Set<Reader>} */
+  /** Each scan's, once however often it is followed. @type {Set<Reader>} */
   #readers = new Set();
   #closing = new AbortController();
   #connection = IDLE;
@@ -163,11 +164,13 @@ export class Client extends EventTarget {
 
   /** @param {Scan} scan @param {string} scanId @param {"state" | undefined} only @param {Reader} [located] */
   #follow(scan, scanId, only, located) {
-    const known = [...this.#readers].find((one) => one.scanId === scanId && one.only === only && !one.error);
-    const reader = located ?? known ?? new Reader(scanId, only);
-    if (!located) this.#readers.add(reader); // one that began at a cursor does not hold what others want
-    scan.begin(reader);
-    if (reader === known || reader.over) return;
+    const start = located?.mirror.base ?? 0;
+    const known = [...this.#readers].find((one) => one.scanId === scanId && (!one.over || (!one.error && one.covers(only, start))));
+    const reader = known ?? located ?? new Reader(scanId, only);
+    this.#readers.add(reader);
+    scan.begin(reader, { only, start });
+    if (known && !known.covers(only, start)) this.#lines.find((line) => line.has(known))?.widen(known);
+    if (known || reader.over) return;
     if (!this.#lines.length) this.#unlisten = this.#attention.listen(this.#attended);
     const line = this.#lines.find((one) => one.takes(reader)) ?? this.#newLine();
     line.add(reader);
@@ -235,8 +238,10 @@ export class Client extends EventTarget {
 
 /** A reader from a cursor on. @param {Plain} body @param {string} since @param {"state" | undefined} only */
 function located(body, since, only) {
-  const reader = new Reader(body.scan_id, only, Mirror.since(since));
-  for (const frame of framesOf(body, { scanId: body.scan_id, cursor: only ? null : since, only })) reader.take(frame);
+  const [reader, before] = [new Reader(body.scan_id, only, Mirror.since(since)), parse(since)];
+  const here = only && before?.epoch === parse(body.cursor)?.epoch; // the place among opportunities stays that of `since`
+  const told = here && before ? { ...body, cursor: recounted(body.cursor, () => before.n), offset: before.n } : body;
+  for (const frame of framesOf(told, { scanId: body.scan_id, cursor: only && !here ? null : since, only })) reader.take(frame);
   return reader;
 }
 

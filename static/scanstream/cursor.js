@@ -20,6 +20,16 @@ export function parse(text) {
 }
 
 /**
+ * The same place in a log, with another number of opportunities held; as it is where this version cannot read it.
+ * @param {string} text
+ * @param {(n: number) => number} count
+ */
+export function recounted(text, count) {
+  const place = parse(text);
+  return place === null ? text : `${place.epoch}-${place.seq}.${count(place.n)}`;
+}
+
+/**
  * Revisions folded together on the way between two cursors, beyond the first: what an update calls `skipped`.
  * @param {string | null} from
  * @param {string} to

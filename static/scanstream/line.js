@@ -67,6 +67,11 @@ export class Line {
   }
 
   /** @param {Reader} reader */
+  has(reader) {
+    return this.#readers.get(reader.scanId) === reader;
+  }
+
+  /** @param {Reader} reader */
   add(reader) {
     const first = !this.#readers.size;
     this.#readers.set(reader.scanId, reader);
@@ -77,11 +82,17 @@ export class Line {
 
   /** @param {Reader} reader @returns {boolean} whether it was there */
   remove(reader) {
-    if (this.#readers.get(reader.scanId) !== reader) return false;
+    if (!this.has(reader)) return false;
     this.#readers.delete(reader.scanId);
     if (!this.#readers.size) this.#stop();
     else this.#follow();
     return true;
+  }
+
+  /** More of this one is wanted than before. @param {Reader} reader */
+  widen(reader) {
+    reader.widen();
+    if (!this.#paused) this.#follow();
   }
 
   /** Begin anew, now. */
@@ -127,7 +138,7 @@ export class Line {
   }
 
   get #followed() {
-    return [...this.#readers.values()];
+    return [...this.#readers.values()].map(({ followed }) => followed);
   }
 
   #start() {
@@ -280,7 +291,7 @@ export class Line {
       this.#unauthorized = true;
       return false;
     }
-    for (const reader of this.#followed) {
+    for (const reader of [...this.#readers.values()]) {
       this.#readers.delete(reader.scanId);
       reader.fail(error);
     }

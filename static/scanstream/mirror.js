@@ -24,6 +24,8 @@ export class Mirror {
   generation = 0;
   /** Whether nothing more will come. */
   ended = false;
+  /** Whether somebody wants more than is held: a snapshot, which brings all, is to come. */
+  lacking = false;
 
   /**
    * Begins where a reader was before: opportunities that came until then are not held.
@@ -58,7 +60,9 @@ export class Mirror {
   #begin(frame) {
     const [state, found] = [objectIn(frame, "state"), listIn(frame)];
     if ((parse(frame.cursor)?.n ?? 0) > found.length) throw new GapError(`${frame.cursor}: a snapshot with ${found.length} opportunities`);
-    if (this.cursor !== null) this.generation += 1;
+    const anew = !this.lacking || parse(frame.cursor)?.epoch !== parse(this.cursor ?? "")?.epoch;
+    if (this.cursor !== null && anew) this.generation += 1;
+    this.lacking = false;
     [this.state, this.opportunities, this.base] = [state, found, 0];
     return true;
   }

@@ -97,6 +97,7 @@ export class PollAttempt {
       if (answer.body && answer.body.scan_id !== scanId) throw new Lost(foreign(answer.status)); // somebody's cache
       this.#report.lag(clock.now() - began);
       this.#report.alive();
+      if (!this.#followed.includes(followed)) return; // it is asked for in another way now
       const seconds = answer.body?.more ? 0 : retryAfterOf(answer.headers) ?? INTERVAL_S;
       this.#due.set(followed, clock.now() + 1000 * seconds);
       this.#tags.set(followed, answer.headers.get("ETag") ?? "");

@@ -1,7 +1,11 @@
-/** One scan as it is followed: its mirror, and whoever wants to know of news. Several `Scan`s may share it. */
+/**
+ * One scan as it is followed: its mirror, and whoever wants to know of news. All `Scan`s of a client that are of it share
+ * it, whatever part of it each wants.
+ */
 
 import { Mirror } from "./mirror.js";
 
+/** @typedef {import("./attempt.js").Followed} Followed */
 /** @typedef {import("./errors.js").ScanError} ScanError */
 /** @typedef {import("./patch.js").Plain} Plain */
 
@@ -10,6 +14,8 @@ export class Reader {
   scanId;
   only;
   mirror;
+  /** How attempts ask for it; another one is to be asked for anew. @type {Followed} */
+  followed;
   /** What ended it but the end. @type {ScanError | null} */
   error = null;
   /** Counts the news. */
@@ -26,15 +32,24 @@ export class Reader {
     this.scanId = scanId;
     this.only = only;
     this.mirror = mirror;
-  }
-
-  get cursor() {
-    return this.mirror.cursor;
+    this.followed = this.#asked();
   }
 
   /** Whether nothing more will come, for whatever reason. */
   get over() {
     return this.mirror.ended || this.error !== null;
+  }
+
+  /** Whether all from there on is held, or comes. @param {"state" | undefined} only @param {number} start */
+  covers(only, start) {
+    return only === "state" || (this.only === undefined && (this.mirror.lacking || start >= this.mirror.base));
+  }
+
+  /** Somebody wants all of what is held in part. */
+  widen() {
+    this.only = undefined;
+    this.mirror.lacking = true;
+    this.followed = this.#asked();
   }
 
   /** How many share it. */
@@ -55,9 +70,9 @@ export class Reader {
    * @throws {import("./mirror.js").GapError}
    */
   take(frame) {
-    const before = this.mirror.cursor;
+    const { cursor: before, lacking } = this.mirror;
     if (this.over || !this.mirror.apply(frame)) return false;
-    const news = this.mirror.cursor !== before || this.over;
+    const news = this.mirror.cursor !== before || this.mirror.lacking !== lacking || this.over;
     if (news) this.version += 1;
     return news;
   }
@@ -73,5 +88,20 @@ export class Reader {
   /** Of what was taken. */
   tell() {
     for (const call of [...this.#watchers]) call();
+  }
+
+  /** @returns {Followed} */
+  #asked() {
+    const reader = this;
+    return {
+      scanId: this.scanId,
+      only: this.only,
+      get cursor() {
+        return reader.mirror.lacking ? null : reader.mirror.cursor;
+      },
+      get over() {
+        return reader.over;
+      },
+    };
   }
 }

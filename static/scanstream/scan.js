@@ -3,11 +3,12 @@
 import { wait } from "./clock.js";
 import { Closed, ScanError } from "./errors.js";
 import { TIMEOUT_MS } from "./requests.js";
-import { Updates } from "./updates.js";
+import { cursorOf, heldOf, Updates } from "./updates.js";
 
 /** @typedef {import("./patch.js").Plain} Plain */
 /** @typedef {import("./reader.js").Reader} Reader */
 /** @typedef {import("./requests.js").Patience} Patience */
+/** @typedef {import("./updates.js").Part} Part */
 /** @typedef {import("./updates.js").Update} Update */
 /**
  * @typedef {object} Home what a scan asks of its client
@@ -26,6 +27,8 @@ export class Scan extends EventTarget {
   #home;
   #name;
   #ack;
+  /** @type {Part} */
+  #part = { only: undefined, start: 0 };
   /** @type {Reader | null} */
   #reader = null;
   #unwatch = () => {};
@@ -59,12 +62,13 @@ export class Scan extends EventTarget {
     this.done.catch(() => {}); // who does not ask need not care
   }
 
-  /** Made by `Client`: from now on it is followed. @param {Reader} reader */
-  begin(reader) {
+  /** Made by `Client`: from now on it is followed. @param {Reader} reader @param {Part} part */
+  begin(reader, part) {
     if (this.#leaving.signal.aborted) return;
     this.#reader = reader;
+    this.#part = part;
     this.#name = reader.scanId;
-    this.#updates = new Updates(reader);
+    this.#updates = new Updates(reader, part);
     this.#unwatch = reader.watch(() => this.#news());
     if (reader.version > 0) queueMicrotask(() => this.#news());
   }
@@ -97,12 +101,12 @@ export class Scan extends EventTarget {
 
   /** All that is known, in the order of the log. @returns {readonly Plain[]} */
   get opportunities() {
-    return this.#reader?.mirror.opportunities ?? [];
+    return this.#reader ? heldOf(this.#reader, this.#part) : [];
   }
 
   /** Where to go on from: what `watch({ since })` takes. @returns {string | null} */
   get cursor() {
-    return this.#reader?.mirror.cursor ?? this.#ack?.cursor ?? null;
+    return (this.#reader && cursorOf(this.#reader, this.#part)) ?? this.#ack?.cursor ?? null;
   }
 
   /**
@@ -145,7 +149,7 @@ export class Scan extends EventTarget {
     /** @type {Updates | null} */
     let updates = null;
     for (;;) {
-      if (this.#reader) updates ??= new Updates(this.#reader);
+      if (this.#reader) updates ??= new Updates(this.#reader, this.#part);
       if (updates?.news && !this.#left) yield updates.take();
       else if (this.#error) throw this.#error;
       else if (this.#left || this.#reader?.over) return;

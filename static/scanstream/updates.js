@@ -1,10 +1,15 @@
 /** What somebody has been told of a scan, and what comes next: the newest, however long they took for the last. */
 
-import { skipped } from "./cursor.js";
+import { recounted, skipped } from "./cursor.js";
 import { diff } from "./patch.js";
 
 /** @typedef {import("./patch.js").Plain} Plain */
 /** @typedef {import("./reader.js").Reader} Reader */
+/**
+ * @typedef {object} Part of a scan, what somebody wants of it
+ * @property {"state" | undefined} only
+ * @property {number} start so many opportunities of its log are not wanted
+ */
 /**
  * @typedef {object} Update
  * @property {Plain} state the newest
@@ -18,6 +23,7 @@ import { diff } from "./patch.js";
 
 export class Updates {
   #reader;
+  #part;
   /** @type {string | null} */
   #cursor = null;
   /** @type {Plain} */
@@ -29,28 +35,30 @@ export class Updates {
   #known = new Set();
   #generation;
 
-  /** @param {Reader} reader */
-  constructor(reader) {
+  /** @param {Reader} reader @param {Part} [part] */
+  constructor(reader, part = { only: undefined, start: 0 }) {
     this.#reader = reader;
+    this.#part = part;
     this.#generation = reader.mirror.generation;
   }
 
   /** Whether there is something to tell. */
   get news() {
-    const { mirror, version } = this.#reader;
-    return version > 0 && mirror.cursor !== null && mirror.cursor !== this.#cursor;
+    const cursor = cursorOf(this.#reader, this.#part);
+    return this.#reader.version > 0 && cursor !== null && cursor !== this.#cursor;
   }
 
   /** What is new: all that is held, the first time. @returns {Update} */
   take() {
-    const { state, cursor, generation } = this.#reader.mirror;
+    const { state, generation } = this.#reader.mirror;
+    const cursor = cursorOf(this.#reader, this.#part) ?? "";
     const reset = generation !== this.#generation && this.#cursor !== null;
     const update = {
       state,
       patch: diff(reset ? {} : this.#state, state),
       opportunities: this.#new(),
-      cursor: cursor ?? "",
-      skipped: skipped(this.#cursor, cursor ?? ""),
+      cursor,
+      skipped: skipped(this.#cursor, cursor),
       reset,
     };
     this.#state = state;
@@ -60,13 +68,37 @@ export class Updates {
   }
 
   #new() {
-    const { opportunities } = this.#reader.mirror;
+    const { only, start } = this.#part;
+    if (only) return [];
+    const { opportunities, base } = this.#reader.mirror;
     if (opportunities !== this.#list) {
       for (const { id } of this.#list.slice(0, this.#told)) this.#known.add(id);
-      [this.#list, this.#told] = [opportunities, 0];
+      [this.#list, this.#told] = [opportunities, Math.max(0, start - base)];
     }
     const found = opportunities.slice(this.#told);
-    this.#told = opportunities.length;
+    this.#told = Math.max(this.#told, opportunities.length);
     return this.#known.size ? found.filter(({ id }) => !this.#known.has(id)) : found;
   }
+}
+
+/**
+ * The cursor that is true for whoever has been told all of their part; null before that can be.
+ * @param {Reader} reader
+ * @param {Part} part
+ * @returns {string | null}
+ */
+export function cursorOf({ mirror }, { only, start }) {
+  if (mirror.cursor === null || (!only && start < mirror.base)) return null;
+  return recounted(mirror.cursor, (n) => (only ? Math.min(n, start) : Math.max(n, start)));
+}
+
+/**
+ * All that is held of a part, in the order of the log.
+ * @param {Reader} reader
+ * @param {Part} part
+ * @returns {readonly Plain[]}
+ */
+export function heldOf({ mirror: { opportunities, base } }, { only, start }) {
+  if (only || start < base) return [];
+  return start > base ? opportunities.slice(start - base) : opportunities;
 }

@@ -148,6 +148,9 @@ async def test_one_scan_is_followed_in_all_ways_at_once(server: str) -> None:
 
         assert [len(one.opportunities) for one in (scan, state_only, later)] == [3, 0, 1]
         assert [len(added_up(await updates(one))[1]) for one in (scan, state_only, later)] == [3, 0, 1]
+        told = [(await updates(one))[-1].cursor for one in (scan, state_only, later)]
+        assert [cursor.rpartition(".")[2] for cursor in told] == ["3", "0", "3"]  # each is true for what it was given
+        assert [one.cursor for one in (scan, state_only, later)] == told
 
 
 async def test_whoever_wants_more_than_is_followed_gets_it(server: str) -> None:

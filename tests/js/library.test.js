@@ -7,7 +7,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 
 import { Client, Closed, merge, ScanError, Unreachable } from "../../static/scanstream.js";
-import { client, followed, ids, notedSockets, script, theServer, until } from "./support.js";
+import { client, followed, ids, notedFetch, notedSockets, script, theServer, until } from "./support.js";
 
 const RUNGS = ["websocket", "stream", "longpoll", "poll"];
 const QUICK = { strategy_ids: ["scripted"], parameters: { scripted: { shards: 3, found: 4 } }, force_refresh: true };
@@ -108,6 +108,39 @@ for (const rung of RUNGS) {
     assert.deepEqual(state.opportunities, []);
     for (const one of [onwards, newest, state]) assert.deepEqual(one.state, newest.state);
     assert.match(state.cursor, /\.0$/);
+  });
+
+  test(`${rung}: one scan followed in all ways at once is followed once, and each way sees its part`, async (t) => {
+    const { request, started } = await script(t, 3);
+    const scan = await client(t, url).discover(request);
+    (await started())("find 3", "end");
+    await until(() => scan.opportunities.length === 3);
+    const questions = notedFetch();
+    const { made, WebSocket } = notedSockets();
+    const here = client(t, url, { transports: [rung], WebSocket, fetch: questions.fetch });
+    const state = here.watch(scan.id, { only: "state" });
+    await until(() => state.state.market, "the state alone is followed");
+    const later = here.watch(scan.id, { since: scan.cursor });
+    await until(() => later.state.market, "and what comes from here on");
+    const all = here.watch(scan.id);
+    await until(() => all.opportunities.length === 3, "and everything, of which the first ones hold a part");
+    assert.deepEqual([state.opportunities, later.opportunities], [[], []]);
+    const ways = [state, later, all];
+    const told = ways.map((one) => followed(one, merge));
+    for (const count of [5, 6]) {
+      (await started())(`find ${count - (count === 6 ? 5 : 3)}`, "end");
+      await until(() => all.opportunities.length === count);
+    }
+    await Promise.all(ways.map(({ done }) => done));
+    const found = (await Promise.all(told)).map(({ opportunities }) => ids(opportunities));
+
+    assert.deepEqual(found, [[], ids(scan.opportunities.slice(3)), ids(scan.opportunities)]);
+    for (const [index, way] of ways.entries()) assert.deepEqual(ids(way.opportunities), found[index]);
+    assert.deepEqual(ways.map(({ cursor }) => cursor.replace(/.*\./, "")), ["0", "6", "6"], "each is true for its part");
+    for (const { updates } of await Promise.all(told)) for (const update of updates) assert.equal(update.reset, false);
+    for (const one of ways) assert.deepEqual(one.state, all.state);
+    if (rung === "websocket") assert.equal(made.length, 1);
+    if (rung !== "poll") assert.deepEqual([...questions.made.keys()].filter((kind) => kind.endsWith("/status/")).length, 1, "that of since");
   });
 
   test(`${rung}: a scan that is not there is told of it, and nobody else is`, async (t) => {

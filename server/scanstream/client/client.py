@@ -27,7 +27,7 @@ from scanstream.client.scan import Scan
 from scanstream.client.stream import StreamRung
 from scanstream.client.token import Secret
 from scanstream.client.websocket import WebSocketRung
-from scanstream.log.cursor import Cursor, Position, parse
+from scanstream.log.cursor import parse
 from scanstream.model import RESULTS_PATH, STATUS_PATH, Document, Only
 
 DISCOVER_PATH = "/opportunities/discover"
@@ -301,6 +301,6 @@ def _mirror(body: Document, since: str | None) -> Mirror:
     mirror.base -= len(mirror.opportunities)
     before, now = parse(since or ""), parse(body["cursor"])
     if before is not None and now is not None and before.epoch == now.epoch:
-        mirror.cursor = str(Cursor(now.epoch, Position(now.position.seq, before.position.n)))
+        mirror.cursor = str(now.recounted(before.position.n))
         mirror.base = before.position.n
     return mirror

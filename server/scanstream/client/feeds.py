@@ -47,7 +47,7 @@ class Feed:
 
     def widen(self) -> None:
         """Somebody wants all of what is held in part: the next frame is to be a snapshot, which brings it."""
-        self.only, self.mirror.cursor = None, None
+        self.only, self.mirror.lacking = None, True
 
 
 class Feeds:

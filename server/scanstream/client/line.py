@@ -91,7 +91,7 @@ class Line:
 
     def _unproven(self, rung: Transport) -> bool:
         """Whether the last frame came over another rung, and none might come over this one while there is no news."""
-        asked = rung == "poll" or any(feed.mirror.cursor is None for feed in self._feeds)
+        asked = rung == "poll" or any(feed.mirror.place is None for feed in self._feeds)
         return rung != self._connection.transport and not asked
 
     async def _carry(self, run: Run) -> None:

@@ -27,6 +27,8 @@ class Mirror:
         """How many opportunities came before the first one held, where a reader began at a cursor."""
         self.ended = False
         """Whether the server said that nothing more will come."""
+        self.lacking = False
+        """Whether somebody wants more than is held: a snapshot, which brings all, is to come."""
 
     @classmethod
     def since(cls, cursor: str) -> "Mirror":
@@ -36,6 +38,11 @@ class Mirror:
         place = parse(cursor)
         mirror.base = place.position.n if place else 0
         return mirror
+
+    @property
+    def place(self) -> str | None:
+        """The cursor that the next frame is to lead on from; None where it is to be a snapshot."""
+        return None if self.lacking else self.cursor
 
     @property
     def everything(self) -> list[dict[str, Any]] | None:
@@ -79,7 +86,7 @@ class Mirror:
         after = parse(message["cursor"])
         if after is not None and after.position.n > len(found):
             raise ProtocolError(f"{message['cursor']}: a snapshot with {len(found)} opportunities")
-        self.state, self.opportunities, self.base = state, found, 0
+        self.state, self.opportunities, self.base, self.lacking = state, found, 0, False
 
     def _go_on(self, message: dict[str, Any]) -> bool:
         """Whether there is something new in it."""

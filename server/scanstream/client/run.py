@@ -50,15 +50,15 @@ class Run:
 
     def leads_on(self, feed: Feed) -> bool:
         """Whether the next frame follows from what is held."""
-        return feed.scan_id in self._at and self._at[feed.scan_id] == feed.mirror.cursor
+        return feed.scan_id in self._at and self._at[feed.scan_id] == feed.mirror.place
 
     def asked(self, feed: Feed) -> dict[str, str]:
         """The scan is asked for from where the mirror is: how messages say that."""
         if self._probing:
             self._at[feed.scan_id] = None
             return {"scan_id": feed.scan_id, "only": "state"}
-        self._at[feed.scan_id] = feed.mirror.cursor
-        since = {} if feed.mirror.cursor is None else {"since": feed.mirror.cursor}
+        self._at[feed.scan_id] = place = feed.mirror.place
+        since = {} if place is None else {"since": place}
         return {"scan_id": feed.scan_id, **since, **({} if feed.only is None else {"only": feed.only})}
 
     def all_asked(self) -> list[dict[str, str]]:
@@ -124,7 +124,7 @@ class Run:
             taken = feed.mirror.apply(message)
         except ProtocolError as error:
             raise Lost(f"what came does not follow from what was there: {error}") from error
-        self._at[feed.scan_id] = feed.mirror.cursor
+        self._at[feed.scan_id] = feed.mirror.place
         self._heard()
         if taken and feed.heard is not None:
             feed.heard(message)

@@ -13,6 +13,7 @@ from scanstream.client.feeds import Feed
 from scanstream.client.mirror import skipped
 from scanstream.client.results import Results
 from scanstream.errors import ScanstreamError
+from scanstream.log.cursor import parse
 from scanstream.log.patch import diff
 from scanstream.model import Document, Only
 
@@ -117,12 +118,24 @@ class Scan:
     @property
     def opportunities(self) -> list[Document]:
         """All that were found so far, in the order of the log; none where only the state is followed."""
-        return [] if self._only else self.feed.mirror.opportunities[max(0, self._start - self.feed.mirror.base) :]
+        mirror = self.feed.mirror
+        return [] if self._only or self._start < mirror.base else mirror.opportunities[self._start - mirror.base :]
 
     @property
     def cursor(self) -> str | None:
         """Where it is: what `client.watch(since=)` takes."""
-        return self.feed.mirror.cursor or self.ack.get("cursor")
+        return self._told or self.ack.get("cursor")
+
+    @property
+    def _told(self) -> str | None:
+        """The cursor that is true for whoever has been told all that is wanted here; None before that can be."""
+        mirror = self.feed.mirror
+        place = parse(mirror.cursor or "")
+        if place is None:
+            return mirror.cursor
+        if self._only:
+            return str(place.recounted(min(place.position.n, self._start)))
+        return str(place.recounted(max(place.position.n, self._start))) if self._start >= mirror.base else None
 
     @property
     def done(self) -> bool:
@@ -232,7 +245,7 @@ class Updates(AsyncIterator[Update]):
         :raises NotFound, Expired, Unauthorized: if there is nothing to follow any more
         """
         while not self._scan.left:
-            cursor = self.feed.mirror.cursor
+            cursor = self._scan._told
             if cursor is not None and self.feed.mirror.state and (not self._told or cursor != self._cursor):
                 return self._next(cursor)
             if self.feed.over:

@@ -31,6 +31,10 @@ class Cursor(NamedTuple):
     def __str__(self) -> str:
         return f"{self.epoch}-{self.position.seq}.{self.position.n}"
 
+    def recounted(self, n: int) -> "Cursor":
+        """The same place with another number of opportunities held."""
+        return Cursor(self.epoch, Position(self.position.seq, n))
+
 
 def epoch_of(store_identity: str, scan_id: ScanId) -> str:
     """What a cursor of this scan in this store begins with: one of another scan or of a lost store is foreign."""

@@ -11,6 +11,12 @@
  */
 export function parse(text: string): Position | null;
 /**
+ * The same place in a log, with another number of opportunities held; as it is where this version cannot read it.
+ * @param {string} text
+ * @param {(n: number) => number} count
+ */
+export function recounted(text: string, count: (n: number) => number): string;
+/**
  * Revisions folded together on the way between two cursors, beyond the first: what an update calls `skipped`.
  * @param {string | null} from
  * @param {string} to

@@ -30,9 +30,13 @@ export class Line {
     /** Whether it can follow this one, too. @param {Reader} reader */
     takes({ scanId }: Reader): boolean;
     /** @param {Reader} reader */
+    has(reader: Reader): boolean;
+    /** @param {Reader} reader */
     add(reader: Reader): void;
     /** @param {Reader} reader @returns {boolean} whether it was there */
     remove(reader: Reader): boolean;
+    /** More of this one is wanted than before. @param {Reader} reader */
+    widen(reader: Reader): void;
     /** Begin anew, now. */
     reconnect(): void;
     /** Nobody looks: what keeps a connection from others is left. */

@@ -21,6 +21,8 @@ export class Mirror {
     generation: number;
     /** Whether nothing more will come. */
     ended: boolean;
+    /** Whether somebody wants more than is held: a snapshot, which brings all, is to come. */
+    lacking: boolean;
     /**
      * Take a `snapshot`, an `update` or the `end`; what else there may be is ignored. Opportunities that are held already
      * are not taken again, and nothing is of an update from before what is held: one that came twice, or late. What was

@@ -1,3 +1,4 @@
+/** @typedef {import("./attempt.js").Followed} Followed */
 /** @typedef {import("./errors.js").ScanError} ScanError */
 /** @typedef {import("./patch.js").Plain} Plain */
 export class Reader {
@@ -11,13 +12,18 @@ export class Reader {
     scanId: string;
     only: "state" | undefined;
     mirror: Mirror;
+    /** How attempts ask for it; another one is to be asked for anew. @type {Followed} */
+    followed: Followed;
     /** What ended it but the end. @type {ScanError | null} */
     error: ScanError | null;
     /** Counts the news. */
     version: number;
-    get cursor(): string | null;
     /** Whether nothing more will come, for whatever reason. */
     get over(): boolean;
+    /** Whether all from there on is held, or comes. @param {"state" | undefined} only @param {number} start */
+    covers(only: "state" | undefined, start: number): boolean;
+    /** Somebody wants all of what is held in part. */
+    widen(): void;
     /** How many share it. */
     get shared(): number;
     /** @param {() => void} call after each news @returns {() => void} to be called when that is over */
@@ -35,6 +41,7 @@ export class Reader {
     tell(): void;
     #private;
 }
+export type Followed = import("./attempt.js").Followed;
 export type ScanError = import("./errors.js").ScanError;
 export type Plain = import("./patch.js").Plain;
 import { Mirror } from "./mirror.js";

@@ -11,8 +11,8 @@ export class Scan extends EventTarget {
     constructor(home: Home, name: string, ack?: Plain);
     /** Resolves with the terminal state, whatever it is; rejects if the scan cannot be followed to its end. @type {Promise<Plain>} */
     done: Promise<Plain>;
-    /** Made by `Client`: from now on it is followed. @param {Reader} reader */
-    begin(reader: Reader): void;
+    /** Made by `Client`: from now on it is followed. @param {Reader} reader @param {Part} part */
+    begin(reader: Reader, part: Part): void;
     /** Made by `Client`: it cannot be followed. @param {ScanError} error */
     fail(error: ScanError): void;
     /** Made for `Client`: aborted when it is to be followed no more. */
@@ -51,6 +51,7 @@ export class Scan extends EventTarget {
 export type Plain = import("./patch.js").Plain;
 export type Reader = import("./reader.js").Reader;
 export type Patience = import("./requests.js").Patience;
+export type Part = import("./updates.js").Part;
 export type Update = import("./updates.js").Update;
 /**
  * what a scan asks of its client

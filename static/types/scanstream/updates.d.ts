@@ -1,5 +1,24 @@
+/**
+ * The cursor that is true for whoever has been told all of their part; null before that can be.
+ * @param {Reader} reader
+ * @param {Part} part
+ * @returns {string | null}
+ */
+export function cursorOf({ mirror }: Reader, { only, start }: Part): string | null;
+/**
+ * All that is held of a part, in the order of the log.
+ * @param {Reader} reader
+ * @param {Part} part
+ * @returns {readonly Plain[]}
+ */
+export function heldOf({ mirror: { opportunities, base } }: Reader, { only, start }: Part): readonly Plain[];
 /** @typedef {import("./patch.js").Plain} Plain */
 /** @typedef {import("./reader.js").Reader} Reader */
+/**
+ * @typedef {object} Part of a scan, what somebody wants of it
+ * @property {"state" | undefined} only
+ * @property {number} start so many opportunities of its log are not wanted
+ */
 /**
  * @typedef {object} Update
  * @property {Plain} state the newest
@@ -11,8 +30,8 @@
  *   told of opportunities before is not told again
  */
 export class Updates {
-    /** @param {Reader} reader */
-    constructor(reader: Reader);
+    /** @param {Reader} reader @param {Part} [part] */
+    constructor(reader: Reader, part?: Part);
     /** Whether there is something to tell. */
     get news(): boolean;
     /** What is new: all that is held, the first time. @returns {Update} */
@@ -21,6 +40,16 @@ export class Updates {
 }
 export type Plain = import("./patch.js").Plain;
 export type Reader = import("./reader.js").Reader;
+/**
+ * of a scan, what somebody wants of it
+ */
+export type Part = {
+    only: "state" | undefined;
+    /**
+     * so many opportunities of its log are not wanted
+     */
+    start: number;
+};
 export type Update = {
     /**
      * the newest
