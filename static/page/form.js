@@ -3,7 +3,7 @@ import { element, h, tell } from "./dom.js";
 import { field } from "./fields.js";
 import { Strategies } from "./strategies.js";
 import { Symbols } from "./symbols.js";
-import { reason } from "./words.js";
+import { codeOf, reason } from "./words.js";
 
 /** @typedef {import("./words.js").Plain} Plain */
 /** @typedef {import("./fields.js").Field} Field */
@@ -115,7 +115,7 @@ export class Form {
     /** @type {string[]} */
     const rest = [];
     for (const { field: path, reason: why } of error.errors ?? []) first = this.#refuse(path, why, rest) ?? first;
-    const whole = `${reason(error)}. ${WHAT_TO_DO[error.code] ?? "Nothing was started; what is chosen stays as it is."}`;
+    const whole = `${reason(error)}. ${WHAT_TO_DO[codeOf(error)] ?? "Nothing was started; what is chosen stays as it is."}`;
     tell(this.error, rest.length || !first ? rest.join("; ") || whole : "The server refused this: see the fields that are marked");
     (first ?? element("go")).focus();
     if (!first) this.error.scrollIntoView({ block: "nearest" }); // it stands above the button

@@ -1,7 +1,7 @@
 /** The scans that run or have run, newest first: to be opened, cancelled, repeated. */
 import { h, isStill, mark, still, write } from "./dom.js";
 import { standing, verdict } from "../scanstream/words.js";
-import { brief, clock, count, plural, reason } from "./words.js";
+import { brief, clock, codeOf, count, plural, reason } from "./words.js";
 
 /** @typedef {import("./words.js").Plain} Plain */
 /** @typedef {{ item: HTMLElement, link: HTMLElement, what: HTMLElement, about: HTMLElement, cancel: HTMLButtonElement, repeat: HTMLButtonElement }} Line */
@@ -74,7 +74,7 @@ export class Scans {
       this.given.heard("");
     } catch (error) {
       if (!this.#states.length) write(this.state, `The list of scans is not to be had: ${reason(error)}`);
-      this.given.heard(AWAY.has(/** @type {any} */ (error).code) ? reason(error) : ""); // a refusal is an answer, too
+      this.given.heard(AWAY.has(codeOf(error)) ? reason(error) : ""); // a refusal is an answer, too
     } finally {
       this.#asking = false;
       const running = this.#states.some((one) => one.status === "scanning");

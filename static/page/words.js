@@ -1,5 +1,7 @@
 /** How numbers and times are written for people. What is said of scans is in `../scanstream/words.js`. */
 
+import { ScanError, Unreachable } from "../scanstream/errors.js";
+
 /** @typedef {Record<string, any>} Plain JSON as the server sends it */
 
 const whole = new Intl.NumberFormat("en");
@@ -86,3 +88,6 @@ export function subject(found) {
 
 /** An error as words, whatever was thrown. @param {any} error @returns {string} */
 export const reason = (error) => String(error?.detail || error?.message || error || "It is not known why");
+
+/** What the server said, where that had not passed when the time was over; else what error it is. @param {any} error @returns {string} */
+export const codeOf = (error) => (error instanceof Unreachable && error.cause instanceof ScanError ? error.cause.code : error?.code);

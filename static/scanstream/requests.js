@@ -127,8 +127,8 @@ export class Requests {
         if (verdict.why === null) throw verdict.error;
         const now = clock.now();
         const next = pace.due(now + pause(failures, random, verdict.retryAfter));
+        await wait(clock, Math.min(next, until) - now, question.signal);
         if (next >= until) throw inVain(verdict.error, timeout);
-        await wait(clock, next - now, question.signal);
       }
     }
   }
@@ -224,9 +224,13 @@ export async function jsonOf(response) {
   }
 }
 
-/** The error for a caller whose time is over: a server that answers is not unreachable. @param {ScanError} last @param {number} timeout */
+/**
+ * The error for a caller whose time is over; a refusal that passes, and has not passed in time, is its cause.
+ * @param {ScanError} last
+ * @param {number} timeout
+ */
 function inVain(last, timeout) {
-  if (last.code !== "unreachable") return last;
   const { status, retryAfter } = last;
-  return new Unreachable(`${last.detail}; tried for ${timeout / 1000} s`, { cause: last.cause ?? last, status, retryAfter });
+  const cause = last.code === "unreachable" ? last.cause ?? last : last;
+  return new Unreachable(`${last.detail}; tried for ${timeout / 1000} s`, { cause, status, retryAfter });
 }

@@ -240,6 +240,31 @@ test("nobody there: an error in time, and nothing is tried afterwards", async (t
   await assert.rejects(here.discover({}, { signal: AbortSignal.timeout(100) }), { name: "TimeoutError" });
 });
 
+test("time is over: unreachable, whatever was in the way; what the server said is the cause", async (t) => {
+  const problem = (code, status, headers = {}) =>
+    () => new Response(JSON.stringify({ type: `urn:scanstream:error:${code}`, code, detail: code, status }), { status, headers });
+  const ways = [
+    [problem("overloaded", 503, { "Retry-After": "5" }), "overloaded"],
+    [problem("rate_limited", 429), "rate_limited"],
+    [problem("store_unavailable", 503), "store_unavailable"],
+    [() => new Response("<html>", { status: 502 }), "unreachable"],
+    [() => new Response("<html>", { status: 200 }), "unreachable"],
+    [() => Promise.reject(new TypeError("fetch failed")), undefined],
+    [(_, { signal }) => new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason))), undefined],
+  ];
+  await Promise.all(ways.map(async ([answer, code]) => {
+    const keys = [];
+    const fetch = async (address, options) => (keys.push(options.headers["Idempotency-Key"]), answer(address, options));
+    const began = performance.now();
+    const error = await client(t, "http://127.0.0.1:9", { fetch }).discover({}, { timeout: 600 }).catch((thrown) => thrown);
+    assert.ok(error instanceof Unreachable && error instanceof ScanError, `${error}`);
+    assert.deepEqual([error.code, error.cause?.code], ["unreachable", code]);
+    assert.match(error.detail, /tried for 0\.6 s/);
+    assert.ok(performance.now() - began > 550, "all of the time was given");
+    assert.equal(new Set(keys).size, 1);
+  }));
+});
+
 test("closed: iterators end, done rejects, the scan goes on", async (t) => {
   const { request, started } = await script(t);
   const here = new Client(url);

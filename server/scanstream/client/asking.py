@@ -161,10 +161,12 @@ async def persist(url: str, ask: Callable[[], Awaitable[T]], timeout: float | No
     """The answer, asked for again until there is one or the time is over; nothing goes on after that.
 
     :param timeout: seconds; None is as long as it takes
-    :raises Unreachable: if the time is over, saying what was last in the way
+    :raises Unreachable: if the time is over, saying what was last in the way; an error of the server's, which passes and
+        has not passed in time, is its cause
     :raises ScanstreamError: if the server's answer is an error that does not pass
     """
-    failures, last, pace = 0, "it does not answer", Pace()
+    failures, pace = 0, Pace()
+    last = Lost("it does not answer")
 
     async def once() -> T:
         pace.began(anyio.current_time())
@@ -175,10 +177,11 @@ async def persist(url: str, ask: Callable[[], Awaitable[T]], timeout: float | No
             try:
                 return await (once() if timeout is None else _soonest(once, max(SHORTEST_SECONDS, SHARE * timeout)))
             except Lost as lost:
-                failures, last = failures + 1, str(lost)
+                failures, last = failures + 1, lost
                 wished = pause(failures, random, lost.retry_after or 0.0)
                 await anyio.sleep_until(pace.due(anyio.current_time() + wished))
-    raise Unreachable(f"The server at {shown(url)} has not answered within {timeout:g} s: {last}")
+    words = f"The server at {shown(url)} has not answered within {timeout:g} s: {last}"
+    raise Unreachable(words, retry_after=last.retry_after) from last.__cause__ or last
 
 
 async def _soonest(ask: Callable[[], Awaitable[T]], after: float) -> T:
