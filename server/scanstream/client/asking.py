@@ -161,8 +161,8 @@ async def persist(url: str, ask: Callable[[], Awaitable[T]], timeout: float | No
     """The answer, asked for again until there is one or the time is over; nothing goes on after that.
 
     :param timeout: seconds; None is as long as it takes
-    :raises Unreachable: if the time is over, saying what was last in the way; an error of the server's, which passes and
-        has not passed in time, is its cause
+    :raises Unreachable: if the time is over, saying what was last in the way; an error of the server's, which passes
+        and has not passed in time, is its cause
     :raises ScanstreamError: if the server's answer is an error that does not pass
     """
     failures, pace = 0, Pace()
