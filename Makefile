@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# Bytecode is kept, whatever the surroundings ask for: the tests start hundreds of processes of the same sources.
+unexport PYTHONDONTWRITEBYTECODE
 # Some tests wait for time to pass: one process more than there are cores, at most 5.
 PROCESSES ?= $(shell $(PYTHON) -c "import os; print(min(5, (os.cpu_count() or 1) + 1))")
 

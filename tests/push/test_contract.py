@@ -5,8 +5,6 @@ from typing import Any, NamedTuple, get_args
 
 import msgspec
 import pytest
-from jsonschema import Draft202012Validator
-from openapi_spec_validator import validate
 from starlette.applications import Starlette
 from starlette.routing import Route
 
@@ -28,6 +26,8 @@ NO_CONTRACT = {"/"}
 
 
 def test_the_openapi_document_is_valid() -> None:
+    from openapi_spec_validator import validate
+
     validate(openapi())
 
 
@@ -170,11 +170,15 @@ def _check(document: dict[str, Any], asked: Asked, answer: Answer) -> None:
 
 def _require_valid(schema: dict[str, Any], components: dict[str, Any], value: Any) -> None:
     """Valid, and with no field that the schema does not tell."""
+    from jsonschema import Draft202012Validator
+
     whole = {"allOf": [schema], "unevaluatedProperties": False, "components": components}
     assert [error.message for error in Draft202012Validator(whole).iter_errors(value)] == []
 
 
 async def test_the_asyncapi_document_has_every_message(serve: Serve) -> None:
+    from jsonschema import Draft202012Validator
+
     async with serve(workers=0) as url:
         document = (await request(url, "GET", "/asyncapi.json")).json()
     assert document == asyncapi()

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from statsmodels.tsa.ar_model import AutoReg  # type: ignore[import-untyped]
 
 from scanstream.panel import Array, Panel
 from scanstream.strategies import series
@@ -23,6 +22,8 @@ OTHER = Parameters(walk_forward=20, window=80, z_min=0.5, z_stop=3, half_life_ma
 
 def fit(closes: Sequence[float], parameters: Parameters) -> tuple[int, int, float, float, float, float, float] | None:
     """(side, horizon, x, mean, s_eq, b, se) at the last close by AutoReg; None where the rule says nothing."""
+    from statsmodels.tsa.ar_model import AutoReg  # type: ignore[import-untyped]
+
     prices = np.array(closes[-parameters.window :])
     if not (prices > 0).all() or np.ptp(prices) == 0:
         return None

@@ -7,10 +7,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from statsmodels.regression.linear_model import OLS  # type: ignore[import-untyped]
-from statsmodels.tools import add_constant  # type: ignore[import-untyped]
-from statsmodels.tsa.ar_model import AutoReg  # type: ignore[import-untyped]
-from statsmodels.tsa.stattools import coint  # type: ignore[import-untyped]
 
 from scanstream.panel import Array, Panel
 from scanstream.strategies import series
@@ -35,6 +31,11 @@ OTHER = Parameters(walk_forward=77, window=120, z_min=1.0)
 
 def fit(pair: Array, parameters: Parameters) -> tuple[float, float, float, float, float, float, float] | None:
     """(α, β, u, z, statistic, p, half-life) of log closes (time × 2) at their end, by statsmodels."""
+    from statsmodels.regression.linear_model import OLS  # type: ignore[import-untyped]
+    from statsmodels.tools import add_constant  # type: ignore[import-untyped]
+    from statsmodels.tsa.ar_model import AutoReg  # type: ignore[import-untyped]
+    from statsmodels.tsa.stattools import coint  # type: ignore[import-untyped]
+
     pair = pair[-parameters.window :]
     if np.isnan(pair).any() or np.ptp(pair, axis=0).min() < 1e-12:
         return None
@@ -129,6 +130,8 @@ def check(panel: Panel, parameters: Parameters) -> int:
 
 
 def test_the_statistic_its_critical_value_and_its_p_value_are_those_of_coint(real: Panel) -> None:
+    from statsmodels.tsa.stattools import coint  # type: ignore[import-untyped]
+
     for length in (50, 250, 700):
         y, x = (np.log(real.close[:length, real.symbols.index(name)]) for name in ("ETH/BTC", "LTC/BTC"))
         for left in (y, x + 0.3 * reverting(1, length) / 100):

@@ -6,9 +6,6 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 import pytest
-from statsmodels.regression.linear_model import OLS  # type: ignore[import-untyped]
-from statsmodels.tools import add_constant  # type: ignore[import-untyped]
-from statsmodels.tsa.ar_model import AutoReg  # type: ignore[import-untyped]
 
 from scanstream.panel import Array, Panel
 from scanstream.strategies import series
@@ -42,6 +39,10 @@ class Name(NamedTuple):
 
 def fit(prices: Array, parameters: Parameters) -> dict[int, Name]:
     """Every name that reverts, at the end of the log closes, by SVD, OLS and AutoReg."""
+    from statsmodels.regression.linear_model import OLS  # type: ignore[import-untyped]
+    from statsmodels.tools import add_constant  # type: ignore[import-untyped]
+    from statsmodels.tsa.ar_model import AutoReg  # type: ignore[import-untyped]
+
     seen = prices[-parameters.window - 1 :]
     length = parameters.residuals
     names = [column for column in range(seen.shape[1]) if np.diff(seen[:, column]).std() > 1e-9]
