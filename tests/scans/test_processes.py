@@ -19,7 +19,7 @@ import anyio
 import pytest
 
 from scanstream.errors import Shortage
-from scanstream.scans.work import errands
+from scanstream.scans.work import errands, worker
 from scanstream.scans.work import processes as pool
 from scanstream.scans.work.priority import NICENESS
 from scanstream.scans.work.processes import Processes, WorkerDied
@@ -31,6 +31,11 @@ pytestmark = pytest.mark.anyio
 def hang() -> None:
     """Never end."""
     threading.Event().wait()
+
+
+def hold_much() -> None:
+    """Memory that the kernel has to take back at the end, which takes a while."""
+    globals()["held"] = b"x" * 200_000_000
 
 
 def die() -> None:
@@ -239,6 +244,20 @@ async def test_a_call_whose_time_is_over_is_ended_with_its_process(workers: Work
     with pytest.raises(TimeoutError):
         await workers.do(hang, left=lambda: next(asked))
     assert gone(pid)
+
+
+async def test_one_that_takes_long_to_end_is_waited_for_by_nobody_and_leaves_nothing_behind(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "FAREWELL_SECONDS", 0.0)
+    pid = await workers.do(os.getpid)
+    await workers.do(hold_much)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: workers.do(hang, begun=tasks.cancel_scope.cancel))
+    assert not workers.pids()
+    with anyio.fail_after(20):
+        while not gone(pid):  # noqa: ASYNC110  # the kernel tells nobody
+            await anyio.sleep(0.01)
 
 
 async def test_an_idle_process_that_died_is_not_missed(workers: Workers) -> None:

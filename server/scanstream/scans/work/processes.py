@@ -120,8 +120,10 @@ class Processes:
                 with at_work:
                     returned, value = await limited(left, partial(_answered, worker))
             except GONE as error:
-                killed = await worker.was_killed()
-                await self._discard(worker)
+                try:
+                    killed = await worker.was_killed()
+                finally:
+                    await self._discard(worker)
                 raise WorkerDied(worker.pid, killed=killed) from error
             except BaseException:
                 await self._discard(worker)

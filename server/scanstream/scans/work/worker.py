@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import anyio
 
 from scanstream.errors import Shortage
 from scanstream.scans.work import errands
+from scanstream.scans.work.priority import make_way
 from scanstream.shortage import shortage
 
 MOST_READ = 1024 * 1024
@@ -21,7 +23,7 @@ MOST_ANSWERED = 256 * MOST_READ
 END_SECONDS = 0.5
 """From the end of its pipe to that of the process, where it is one."""
 FAREWELL_SECONDS = 2.0
-"""In which a process that was killed is gone, unless the kernel itself hangs."""
+"""In which a process that was killed is gone, unless the kernel itself hangs, or has no time for it."""
 
 
 class OutOfStep(Exception):
@@ -118,14 +120,16 @@ class Worker:
 
     def kill(self) -> None:
         """End it; a stopped one, too."""
-        self._process.kill()
+        if self.alive:
+            make_way(self.pid)
+            self._process.kill()
 
     def hang_up(self) -> None:
         """Whoever waits for an answer gets none: it has ended, and left its pipe to a child of its own."""
         anyio.notify_closing(self._answers)
 
     async def bury(self) -> None:
-        """End it, and let go of its pipes."""
+        """End it, and let go of its pipes. Whatever it still does then, its end is waited for."""
         self.kill()
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
@@ -135,6 +139,9 @@ class Worker:
         with anyio.move_on_after(FAREWELL_SECONDS, shield=True):
             while self.alive:  # noqa: ASYNC110  # the kernel tells when it likes
                 await anyio.sleep(0.001)
+            return
+        with suppress(RuntimeError):  # no thread is to be had
+            threading.Thread(target=self._process.wait, name="burial", daemon=True).start()
 
 
 GONE = (EOFError, BrokenPipeError, ConnectionResetError, anyio.ClosedResourceError, OutOfStep)
