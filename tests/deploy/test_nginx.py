@@ -16,6 +16,7 @@ from client.programs import QUICK, run
 from scanstream.client.mirror import Mirror
 from scanstream.server import serving
 from scanstream.settings import Settings
+from support.plain import NO_TLS
 from support.proxy import proxied
 from support.script import scripting
 from support.wire import ONE_QUICK_SCAN, request, results, until_terminal, websocket
@@ -74,7 +75,7 @@ async def test_a_scan_from_its_ack_to_its_results(fronts: tuple[str, str], prefi
 async def test_news_comes_at_once_on_every_door(fronts: tuple[str, str], prefix: str) -> None:
     """While the scan goes on: nothing is held back until there is more."""
     base = fronts[0] + prefix
-    async with scripting() as script, httpx.AsyncClient(timeout=30, trust_env=False) as client:
+    async with scripting() as script, httpx.AsyncClient(timeout=30, trust_env=False, verify=NO_TLS) as client:
         ack = (await client.post(f"{base}/opportunities/discover", json=script.request(2, force_refresh=True))).json()
         scan_id = ack["scan_id"]
         shard = await script.started()

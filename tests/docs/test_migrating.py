@@ -18,6 +18,7 @@ from scanstream.errors import Forbidden, InvalidRequest, NotFound, Unauthorized
 from support.feed import feeding
 from support.hosting import hosted
 from support.installing import plug_in, serving_with
+from support.plain import NO_TLS
 from support.wire import ONE_QUICK_SCAN, discover, results, until_terminal, websocket
 
 pytestmark = pytest.mark.anyio
@@ -117,7 +118,7 @@ async def test_the_scan_of_another_is_one_that_never_was(gated: Gated, transport
 
 
 async def test_what_names_no_scan_of_ones_own_is_closed(gated: Gated) -> None:
-    async with httpx.AsyncClient(base_url=gated.url, headers={"authorization": "Bearer of-bob"}) as bob:
+    async with httpx.AsyncClient(base_url=gated.url, headers={"authorization": "Bearer of-bob"}, verify=NO_TLS) as bob:
         mine = (await bob.get("/opportunities/status/latest")).status_code
         closed = ["/opportunities/scans", "/metrics", "/opportunities/results/x/y", "/nowhere"]
         assert [(await bob.get(path)).status_code for path in closed] == [404] * len(closed)
@@ -129,7 +130,7 @@ async def test_what_names_no_scan_of_ones_own_is_closed(gated: Gated) -> None:
 
 
 async def test_who_is_not_known_sees_the_page_only(gated: Gated) -> None:
-    async with httpx.AsyncClient(base_url=gated.url) as nobody:
+    async with httpx.AsyncClient(base_url=gated.url, verify=NO_TLS) as nobody:
         opened = [
             (await nobody.get(path)).status_code for path in ("/", "/static/scanstream.js", "/readyz", "/openapi.json")
         ]
@@ -184,7 +185,7 @@ async def test_over_a_socket_nothing_is_started_and_nothing_of_others_is_heard(g
 
 async def test_the_old_addresses_lead_there(gated: Gated) -> None:
     headers = {"authorization": "Bearer of-ada"}
-    async with httpx.AsyncClient(base_url=gated.root, headers=headers, follow_redirects=True) as old:
+    async with httpx.AsyncClient(base_url=gated.root, headers=headers, follow_redirects=True, verify=NO_TLS) as old:
         ack = (await old.post("/discover", json=ONE_QUICK_SCAN)).json()
         state = (await old.get(f"/status/{ack['scan_id']}", params={"wait": 30})).json()
     assert (ack["status"], state["scan_id"]) == ("initiated", ack["scan_id"])

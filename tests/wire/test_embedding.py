@@ -22,6 +22,7 @@ from scanstream.errors import DataLocked, MarketError, SettingError
 from scanstream.scans.sweeper import Sweeper
 from scanstream.settings import Settings
 from support.hosting import host_process, hosted
+from support.plain import NO_TLS
 from support.readers import READERS, Reader
 from support.script import Script, scripting
 from support.wire import ONE_QUICK_SCAN, discover, request, results, until_terminal, websocket
@@ -145,7 +146,7 @@ async def test_who_leaves_is_let_go(host: Hosted, caplog: pytest.LogCaptureFixtu
     with anyio.fail_after(30):
         shard = await host.script.started()
         for path in (f"events/{scan_id}", f"status/{scan_id}?since=none&wait=60"):
-            async with httpx.AsyncClient() as client, anyio.create_task_group() as tasks:
+            async with httpx.AsyncClient(verify=NO_TLS) as client, anyio.create_task_group() as tasks:
                 at = (await request(host.url, "GET", f"/opportunities/status/{scan_id}")).json()["cursor"]
                 tasks.start_soon(_ask, client, f"{host.url}/opportunities/{path.replace('none', at)}")
                 await _until(lambda: len(drain) == 1)
@@ -434,7 +435,7 @@ async def test_a_signal_ends_it_with_everybody_told_and_the_next_one_goes_on(tmp
 
 
 async def _read(address: str, ended: list[httpx.Response]) -> None:
-    async with httpx.AsyncClient(timeout=60) as client:
+    async with httpx.AsyncClient(timeout=60, verify=NO_TLS) as client:
         ended.append(await client.get(address))
 
 

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 import httpx
 import pytest
 
+from support.plain import NO_TLS
 from support.process import ServerProcess, server_process
 from support.raw import (
     CONTINUATION,
@@ -56,7 +57,7 @@ def server() -> Iterator[ServerProcess]:
 def ask(server: ServerProcess, method: str, path: str, body: object = None) -> dict[str, object]:
     """A polite request beside the flood."""
     data = None if body is None else json.dumps(body).encode()
-    answer = httpx.request(method, server.url + path, content=data, timeout=90, trust_env=False)
+    answer = httpx.request(method, server.url + path, content=data, timeout=90, trust_env=False, verify=NO_TLS)
     document: dict[str, object] = answer.raise_for_status().json()
     return document
 
@@ -246,7 +247,8 @@ def test_readers_who_take_none_of_the_results_hold_none_of_them(
     asking = get(f"/opportunities/results/{ended}")[:-2] + b"Accept: " + accept + b"\r\n\r\n"
     address = f"{server.url}/opportunities/results/{ended}"  # what the first answer of its kind costs is nobody's flood
     assert (
-        len(httpx.get(address, headers={"accept": accept.decode()}, timeout=90, trust_env=False).content) > MEGABYTE / 2
+        len(httpx.get(address, headers={"accept": accept.decode()}, timeout=90, trust_env=False, verify=NO_TLS).content)
+        > MEGABYTE / 2
     )
     before, most = resident(server), 0
     with ExitStack() as stack:
@@ -293,7 +295,7 @@ def ended_scan(server: ServerProcess, number: int) -> str:
 
 def readers(server: ServerProcess) -> int:
     """How many readers follow a scan."""
-    metrics = httpx.get(server.url + "/metrics", timeout=90, trust_env=False).raise_for_status().text
+    metrics = httpx.get(server.url + "/metrics", timeout=90, trust_env=False, verify=NO_TLS).raise_for_status().text
     [line] = [line for line in metrics.splitlines() if line.startswith("scanstream_readers")]
     return int(float(line.split()[1]))
 

@@ -21,6 +21,7 @@ from scanstream.push import stream as alone
 from scanstream.push.round import Round
 from scanstream.scans.archive import Archive
 from scanstream.settings import Settings
+from support.plain import NO_TLS
 from support.script import scripting
 from support.wire import Answer, discover, request, results, status, until_terminal
 
@@ -52,7 +53,7 @@ async def frames(url: str, *scans: dict[str, Any], wait: int = 30) -> list[dict[
 async def stream(url: str, *scans: dict[str, Any]) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
     """The messages of the form that streams, to its end."""
     async with (
-        httpx.AsyncClient(timeout=30) as client,
+        httpx.AsyncClient(timeout=30, verify=NO_TLS) as client,
         client.stream("POST", url + PATH, json={"follow": list(scans)}, headers=EVENTS) as response,
     ):
         assert response.status_code == 200
@@ -310,7 +311,7 @@ async def test_a_stream_without_news_has_a_heartbeat(serve: Serve, monkeypatch: 
     assert sse.HEARTBEAT_SECONDS == 5
     for door in (alone, together):
         monkeypatch.setattr(door, "HEARTBEAT_SECONDS", 0.05)
-    async with serve(workers=0) as url, httpx.AsyncClient(timeout=30) as client:
+    async with serve(workers=0) as url, httpx.AsyncClient(timeout=30, verify=NO_TLS) as client:
         scan_id = (await discover(url)).json()["scan_id"]
         if many:
             events = client.stream("POST", url + PATH, json={"follow": [{"scan_id": scan_id}]}, headers=EVENTS)

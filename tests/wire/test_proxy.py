@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import httpx
@@ -13,9 +14,11 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from conftest import ROOT
+from support.plain import NO_TLS
 from support.process import server_process
 from wire.proxy import Faults, Proxy, running
 
+get, post = partial(httpx.get, verify=NO_TLS), partial(httpx.post, verify=NO_TLS)
 CLOSED = pytest.raises(ConnectionClosed)
 
 
@@ -41,8 +44,8 @@ def discover(connection: ClientConnection) -> list[dict[str, Any]]:
 def test_without_faults_everything_goes_through(server: str) -> None:
     with running(server) as proxy, socket(proxy) as connection:
         messages = discover(connection)
-        results = httpx.get(proxy.url + messages[0]["results_url"]).json()
-        followed = httpx.post(
+        results = get(proxy.url + messages[0]["results_url"]).json()
+        followed = post(
             proxy.url + "/opportunities/follow",
             json={"follow": [{"scan_id": results["scan_id"]}]},
             headers={"Accept": "text/event-stream"},
@@ -61,15 +64,15 @@ def test_upgrades_are_refused(server: str) -> None:
     with running(server, Faults(refuse_upgrade=403)) as proxy:
         with pytest.raises(InvalidStatus, match="403"):
             socket(proxy)
-        assert httpx.get(proxy.url + "/healthz").status_code == 200
+        assert get(proxy.url + "/healthz").status_code == 200
 
 
 def test_streams_are_refused(server: str) -> None:
     with running(server, Faults(refuse_streams=406)) as proxy:
-        scan = httpx.post(proxy.url + "/opportunities/discover", json={"strategy_ids": ["tsmom"]}).json()["scan_id"]
+        scan = post(proxy.url + "/opportunities/discover", json={"strategy_ids": ["tsmom"]}).json()["scan_id"]
         address, asked = proxy.url + "/opportunities/follow", {"follow": [{"scan_id": scan}]}
-        assert httpx.post(address, json=asked, headers={"Accept": "text/event-stream"}).status_code == 406
-        assert httpx.post(address, json=asked).status_code == 200
+        assert post(address, json=asked, headers={"Accept": "text/event-stream"}).status_code == 406
+        assert post(address, json=asked).status_code == 200
 
 
 def test_sockets_are_closed_at_once(server: str) -> None:
@@ -79,7 +82,7 @@ def test_sockets_are_closed_at_once(server: str) -> None:
 
 def test_connections_are_closed_without_a_word(server: str) -> None:
     with running(server, Faults(hang_up=True)) as proxy, pytest.raises(httpx.TransportError):
-        httpx.get(proxy.url + "/healthz")
+        get(proxy.url + "/healthz")
 
 
 @pytest.mark.parametrize("way", ["up", "down", "both"])
@@ -137,16 +140,16 @@ def test_connections_are_reset(server: str) -> None:
 
 def test_streams_are_buffered(server: str) -> None:
     with running(server, Faults(buffer_streams=True)) as proxy:
-        scan_id = httpx.post(proxy.url + "/opportunities/discover", json={"strategy_ids": ["tsmom"]}).json()["scan_id"]
-        with httpx.stream("GET", f"{proxy.url}/opportunities/events/{scan_id}", timeout=60) as answer:
+        scan_id = post(proxy.url + "/opportunities/discover", json={"strategy_ids": ["tsmom"]}).json()["scan_id"]
+        with httpx.stream("GET", f"{proxy.url}/opportunities/events/{scan_id}", timeout=60, verify=NO_TLS) as answer:
             next(answer.iter_raw())
-            status = httpx.get(f"{server}/opportunities/status/{scan_id}").json()["status"]
+            status = get(f"{server}/opportunities/status/{scan_id}").json()["status"]
     assert status == "complete"  # before a word of it has come through
 
 
 def test_a_gateway_fails_now_and_then(server: str) -> None:
     with running(server, Faults(bad_gateway_every=3)) as proxy:
-        statuses = [httpx.get(proxy.url + "/healthz").status_code for _ in range(6)]
+        statuses = [get(proxy.url + "/healthz").status_code for _ in range(6)]
     assert statuses == [200, 200, 502, 200, 200, 502]
 
 
@@ -155,7 +158,7 @@ def test_acks_are_lost(server: str) -> None:
         with socket(proxy) as connection, pytest.raises(ConnectionClosed):
             discover(connection)
         with pytest.raises(httpx.TransportError):
-            httpx.post(proxy.url + "/opportunities/discover", json={})
+            post(proxy.url + "/opportunities/discover", json={})
         with socket(proxy) as connection:
             assert discover(connection)[-1]["status"] == "complete"
 
@@ -165,17 +168,17 @@ def test_acks_do_not_come(server: str) -> None:
         with socket(proxy) as connection:
             assert discover(connection)[0]["type"] == "snapshot"
         with pytest.raises(httpx.ReadTimeout):
-            httpx.post(proxy.url + "/opportunities/discover", json={}, timeout=0.5)
-        assert httpx.post(proxy.url + "/opportunities/discover", json={}).json()["scan_id"]
+            post(proxy.url + "/opportunities/discover", json={}, timeout=0.5)
+        assert post(proxy.url + "/opportunities/discover", json={}).json()["scan_id"]
 
 
 def test_what_nobody_knows_is_added_to_streams_and_long_polls(server: str) -> None:
-    scan = httpx.post(server + "/opportunities/discover", json={"strategy_ids": ["tsmom"]}).json()["scan_id"]
-    httpx.get(f"{server}/opportunities/results/{scan}?wait=20", timeout=30)
+    scan = post(server + "/opportunities/discover", json={"strategy_ids": ["tsmom"]}).json()["scan_id"]
+    get(f"{server}/opportunities/results/{scan}?wait=20", timeout=30)
     with running(server, Faults(inject=True)) as proxy:
         address, asked = proxy.url + "/opportunities/follow", {"follow": [{"scan_id": scan}]}
-        frames = httpx.post(address, json=asked).json()["frames"]
-        events = httpx.post(address, json=asked, headers={"Accept": "text/event-stream"}).text
+        frames = post(address, json=asked).json()["frames"]
+        events = post(address, json=asked, headers={"Accept": "text/event-stream"}).text
 
     assert [frame["type"] for frame in frames if frame["type"] != "weather"] == ["snapshot"]
     assert "weather" in {frame["type"] for frame in frames}
@@ -193,8 +196,8 @@ def test_it_is_a_program(server: str) -> None:
         try:
             assert process.stdout is not None
             url = process.stdout.readline().split()[-1]
-            assert httpx.get(url + "/ws", headers={"Upgrade": "websocket"}).status_code == 426
-            assert httpx.get(url + "/healthz").status_code == 200
+            assert get(url + "/ws", headers={"Upgrade": "websocket"}).status_code == 426
+            assert get(url + "/healthz").status_code == 200
         finally:
             process.kill()
 
@@ -202,7 +205,7 @@ def test_it_is_a_program(server: str) -> None:
 def test_what_nobody_knows_is_added(server: str) -> None:
     with running(server, Faults(inject=True)) as proxy, socket(proxy) as connection:
         messages = discover(connection)
-        results = httpx.get(proxy.url + next(m["results_url"] for m in messages if "results_url" in m)).json()
+        results = get(proxy.url + next(m["results_url"] for m in messages if "results_url" in m)).json()
 
     assert {"weather", "ack", "snapshot", "update", "end"} == {message["type"] for message in messages}
     assert all("x_unknown" in message for message in [*messages, results] if message.get("type") != "weather")

@@ -41,7 +41,8 @@ def _asked(url: str | None, path: str) -> Any:
     """The server's answer; None where it has none. Completion is no place to tell somebody of errors."""
     try:
         base = url or address(os.environ.get(URL_VARIABLE, DEFAULT_URL))
-        with httpx.Client(transport=httpx.HTTPTransport(proxy=proxy_of(base)), timeout=SECONDS) as client:
+        transport = httpx.HTTPTransport(proxy=proxy_of(base), verify=base.startswith("https:"))
+        with httpx.Client(transport=transport, timeout=SECONDS) as client:
             return client.get(f"{base}{path}").raise_for_status().json()
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError):
         return None
