@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 ARGS ?=
 # Bytecode is kept, whatever the surroundings ask for: the tests start hundreds of processes of the same sources.
 unexport PYTHONDONTWRITEBYTECODE
-# Some tests wait for time to pass: one process more than there are cores, at most 5.
-PROCESSES ?= $(shell $(PYTHON) -c "import os; print(min(5, (os.cpu_count() or 1) + 1))")
+# Some tests wait for time to pass: two processes more than there are cores, at most 6.
+PROCESSES ?= $(shell $(PYTHON) -c "import os; print(min(6, (os.cpu_count() or 1) + 2))")
 
 .DEFAULT_GOAL := help
 .PHONY: help demo serve test browser clients notebook check lint types cluster cluster-test soak bench transcript lock clean
@@ -21,7 +21,7 @@ serve: $(VENV)/runtime.stamp  ## Start the server on http://127.0.0.1:8000
 	@$(BIN)/scanstream serve $(ARGS)
 
 test: $(VENV)/dev.stamp  ## Run the tests (what is missing on this machine is skipped, with a reason)
-	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 browser: $(VENV)/dev.stamp  ## The tests of the page, in a real Chromium
 	@$(BIN)/python -m pytest -m browser $(ARGS)

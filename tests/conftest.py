@@ -15,6 +15,44 @@ from support.nats import NatsServer, nats_cluster, nats_server
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
 
+LONG = [
+    "soak/test_crash",
+    "wire/test_doors",
+    "test_examples",
+    "test_cli",
+    "soak/test_one_truth",
+    "wire/test_follow",
+    "wire/test_odd_strategies",
+    "wire/test_shortages",
+    "wire/test_sigterm_walk",
+    "client/test_ladder",
+    "wire/test_time",
+    "scans/test_processes",
+    "wire/test_life",
+    "wire/test_own_strategies",
+    "wire/test_floods",
+    "client/test_surroundings",
+    "wire/test_silence",
+    "soak/test_slow_reader",
+    "market/test_reading",
+    "market/test_parquet",
+    "client/test_ctrl_c",
+    "wire/test_outcomes",
+    "wire/test_stall",
+    "test_collector",
+    "wire/test_waiting_strategies",
+    "terminal/test_trouble",
+    "strategies/test_meanrev",
+    "strategies/test_pca_statarb",
+    "log/test_fold_laws",
+    "bench/test_run",
+    "bench/test_core",
+    "wire/test_race",
+    "wire/test_live_market",
+    "wire/test_lost_feed",
+]
+"""The files of tests that take long, the longest first."""
+
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> tuple[str, dict[str, Any]]:
@@ -59,6 +97,12 @@ def serve() -> Serve:
         return serving(Settings(**{"port": 0, "data": ":memory:", "compression": "deflate", **settings}))
 
     return start
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long comes first: so no process of several has it still to do when the others have nothing more."""
+    places = {Path(__file__).parent / f"{name}.py": place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -11,6 +11,8 @@ from typing import NamedTuple, TypeAlias
 
 import pytest
 
+from conftest import LONG, ROOT
+
 SOURCES = Path(__file__).parent.parent / "server" / "scanstream"
 
 LEVELS: tuple[tuple[set[str], ...], ...] = (
@@ -318,3 +320,7 @@ def test_a_rule_tells_all_that_breaks_it(rule: Callable[[House], Iterator[str]],
     told = [line.removeprefix(f"{tmp_path}/").partition(": ")[0] for line in rule(house(tmp_path))]
 
     assert sorted(told) == sorted(BROKEN[rule.__name__])
+
+
+def test_the_files_of_tests_that_come_first_are_there() -> None:
+    assert [name for name in LONG if not (ROOT / "tests" / f"{name}.py").is_file()] == []
