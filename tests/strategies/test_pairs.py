@@ -130,7 +130,7 @@ def check(panel: Panel, parameters: Parameters) -> int:
 
 
 def test_the_statistic_its_critical_value_and_its_p_value_are_those_of_coint(real: Panel) -> None:
-    from statsmodels.tsa.stattools import coint  # type: ignore[import-untyped]
+    from statsmodels.tsa.stattools import coint
 
     for length in (50, 250, 700):
         y, x = (np.log(real.close[:length, real.symbols.index(name)]) for name in ("ETH/BTC", "LTC/BTC"))
