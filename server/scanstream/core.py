@@ -36,9 +36,11 @@ from scanstream.scans.planner import Planner
 from scanstream.scans.ranks import Ranks
 from scanstream.scans.readiness import Readiness
 from scanstream.scans.releases import Releases
+from scanstream.scans.returns import LastTry
 from scanstream.scans.runner import Runner
 from scanstream.scans.selection import known_symbols
 from scanstream.scans.shortages import Shortages
+from scanstream.scans.skills import Skills
 from scanstream.scans.supply import Window
 from scanstream.scans.sweeper import Sweeper
 from scanstream.scans.tries import Tries
@@ -84,8 +86,10 @@ class Core:
         view = View(store, self.hub, writing)
         places: Places = lambda strategy_id: engine.places(strategy_id in waits)  # noqa: E731
         window: Window = lambda waiting: engine.window(self.ranks.running(), waiting)  # noqa: E731
-        self.planner = Planner(appender, self.hub, jobs, engine.calls, inquiry, budgets, view, places, window)
-        runner = partial(Runner, appender, self.hub, jobs, self.workers, budgets, tries, view, places)
+        skills, last_try = Skills(engine.own, engine.anybody, shared=store.shared), LastTry()
+        conduct = partial(Planner, appender, self.hub, jobs, engine.calls, inquiry, budgets, view)
+        self.planner = conduct(places, skills, last_try, window)
+        runner = partial(Runner, appender, self.hub, jobs, self.workers, budgets, tries, view, places, skills, last_try)
         self.runner = runner(most_in_loop=settings.max_in_loop) if settings.workers else None
         self.pace = Pace(panels.current.market, lambda: len(panels.current.symbols))
         self.forecast = Forecast(self.pace, self.ranks.rank, waits, partial(_capacity, settings, engine))

@@ -4,11 +4,12 @@ import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from scanstream.engines.nats.options import NatsOptions
 from scanstream.engines.sqlite import open_store
-from scanstream.jobs import Calls, Jobs
+from scanstream.jobs import Calls, Jobs, Releases, covers
 from scanstream.log.hub import Watcher
 from scanstream.log.store import Store
 from scanstream.market.library import Library
@@ -16,6 +17,7 @@ from scanstream.scans.calls import LocalCalls
 from scanstream.scans.local import LocalJobs
 from scanstream.scans.turns import Turns
 from scanstream.settings import Settings
+from scanstream.strategies.installed import releases
 
 LEAST_WINDOW = 2
 """Shards of one scan in a shared queue: one that is at work, and the next."""
@@ -43,6 +45,10 @@ class Engine:
     calls: Calls
     places: Callable[[bool], int]
     """How many shards of one scan are run at once, over all nodes: those that wait for input, or the others."""
+    own: dict[str, str]
+    """The strategies that this node can run, by id, and their releases; what is taken out is told to the others."""
+    anybody: Callable[[Releases], bool]
+    """Whether a node that runs shards has all of these."""
     library: Library | None = None
     """Where nodes share what they know of markets; None: there is but one."""
     watchers: Sequence[Watcher] = ()
@@ -68,13 +74,15 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
             yield engine
         return
     async with open_store(settings.directory) as store:
-        calls = LocalCalls(settings.max_running)
+        calls, own = LocalCalls(settings.max_running), releases()
         yield Engine(
             store=store,
             computing=LocalJobs(),
             waiting=Turns(settings.max_in_loop_per_scan),
             calls=calls,
             places=lambda waits: waiting if waits else max(1, settings.workers),
+            own=own,
+            anybody=partial(covers, own),
             watchers=(calls.notice,),
         )
 
@@ -86,10 +94,9 @@ async def _on_nats(options: NatsOptions, computing: int, waiting: int) -> AsyncI
     from scanstream.engines.nats.queues import open_queues  # noqa: PLC0415
     from scanstream.engines.nats.store import open_nats  # noqa: PLC0415
 
-    async with (
-        open_nats(options) as store,
-        open_queues(store.connection, Own(computing=computing, waiting=waiting)) as queues,
-    ):
+    strategies = releases()
+    own = Own(computing=computing, waiting=waiting, strategies=strategies)
+    async with open_nats(options) as store, open_queues(store.connection, own) as queues:
         yield Engine(
             store=store,
             computing=queues.computing,
@@ -97,4 +104,6 @@ async def _on_nats(options: NatsOptions, computing: int, waiting: int) -> AsyncI
             calls=queues.calls,
             library=await open_library(store),
             places=lambda waits: queues.places.waiting() if waits else queues.places.computing(),
+            own=strategies,
+            anybody=queues.places.anybody,
         )

@@ -1,11 +1,19 @@
 """The ports: shards to run and scans to conduct, each one node's at a time."""
 
-from collections.abc import AsyncIterator, Iterable
-from typing import Protocol
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
 from scanstream.model import DiscoverRequest, ScanId
+
+Releases: TypeAlias = Mapping[str, str]
+"""Strategies by their ids, and of which release of its package each is; empty: any will do."""
+
+
+def covers(has: Releases, wants: Releases) -> bool:
+    """Whether a node that has these strategies can run those that are wanted."""
+    return all(name in has and release in ("", has[name]) for name, release in wants.items())
 
 
 class ShardName(Struct, frozen=True, kw_only=True):
@@ -25,6 +33,8 @@ class Shard(ShardName, frozen=True, kw_only=True):
     """Which market data to look at."""
     request: DiscoverRequest
     budget_seconds: float
+    release: str = ""
+    """Which release of the strategy's package has cut it; empty: any may run it."""
 
 
 class Lease(Protocol):
@@ -89,12 +99,23 @@ class Call(Protocol):
         """Which."""
         ...
 
+    async def deaths(self) -> int:
+        """How many nodes have died that had it: it may be why."""
+        ...
+
+    async def waits(self) -> float:
+        """For how many seconds it has been given back by one node after another."""
+        ...
+
     async def done(self) -> None:
         """It has ended."""
         ...
 
-    async def give_back(self) -> None:
-        """Let another conduct it."""
+    async def give_back(self, after: float = 0.0) -> None:
+        """Let another conduct it.
+
+        :param after: seconds in which nobody is asked
+        """
         ...
 
 

@@ -35,15 +35,17 @@ class Farm:
         """Of workers that are started from now on."""
         self.workers: list[Worker] = []
 
-    async def start(self, *numbers_of_processes: int) -> list[Worker]:
+    async def start(self, *numbers_of_processes: int, python_path: str = "") -> list[Worker]:
         """Start a worker for each of these numbers, and wait until they take shards."""
-        started = self.launch(*numbers_of_processes)
+        started = self.launch(*numbers_of_processes, python_path=python_path)
         await _serving(started)
         return started
 
-    def launch(self, *numbers_of_processes: int) -> list[Worker]:
-        """Start a worker for each of these numbers."""
-        path = os.pathsep.join([str(ROOT / "tests" / "support" / "plugins"), os.environ.get("PYTHONPATH", "")])
+    def launch(self, *numbers_of_processes: int, python_path: str = "") -> list[Worker]:
+        """Start a worker for each of these numbers, which finds other modules if a path is given."""
+        path = python_path or os.pathsep.join(
+            [str(ROOT / "tests" / "support" / "plugins"), os.environ.get("PYTHONPATH", "")]
+        )
         started: list[Worker] = []
         for processes in numbers_of_processes:
             name = f"worker-{len(self.workers) + 1}"

@@ -99,6 +99,8 @@ class Cut(Struct, frozen=True, omit_defaults=True):
     chunk: int = 1
     note: str | UnsetType = UNSET
     """Why there is nothing to do."""
+    release: str = ""
+    """The release of the strategy's package that has cut it: another one may cut it otherwise. Empty: any."""
 
     @property
     def shards(self) -> int:

@@ -18,11 +18,19 @@ class LocalCall:
         self.scan_id = scan_id
         self.places = places
 
+    async def deaths(self) -> int:
+        """See `Call.deaths`: this process lives."""
+        return 0
+
+    async def waits(self) -> float:
+        """See `Call.waits`: it was never given back."""
+        return 0.0
+
     async def done(self) -> None:
         """See `Call.done`."""
         self._calls.leave(self)
 
-    async def give_back(self) -> None:
+    async def give_back(self, after: float = 0.0) -> None:
         """See `Call.give_back`: nobody else is there, and the next server reads the log."""
         self._calls.leave(self)
 

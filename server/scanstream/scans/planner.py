@@ -1,6 +1,7 @@
 """From let in to ended: cuts scans into shards, and waits for their end."""
 
 import logging
+from collections import OrderedDict
 from collections.abc import Container
 from contextlib import AbstractContextManager
 from functools import partial
@@ -19,6 +20,8 @@ from scanstream.scans.appending import Appender
 from scanstream.scans.budget import Budgets, ScanBudget, limited
 from scanstream.scans.inquiry import Inquiry
 from scanstream.scans.places import Places, possible
+from scanstream.scans.returns import MOST_DEATHS, LastTry, NotHere
+from scanstream.scans.skills import Skills, cut_with, named
 from scanstream.scans.supply import Supply, Window
 from scanstream.scans.view import View
 from scanstream.scans.work.planning import Part
@@ -37,6 +40,11 @@ SWEEP_SECONDS = 10.0
 """Where several nodes share the queue of shards: from one look at whether a shard got lost there to the next."""
 LEFT_SECONDS = 1.0
 """How long a scan that is left to other nodes is kept from them: it would be back here at once."""
+RETURN_SECONDS = 1.0
+"""How long a scan is kept from all nodes that one of them has handed back, as another is to conduct it."""
+PARTLY_SECONDS = 30.0
+"""How long a scan waits for a strategy that no node has, while there are others in it: somebody may be restarting."""
+MOST_TOLD = 1000
 LAST_SECONDS = 5.0
 """In which a scan that has ended, or that another node is to go on with, is let go."""
 
@@ -56,6 +64,8 @@ class Planner:
         budgets: Budgets,
         view: View,
         places: Places,
+        skills: Skills,
+        last_try: LastTry,
         window: Window = lambda _: None,
     ) -> None:
         """:param window: how many shards of one scan are in the queue or at work at once"""
@@ -67,6 +77,10 @@ class Planner:
         self._budgets = budgets
         self._view = view
         self._most_at_once = places
+        self._skills = skills
+        self._last_try = last_try
+        self._told: OrderedDict[ScanId, None] = OrderedDict()
+        """Scans of which the log says that they wait for a node that can run them."""
         self._window = window
 
     async def run(self) -> None:
@@ -76,29 +90,75 @@ class Planner:
                 conducted.start_soon(self._conduct, call)
 
     async def _conduct(self, call: Call) -> None:
-        over = False
+        over, after = False, 0.0
         try:
-            await self._see_through(call.scan_id)
+            await self._see_through(call)
             over = not self._view.leaves(call.scan_id)
             if not over:
                 await anyio.sleep(LEFT_SECONDS)
+        except NotHere:
+            after = RETURN_SECONDS
         except Restarting:
             return  # the feed has ended, and this task has not heard of the stop yet: the next server goes on
         finally:
             with anyio.move_on_after(LAST_SECONDS, shield=True):
                 if over:
                     await self._jobs.drop(call.scan_id)
-                await (call.done() if over else call.give_back())
+                await (call.done() if over else call.give_back(after))
 
-    async def _see_through(self, scan_id: ScanId) -> None:
-        """Conduct the scan to its end, from wherever its log has come."""
-        log = await self._view.newest(scan_id)
-        if log is None or log.ended:
+    async def _see_through(self, call: Call) -> None:
+        """Conduct the scan to its end, from wherever its log has come.
+
+        :raises NotHere: if another node is to do so
+        """
+        log = await self._view.newest(call.scan_id)
+        if log is None or log.ended or not await self._can_be_run(call, log):
             return
         with self._let_in(log) as budget:
-            if log.folded.tallies is None and not await self._plan(log, budget):
-                return
+            if log.folded.tallies is None:
+                deaths = await call.deaths()
+                if deaths >= MOST_DEATHS:
+                    detail = f"It could not be planned: the node that planned it died {deaths} times"
+                    await self._append(log.scan_id, ScanFailed(at=now(), code="worker_died", detail=detail))
+                    return
+                with self._last_try.after(deaths):
+                    if not await self._plan(log, budget):
+                        return
             await self._attend(log, budget)
+
+    async def _can_be_run(self, call: Call, log: ScanLog) -> bool:
+        """Whether this node has the strategies; without those that nobody has, if others are left and it has waited.
+
+        Where nobody has what it takes the scan ends when it has waited for as long as it may run.
+
+        :raises NotHere: if another node has them, or may have them yet
+        """
+        folded = log.folded
+        wants = dict.fromkeys(folded.registered.budgets if folded.tallies is None else cut_with(folded), "")
+        if folded.state.phase == "cancelling" or self._skills.here(wants):
+            return True
+        lacking = self._skills.lacking(wants)
+        rest = {name: "" for name in wants if name not in lacking}
+        if rest and (not lacking or not self._skills.here(rest)) and self._skills.anywhere(rest):
+            raise NotHere
+        waited, budget = await call.waits(), folded.registered.budget
+        if rest and self._skills.here(rest) and waited >= PARTLY_SECONDS:
+            return True
+        whom = named(dict.fromkeys(lacking or wants, ""))
+        if waited < budget:
+            self._say(log.scan_id, f"no node that runs shards has {whom}")
+            raise NotHere
+        detail = f"No node that runs shards has {whom}; the scan has waited for one for its budget of {budget:g} s"
+        await self._append(log.scan_id, ScanFailed(at=now(), code="timed_out", detail=detail))
+        return False
+
+    def _say(self, scan_id: ScanId, why: str) -> None:
+        """Say once why the scan, or a part of it, waits."""
+        if scan_id not in self._told:
+            self._told[scan_id] = None
+            if len(self._told) > MOST_TOLD:
+                self._told.popitem(last=False)
+            logger.warning("%s waits: %s", scan_id, why)
 
     def _let_in(self, log: ScanLog) -> AbstractContextManager[ScanBudget]:
         could, since = partial(possible, log, self._most_at_once), 0.0
@@ -108,7 +168,8 @@ class Planner:
 
     async def _attend(self, log: ScanLog, budget: ScanBudget) -> None:
         """See a running scan to its end: cancel it where that was asked for, end what is over its budget."""
-        supply, swept = Supply(log.folded, self._jobs, self._window), anyio.current_time()
+        lacking = partial(self._lacking, log)
+        supply, swept = Supply(log.folded, self._jobs, self._window, lacking), anyio.current_time()
         while not log.over:
             seen = log.changed  # before what is appended here: that is a change, too, and may be the end
             if log.folded.state.phase == "cancelling":
@@ -116,14 +177,25 @@ class Planner:
                 await self._append(log.scan_id, Cancelled(at=now()))
             else:
                 await supply.refill(log.folded)
-                late = overdue(log.folded, budget, await self._elsewhere(log, budget))
+                late = overdue(log.folded, budget, await self._elsewhere(log, budget), lacking())
                 for start in range(0, len(late), MOST_OVERDUE_AT_ONCE):
                     await self._append(log.scan_id, *late[start : start + MOST_OVERDUE_AT_ONCE])
             if self._view.shared and anyio.current_time() - swept > SWEEP_SECONDS:
                 await supply.again(log.folded)
                 swept = anyio.current_time()
-            with anyio.move_on_after(min(budget.patience(unfinished(log.folded)), SWEEP_SECONDS)):
+            most = RETURN_SECONDS if lacking() else SWEEP_SECONDS
+            with anyio.move_on_after(min(budget.patience(unfinished(log.folded)), most)):
                 await self._hub.until(log.scan_id, partial(_changed_since, seen))
+
+    def _lacking(self, log: ScanLog) -> dict[str, str]:
+        """The strategies of the scan that no node can run just now, and in which release."""
+        if not self._skills.shared:
+            return {}
+        wants = cut_with(log.folded)
+        lacking = {name: wants[name] for name in self._skills.lacking(wants)}
+        if lacking:
+            self._say(log.scan_id, f"no node that runs shards has {named(lacking)}")
+        return lacking
 
     async def _elsewhere(self, log: ScanLog, budget: ScanBudget) -> set[str]:
         """The strategies whose time is over while other nodes may have shards of them."""
@@ -148,7 +220,7 @@ class Planner:
                     scope.deadline = anyio.current_time() + UNWANTED_SECONDS
 
             with self._hub.watching(log.scan_id, notice):
-                entries = await self._entries(log.folded.registered, budget)
+                entries = await self._entries(log.folded.registered, budget)  # raises NotHere
                 if not log.over:
                     await self._append(log.scan_id, *entries)
         return not log.over
@@ -164,7 +236,20 @@ class Planner:
             return [ScanFailed(at=now(), code="internal", detail="The server failed to plan it; its log says why")]
         if isinstance(parts.problem, Problem):
             return [ScanFailed(at=now(), code=parts.problem.code, detail=parts.problem.detail)]
-        return plan(scan, parts.of)
+        return plan(scan, self._checked(parts.of) if self._skills.shared else parts.of)
+
+    def _checked(self, parts: dict[str, Part]) -> dict[str, Part]:
+        """The same, where a strategy that is absent is one that nobody has.
+
+        :raises NotHere: if another node may have it
+        """
+        absent = {name: "" for name, part in parts.items() if part.absent}
+        for name in absent:
+            self._skills.lose(name)
+        if any(self._skills.anywhere({name: ""}) for name in absent):
+            raise NotHere
+        nobody = Part(problem=Problem("strategy_error", "no node that runs shards has it"))
+        return {**parts, **dict.fromkeys(absent, nobody)}
 
 
 def plan(scan: Registered, parts: dict[str, Part]) -> list[AnyEntry]:
@@ -173,7 +258,7 @@ def plan(scan: Registered, parts: dict[str, Part]) -> list[AnyEntry]:
     failures: list[AnyEntry] = []
     for strategy_id in scan.budgets:
         part = parts[strategy_id]
-        cut = Cut(part.units, part.chunk, note=part.note)
+        cut = Cut(part.units, part.chunk, note=part.note, release=part.release)
         problem = part.problem
         if problem is UNSET and cut.shards > MOST_SHARDS:
             problem = Problem("plan_too_large", f"It has {cut.shards:,} shards, and at most {MOST_SHARDS:,} are run")
@@ -210,11 +295,16 @@ def unfinished(folded: Folded) -> list[str]:
     return [name for name, tally in tallies if tally.started_at is not None and tally.completed < tally.total]
 
 
-def overdue(folded: Folded, budget: ScanBudget, elsewhere: Container[str] = ()) -> list[AnyEntry]:
+def overdue(
+    folded: Folded, budget: ScanBudget, elsewhere: Container[str] = (), lacking: Container[str] = ()
+) -> list[AnyEntry]:
     """The outcome of every missing shard whose strategy, or scan, is over its budget.
 
     Not of a strategy while shards of it are at work: whoever runs them stops them just now, and knows what they found;
-    unless one of them does not stop. `elsewhere`: the strategies of which other nodes may have shards.
+    unless one of them does not stop.
+
+    :param elsewhere: the strategies of which other nodes may have shards
+    :param lacking: those that no node can run
     """
     scan = folded.registered
     at = now()
@@ -223,7 +313,8 @@ def overdue(folded: Folded, budget: ScanBudget, elsewhere: Container[str] = ()) 
     for strategy_id, tally in (folded.tallies or {}).items():
         at_work = budget.at_work(strategy_id) or strategy_id in elsewhere
         if whole_scan:
-            detail = f"The scan is over its budget of {scan.budget:g} s"
+            why = ", and no node that runs shards has this strategy" if strategy_id in lacking else ""
+            detail = f"The scan is over its budget of {scan.budget:g} s{why}"
         elif budget.left(strategy_id) <= (-UNSTOPPED_SECONDS if at_work else 0):
             detail = f"The strategy is over its budget of {scan.budgets[strategy_id]:g} s"
         else:

@@ -21,7 +21,9 @@ from scanstream.model import Opportunity, Problem, ScanId, now
 from scanstream.scans.appending import Appender
 from scanstream.scans.budget import Budgets, ScanBudget, Seconds, limited
 from scanstream.scans.places import Places, possible
+from scanstream.scans.returns import MOST_DEATHS, LastTry, NotHere, Returns
 from scanstream.scans.shards import shard_of
+from scanstream.scans.skills import Skills
 from scanstream.scans.tries import Tries
 from scanstream.scans.view import View
 from scanstream.scans.work import offspring
@@ -66,6 +68,8 @@ class Runner:
         tries: Tries,
         view: View,
         places: Places,
+        skills: Skills,
+        last_try: LastTry,
         *,
         most_in_loop: int,
     ) -> None:
@@ -77,6 +81,9 @@ class Runner:
         self._tries = tries
         self._view = view
         self._places = places
+        self._skills = skills
+        self._last_try = last_try
+        self._returns = Returns()
         self._most_in_loop = most_in_loop
         self.blocks = Blocks()
         self._watch = Watch(self.blocks, registry().values())
@@ -114,23 +121,27 @@ class Runner:
                 scope.cancel()
 
     async def _work(self, lease: Lease, way: Way, leave: Callable[[], None]) -> None:
-        over, again = False, None
+        over, again, gone = False, None, False
         try:
             try:
                 with self._stoppable(lease.shard):
                     again = await self._attempt(lease, way)
+            except NotHere:
+                await lease.give_back(tried=False)
+                gone = True
+                await anyio.sleep(self._returns.pause(lease.shard))  # in its place: others are asked meanwhile
             finally:
                 lease.leave()
                 leave()
             left = self._view.leaves(lease.shard.scan_id)  # then a node that understands its log runs it
             if again is not None or left:
                 await anyio.sleep(LEFT_SECONDS if again is None else again)
-            over = not left
+            over = not left and not gone
         finally:
             with anyio.move_on_after(LAST_SECONDS, shield=True):
                 if over and again is None:
                     await lease.done()
-                else:
+                elif not gone:
                     await lease.give_back(tried=over)
 
     @contextmanager
@@ -148,21 +159,29 @@ class Runner:
                 del self._scopes[shard.scan_id]
 
     async def _attempt(self, lease: Lease, way: Way) -> Seconds | None:
-        """Run the shard, and append its outcome; where there is none yet, how long until the next attempt."""
+        """Run the shard, and append its outcome; where there is none yet, how long until the next attempt.
+
+        :raises NotHere: if another node is to run it
+        """
         log = await self._view.planned(lease.shard.scan_id)
         budget = None if log is None else self._budget(log)
         if log is None or budget is None or not log.folded.wants(lease.shard.strategy_id, lease.shard.number):
             return None
-        shard = shard_of(log.folded, lease.shard)
-        if lease.deaths >= MOST_ATTEMPTS:
+        shard = shard_of(log.folded, lease.shard, strict=self._view.shared)
+        if lease.deaths >= MOST_DEATHS:
             died = _failed(shard, "worker_died", f"the node that ran it died {lease.deaths} times")
             await self._append(shard.scan_id, died)
             return None
-        async with anyio.create_task_group() as noting:
-            if not self._view.shared or not _begun(log, shard.strategy_id):
-                started = ShardStarted(at=now(), strategy_id=shard.strategy_id, shard=shard.number)
-                noting.start_soon(self._append, shard.scan_id, started)
-            outcome = await self._outcome(shard, lease.attempt, partial(way, shard, budget))
+        if not self._skills.here({shard.strategy_id: shard.release}):
+            raise NotHere
+        with self._last_try.after(lease.deaths):
+            async with anyio.create_task_group() as noting:
+                if not self._view.shared or not _begun(log, shard.strategy_id):
+                    started = ShardStarted(at=now(), strategy_id=shard.strategy_id, shard=shard.number)
+                    noting.start_soon(self._append, shard.scan_id, started)
+                outcome = await self._outcome(shard, lease.attempt, partial(way, shard, budget))
+        if outcome is None:
+            raise NotHere
         if not isinstance(outcome, list):
             return outcome
         if isinstance(outcome[-1], ShardDone):
@@ -179,13 +198,10 @@ class Runner:
 
     async def _outcome(
         self, shard: Shard, attempt: int, run: Callable[[], Awaitable[worker.Outcome]]
-    ) -> list[AnyEntry] | Seconds:
-        """The entries that say how it came out, or how long until another attempt."""
+    ) -> list[AnyEntry] | Seconds | None:
+        """The entries that say how it came out, or how long until another attempt; None: another node is to run it."""
         try:
-            outcome = await self._tries.until_possible(run, shard.digest)
-            if outcome.lacking and attempt < MOST_SHORT_ATTEMPTS:
-                return min(2.0 ** (attempt - 1), LONGEST_PAUSE_SECONDS)
-            return _entries(shard, outcome)
+            return self._judged(shard, attempt, await self._tries.until_possible(run, shard.digest))
         except TimeoutError:
             return [_failed(shard, "timed_out", TOO_LONG.format(shard.budget_seconds))]
         except WorkerDied as death:
@@ -196,6 +212,15 @@ class Runner:
         except Exception:  # a defect costs this shard, not the server with all the others
             logger.exception("%s: %s/%d cannot be run", shard.scan_id, shard.strategy_id, shard.number)
             return [_failed(shard, "internal", "the server failed to run it; its log says why")]
+
+    def _judged(self, shard: Shard, attempt: int, outcome: worker.Outcome) -> list[AnyEntry] | Seconds | None:
+        """See `_outcome`."""
+        if outcome.absent and self._skills.shared:
+            self._skills.lose(shard.strategy_id)
+            return None
+        if outcome.lacking and attempt < MOST_SHORT_ATTEMPTS:
+            return min(2.0 ** (attempt - 1), LONGEST_PAUSE_SECONDS)
+        return _entries(shard, outcome)
 
     async def _in_loop(self, shard: Shard, budget: ScanBudget) -> worker.Outcome:
         left = partial(budget.left, shard.strategy_id)

@@ -4,8 +4,8 @@ from scanstream.jobs import Shard, ShardName
 from scanstream.log.fold import Folded
 
 
-def shard_of(folded: Folded, name: ShardName) -> Shard:
-    """What a shard of the plan is to do."""
+def shard_of(folded: Folded, name: ShardName, *, strict: bool = False) -> Shard:
+    """What a shard of the plan is to do. `strict`: with the very release of its strategy that has cut it."""
     scan, cut = folded.registered, folded.cuts[name.strategy_id]
     return Shard(
         scan_id=name.scan_id,
@@ -16,4 +16,5 @@ def shard_of(folded: Folded, name: ShardName) -> Shard:
         digest=scan.digest,
         request=scan.request,
         budget_seconds=scan.budgets[name.strategy_id],
+        release=cut.release if strict else "",
     )

@@ -5,7 +5,7 @@ life early, and one whose shards hang fills up what the others leave.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import TypeAlias
 
 from anyio.lowlevel import checkpoint
@@ -41,10 +41,14 @@ class _Lane:
 class Supply:
     """What is missing of a scan that has a plan, put into the queue bit by bit."""
 
-    def __init__(self, folded: Folded, jobs: Jobs, window: Window) -> None:
+    def __init__(
+        self, folded: Folded, jobs: Jobs, window: Window, lacking: Callable[[], Container[str]] = tuple
+    ) -> None:
+        """`lacking`: the strategies that nobody can run just now: their shards wait here."""
         self._scan_id = folded.registered.scan_id
         self._jobs = jobs
         self._window = window
+        self._lacking = lacking
         self._lanes = [_Lane(name, tally) for name, tally in (folded.tallies or {}).items()]
 
     async def refill(self, folded: Folded) -> None:
@@ -63,7 +67,8 @@ class Supply:
     def _next(self, folded: Folded) -> list[ShardName]:
         """The next lot; empty if there is no room, or nothing left."""
         tallies = folded.tallies or {}
-        lanes = [lane for lane in self._lanes if lane.left]
+        lacking = self._lacking()
+        lanes = [lane for lane in self._lanes if lane.left and lane.strategy_id not in lacking]
         some: list[ShardName] = []
         if not lanes:
             return some

@@ -7,10 +7,13 @@ parameters it has are plain values here.
 import functools
 import inspect
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
+from hashlib import blake2b
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -24,6 +27,8 @@ from scanstream.strategies.gate import Refused
 from scanstream.strategies.strategy import AsyncStrategy, Parameters, Strategy
 
 ENTRY_POINTS = "scanstream.strategies"
+OURS = "scanstream"
+"""The package whose strategies are of every release."""
 LOAD_SECONDS = 30.0
 """In which a plug-in is imported, made and looked at; one that takes longer is refused."""
 
@@ -59,6 +64,8 @@ class Installed(Struct, frozen=True, kw_only=True, eq=False):
     """The names of its parameters …"""
     schema: dict[str, Any]
     """… and all of them as JSON Schema."""
+    release: str = ""
+    """Which release of which package it is of; empty: one of ours, which later versions of us run as well."""
     own_parse: bool
     """Whether code of the plug-in looks at parameters: then not in the loop, which it might hold up."""
     strategy: Strategy
@@ -126,6 +133,11 @@ def registry() -> dict[str, Installed]:
     return _found().strategies
 
 
+def releases() -> dict[str, str]:
+    """The installed strategies by id, and of which release of its package each is."""
+    return {strategy.id: strategy.release for strategy in registry().values()}
+
+
 def require_all() -> None:
     """See that all that is installed can be used: a server starts with all of its strategies, or not at all.
 
@@ -161,7 +173,8 @@ def _loaded(point: EntryPoint) -> Installed | str:
 
     def load() -> None:
         try:
-            outcome.append(admit(point.load()()))
+            plugin = point.load()()
+            outcome.append(msgspec.structs.replace(admit(plugin), release=_release(point, plugin)))
         except Refused as error:
             outcome.append(gate.told(error, most=LONGEST_REASON))
         except BaseException as error:  # whatever a plug-in does as it is imported
@@ -174,6 +187,21 @@ def _loaded(point: EntryPoint) -> Installed | str:
     if isinstance(result, str):
         return gate.line(f"The strategy {_place(point)} cannot be used: {result}; mend its package, or uninstall it")
     return result
+
+
+def _release(point: EntryPoint, plugin: object) -> str:
+    """The package, its version, and what stands in the file: many a file is changed without another version."""
+    package = getattr(point, "dist", None)
+    if package is None or package.name == OURS:
+        return ""
+    release = f"{gate.told(package.name, most=100)} {gate.told(package.version, most=100)}"
+    file = getattr(sys.modules.get(type(plugin).__module__), "__file__", None)
+    if file is None or not file.endswith(".py"):
+        return release
+    try:
+        return f"{release} ({blake2b(Path(file).read_bytes(), digest_size=4).hexdigest()})"
+    except OSError:
+        return release
 
 
 def _place(point: EntryPoint) -> str:

@@ -2,17 +2,40 @@
 
 The consumer `planner` lets in as many as `--max-running` says, over all nodes, in the order of the stream. A node that
 dies loses what it had after a lease, and another goes on from what the log says.
+
+    JOBS    job.plan.<scan>     how often a scan was given back by nodes that live; nobody's job, and seldom there
+
+Of the deliveries of a permission those are no deaths. The word is written before it is given back, and goes with it.
 """
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
-from scanstream.engines.nats.connection import Connection
+import anyio
+import msgspec
+from msgspec import Struct
+
+from scanstream.engines.nats.connection import ApiError, Connection
 from scanstream.engines.nats.consumers import shared
+from scanstream.engines.nats.jobs import GIVE_BACK_SECONDS, JOBS, PAUSE_SECONDS
+from scanstream.engines.nats.names import token
 from scanstream.engines.nats.pull import Held, Pull
 from scanstream.engines.nats.streams import SCANS
-from scanstream.model import ScanId
+from scanstream.errors import StoreUnavailable
+from scanstream.model import Milliseconds, ScanId, now
 
 PLANNER = "planner"
+
+
+class Past(Struct, frozen=True, omit_defaults=True):
+    """What has become of a permission before."""
+
+    deliveries: int = 1
+    """How often it was delivered until it was given back."""
+    deaths: int = 0
+    """How many of the nodes that had it by then have died."""
+    since: Milliseconds | None = None
+    """When the first node gave it back that could not conduct its scan."""
 
 
 class NatsCall:
@@ -20,18 +43,45 @@ class NatsCall:
 
     def __init__(self, calls: "NatsCalls", scan_id: ScanId, held: Held) -> None:
         self._calls = calls
-        self._held = held
+        self.held = held
         self.scan_id = scan_id
+        self._deliveries = held.deliveries
+        self._past: Past | None = None
+
+    async def deaths(self) -> int:
+        """See `Call.deaths`. Waits while NATS is away."""
+        past = await self._remembered()
+        return past.deaths + max(0, self._deliveries - past.deliveries - 1) if self._deliveries > 1 else 0
+
+    async def waits(self) -> float:
+        """See `Call.waits`, by the clocks of the nodes."""
+        since = (await self._remembered()).since
+        return 0.0 if since is None else max(0, now() - since) / 1000
+
+    async def _remembered(self) -> Past:
+        while self._past is None:
+            try:
+                self._past = Past(deliveries=0) if self._deliveries == 1 else await self._calls.past(self.scan_id)
+            except StoreUnavailable:
+                await anyio.sleep(PAUSE_SECONDS)
+        return self._past
 
     async def done(self) -> None:
         """See `Call.done`."""
         self._calls.conducted.pop(self.scan_id, None)
-        await self._held.done()
+        await self.held.done()
+        if self.held.deliveries > 1:
+            await self._calls.forget(self.scan_id)
 
-    async def give_back(self) -> None:
+    async def give_back(self, after: float = 0.0) -> None:
         """See `Call.give_back`."""
         self._calls.conducted.pop(self.scan_id, None)
-        await self._held.refuse()
+        self.held.forget()
+        with anyio.move_on_after(GIVE_BACK_SECONDS):
+            since = (await self._remembered()).since
+            since = now() if since is None and after else since
+            await self._calls.remember(self.scan_id, Past(self.held.deliveries, await self.deaths(), since))
+        await self.held.refuse(after)
 
 
 class NatsCalls:
@@ -39,22 +89,57 @@ class NatsCalls:
 
     def __init__(self, connection: Connection) -> None:
         names, options = connection.names, connection.options
+        self._connection = connection
         self._names = names
+        self._jobs = names.stream(JOBS)
         wanted = shared(names.stream(PLANNER), names.subject("scan.*.*.go"), options.lease, options.max_running)
         self.pull = Pull(connection, names.stream(SCANS), wanted)
-        self.conducted: dict[ScanId, int] = {}
-        """The scans that this node conducts, and which message each is."""
+        self.pull.untaken = lambda held: NatsCall(self, self._scan(held), held).give_back()
+        self.conducted: dict[ScanId, NatsCall] = {}
+        """The scans that this node conducts."""
 
     async def granted(self) -> AsyncIterator[NatsCall]:
         """See `Calls.granted`."""
         while True:
             held = await self.pull.next()
-            scan_id = ScanId(self._names.parts(held.subject)[2])
+            scan_id = self._scan(held)
             known = self.conducted.get(scan_id)
             if known is None:
-                self.conducted[scan_id] = held.seq
-                yield NatsCall(self, scan_id, held)
-            elif known == held.seq:  # the lease had run out, while this node stood still: what it does keeps it
-                held.forget()
+                self.conducted[scan_id] = call = NatsCall(self, scan_id, held)
+                yield call
+            elif known.held.seq == held.seq:  # the lease had run out, while this node stood still: it goes on
+                known.held.forget()
+                known.held = held
             else:  # a second permission
                 await held.done()
+
+    def _scan(self, held: Held) -> ScanId:
+        return ScanId(self._names.parts(held.subject)[2])
+
+    def _subject(self, scan_id: ScanId) -> str:
+        return self._names.subject(f"job.plan.{token(scan_id)}")
+
+    async def past(self, scan_id: ScanId) -> Past:
+        """What was remembered of the permission.
+
+        :raises StoreUnavailable: if nobody says
+        """
+        last = await self._connection.last(self._jobs, self._subject(scan_id))
+        with suppress(msgspec.MsgspecError):
+            if last is not None:
+                return msgspec.json.decode(last.data, type=Past)
+        return Past(deliveries=0)
+
+    async def remember(self, scan_id: ScanId, past: Past) -> None:
+        """Have whoever gets it next know this; if NATS is away the node counts as one that has died."""
+        with suppress(StoreUnavailable):
+            await self._connection.publish(
+                self._subject(scan_id), msgspec.json.encode(past), stream=self._jobs, patience=GIVE_BACK_SECONDS
+            )
+
+    async def forget(self, scan_id: ScanId) -> None:
+        """It will not be given back any more."""
+        with suppress(ApiError, StoreUnavailable):
+            await self._connection.request_api(
+                f"STREAM.PURGE.{self._jobs}", {"filter": self._subject(scan_id)}, patience=GIVE_BACK_SECONDS
+            )

@@ -95,6 +95,8 @@ class Stored(NamedTuple):
     data: bytes
     at: Milliseconds
     """When it was stored, by the clock of whoever led the stream."""
+    headers: bytes = b""
+    """As they go over the line."""
 
 
 class Answer(NamedTuple):
@@ -190,7 +192,8 @@ class Connection:
                 return None
             raise StoreUnavailable(f"NATS: {error}", retry_after=RETRY_AFTER) from error
         message = answer["message"]
-        return Stored(int(message["seq"]), base64.b64decode(message.get("data", "")), milliseconds(message["time"]))
+        data, headers = (base64.b64decode(message.get(part, "")) for part in ("data", "hdrs"))
+        return Stored(int(message["seq"]), data, milliseconds(message["time"]), headers)
 
     async def _asked(
         self, subject: str, body: bytes, headers: dict[str, str] | None, patience: float

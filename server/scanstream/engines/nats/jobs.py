@@ -8,6 +8,7 @@ tried: so a node that leaves costs no attempt, while every delivery beyond the f
 """
 
 import logging
+import re
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
@@ -64,8 +65,7 @@ class NatsLease:
         self._jobs = jobs
         self._held = held
         self.shard = shard
-        self.attempt = int(held.headers.get(TRIED, 0)) + held.deliveries
-        self.deaths = int(held.headers.get(DEATHS, 0)) + held.deliveries - 1
+        self.attempt, self.deaths = _told(held)
 
     def leave(self) -> None:
         """See `Lease.leave`: the places are the node's own."""
@@ -93,6 +93,7 @@ class NatsJobs:
         self._consumer = names.stream(pool)
         wanted = shared(self._consumer, names.subject(f"job.{pool}.>"), connection.options.lease, -1)
         self.pull = Pull(connection, self._stream, wanted)
+        self.pull.untaken = self._give_back
         self._placed: dict[ScanId, dict[str, int]] = {}
         """Where in the stream this node has put shards, by scan and subject."""
         self._dropped: OrderedDict[ScanId, int] = OrderedDict()
@@ -101,7 +102,8 @@ class NatsJobs:
         self._telling = Telling()
 
     async def put(self, shards: Iterable[ShardName]) -> None:
-        """See `Jobs.put`. Waits while NATS is away."""
+        """See `Jobs.put`. Waits while NATS is away; what is in, and would come to nobody any more, is put anew."""
+        there: list[str] = []
         for shard in shards:
             subject = self._subject(shard.scan_id, shard.strategy_id, str(shard.number))
             while True:
@@ -112,11 +114,33 @@ class NatsJobs:
                     self._placed.setdefault(shard.scan_id, {})[subject] = seq
                     break
                 except ConflictError:  # it is in already
+                    there.append(subject)
                     break
                 except StoreUnavailable as error:
                     if self._telling.due():
                         logger.warning("%s: a shard cannot be queued, and waits: %s", shard.scan_id, error.detail)
                     await anyio.sleep(PAUSE_SECONDS)
+
+        if there:
+            with suppress(ApiError, StoreUnavailable):
+                await self._rescue(there)
+
+    async def _rescue(self, subjects: list[str]) -> None:
+        """Put those anew that the consumer takes for done while they are still there.
+
+        Seen with nats-server 2.15.1: a node died with a shard while shards of other scans were purged, and the consumer
+        had forgotten it. What is done is removed in the same moment, so that is no shard that is just being done.
+        """
+        consumer = await self._connection.request_api(
+            f"CONSUMER.INFO.{self._stream}.{self._consumer}", patience=LOOK_SECONDS
+        )
+        done = consumer["ack_floor"]["stream_seq"]
+        for subject in subjects:
+            stored = await self._connection.last(self._stream, subject, patience=LOOK_SECONDS)
+            if stored is not None and stored.seq <= done:
+                logger.warning("NATS: %s had come to nobody any more; it is queued anew", subject)
+                tried, deaths = (_counted(stored.headers, name) for name in (TRIED, DEATHS))
+                await self._replace(subject, stored.data, stored.seq, tried=tried + 1, deaths=deaths + 1)
 
     def _subject(self, scan_id: ScanId, strategy_id: str | None = None, number: str = ">") -> str:
         """The subject of a shard, or of all of a scan, or of a strategy of it."""
@@ -139,12 +163,21 @@ class NatsJobs:
             else:
                 yield NatsLease(self, held, shard)
 
+    async def _give_back(self, held: Held) -> None:
+        """Nobody has taken it."""
+        held.forget()
+        attempt, deaths = _told(held)
+        await self.replace(held, tried=attempt - 1, deaths=deaths)
+
     async def replace(self, held: Held, *, tried: int, deaths: int) -> None:
         """Put a shard in the place of one that this node has, unless that is gone."""
-        headers = {EXPECTED: str(held.seq), TRIED: str(tried), DEATHS: str(deaths)}
+        await self._replace(held.subject, held.data, held.seq, tried=tried, deaths=deaths)
+
+    async def _replace(self, subject: str, data: bytes, seq: int, *, tried: int, deaths: int) -> None:
+        headers = {EXPECTED: str(seq), TRIED: str(tried), DEATHS: str(deaths)}
         with suppress(ConflictError, StoreUnavailable):
             await self._connection.publish(
-                held.subject, held.data, headers=headers, stream=self._stream, patience=GIVE_BACK_SECONDS
+                subject, data, headers=headers, stream=self._stream, patience=GIVE_BACK_SECONDS
             )
 
     async def elsewhere(self, scan_id: ScanId, strategy_id: str | None = None) -> bool:
@@ -179,3 +212,15 @@ class NatsJobs:
     def depth(self) -> int:
         """How many shards wait, as was told with the last that came here."""
         return self._left
+
+
+def _told(held: Held) -> tuple[int, int]:
+    """Which attempt this is, and how many nodes have died before."""
+    tried, deaths = (int(held.headers.get(name, 0)) for name in (TRIED, DEATHS))
+    return tried + held.deliveries, deaths + held.deliveries - 1
+
+
+def _counted(headers: bytes, name: str) -> int:
+    """What a header of ours counts; 0 where there is none."""
+    found = re.search(rb"^%s: *(\d+)" % name.encode(), headers, re.MULTILINE)
+    return int(found[1]) if found else 0

@@ -1,6 +1,7 @@
 """How many shards are run at once, over all nodes: each node tells its own, again and again."""
 
 import logging
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -11,6 +12,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from scanstream.engines.nats.connection import Connection
+from scanstream.jobs import Releases, covers
 
 TOLD_SECONDS = 2.0
 """From one word of a node to the next …"""
@@ -28,6 +30,12 @@ class Own(Struct, frozen=True):
     """Worker processes."""
     waiting: int = 0
     """Shards of one scan that wait for input, at once."""
+    strategies: dict[str, str] | None = None
+    """Which strategies it can run, by id, and of which release; None: a version before has not told."""
+
+    def can(self, wants: Releases) -> bool:
+        """Whether it runs shards of all of these."""
+        return bool(self.computing or self.waiting) and (self.strategies is None or covers(self.strategies, wants))
 
 
 class NatsPlaces:
@@ -38,6 +46,7 @@ class NatsPlaces:
         self._own = own
         self._subject = connection.names.subject(f"places.{connection.node}")
         self._told: dict[str, tuple[float, Own]] = {}
+        self._heard_all = math.inf
 
     def computing(self) -> int:
         """Worker processes of all nodes, ours among them."""
@@ -46,6 +55,12 @@ class NatsPlaces:
     def waiting(self) -> int:
         """Shards of one scan that wait for input, over all nodes."""
         return sum(own.waiting for own in self._current())
+
+    def anybody(self, wants: Releases) -> bool:
+        """Whether a node that runs shards has all of these strategies; one may, until all have had the time to tell."""
+        if anyio.current_time() < self._heard_all:
+            return True
+        return any(own.can(wants) for own in self._current())
 
     def _current(self) -> list[Own]:
         oldest = anyio.current_time() - FORGOTTEN_SECONDS
@@ -57,6 +72,7 @@ class NatsPlaces:
         """Tell and hear in here; at the end all others know at once that this node has none any more."""
         client = self._connection.client
         subscription = await client.subscribe(self._connection.names.subject("places.*"), cb=self._hear)
+        self._heard_all = anyio.current_time() + 1.5 * TOLD_SECONDS
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._tell_again)

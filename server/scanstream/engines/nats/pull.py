@@ -6,7 +6,7 @@ in late, or when nobody wants it any more, is extended, too, and given back at t
 
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -25,6 +25,8 @@ SILENCE_SECONDS = 3.0
 """Without a message or a sign of life a question is taken for lost, and asked anew."""
 PAUSE_SECONDS = 0.2
 FLUSH_SECONDS = 1
+UNTAKEN_SECONDS = 3
+"""In which all is given back that has come and was not taken; else the lease runs out."""
 ALIVE, OVER = "100", "408"
 
 
@@ -56,10 +58,11 @@ class Held:
         self.forget()
         await self._pull.answer(self._reply, b"+ACK")
 
-    async def refuse(self) -> None:
-        """Another is to have it, at once."""
+    async def refuse(self, after: float = 0.0) -> None:
+        """Another is to have it, at once, or after so many seconds."""
         self.forget()
-        await self._pull.answer(self._reply, b"-NAK")
+        delay = json.dumps({"delay": round(after * 10**9)}).encode()
+        await self._pull.answer(self._reply, b"-NAK " + delay if after else b"-NAK")
 
     def forget(self) -> None:
         """Extend it no more."""
@@ -80,6 +83,8 @@ class Pull:
         self._arrived: deque[Held] = deque()
         self._asked = False
         self._news = anyio.Event()
+        self.untaken: Callable[[Held], Awaitable[None]] = Held.refuse
+        """Gives back what has come and nobody has taken: so that it does not count as a death, where deliveries do."""
         connection.when_back(self._ask_anew)
 
     async def require(self) -> None:
@@ -103,11 +108,11 @@ class Pull:
                 finally:
                     tasks.cancel_scope.cancel()
         finally:
-            with anyio.move_on_after(FLUSH_SECONDS, shield=True), suppress(NatsError):
+            with anyio.move_on_after(UNTAKEN_SECONDS, shield=True), suppress(NatsError):
                 await subscription.unsubscribe()
                 await client.flush(FLUSH_SECONDS)  # what the server has sent until now is here then
                 for held in self._arrived:
-                    await held.refuse()
+                    await self.untaken(held)
 
     async def next(self) -> Held:
         """The next message, as soon as there is one."""

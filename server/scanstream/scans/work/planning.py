@@ -45,6 +45,10 @@ class Part(Struct, frozen=True, kw_only=True, omit_defaults=True):
     problem: Problem | UnsetType = UNSET
     lacking: str = ""
     """What the machine lacked when the strategy was asked; empty if nothing."""
+    release: str = ""
+    """Which release of its package has said so."""
+    absent: bool = False
+    """Whether it is not installed here."""
 
 
 class Parts(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -114,12 +118,12 @@ def parts(
 def _part(name: str, panel: Panel, request: DiscoverRequest, strategies: Mapping[str, Installed]) -> Part:
     installed = strategies.get(name)
     if installed is None:
-        return Part(problem=Problem("strategy_error", GONE))
+        return Part(problem=Problem("strategy_error", GONE), absent=True)
     try:
         installed.strategy.require(panel)
         parameters = installed.parse((request.parameters or {}).get(name) or {})
         units = gate.whole(installed.strategy.units(panel, parameters), "units()", least=0, most=MOST_UNITS)
-        return Part(units=units, chunk=installed.chunk)
+        return Part(units=units, chunk=installed.chunk, release=installed.release)
     except NothingToScan as reason:
         return Part(note=f"Nothing to scan: {name} {gate.told(reason)}")
     except MarketError as error:

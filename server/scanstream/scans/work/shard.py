@@ -60,6 +60,8 @@ class Outcome(Struct, frozen=True, kw_only=True):
     """Whether the strategy was at it already: then the lack may be its own doing."""
     unmapped: bool = False
     """Whether the saved market data could not be read."""
+    absent: bool = False
+    """Whether the strategy is not installed here, or not in the release that has cut the shard."""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -116,8 +118,8 @@ class Search:
 
     def __init__(self, shard: Shard, panels: Path) -> None:
         strategy = registry().get(shard.strategy_id)
-        if strategy is None:
-            raise Refused(GONE)
+        if strategy is None or shard.release not in ("", strategy.release):
+            raise Absent(GONE)
         self.strategy = strategy
         panel = universe(panels / shard.digest, shard.request, keep=not strategy.waits)
         self.panel = cuts.complete(panel) if strategy.waits else panel  # in the loop there is no time for it later
@@ -165,6 +167,10 @@ class Search:
         return "; ".join([*self._notes, *([f"… and {more:,} more"] if more else [])]) or UNSET
 
 
+class Absent(Refused):
+    """The strategy cannot be run by this installation; another may have it."""
+
+
 class Unmapped(MarketError):
     """The saved market data of a scan cannot be read."""
 
@@ -178,6 +184,8 @@ def failure(error: BaseException, strategy_id: str, *, began: bool = True) -> Ou
         return Outcome(error=Problem(error.code, error.detail), lacking=error.lacking, begun=False)
     if isinstance(error, MarketError):
         return Outcome(error=of_market(error), unmapped=not began and isinstance(error, Unmapped))
+    if isinstance(error, Absent) and not began:
+        return Outcome(error=Problem("strategy_error", str(error)), absent=True)
     inner = _inside(error)
     where = _where(inner, error, strategy_id)
     problem = Problem("strategy_error", gate.reason(inner, most=gate.MOST_TOLD - len(where)) + where)
