@@ -158,13 +158,14 @@ async def test_a_scan_that_nobody_can_run_fails_after_its_budget_and_says_why(
     assert "No node that runs shards has odd" in state.error.detail
 
 
-async def test_a_plug_in_that_is_broken_as_a_node_runs_is_left_to_others(
-    nodes: Farm, has: dict[str, str], tmp_path: Path
+@pytest.mark.parametrize("update", ["raise ImportError('half an update')\n", OTHER], ids=["broken", "another make"])
+async def test_a_plug_in_that_is_changed_as_a_node_runs_is_left_to_others(
+    nodes: Farm, has: dict[str, str], tmp_path: Path, update: str
 ) -> None:
-    """Its worker processes, which start later, do not find it."""
-    broken = plug_in(tmp_path / "broken", "odds", ONE, "Odd", "Feed")
-    (worker,) = await nodes.start(2, python_path=path(broken))
-    (broken / "odds.py").write_text("raise ImportError('half an update')\n")
+    """Its worker processes, which start later, do not find it, or find what no node says that it has."""
+    changed = plug_in(tmp_path / "changed", "odds", ONE, "Odd", "Feed")
+    (worker,) = await nodes.start(2, python_path=path(changed))
+    (changed / "odds.py").write_text(update)
     scan_id = await run(nodes, "odd")
     await until(lambda: "the strategy odd is not installed here any more" in worker.errors)
     await nodes.start(1, python_path=has["one"])

@@ -1,6 +1,7 @@
 """The queues on NATS keep the contract of the ports, over nodes that come, die, and stand still."""
 
-from collections.abc import AsyncIterator
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -9,13 +10,14 @@ import pytest
 
 from engines.jobs_contract import A, B, CallsContract, JobsContract, LetIn, Opened, Released, names, nothing, taken
 from scanstream.engines.nats.connection import connected
+from scanstream.engines.nats.jobs import NatsJobs
 from scanstream.engines.nats.options import NatsOptions
 from scanstream.engines.nats.places import Own
 from scanstream.engines.nats.queues import NatsQueues, open_queues
 from scanstream.engines.nats.store import open_nats
 from scanstream.engines.nats.streams import of_scans, require_stream
 from scanstream.errors import SettingError
-from scanstream.jobs import Calls, Jobs
+from scanstream.jobs import Calls, Jobs, Lease
 from scanstream.log.entry import Queued
 from scanstream.model import ScanId
 from support.histories import NOON
@@ -33,6 +35,13 @@ async def node(given: NatsOptions, own: Own = NOTHING) -> AsyncIterator[NatsQueu
         await require_stream(connection, of_scans(connection), 20)
         async with open_queues(connection, own) as queues:
             yield queues
+
+
+def die(one: NatsQueues) -> None:
+    """It has no shards any more, and nobody extends those that it had."""
+    one.computing.leased.clear()
+    for held in tuple(one.computing.pull.held):
+        held.forget()
 
 
 @pytest.fixture
@@ -92,8 +101,7 @@ async def test_what_a_dead_node_had_comes_to_another_after_a_lease(given: NatsOp
             dies, lives = (one, other) if deaths % 2 else (other, one)
             (lease,) = await taken(dies.computing, 1)
             assert (lease.attempt, lease.deaths) == (1 + deaths, deaths)
-            for held in tuple(dies.computing.pull.held):
-                held.forget()  # nobody extends it any more
+            die(dies)
             assert lives.computing.pull.held == set()
         (lease,) = await taken(one.computing, 1)
         await lease.give_back(tried=False)
@@ -115,6 +123,65 @@ async def test_a_node_that_leaves_keeps_nothing(given: NatsOptions) -> None:
         with anyio.fail_after(LEASE):
             leases = await taken(one.computing, 2)
         assert sorted((lease.shard.number, lease.attempt, lease.deaths) for lease in leases) == [(0, 1, 0), (1, 1, 0)]
+
+
+async def unrest(jobs: NatsJobs, end: Callable[[ScanId], Awaitable[None]], steps: int) -> None:
+    """Scans that come, whose shards are taken, done and left, and that end at any time; it always goes the same way."""
+    chance, scans, leases = random.Random(1), list[ScanId](), dict[str, list[Lease]]()
+    for number in range(steps):
+        match chance.choice(["begin", "take", "take", "done", "end"]):
+            case "begin":
+                scans.append(ScanId(f"scan_{number}"))
+                await jobs.put(names(scans[-1], *range(chance.randint(1, 3))))
+            case "take" if scans:
+                with anyio.move_on_after(0.05):
+                    (lease,) = await taken(jobs, 1)
+                    leases.setdefault(lease.shard.scan_id, []).append(lease)
+            case "done" if leases:
+                _, some = leases.popitem()
+                for lease in some:
+                    await lease.done()
+            case "end" if scans:
+                scan = scans.pop(chance.randrange(len(scans)))
+                for lease in leases.pop(scan, [])[1:]:
+                    await lease.done()
+                await end(scan)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("how", ["dropped", "purged by an operator"])
+async def test_scans_that_end_while_shards_of_them_are_at_work_cost_no_others(given: NatsOptions, how: str) -> None:
+    """A purge makes the consumer forget what others have: of a node that dies it would come to nobody any more."""
+    async with node(given) as one, node(given) as other:
+        await one.computing.put(names(A, 0))
+        await taken(one.computing, 1)
+        die(one)
+        jobs, connection = other.computing, other.computing._connection
+
+        async def purge(scan: ScanId) -> None:
+            await connection.request_api(f"STREAM.PURGE.{jobs._stream}", {"filter": jobs._subject(scan)})
+
+        await unrest(jobs, jobs.drop if how == "dropped" else purge, 200)
+        if how != "dropped":
+            await jobs.put(names(A, 0))  # as does whoever conducts its scan, now and then
+        with anyio.fail_after(LEASE + 2):
+            while (lease := (await taken(jobs, 1))[0]).shard.scan_id != A:
+                await lease.done()
+        assert (lease.attempt, lease.deaths) == (2, 1)
+
+
+@pytest.mark.anyio
+async def test_who_stood_still_for_longer_than_the_lease_has_its_shard_once(given: NatsOptions) -> None:
+    async with node(given) as one:
+        await one.computing.put(names(A, 0))
+        (lease,) = await taken(one.computing, 1)
+        lease.held.forget()  # type: ignore[attr-defined]  # it is not extended …
+        with anyio.move_on_after(3 * LEASE):
+            pytest.fail(f"{await taken(one.computing, 1)} came")
+        assert lease.held.deliveries > 1  # type: ignore[attr-defined]  # … but was delivered again, and is from then on
+        await lease.give_back(tried=False)
+        (again,) = await taken(one.computing, 1)
+        assert (again.attempt, again.deaths) == (1, 0)
 
 
 @pytest.mark.anyio

@@ -241,9 +241,13 @@ class Planner:
     def _checked(self, parts: dict[str, Part]) -> dict[str, Part]:
         """The same, where a strategy that is absent is one that nobody has.
 
+        One that is here now in another release than at the start is absent as well: no node would run its shards.
+
         :raises NotHere: if another node may have it
         """
-        absent = {name: "" for name, part in parts.items() if part.absent}
+        absent = {
+            name: "" for name, part in parts.items() if part.absent or not self._skills.here({name: part.release})
+        }
         for name in absent:
             self._skills.lose(name)
         if any(self._skills.anywhere({name: ""}) for name in absent):

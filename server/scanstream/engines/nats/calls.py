@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from scanstream.engines.nats.connection import ApiError, Connection
 from scanstream.engines.nats.consumers import shared
-from scanstream.engines.nats.jobs import GIVE_BACK_SECONDS, JOBS, PAUSE_SECONDS
+from scanstream.engines.nats.jobs import GIVE_BACK_SECONDS, JOBS, PAUSE_SECONDS, remove
 from scanstream.engines.nats.names import token
 from scanstream.engines.nats.pull import Held, Pull
 from scanstream.engines.nats.streams import SCANS
@@ -140,6 +140,4 @@ class NatsCalls:
     async def forget(self, scan_id: ScanId) -> None:
         """It will not be given back any more."""
         with suppress(ApiError, StoreUnavailable):
-            await self._connection.request_api(
-                f"STREAM.PURGE.{self._jobs}", {"filter": self._subject(scan_id)}, patience=GIVE_BACK_SECONDS
-            )
+            await remove(self._connection, self._jobs, self._subject(scan_id))

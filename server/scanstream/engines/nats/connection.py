@@ -95,8 +95,7 @@ class Stored(NamedTuple):
     data: bytes
     at: Milliseconds
     """When it was stored, by the clock of whoever led the stream."""
-    headers: bytes = b""
-    """As they go over the line."""
+    headers: bytes
 
 
 class Answer(NamedTuple):

@@ -5,6 +5,10 @@
 A message is put in only if its subject has none, and stays until its node says that the outcome is in the log. Who
 gives a shard back puts another message in its place, only if it is still there, which tells how often the shard was
 tried: so a node that leaves costs no attempt, while every delivery beyond the first is a node that died.
+
+Nothing in here is purged: what a scan leaves behind is deleted one by one. A purge of some subjects, while shards of
+them are with nodes, makes the consumer of nats-server 2.15.1 forget others that are with nodes, too: of one that dies
+they would come to nobody any more.
 """
 
 import logging
@@ -63,7 +67,7 @@ class NatsLease:
 
     def __init__(self, jobs: "NatsJobs", held: Held, shard: ShardName) -> None:
         self._jobs = jobs
-        self._held = held
+        self.held = held
         self.shard = shard
         self.attempt, self.deaths = _told(held)
 
@@ -72,12 +76,14 @@ class NatsLease:
 
     async def done(self) -> None:
         """See `Lease.done`."""
-        await self._held.done()
+        self._jobs.leased.pop(self.held.seq, None)
+        await self.held.done()
 
     async def give_back(self, *, tried: bool = True) -> None:
         """See `Lease.give_back`."""
-        self._held.forget()
-        await self._jobs.replace(self._held, tried=self.attempt - 1 + tried, deaths=self.deaths)
+        self._jobs.leased.pop(self.held.seq, None)
+        self.held.forget()
+        await self._jobs.replace(self.held, tried=self.attempt - 1 + tried, deaths=self.deaths)
 
 
 class NatsJobs:
@@ -94,6 +100,8 @@ class NatsJobs:
         wanted = shared(self._consumer, names.subject(f"job.{pool}.>"), connection.options.lease, -1)
         self.pull = Pull(connection, self._stream, wanted)
         self.pull.untaken = self._give_back
+        self.leased: dict[int, NatsLease] = {}
+        """The shards that this node has, by their places in the stream."""
         self._placed: dict[ScanId, dict[str, int]] = {}
         """Where in the stream this node has put shards, by scan and subject."""
         self._dropped: OrderedDict[ScanId, int] = OrderedDict()
@@ -128,8 +136,9 @@ class NatsJobs:
     async def _rescue(self, subjects: list[str]) -> None:
         """Put those anew that the consumer takes for done while they are still there.
 
-        Seen with nats-server 2.15.1: a node died with a shard while shards of other scans were purged, and the consumer
-        had forgotten it. What is done is removed in the same moment, so that is no shard that is just being done.
+        So it is where somebody has purged the stream: a node of a version before, or an operator. How many nodes have
+        died with such a shard is forgotten with it: this one may be why, and counts as one. What is done is removed in
+        the same moment, so that is no shard that is just being done.
         """
         consumer = await self._connection.request_api(
             f"CONSUMER.INFO.{self._stream}.{self._consumer}", patience=LOOK_SECONDS
@@ -160,8 +169,12 @@ class NatsJobs:
                 continue
             if held.seq <= self._dropped.get(shard.scan_id, 0):
                 await held.done()
+            elif known := self.leased.get(held.seq):  # the lease had run out, while this node or NATS stood still
+                known.held.forget()
+                known.held = held
             else:
-                yield NatsLease(self, held, shard)
+                lease = self.leased[held.seq] = NatsLease(self, held, shard)
+                yield lease
 
     async def _give_back(self, held: Held) -> None:
         """Nobody has taken it."""
@@ -183,11 +196,7 @@ class NatsJobs:
     async def elsewhere(self, scan_id: ScanId, strategy_id: str | None = None) -> bool:
         """See `Jobs.elsewhere`: what is in the stream, and not known to wait there, is with somebody."""
         try:
-            subjects = self._subject(scan_id, strategy_id)
-            stream = await self._connection.request_api(
-                f"STREAM.INFO.{self._stream}", {"subjects_filter": subjects}, patience=LOOK_SECONDS
-            )
-            there = stream["state"].get("subjects") or {}
+            there = await self._there(scan_id, strategy_id)
             if not there:
                 return False
             consumer = await self._connection.request_api(
@@ -198,6 +207,17 @@ class NatsJobs:
         delivered, placed = consumer["delivered"]["stream_seq"], self._placed.get(scan_id, {})
         return any(placed.get(subject, 0) <= delivered for subject in there)
 
+    async def _there(self, scan_id: ScanId, strategy_id: str | None = None) -> list[str]:
+        """The subjects of the scan's shards that are in the stream.
+
+        :raises ApiError, StoreUnavailable: if nobody says
+        """
+        subjects = self._subject(scan_id, strategy_id)
+        stream = await self._connection.request_api(
+            f"STREAM.INFO.{self._stream}", {"subjects_filter": subjects}, patience=LOOK_SECONDS
+        )
+        return list(stream["state"].get("subjects") or ())
+
     async def drop(self, scan_id: ScanId) -> None:
         """See `Jobs.drop`. What stays in as NATS is away is nobody's work: the log says that the scan has ended."""
         if placed := self._placed.pop(scan_id, None):
@@ -205,13 +225,23 @@ class NatsJobs:
             if len(self._dropped) > MOST_DROPPED:
                 self._dropped.popitem(last=False)
         with suppress(ApiError, StoreUnavailable):
-            await self._connection.request_api(
-                f"STREAM.PURGE.{self._stream}", {"filter": self._subject(scan_id)}, patience=GIVE_BACK_SECONDS
-            )
+            for subject in await self._there(scan_id):
+                await remove(self._connection, self._stream, subject)
 
     def depth(self) -> int:
         """How many shards wait, as was told with the last that came here."""
         return self._left
+
+
+async def remove(connection: Connection, stream: str, subject: str) -> None:
+    """Delete what is there of a subject; no purge (see above).
+
+    :raises ApiError, StoreUnavailable: if it stays
+    """
+    stored = await connection.last(stream, subject, patience=LOOK_SECONDS)
+    if stored is not None:
+        wanted = {"seq": stored.seq, "no_erase": True}
+        await connection.request_api(f"STREAM.MSG.DELETE.{stream}", wanted, patience=LOOK_SECONDS)
 
 
 def _told(held: Held) -> tuple[int, int]:

@@ -4,6 +4,7 @@ import inspect
 import math
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from itertools import groupby
 from pathlib import Path
 
 import anyio
@@ -14,7 +15,6 @@ from msgspec.structs import replace
 
 from scanstream.errors import Shortage
 from scanstream.jobs import Jobs, Lease, Shard, ShardName
-from scanstream.log.refold import Slices
 from scanstream.model import ScanId
 from scanstream.scans.work import offspring
 from scanstream.scans.work.shard import Outcome, Search, failure, timed
@@ -39,10 +39,9 @@ class Lanes:
 
     async def put(self, shards: Iterable[ShardName]) -> None:
         """See `Jobs.put`: each into the queue of its kind. A plan may have thousands: others have turns between."""
-        slices = Slices()
-        for shard in shards:
-            await (self._waiting if waits(shard.strategy_id) else self._computing).put([shard])
-            await slices.turn()
+        for waiting, some in groupby(shards, key=lambda shard: waits(shard.strategy_id)):
+            await (self._waiting if waiting else self._computing).put(some)
+            await checkpoint()
 
     def leases(self) -> AsyncIterator[Lease]:
         """See `Jobs.leases`: shards for worker processes."""
