@@ -37,6 +37,12 @@ import { Lost, refused } from "./requests.js";
  * @property {{ opened: boolean }} history of this rung: whether a connection of it has come about before
  */
 
+/**
+ * A scan of which nothing has come for so long is asked for anew from where its reader is. What was lost on the way comes
+ * with that, also where nothing follows that would show the gap: the end, or the last frame before a long silence.
+ */
+export const QUIET_MS = 15_000;
+
 /** @param {readonly Followed[]} followed what `POST /opportunities/follow` takes */
 export const wanted = (followed) =>
   followed.map(({ scanId, cursor, only }) => ({

@@ -2,7 +2,7 @@
 
 import { ofHttp, ofMessage } from "./answers.js";
 import { retryAfterOf } from "./backoff.js";
-import { foreign, lossOf, silence, stuck, wanted } from "./attempt.js";
+import { foreign, lossOf, QUIET_MS, silence, stuck, wanted } from "./attempt.js";
 import { Unreachable } from "./errors.js";
 import { EventReader } from "./events.js";
 import { isObject } from "./patch.js";
@@ -26,6 +26,8 @@ export class StreamAttempt {
   #report;
   /** @type {readonly Followed[]} */
   #followed = [];
+  /** When each was asked for, or brought a frame, last. @type {Map<string, number>} */
+  #heardAt = new Map();
   /** Of the request that is under way. */
   #leaving = new AbortController();
   #closed = false;
@@ -62,6 +64,7 @@ export class StreamAttempt {
     this.#leaving = new AbortController();
     const { signal } = this.#leaving;
     let answered = false;
+    this.#heardAt = new Map(this.#followed.map(({ scanId }) => [scanId, this.#tools.around.clock.now()]));
     try {
       await this.#tools.pace.turn(signal);
       this.#watch(ANSWER_MS, () => this.#over(stuck("A stream")));
@@ -77,7 +80,7 @@ export class StreamAttempt {
       this.#report.lag(this.#tools.around.clock.now() - began);
       this.#report.alive();
       await this.#read(response, signal);
-      this.#over(cut());
+      if (!signal.aborted) this.#over(cut()); // else something else is asked for already
     } catch (error) {
       if (signal.aborted) return;
       this.#cancelWatch();
@@ -103,11 +106,19 @@ export class StreamAttempt {
         if (signal.aborted) return;
         if (KNOWN.has(type)) this.#heard({ ...messageIn(data), type });
       }
+      if (this.#quiet()) return void this.#ask(); // there is a part each 5 s, news or not
     }
+  }
+
+  /** Whether nothing has come of one of them for long, whatever came of others. */
+  #quiet() {
+    const late = this.#tools.around.clock.now() - QUIET_MS;
+    return this.#followed.some(({ scanId, over }) => !over && (this.#heardAt.get(scanId) ?? late) < late);
   }
 
   /** @param {import("./patch.js").Plain} message */
   #heard(message) {
+    this.#heardAt.set(message.scan_id, this.#tools.around.clock.now());
     if (message.type === "error" && message.scan_id === undefined) this.#over(ofMessage(message));
     else this.#report.message(message);
   }

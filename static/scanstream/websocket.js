@@ -1,7 +1,7 @@
 /** The first rung: one WebSocket, with a subscription for each scan. */
 
 import { ofClose, ofHandshake, ofMessage } from "./answers.js";
-import { silence, stuck, wanted } from "./attempt.js";
+import { QUIET_MS, silence, stuck, wanted } from "./attempt.js";
 import { Unreachable } from "./errors.js";
 import { isObject } from "./patch.js";
 import { refused } from "./requests.js";
@@ -36,6 +36,9 @@ export class WebSocketAttempt {
   #wanted = [];
   /** Those that the server knows of. @type {Map<string, Followed>} */
   #subscribed = new Map();
+  /** When each was asked for, or brought a frame, last. @type {Map<string, number>} */
+  #heardAt = new Map();
+  #lookedAt = 0;
   /** Questions that are not answered yet. @type {Map<string, { scanId?: string, at: number }>} */
   #asked = new Map();
   #count = 0;
@@ -109,7 +112,23 @@ export class WebSocketAttempt {
     for (const [scanId, followed] of wished) {
       if (this.#subscribed.get(scanId) === followed) continue;
       this.#subscribed.set(scanId, followed);
-      this.#ask({ type: "subscribe", ...wanted([followed])[0] }, scanId);
+      this.#subscribeTo(followed);
+    }
+  }
+
+  /** @param {Followed} followed */
+  #subscribeTo(followed) {
+    this.#heardAt.set(followed.scanId, this.#tools.around.clock.now());
+    this.#ask({ type: "subscribe", ...wanted([followed])[0] }, followed.scanId);
+  }
+
+  /** Those of which nothing has come for long are asked for anew. Something comes each 10 s, a pong at least. */
+  #look() {
+    const now = this.#tools.around.clock.now();
+    if (now - this.#lookedAt < QUIET_MS / 3) return;
+    this.#lookedAt = now;
+    for (const [scanId, followed] of this.#subscribed) {
+      if (!followed.over && (this.#heardAt.get(scanId) ?? now) < now - QUIET_MS) this.#subscribeTo(followed);
     }
   }
 
@@ -134,7 +153,11 @@ export class WebSocketAttempt {
     if (this.#unanswered()) return this.#over(silence("The WebSocket"));
     if (message.type === "error") this.#refused(message, asked?.scanId);
     else if (asked) this.#report.alive();
-    else if (this.#current(message)) this.#report.message(message);
+    else if (this.#current(message)) {
+      this.#heardAt.set(message.scan_id, this.#tools.around.clock.now());
+      this.#report.message(message);
+    }
+    if (!this.#leaving.signal.aborted) this.#look();
   }
 
   /** Whether an answer is lost: frames of its scan would be taken for older ones for ever. */

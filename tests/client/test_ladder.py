@@ -10,7 +10,7 @@ from anyio.from_thread import start_blocking_portal
 
 from client.test_client import QUICK, SECONDS, added_up, until_found, updates
 from conftest import Serve
-from scanstream.client import AsyncClient, Scan, feeds, ladder, line
+from scanstream.client import AsyncClient, Scan, feeds, ladder, line, run, websocket
 from scanstream.client.failures import Lost
 from scanstream.client.ladder import RUNGS, Transport
 from scanstream.client.line import Rung
@@ -276,6 +276,30 @@ async def test_a_server_that_says_nothing_for_long_is_alive_while_it_answers_pin
         await shard.tell("find 1", "end")
         await ended_as_the_server_says(scan)
     assert asked(proxy, upgrade) == 1
+
+
+@pytest.mark.parametrize(
+    "transport",
+    ["websocket", pytest.param("stream", marks=pytest.mark.clients), "longpoll"],  # a stream has a beat each 5 s
+)
+async def test_an_end_that_is_lost_on_its_way_is_asked_for(
+    server: str, monkeypatch: pytest.MonkeyPatch, transport: Transport
+) -> None:
+    """Nothing that follows shows the gap: pings are answered, heartbeats come, and another scan goes on."""
+    for module in (run, websocket):
+        monkeypatch.setattr(module, "QUIET_SECONDS", 0.5)
+    troubled = behind(server, Faults(lose_ends=1))
+    async with troubled as (proxy, script), AsyncClient(proxy.url, transports=[transport]) as client:
+        scan = await client.discover(**script.request(shards=1))
+        shard = await script.started()
+        other = await client.discover(**script.request(shards=1))
+        await until_found(other, 0)
+        await shard.tell("find 2", "end")
+        await ended_as_the_server_says(scan)
+        await (await script.started()).tell("find 1", "end")
+        await ended_as_the_server_says(other)
+    assert proxy.faults.lose_ends == 0
+    assert asked(proxy, upgrade) == (transport == "websocket")
 
 
 async def test_a_connection_is_kept_for_the_next_scan_for_a_while(server: str, monkeypatch: pytest.MonkeyPatch) -> None:

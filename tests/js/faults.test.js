@@ -103,6 +103,25 @@ test("many scans, over several connections that are all lost: few attempts all t
   for (const { done } of [first, ...others]) assert.equal((await done).status, "complete");
 });
 
+for (const rung of ["websocket", "stream", "longpoll"]) {
+  test(`${rung}: an end that is lost on its way is asked for, though nothing that follows shows the gap`, async (t) => {
+    const network = await proxied(url, "--lose-ends", "1");
+    const { made, WebSocket } = notedSockets();
+    const here = client(t, network.url, { transports: [rung], WebSocket, clock: fast(rung === "longpoll" ? 1 : 20) });
+    const scripts = [await script(t), await script(t)];
+    const scan = await here.discover(scripts[0].request, { timeout: 300_000 });
+    const tell = await scripts[0].started();
+    const other = await here.discover(scripts[1].request, { timeout: 300_000 });
+    await until(() => [scan, other].every(({ state }) => state.market), "both are followed");
+    tell("find 2", "end");
+    assert.equal((await scan.done).total_opportunities, 2);
+    assert.equal(scan.opportunities.length, 2);
+    (await scripts[1].started())("find 1", "end");
+    assert.equal((await other.done).status, "complete");
+    assert.equal(made.length, rung === "websocket" ? 1 : 0);
+  });
+}
+
 test("an answer takes no turn back that was given to another question", async () => {
   let now = 0;
   const pace = new Pace({ now: () => now, after: (_, call) => (call(), () => {}) });

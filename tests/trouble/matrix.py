@@ -61,6 +61,9 @@ LASTING: dict[str, Callable[[], Faults]] = {
     "forges": lambda: Faults(forge=True),
     "repeats and swaps": lambda: Faults(repeat_frames=True, swap_frames=3),
     "loses updates": lambda: Faults(lose_updates=4),
+    "loses the end": lambda: Faults(lose_ends=1),
+    "streams: loses the end": lambda: Faults(refuse_upgrade=403, lose_ends=1),
+    "long polls: loses the end": lambda: Faults(refuse_upgrade=403, refuse_streams=406, lose_ends=1),
     "streams: forges": lambda: Faults(refuse_upgrade=403, forge=True),
     "streams: loses, repeats and swaps": lambda: Faults(
         refuse_upgrade=403, lose_updates=5, repeat_frames=True, swap_frames=4

@@ -23,6 +23,7 @@ UNKNOWN_FIELDS: dict[str, Any] = {
 }
 TWICE = b', "x_twice": 1, "x_twice": {"x_twice": "\xc3\xa4\xf0\x9f\x98\x80"}}'
 FRAMES = ("snapshot", "update", "end")
+SCANNING = "scanning"
 UNKNOWN_EVENT = b"event: forecast\nid: zz-9.9\nx-unknown: 1\ndata: this is no JSON\n\n: nor is this an event\n\n"
 TEXT = 1
 CLOSE = 8
@@ -54,6 +55,7 @@ class Faults:
     repeat_frames: bool = field(default=False, metadata={"help": "bring every frame twice"})
     swap_frames: int = field(default=0, metadata={"help": "bring every so many-th frame after the one behind it"})
     lose_updates: int = field(default=0, metadata={"help": "lose every so many-th update"})
+    lose_ends: int = field(default=0, metadata={"help": "lose so many ends, each with the update that tells of it"})
     forge: bool = field(default=False, metadata={"help": "add frames of other scans and logs, and from beyond a gap"})
     inject: bool = field(default=False, metadata={"help": "add message types and fields that nobody knows"})
 
@@ -108,12 +110,15 @@ class Frames:
         self._faults = faults
         self._number = 0
         self._held: list[dict[str, Any]] = []
+        self._ending = False
+        """Whether an update that tells of an end was lost: the end is, too."""
 
     @property
     def harmed(self) -> bool:
         """Whether there is anything to do."""
         faults = self._faults
-        return bool(faults.repeat_frames or faults.swap_frames or faults.lose_updates or faults.forge)
+        harms = faults.repeat_frames, faults.swap_frames, faults.lose_updates, faults.lose_ends, faults.forge
+        return any(harms) or self._ending
 
     def through(self, message: dict[str, Any]) -> list[dict[str, Any]]:
         """What comes in its place."""
@@ -123,12 +128,26 @@ class Frames:
         faults = self._faults
         if faults.lose_updates and message["type"] == "update" and self._number % faults.lose_updates == 0:
             return []
+        if self._lost(message):
+            return []
         told = [message] * (2 if faults.repeat_frames else 1)
         if faults.swap_frames and message["type"] == "update" and self._number % faults.swap_frames == 0:
             self._held += told
             return []
         late, self._held = self._held, []
         return [*(forged(message) if faults.forge else ()), *told, *late]
+
+    def _lost(self, message: dict[str, Any]) -> bool:
+        """Whether it is an end that is lost, or the update that tells of it."""
+        if self._ending and message["type"] == "end":
+            self._ending = False
+            return True
+        tells = message["type"] == "end" or message.get("patch", {}).get("status", SCANNING) != SCANNING
+        if not tells or not self._faults.lose_ends:
+            return False
+        self._faults.lose_ends -= 1
+        self._ending = message["type"] == "update"
+        return True
 
 
 class Events:

@@ -151,7 +151,7 @@ class Proxy:
                 await server.send(head.having(sec_websocket_extensions=""))
                 await self._websocket(client, reader, server, answers)
             else:
-                asked = head.old() if self.faults.inject else head
+                asked = head.old() if self.faults.inject or Frames(self.faults).harmed else head
                 await server.send(asked.having(connection="close", accept_encoding="") + body)
                 discover = attempt.target.endswith("/discover")
                 async with anyio.create_task_group() as tasks:

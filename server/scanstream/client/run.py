@@ -11,6 +11,10 @@ from scanstream.client.ladder import Transport
 from scanstream.client.mirror import ProtocolError
 from scanstream.errors import ScanstreamError
 
+QUIET_SECONDS = 15.0
+"""A scan of which nothing has come for so long is asked for anew from where its mirror is. What was lost on the way
+comes with that, also where nothing follows that would show the gap: the end, or the last before a long silence."""
+
 
 class Listener(Protocol):
     """Who is told how a run goes."""
@@ -41,6 +45,8 @@ class Run:
         self.brought = False
         """Whether a frame came."""
         self._at: dict[str, str | None] = {}
+        self._heard_at: dict[str, float] = {}
+        """When each was asked for, or brought a frame, last."""
 
     def wanted(self) -> list[Feed]:
         """What is to be asked for, since nothing is under way that leads on from what is held."""
@@ -48,12 +54,18 @@ class Run:
             return [] if any(scan_id in self.feeds for scan_id in self._at) else [*self.feeds][:1]
         return [feed for feed in self.feeds if not self.leads_on(feed)]
 
+    def quiet(self) -> list[Feed]:
+        """Those to be asked for anew, as nothing has come of them for long, whatever came of others."""
+        late = anyio.current_time() - QUIET_SECONDS
+        return [] if self._probing else [feed for feed in self.feeds if self._heard_at.get(feed.scan_id, late) < late]
+
     def leads_on(self, feed: Feed) -> bool:
         """Whether the next frame follows from what is held."""
         return feed.scan_id in self._at and self._at[feed.scan_id] == feed.mirror.place
 
     def asked(self, feed: Feed) -> dict[str, str]:
         """The scan is asked for from where the mirror is: how messages say that."""
+        self._heard_at[feed.scan_id] = anyio.current_time()
         if self._probing:
             self._at[feed.scan_id] = None
             return {"scan_id": feed.scan_id, "only": "state"}
@@ -125,6 +137,7 @@ class Run:
         except ProtocolError as error:
             raise Lost(f"what came does not follow from what was there: {error}") from error
         self._at[feed.scan_id] = feed.mirror.place
+        self._heard_at[feed.scan_id] = anyio.current_time()
         self._heard()
         if taken and feed.heard is not None:
             feed.heard(message)

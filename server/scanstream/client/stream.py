@@ -54,6 +54,8 @@ class StreamRung:
                     run.alive()
                     for message in events.messages(piece):
                         run.take(message)
+                    if run.quiet():  # there is a piece each 5 s, news or not
+                        return
         if run.feeds:
             raise Lost("the stream has ended before the scans have")
 

@@ -18,7 +18,7 @@ from scanstream.client.backoff import Pace
 from scanstream.client.failures import Lost, decoded, of_close
 from scanstream.client.ladder import Why
 from scanstream.client.proxies import UnusableProxy, proxy_of
-from scanstream.client.run import Run
+from scanstream.client.run import QUIET_SECONDS, Run
 from scanstream.client.token import Token, subprotocols
 from scanstream.errors import ScanstreamError
 
@@ -146,12 +146,13 @@ class _Talk:
                 for scan_id in self._run.gone():
                     self._asked.pop(scan_id, None)
                     await self._say(type="unsubscribe", scan_id=scan_id)
-                for feed in self._run.wanted():
+                for feed in self._run.wanted() or self._run.quiet():
                     self._number += 1
                     self._asked[feed.scan_id] = identity = f"s{self._number}"
                     self._asked_at[feed.scan_id] = anyio.current_time()
                     await self._say(type="subscribe", id=identity, **self._run.asked(feed))
-                await self._run.feeds.bell.rung()
+                with anyio.move_on_after(QUIET_SECONDS / 3):
+                    await self._run.feeds.bell.rung()
         except ConnectionClosed:
             return  # the listener meets it, too, after what came before it
 
