@@ -5,6 +5,7 @@ import gc
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +68,12 @@ def test_a_large_panel_travels_in_short_steps(
         here = options(nats)
         async with open_nats(here, lag=0) as one, open_nats(here, lag=0) as other:
             libraries = [await open_library(store) for store in (one, other)]
-            await Copies(libraries[0], tmp_path / "here").publish(small)  # what is imported late is imported now
+            announce = partial(libraries[0].announce, panel.market)
+            await Copies(libraries[0], tmp_path / "here").publish(
+                small, announce
+            )  # what is imported late is imported now
             with longest_step() as longest:
-                await Copies(libraries[0], tmp_path / "here").publish(panel)
+                await Copies(libraries[0], tmp_path / "here").publish(panel, announce)
                 assert await Copies(libraries[1], there).panel(panel.digest) is not None
                 await anyio.lowlevel.checkpoint()  # what ends here is a step of its own
                 return longest[0]

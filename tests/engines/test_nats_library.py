@@ -13,6 +13,7 @@ from scanstream.engines.nats.bucket import PIECE_BYTES
 from scanstream.engines.nats.library import NatsLibrary, open_library
 from scanstream.engines.nats.store import open_nats
 from scanstream.engines.nats.turn import Turn
+from scanstream.errors import StoreUnavailable
 from support.nats import NatsServer, nats_server, options
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
@@ -181,3 +182,29 @@ async def test_what_is_done_in_a_turn_ends_when_it_is_lost(nats: NatsServer, nam
                     await anyio.sleep_forever()
             async with other.turn("m", waits=False) as free:
                 assert free
+
+
+async def test_a_node_that_stood_still_brings_nothing_back_that_was_before(nats: NatsServer, namespace: str) -> None:
+    """It has read the market, stands still until its turn is another's, and goes on with what it wanted to say."""
+    async with node(nats, namespace) as one, node(nats, namespace) as other:
+        names = one._connection.names
+        stands = Turn(one._connection, names.stream("SCANS"), names.note("reader.m"), LEASE)
+        assert await stands.taken()
+
+        async def late(issue: bytes) -> bool:
+            return await stands.written(lambda ours: one._store.remember("panel.m", issue, only=ours))
+
+        assert await late(b"first")
+        assert await stands.taken(), "renewed"
+        assert await late(b"second")
+        async with other.turn("m") as announce:
+            assert announce is not None
+            await announce(b"third")
+            assert not await late(b"of before")
+            assert await one.announced("m") == b"third"
+            await other._connection.request_api(
+                f"STREAM.PURGE.{names.stream('SCANS')}", {"filter": names.note("reader.m")}
+            )
+            with pytest.raises(StoreUnavailable, match="another node's turn"):
+                await announce(b"without a turn")
+        assert await one.announced("m") == b"third"

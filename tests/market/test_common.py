@@ -1,9 +1,11 @@
 """The panels of a cluster: what one node has read is everyone's."""
 
+import errno
 import logging
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,9 @@ from scanstream.errors import MarketError, StoreUnavailable
 from scanstream.market import common
 from scanstream.market.common import CommonPanels, open_common
 from scanstream.market.copies import Issue, issued
+from scanstream.market.library import Announce
 from scanstream.market.market import Market
+from scanstream.model import Milliseconds, now
 from scanstream.panel import Panel, load
 
 pytestmark = pytest.mark.anyio
@@ -32,12 +36,19 @@ class Shelf:
         self.notes: dict[str, bytes] = {}
         self.away = False
         self.uploads = 0
+        self.held = anyio.Event()
+        """Whoever fetches waits for it."""
+        self.held.set()
         self._listeners: list[tuple[str, Callable[[bytes], None]]] = []
         self._turns: dict[str, anyio.Lock] = {}
 
     def _require(self) -> None:
         if self.away:
             raise StoreUnavailable("nobody answers", retry_after=1)
+
+    def now(self) -> Milliseconds:
+        """See `Library.now`."""
+        return now()
 
     async def has(self, digest: str) -> bool:
         """See `Library.has`."""
@@ -53,6 +64,7 @@ class Shelf:
     async def get(self, digest: str, file: Path) -> bool:
         """See `Library.get`."""
         self._require()
+        await self.held.wait()
         if digest in self.files:
             await to_thread.run_sync(file.write_bytes, self.files[digest])
         return digest in self.files
@@ -85,14 +97,14 @@ class Shelf:
             heard(self.notes[market])
 
     @asynccontextmanager
-    async def turn(self, market: str, *, waits: bool = True) -> AsyncIterator[bool]:
+    async def turn(self, market: str, *, waits: bool = True) -> AsyncIterator[Announce | None]:
         """See `Library.turn`."""
         lock = self._turns.setdefault(market, anyio.Lock())
         if not waits and lock.locked():
-            yield False
+            yield None
         else:
             async with lock:
-                yield True
+                yield partial(self.announce, market)
 
 
 class Given:
@@ -196,6 +208,59 @@ async def test_no_node_tells_of_older_data_than_another_has_shown(
         library.away = True
         with pytest.raises(StoreUnavailable, match="nobody answers"):
             await one.shown()
+
+
+async def test_requests_behind_the_same_publication_take_the_same_panel(tmp_path: Path) -> None:
+    """Also where one node has to fetch it first, and a newer one is published meanwhile."""
+    library, market = Shelf(), Given(numbered(1), live=True)
+    async with node(market, tmp_path / "a", library) as one, node(market, tmp_path / "b", library) as other:
+        library.held = anyio.Event()
+        market.panel = numbered(2)
+        await until(lambda: one.current.digest == numbered(2).digest)
+        taken: list[Panel] = []
+
+        async def ask() -> None:
+            taken.append(await other.newest())
+
+        async with anyio.create_task_group() as asking:
+            asking.start_soon(ask)
+            assert (await one.newest()).digest == numbered(2).digest
+            market.panel = numbered(3)
+            await until(lambda: one.current.digest == numbered(3).digest)
+            assert not taken
+            library.held.set()
+        assert [panel.digest for panel in taken] == [numbered(2).digest]
+        await until(lambda: other.current.digest == numbered(3).digest)
+
+
+async def test_a_node_that_cannot_read_the_market_leaves_it_to_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own line to the exchange may be down, or its disk be full."""
+    monkeypatch.setattr(common, "AWAY_SECONDS", 0.2)
+    library, blind, sees = Shelf(), Given(numbered(1), live=True), Given(numbered(2), live=True)
+    async with node(blind, tmp_path / "a", library) as one, node(sees, tmp_path / "b", library):
+        blind.panel = None
+        await until(lambda: one.current.digest == numbered(2).digest)
+        assert not one.current.failed
+        blind.panel, sees.panel = numbered(3), numbered(3)
+        await until(lambda: one.current.digest == numbered(3).digest)
+        read = blind.read
+        monkeypatch.setattr(Panel, "save", full_below(tmp_path / "b", Panel.save))
+        blind.panel = sees.panel = numbered(4)
+        await until(lambda: one.current.digest == numbered(4).digest)
+        assert blind.read > read
+
+
+def full_below(directory: Path, save: Callable[[Panel, Path], Panel]) -> Callable[[Panel, Path], Panel]:
+    """`Panel.save` of a machine where there is no room in this directory."""
+
+    def saved(panel: Panel, below: Path) -> Panel:
+        if below == directory:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return save(panel, below)
+
+    return saved
 
 
 async def test_whoever_is_left_reads_it_on(tmp_path: Path) -> None:

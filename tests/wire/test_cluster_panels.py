@@ -11,13 +11,16 @@ import pytest
 
 from market.test_common import Given
 from market.test_panels import numbered
+from scanstream.core import Core, open_core
+from scanstream.log.scanlog import ScanLog
 from scanstream.market.synthetic import SyntheticMarket
+from scanstream.model import ANYONE, DiscoverRequest, ScanId
 from scanstream.panel import Panel
 from scanstream.server import serving
 from scanstream.settings import Settings
 from scanstream.worker import working
 from support.nats import NatsServer
-from support.wire import Answer, discover, until_terminal
+from support.wire import Answer, discover, request, until_terminal
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
 
@@ -63,6 +66,18 @@ async def cluster(nats: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         yield Cluster(nats, tmp_path, monkeypatch, stack)
 
 
+class Always(Given):
+    """A live market that gives something else each time."""
+
+    def __init__(self) -> None:
+        super().__init__(numbered(0), live=True)
+
+    def load(self) -> Panel:
+        """See `Market.load`."""
+        self.panel = numbered(self.read)
+        return super().load()
+
+
 def wide(number: int) -> Panel:
     """A panel of enough bars for a strategy to be run, unlike the next one."""
     return SyntheticMarket(symbols=3, bars=400, seed=number).load()
@@ -86,27 +101,57 @@ async def test_a_worker_that_was_there_first_fetches_what_its_shards_stand_on(cl
     assert (directory / wide(3).digest).is_dir()
 
 
-async def test_equal_requests_on_two_nodes_meet_while_a_live_market_goes_on(cluster: Cluster) -> None:
-    """The market is read a few times a second, and is new each time; a scan that one node starts the other joins."""
+async def test_equal_requests_on_two_nodes_meet_as_soon_as_one_has_shown_newer_data(cluster: Cluster) -> None:
+    """A scan that one node starts the other joins, from the moment on at which either has shown what it is made on."""
     first, second = Given(numbered(0), live=True), Given(numbered(0), live=True)
-    one, other = await cluster.web(first), await cluster.web(second)
+    urls = [await cluster.web(first), await cluster.web(second)]
     answers: dict[str, Answer] = {}
 
     async def ask(url: str) -> None:
         answers[url] = await discover(url, {"strategy_ids": ["tsmom"]})
 
     ids: list[str] = []
-    for number in range(1, 11):
+    for number in range(1, 9):
         first.panel = second.panel = numbered(number)
-        for _ in range(4):
+        with anyio.fail_after(20):
+            while await digest(urls[number % 2]) != numbered(number).digest:  # noqa: ASYNC110  # nobody tells
+                await anyio.sleep(0.01)
+        async with anyio.create_task_group() as asking:
+            for url in urls:
+                asking.start_soon(ask, url)
+        [scan_id] = {answer.json()["scan_id"] for answer in answers.values()}
+        ids.append(scan_id)
+    assert len(set(ids)) == 8, "the market has changed each time"
+    assert min(first.read, second.read) == 0, "one of them reads it"
+
+
+async def digest(url: str) -> str:
+    """Of the panel that a node shows now."""
+    answer = await request(url, "GET", f"/opportunities/market/candles?symbol={numbered(0).symbols[0]}&bars=1")
+    assert answer.status == 200, answer
+    return answer.headers["etag"].strip('"')
+
+
+async def test_equal_requests_are_two_scans_only_where_they_are_made_on_two_panels(cluster: Cluster) -> None:
+    """Of those that are under way while the market changes some have come before and some behind it."""
+    market = Always()
+    async with (
+        open_core(cluster.settings(market, workers=0, refresh=0.05)) as one,
+        open_core(cluster.settings(market, workers=0, refresh=0.05)) as other,
+    ):
+        logs: list[ScanLog] = []
+
+        async def ask(core: Core) -> None:
+            ack = await core.desk.register(ANYONE, DiscoverRequest(strategy_ids=["tsmom"]))
+            logs.append(await core.hub.until_known(ScanId(ack.scan_id)))
+
+        for _ in range(60):
             async with anyio.create_task_group() as asking:
                 asking.start_soon(ask, one)
                 asking.start_soon(ask, other)
-            [scan_id] = {answer.json()["scan_id"] for answer in answers.values()}
-            ids.append(scan_id)
-            await anyio.sleep(0.07)
-    assert len(set(ids)) > 3, "the market has changed meanwhile"
-    assert min(first.read, second.read) == 0, "one of them reads it"
+        made = {(log.scan_id, log.folded.registered.digest) for log in logs}
+        assert len(made) == len({scan_id for scan_id, _ in made}) == len({digest for _, digest in made})
+        assert 3 < len(made) < len(logs)
 
 
 async def test_who_reads_a_live_market_may_go(cluster: Cluster) -> None:

@@ -16,10 +16,10 @@ from anyio import to_thread
 
 from scanstream.errors import MarketError, StoreUnavailable
 from scanstream.market.copies import Copies, Issue, issued
-from scanstream.market.library import Library
+from scanstream.market.library import Announce, Library
 from scanstream.market.market import Market
 from scanstream.market.panels import Panels, first, without
-from scanstream.model import now, timestamp
+from scanstream.model import timestamp
 from scanstream.panel import Panel
 
 AGAIN_SECONDS = 1.0
@@ -28,6 +28,8 @@ TAKEN_SECONDS = 5.0
 """How long a request waits for the newest panel to come; then it is made on the one before."""
 START_SECONDS = 60.0
 """How long a start waits for another node that is reading; then it is content with what there is."""
+AWAY_SECONDS = 15.0
+"""How long at least a node that could not read the market, or not keep it, leaves that to others."""
 LATE_SECONDS = 10.0
 """By so much what is published may be late, beyond twice the time between two readings."""
 
@@ -60,6 +62,8 @@ class CommonPanels(Panels):
         self._library = library
         self._copies = Copies(library, directory)
         self._issue: Issue | None = None
+        self._told = self._reached = 0
+        """How often it was said which is the newest; and of which time the current one is."""
         self._changed = anyio.Event()
         """Set when there is a newer one, or it has been taken."""
         self._awaited = ""
@@ -67,39 +71,47 @@ class CommonPanels(Panels):
         library.listen(market.name, self._hear)
 
     def _hear(self, told: bytes) -> None:
-        self._issue = issued(told) or self._issue
-        self._notify()
+        if (issue := issued(told)) is not None:
+            self._issue = issue
+            self._told += 1
+            if issue.digest == self._current.digest:
+                self._reached = self._told
+            self._notify()
 
     def _notify(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
 
-    @property
-    def _is_newest(self) -> bool:
-        return self._issue is None or self._issue.digest == self._current.digest
-
     async def newest(self) -> Panel:
         """See `Panels.newest`: what was published last, by whichever node, before this call.
+
+        So equal requests that have come behind the same publication are one scan, on whichever nodes they are: one that
+        has to fetch the panel first takes this one, and not what was published meanwhile (unless it never had this).
 
         :raises StoreUnavailable: if nobody can say which that is
         """
         if self._market.live:
             await self._library.announced(self._market.name)
-        with anyio.move_on_after(TAKEN_SECONDS):
-            while not self._is_newest:
-                await self._changed.wait()
+        await self._taken_within(TAKEN_SECONDS)
         return self._current
 
     async def shown(self) -> Panel:
         """See `Panels.shown`."""
         await self._library.announced(self._market.name)
-        with anyio.move_on_after(TAKEN_SECONDS):
-            while not self._is_newest:
-                await self._changed.wait()
+        if await self._taken_within(TAKEN_SECONDS):
             return self._current
         raise StoreUnavailable(
             "The newest market data is on its way to this node; ask again", retry_after=AGAIN_SECONDS
         )
+
+    async def _taken_within(self, seconds: float) -> bool:
+        """Wait until the current panel is the one that is the newest now, or a later one; whether it is."""
+        told = self._told
+        with anyio.move_on_after(seconds):
+            while self._reached < told:
+                await self._changed.wait()
+            return True
+        return False
 
     async def restore(self, digest: str) -> bool:
         """See `Panels.restore`; of any panel, and as long as it takes until a node has published it."""
@@ -124,18 +136,24 @@ class CommonPanels(Panels):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._follow, needed)
             while self._market.live:
-                async with self._library.turn(self._market.name):
-                    await self._lead(seconds, needed)
+                left = False
+                async with self._library.turn(self._market.name) as announce:
+                    if announce is not None:
+                        await self._lead(seconds, needed, announce)
+                        left = True
+                if left:
+                    await anyio.sleep(max(seconds, AWAY_SECONDS))
 
     async def _follow(self, needed: Callable[[], set[str]]) -> NoReturn:
         """Have as the current one what was published last."""
         while True:
-            changed, issue = self._changed, self._issue
-            if issue is None or self._is_newest:
+            changed, issue, told = self._changed, self._issue, self._told
+            if issue is None or self._reached >= told:
                 await changed.wait()
             elif (panel := await self._taken(issue)) is None:
                 await anyio.sleep(AGAIN_SECONDS)
-            else:
+            elif self._reached < told:  # else it was said meanwhile that the current one is the newest again
+                self._reached = told
                 self._former, self._current = self._current.digest, panel
                 self._notify()
                 await to_thread.run_sync(self.forget, needed())
@@ -154,17 +172,25 @@ class CommonPanels(Panels):
             logger.warning("the newest data of %s cannot be fetched, that of before is used: %s", issue.market, why)
         return None
 
-    async def _lead(self, seconds: float, needed: Callable[[], set[str]]) -> NoReturn:
-        """Read the market as long as it is our turn, each time so long after the last, whoever that was."""
+    async def _lead(self, seconds: float, needed: Callable[[], set[str]], announce: Announce) -> None:
+        """Read the market as long as it is our turn, each time so long after the last, whoever that was.
+
+        Done when this node cannot reach it, or cannot keep what it gives: another one may be better off.
+        """
         if self._issue is not None:
-            await anyio.sleep(min(seconds, max(0.0, seconds - (now() - self._issue.at) / 1000)))
+            await anyio.sleep(min(seconds, max(0.0, seconds - (self._library.now() - self._issue.at) / 1000)))
         while True:
             try:
-                panel = await to_thread.run_sync(self._read, abandon_on_cancel=True)
-                await self._copies.publish(panel)
+                panel = await to_thread.run_sync(self._saved, abandon_on_cancel=True)
+                await self._copies.publish(panel, announce)
                 await self._library.keep({panel.digest, self._current.digest, self._former, *needed()})
-            except (StoreUnavailable, OSError, RuntimeError) as error:  # it costs this reading, not the node
+            except StoreUnavailable as error:  # it costs this reading, not the node
                 logger.warning("%s is not published now: %s", self._market.name, error)
+            except Exception as error:
+                return self._say_unkept(error)
+            else:
+                if "candles" in panel.failed:
+                    return None
             await anyio.sleep(seconds)
 
 
@@ -215,7 +241,9 @@ class _Start:
                 logger.warning(words, *told, "the cluster's is used")
                 return published
             logger.warning(words, *told, "this node's is used by all from now on")
-        await self._copies.publish(panel, newest=issue is None or issue.digest != panel.digest)
+        known = issue is not None and issue.digest == panel.digest
+        announce = None if known else partial(self._library.announce, self._market.name)
+        await self._copies.publish(panel, announce)
         return panel
 
     async def live(self, refresh: float) -> Panel:
@@ -224,13 +252,13 @@ class _Start:
         while True:
             issue = await self._issue()
             published = None if issue is None else await self._copies.panel(issue.digest)
-            fresh = issue is not None and now() - issue.at <= (2 * refresh + LATE_SECONDS) * 1000
+            fresh = issue is not None and self._library.now() - issue.at <= (2 * refresh + LATE_SECONDS) * 1000
             if published is not None and (fresh or anyio.current_time() >= until):
                 return published
-            async with self._library.turn(self._market.name, waits=False) as ours:
-                if ours:
+            async with self._library.turn(self._market.name, waits=False) as announce:
+                if announce is not None:
                     panel = await self._own_or(published)
-                    await self._copies.publish(panel)
+                    await self._copies.publish(panel, announce)
                     return panel
             await anyio.sleep(AGAIN_SECONDS)
 

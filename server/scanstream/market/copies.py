@@ -14,8 +14,8 @@ from anyio import to_thread
 from msgspec import Struct
 
 from scanstream.errors import MarketError
-from scanstream.market.library import Library
-from scanstream.model import Milliseconds, now
+from scanstream.market.library import Announce, Library
+from scanstream.model import Milliseconds
 from scanstream.panel import Panel, load
 from scanstream.parcel import pack, unpack
 
@@ -30,7 +30,7 @@ class Issue(Struct, frozen=True):
     last: Milliseconds
     """When its last bar opened."""
     at: Milliseconds
-    """When it was read, by the clock of whoever did."""
+    """When it was published, by the library's clock."""
 
 
 def issued(told: bytes | None) -> Issue | None:
@@ -49,17 +49,18 @@ class Copies:
         self._directory = directory
         self._fetching = anyio.Lock()
 
-    async def publish(self, panel: Panel, *, newest: bool = True) -> None:
+    async def publish(self, panel: Panel, announce: Announce | None) -> None:
         """Let every node have this saved panel, and know that it is its market's newest. Nothing is sent twice.
 
+        :param announce: how that is told; None: it is not
         :raises StoreUnavailable: if the library does not answer
         :raises OSError: if the disk has no room for its file
         """
         await to_thread.run_sync(panel.prepared)  # to digest a large one takes longer than the loop has
         await self._put(panel)
-        if newest:
-            issue = Issue(panel.market, panel.digest, int(panel.times[-1]), now())
-            await self._library.announce(panel.market, msgspec.json.encode(issue))
+        if announce is not None:
+            issue = Issue(panel.market, panel.digest, int(panel.times[-1]), self._library.now())
+            await announce(msgspec.json.encode(issue))
             await self._put(panel)  # another node may have removed it: before the word it was nobody's newest
 
     async def _put(self, panel: Panel) -> None:

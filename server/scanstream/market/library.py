@@ -1,9 +1,14 @@
 """The port: what the nodes of a cluster share of their markets. On one machine there is none."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
+
+from scanstream.model import Milliseconds
+
+Announce: TypeAlias = Callable[[bytes], Awaitable[None]]
+"""Tells all nodes: this is the newest of a certain market from now on."""
 
 
 class Library(Protocol):
@@ -11,6 +16,10 @@ class Library(Protocol):
 
     Every call raises `StoreUnavailable` when nobody answers now.
     """
+
+    def now(self) -> Milliseconds:
+        """What time it is, for all nodes alike."""
+        ...
 
     async def has(self, digest: str) -> bool:
         """Whether there is something under this digest; one that was put there a moment ago may be missed."""
@@ -47,9 +56,11 @@ class Library(Protocol):
         """
         ...
 
-    def turn(self, market: str, *, waits: bool = True) -> AbstractAsyncContextManager[bool]:
+    def turn(self, market: str, *, waits: bool = True) -> AbstractAsyncContextManager[Announce | None]:
         """While inside it is this node's turn to read the market, and no other's; what is inside ends when it is lost.
 
-        Gives False, at once, where it is another's and `waits` is not set. Of a node that died it is over in a lease.
+        Gives how to announce what was read in it: that fails with `StoreUnavailable` from the moment on at which it is
+        another's turn, so of a node that stood still meanwhile nobody hears what was before. Gives None, at once, where
+        it is another's and `waits` is not set. Of a node that died it is over in a lease.
         """
         ...

@@ -43,6 +43,8 @@ class Panels:
         self._directory = directory
         self._current = current
         self._former = current.digest
+        self._unkept = ""
+        """Why what the market gave could not be kept, as the log was told last."""
 
     @property
     def current(self) -> Panel:
@@ -116,14 +118,27 @@ class Panels:
     def _read(self) -> Panel:
         """What the market gives now; the panel of before where that cannot be kept."""
         try:
-            panel = self._given()
-            for name, reason in panel.failed.items():
-                logger.warning("%s could not give its %s: %s", panel.market, name, reason)
-            saved = self._prepare(panel.settled().save(self._directory))
-        except Exception:  # a full disk: it costs this reading, not the server
-            logger.exception("%s: what it gives cannot be kept; the data of before is used", self._market.name)
+            return self._saved()
+        except Exception as error:  # a full disk: it costs this reading, not the server
+            self._say_unkept(error)
             return self._current
-        return saved
+
+    def _saved(self) -> Panel:
+        """What the market gives now, kept.
+
+        :raises Exception: if it cannot be: of the disk, or of a defect
+        """
+        panel = self._given()
+        for name, reason in panel.failed.items():
+            logger.warning("%s could not give its %s: %s", panel.market, name, reason)
+        return self._prepare(panel.settled().save(self._directory))
+
+    def _say_unkept(self, error: Exception) -> None:
+        """Once for each kind, as it is tried again and again; a defect with where it is."""
+        if f"{error}" != self._unkept:
+            self._unkept = f"{error}"
+            words = "%s: what it gives cannot be kept; the data of before is used: %s"
+            logger.warning(words, self._market.name, error, exc_info=None if of_ours(error) else error)
 
     def _given(self) -> Panel:
         """What the market gives now; where it gives nothing the panel of before, which says so to every strategy."""

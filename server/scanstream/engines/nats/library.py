@@ -4,11 +4,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from scanstream.engines.nats.bucket import Bucket, of_bucket
-from scanstream.engines.nats.connection import START_SECONDS
+from scanstream.engines.nats.connection import RETRY_AFTER, START_SECONDS
 from scanstream.engines.nats.store import NatsStore
 from scanstream.engines.nats.streams import SCANS, require_stream
 from scanstream.engines.nats.turn import Turn
 from scanstream.errors import StoreUnavailable
+from scanstream.market.library import Announce
 
 PANELS = "PANELS"
 NEWEST = "panel."
@@ -26,6 +27,7 @@ class NatsLibrary:
         self._bucket = bucket = Bucket(store.connection, PANELS)
         self.has, self.put, self.get, self.keep = bucket.has, bucket.put, bucket.get, bucket.keep
         self.sweep = bucket.sweep
+        self.now = store.now
         self._latest: bytes | None = None
         store.listen(NEWEST, self._hear)
 
@@ -51,17 +53,22 @@ class NatsLibrary:
         self._store.listen(name, lambda noted, issue: heard(issue) if noted == name else None)
 
     @asynccontextmanager
-    async def turn(self, market: str, *, waits: bool = True) -> AsyncIterator[bool]:
+    async def turn(self, market: str, *, waits: bool = True) -> AsyncIterator[Announce | None]:
         """See `Library.turn`."""
         names = self._connection.names
         turn = Turn(self._connection, names.stream(SCANS), names.note(READER + market), self._connection.options.lease)
         if waits:
             await turn.until_taken()
         elif not await turn.taken():
-            yield False
+            yield None
             return
+
+        async def announce(issue: bytes) -> None:
+            if not await turn.written(lambda ours: self._store.remember(NEWEST + market, issue, only=ours)):
+                raise StoreUnavailable(f"It is another node's turn to read {market}", retry_after=RETRY_AFTER)
+
         async with turn.kept():
-            yield True
+            yield announce
 
 
 async def open_library(store: NatsStore, *, patience: float = START_SECONDS) -> NatsLibrary:

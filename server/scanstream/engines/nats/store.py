@@ -6,7 +6,7 @@ to expect at a compare-and-set, where that is but a hint, and the log of a finis
 
 import random
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Literal
 
@@ -192,10 +192,14 @@ class NatsStore:
         gone = self._names.scan(scan.slot, scan.token, "gone")
         await self._writer.write(gone, b"", {"Nats-TTL": str(GONE_SECONDS)}, needed=True)
 
-    async def remember(self, name: str, value: bytes) -> None:
-        """See `Store.remember`."""
+    async def remember(self, name: str, value: bytes, *, only: Mapping[str, str] | None = None) -> None:
+        """See `Store.remember`.
+
+        :param only: headers that say what must be so
+        :raises ConflictError: if it is not so
+        """
         # With an id of its own a try that comes late does not bring back what was before a newer note.
-        headers = {"Nats-Rollup": "sub", "Nats-Msg-Id": self.connection.fresh()}
+        headers = {"Nats-Rollup": "sub", "Nats-Msg-Id": self.connection.fresh(), **(only or {})}
         await self._writer.write(self._names.note(name), value, headers, needed=True)
 
     async def recall(self, name: str) -> bytes | None:

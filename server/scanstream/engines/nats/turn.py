@@ -5,7 +5,7 @@ It lives as long as the server's clock says, so no two nodes have to agree on th
 
 import math
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 
 import anyio
@@ -28,19 +28,46 @@ class Turn:
         self._subject = subject
         self._seconds = max(PARTS, math.ceil(seconds))
         self._seq = 0
+        self._one = anyio.Lock()
+        """Held while its place in the stream may change."""
 
     async def taken(self) -> bool:
         """Take it, or renew it; False if it is another's, or nobody can say."""
-        headers = {
-            "Nats-Expected-Last-Subject-Sequence": str(self._seq),
-            "Nats-TTL": str(self._seconds),
-            "Nats-Msg-Id": self._connection.fresh(),
-        }
         node = self._connection.node.encode()
         with anyio.move_on_after(self._seconds / PARTS), suppress(ConflictError, StoreUnavailable):
-            self._seq = await self._connection.publish(self._subject, node, headers=headers, stream=self._stream)
+            async with self._one:
+                headers = {
+                    "Nats-Expected-Last-Subject-Sequence": str(self._seq),
+                    "Nats-TTL": str(self._seconds),
+                    "Nats-Msg-Id": self._connection.fresh(),
+                }
+                self._seq = await self._connection.publish(self._subject, node, headers=headers, stream=self._stream)
             return True
         return False
+
+    async def written(self, write: Callable[[Mapping[str, str]], Awaitable[None]]) -> bool:
+        """Write something with headers that let it in only while it is our turn; False if it is another's by now.
+
+        :raises StoreUnavailable: if `write` does
+        """
+        while True:
+            place = await self._place()
+            ours = {
+                "Nats-Expected-Last-Subject-Sequence": str(place),
+                "Nats-Expected-Last-Subject-Sequence-Subject": self._subject,
+            }
+            try:
+                await write(ours)
+            except ConflictError:
+                if place == await self._place():  # else it was renewed meanwhile
+                    return False
+            else:
+                return True
+
+    async def _place(self) -> int:
+        """Where it stands in the stream, when nothing of ours is on its way that changes that."""
+        async with self._one:
+            return self._seq
 
     @asynccontextmanager
     async def kept(self) -> AsyncIterator[None]:
