@@ -14,7 +14,7 @@ import pytest
 from anyio import to_thread
 
 from market.test_panels import numbered
-from scanstream.errors import MarketError, StoreUnavailable
+from scanstream.errors import DataUnusable, MarketError, StoreUnavailable
 from scanstream.market import common
 from scanstream.market.common import CommonPanels, open_common
 from scanstream.market.copies import Issue, issued
@@ -301,6 +301,16 @@ async def test_a_worker_needs_no_market_of_its_own(tmp_path: Path) -> None:
         worker = await open_common(nothing, tmp_path / "b", library, Panel.prepared, refresh=SOON, reads=False)
         assert worker.current.digest == numbered(3).digest
         assert nothing.read == 0
+
+
+@pytest.mark.parametrize("reads", [True, False])
+async def test_a_directory_that_takes_nothing_is_said_by_its_setting(tmp_path: Path, reads: bool) -> None:
+    """Also of what others have published, which a worker takes first."""
+    library, closed = Shelf(), tmp_path / "closed"
+    closed.write_bytes(b"")
+    async with node(Given(numbered(3)), tmp_path / "a", library):
+        with pytest.raises(DataUnusable, match="name another with --data"):
+            await open_common(Given(numbered(3)), closed, library, Panel.prepared, refresh=SOON, reads=reads)
 
 
 async def test_work_waits_for_its_panel_until_somebody_publishes_it(tmp_path: Path) -> None:

@@ -195,5 +195,5 @@ async def test_on_a_full_disk_scans_wait_and_are_cancelled_or_refused_in_words_a
 
         await until(ready_again)
         _, _, errors = server.ended()
-        assert errors.count("out of room to write: running scans wait") == 1, errors
+        assert errors.count("running scans wait for the store: ") == 1, errors
         assert len(errors.splitlines()) < 10, errors

@@ -18,7 +18,7 @@ from scanstream.errors import MarketError, StoreUnavailable
 from scanstream.market.copies import Copies, Issue, issued
 from scanstream.market.library import Announce, Library
 from scanstream.market.market import Market
-from scanstream.market.panels import Panels, first, without
+from scanstream.market.panels import Panels, first, unwritable, without
 from scanstream.model import timestamp
 from scanstream.panel import Panel
 
@@ -206,12 +206,15 @@ async def open_common(
     :raises StoreUnavailable: if the library does not answer
     """
     start = _Start(market, directory, library, prepare)
-    if not reads:
-        market, panel = await start.heard_of()
-    elif market.live:
-        panel = await start.live(refresh)
-    else:
-        panel = await start.still()
+    try:
+        if not reads:
+            market, panel = await start.heard_of()
+        elif market.live:
+            panel = await start.live(refresh)
+        else:
+            panel = await start.still()
+    except OSError as error:  # what another node has published is to be written, too
+        raise unwritable(directory, error) from error
     return CommonPanels(market, directory, await to_thread.run_sync(prepare, panel), prepare, library)
 
 

@@ -186,9 +186,14 @@ def first(market: Market, directory: Path, prepare: Callable[[Panel], Panel]) ->
     try:
         return prepare(panel.save(directory))
     except OSError as error:
-        raise DataUnusable(
-            f"The market data cannot be written below {directory} ({error.strerror}); name another with --data"
-        ) from error
+        raise unwritable(directory, error) from error
+
+
+def unwritable(directory: Path, error: OSError) -> DataUnusable:
+    """What to tell of a directory that does not take what a start has to write there."""
+    return DataUnusable(
+        f"The market data cannot be written below {directory} ({error.strerror or error}); name another with --data"
+    )
 
 
 def uneven(panel: Panel) -> Iterator[str]:

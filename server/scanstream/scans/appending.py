@@ -8,10 +8,7 @@ from scanstream.errors import NotFound, StoreUnavailable
 from scanstream.log.entry import AnyEntry
 from scanstream.log.store import Store
 from scanstream.model import Milliseconds, ScanId
-from scanstream.scans.shortages import Pause, Shortages
-
-LACKING = "room to write"
-"""What a store lacks that is away, in the words of the log."""
+from scanstream.scans.shortages import STORE, Pause, Shortages
 
 
 class Appender:
@@ -37,7 +34,7 @@ class Appender:
                 await self._store.append(scan_id, *entries)
             except StoreUnavailable as error:
                 pause = pause or Pause()
-                await self._shortages.wait(LACKING, error.detail, pause)
+                await self._shortages.wait(STORE, error.detail, pause)
             except NotFound:
                 return
             else:

@@ -1,4 +1,4 @@
-"""What the machine, or the store, lacks for the moment: running scans wait for it, and new ones are refused.
+"""What the machine lacks for the moment, or that the store is away: running scans wait, and new ones are refused.
 
 Everybody who meets the lack waits on their own, longer each time; one line in the log says when it begins, and one when
 it is over.
@@ -15,6 +15,9 @@ FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 5.0
 HELD_SECONDS: Seconds = 3 * LONGEST_PAUSE_SECONDS
 """A lack that nobody has met for so long is over: whoever waited for it is gone."""
+
+STORE = "the store"
+"""In place of what the machine lacks: whether it is full, or away, its own words say."""
 
 logger = logging.getLogger("scanstream")
 
@@ -60,7 +63,10 @@ class Shortages:
     async def wait(self, lacking: str, detail: str, pause: Pause) -> None:
         """Until the next try: the pause, or less if somebody finds that the lack is over."""
         if lacking not in self._met:
-            logger.warning("out of %s: running scans wait, new ones are refused (%s)", lacking, detail)
+            if lacking == STORE:
+                logger.warning("running scans wait for the store: %s", detail)
+            else:
+                logger.warning("out of %s: running scans wait, new ones are refused (%s)", lacking, detail)
         self._met[lacking] = self._budgets.clock.now()
         with self._budgets.hindered(), anyio.move_on_after(pause.next()):
             await self._ended.wait()
@@ -69,6 +75,7 @@ class Shortages:
         """Somebody had what was lacking (without a name: all of it)."""
         for name in lacking or tuple(self._met):
             if self._met.pop(name, None) is not None:
-                logger.warning("no longer out of %s: scans go on", name)
+                words = "the store is back" if name == STORE else f"no longer out of {name}"
+                logger.warning("%s: scans go on", words)
                 ended, self._ended = self._ended, anyio.Event()
                 ended.set()

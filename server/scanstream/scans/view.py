@@ -5,8 +5,7 @@ from scanstream.log.hub import Hub
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
 from scanstream.model import ScanId
-from scanstream.scans.appending import LACKING
-from scanstream.scans.shortages import Pause, Shortages
+from scanstream.scans.shortages import STORE, Pause, Shortages
 
 
 class View:
@@ -45,7 +44,7 @@ class View:
                 await self._store.barrier()
             except StoreUnavailable as error:
                 pause = pause or Pause()
-                await self._shortages.wait(LACKING, error.detail, pause)
+                await self._shortages.wait(STORE, error.detail, pause)
             else:
                 break
         if pause is not None:
