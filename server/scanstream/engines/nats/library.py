@@ -1,7 +1,8 @@
 """What the nodes share of their markets: panels in a bucket, notes of which is the newest, turns at reading one."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import TypeAlias
 
 from scanstream.engines.nats.bucket import Bucket, of_bucket
 from scanstream.engines.nats.connection import RETRY_AFTER, START_SECONDS
@@ -9,13 +10,14 @@ from scanstream.engines.nats.store import NatsStore
 from scanstream.engines.nats.streams import SCANS, require_stream
 from scanstream.engines.nats.turn import Turn
 from scanstream.errors import StoreUnavailable
-from scanstream.market.library import Announce
 
 PANELS = "PANELS"
 NEWEST = "panel."
 """Before the name of a market: the note of its newest panel."""
 READER = "reader."
 """… and that of who reads it."""
+
+_Announce: TypeAlias = Callable[[bytes], Awaitable[None]]
 
 
 class NatsLibrary:
@@ -53,7 +55,9 @@ class NatsLibrary:
         self._store.listen(name, lambda noted, issue: heard(issue) if noted == name else None)
 
     @asynccontextmanager
-    async def turn(self, market: str, *, waits: bool = True) -> AsyncIterator[Announce | None]:
+    async def turn(
+        self, market: str, *, waits: bool = True
+    ) -> AsyncIterator[Callable[[bytes], Awaitable[None]] | None]:
         """See `Library.turn`."""
         names = self._connection.names
         turn = Turn(self._connection, names.stream(SCANS), names.note(READER + market), self._connection.options.lease)

@@ -6,11 +6,13 @@ that is full can be read, scans end in it, and what has expired makes room, what
 account or the server. Not where the disk itself has no room left: JetStream stops then.
 """
 
+import logging
 from contextlib import suppress
 
 import anyio
 
 from scanstream.engines.nats.connection import RETRY_AFTER, ApiError, ConflictError, Connection, FullError
+from scanstream.engines.nats.telling import Telling
 from scanstream.errors import StoreUnavailable
 
 RESERVED_BYTES = 512 * 1024
@@ -26,6 +28,8 @@ TRY_SECONDS = 2.0
 AGAIN_SECONDS = 0.5
 """For so long nobody asks again, however many want to write."""
 
+logger = logging.getLogger("scanstream")
+
 
 class Reserve:
     """One node's view of it, and its hand in it."""
@@ -38,11 +42,20 @@ class Reserve:
         self.why = ""
         """What is full, as long as nothing but what must be may be written."""
         self._refused_at = float("-inf")
+        self._telling = Telling()
+        self._told = False
+        """Whether the log ends with that there is none."""
 
     def hear(self, name: str, why: bytes) -> None:
         """See `Listener`: of the note that says how it is."""
         if name == FULL:
             self.why = why.decode(errors="replace")
+            if self.why and self._telling.due():
+                self._told = True
+                logger.warning("%s; nothing new is taken until there is room", self.why)
+            elif not self.why and self._told:
+                self._told = False
+                logger.warning("NATS has room again")
 
     async def whole(self) -> None:
         """Return when there is room for more than what must be written.
@@ -55,9 +68,23 @@ class Reserve:
                     raise FullError(self.why, retry_after=RETRY_AFTER)
                 if self.why:
                     await self._fill(RESERVED_BYTES + FREE_BYTES)
-                    with suppress(FullError):  # then it is as large as this for a while
-                        await self._put(RESERVED_BYTES, {"Nats-Rollup": "sub"})
-                    await self._tell("")
+                    await self._end()
+
+    async def _end(self) -> None:
+        """Say that there is room, now that the message has found some.
+
+        A server takes a message of any size as long as it has not reached its limit: only the next one, which is this
+        word, proves that there is room beyond it.
+        """
+        try:
+            await self._tell("")
+        except FullError:
+            self._refused_at = anyio.current_time()
+            await make_room(self._connection, self._stream)
+            raise
+        self.why = ""
+        with suppress(FullError):  # then it is as large as this for a while
+            await self._put(RESERVED_BYTES, {"Nats-Rollup": "sub"})
 
     def look_again(self) -> None:
         """There may be room now."""
@@ -101,10 +128,10 @@ class Reserve:
         async with self._one:
             if not self.why:
                 await make_room(self._connection, self._stream)
+                self.why = full.detail
                 await self._tell(full.detail)
 
     async def _tell(self, why: str) -> None:
-        self.why = why
         note = self._connection.names.note(FULL)
         await self._connection.publish(
             note,
