@@ -221,8 +221,9 @@ class NatsStore:
         """See `Store.probe`."""
         if why := self.healthy():  # no need to wait for what is known
             raise StoreUnavailable(f"NATS: {why}", retry_after=RETRY_AFTER)
-        await self._reserve.whole()  # first, as it knows at once what is full
+        await self._reserve.whole()  # what is known to be full is told at once
         await self._barrier.passed()
+        await self._reserve.whole()
 
     def healthy(self) -> str:
         """What is wrong with the connection or the feed; nothing, if all is well."""
