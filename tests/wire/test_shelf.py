@@ -2,7 +2,10 @@
 
 import gzip
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -11,11 +14,12 @@ from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.routing import Mount
+from starlette.staticfiles import PathLike
 
 from conftest import ROOT, Serve
 from scanstream.app import Scanstream
 from scanstream.push import shelf
-from scanstream.push.shelf import Shelf, Text
+from scanstream.push.shelf import Copy, Shelf, Text
 from support.hosting import hosted
 from support.proxy import proxied
 from support.wire import Answer, discover, request, until_terminal
@@ -152,3 +156,25 @@ async def test_what_is_held_is_bounded_and_what_is_written_anew_is_read_anew(
         (tmp_path / "one.js").write_text("c" * 999)
         anew = await get(url, "/one.js", BROWSERS, if_none_match=answer.headers["etag"])
         assert gzip.decompress(anew.body) == b"c" * 999
+
+
+def test_files_that_are_asked_for_at_once_are_all_kept(tmp_path: Path) -> None:
+    """As by the first visit, each in a thread: while one counts what is held, others wait, however long that takes."""
+    names = [f"{number}.js" for number in range(16)]
+    for name in names:
+        (tmp_path / name).write_text(f"// {name}\n" * 50)
+    held = Shelf(tmp_path)
+    held._copies = Slow()
+    with ThreadPoolExecutor(len(names)) as threads:
+        found = list(threads.map(held.lookup_path, names))
+    assert {path for path, _ in found} == set(held._copies)
+
+
+class Slow(dict[PathLike, Copy]):
+    """Other threads have their turn while it is gone through."""
+
+    def items(self) -> Any:
+        """See `dict.items`."""
+        for pair in super().items():
+            time.sleep(0.001)
+            yield pair

@@ -10,6 +10,7 @@ import stat
 from email.utils import formatdate
 from hashlib import sha256
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 from starlette.requests import Request
@@ -53,6 +54,8 @@ class Shelf(StaticFiles):
     def __init__(self, directory: Path) -> None:
         super().__init__(directory=directory)
         self._copies: dict[PathLike, Copy] = {}
+        self._writing = Lock()
+        """The first visit asks for all files at once, each in a thread of its own."""
 
     def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
         """See `StaticFiles.lookup_path`. It is called in a thread, so the file is read and compressed here."""
@@ -66,11 +69,12 @@ class Shelf(StaticFiles):
         copy = self._copies.get(path)
         if copy is not None and copy.version == version:
             return
-        others = sum(copy.text.size for other, copy in list(self._copies.items()) if other != path)
-        if others + 2 * found.st_size <= MOST_HELD:
-            self._copies[path] = Copy(version, Text(Path(path).read_bytes()))
-        else:
-            self._copies.pop(path, None)
+        with self._writing:
+            others = sum(copy.text.size for other, copy in self._copies.items() if other != path)
+            if others + 2 * found.st_size <= MOST_HELD:
+                self._copies[path] = Copy(version, Text(Path(path).read_bytes()))
+            else:
+                self._copies.pop(path, None)
 
     def file_response(
         self, full_path: PathLike, stat_result: os.stat_result, scope: Scope, status_code: int = 200
