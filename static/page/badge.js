@@ -7,11 +7,21 @@ import { brief } from "./words.js";
 /** @typedef {import("./announce.js").Announcer} Announcer */
 
 const SLOWER = "The faster ways are shut, by a proxy perhaps. Nothing is lost, and they are tried again.";
+/** A server that is away for so long is said aloud; one that was told to be back within so long, only if it is away for longer. */
+const LOST_MS = 800;
+const AGAIN_MS = 60_000;
+const LONG_MS = 5000;
 
 export class Badge {
   /** Since when there is no answer. @type {number | undefined} */
   #since;
-  #told = "";
+  /** Whether who listens was told last that the server is away. */
+  #told = false;
+  /** Since when it is away, and since when it was told to be back, by a clock that nobody sets. */
+  #lostAt = Infinity;
+  #backAt = -Infinity;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #later;
   #following = false;
   /** Why the list of scans is not answered. */
   #unanswered = "";
@@ -91,11 +101,17 @@ export class Badge {
     this.root.focus({ preventScroll: true });
   }
 
-  /** @param {string} kind */
+  /** Who listens is told of what lasts: what is lost for a moment, again and again, would drown all else. @param {string} kind */
   #announce(kind) {
-    const now = kind === "waiting" ? "Waiting for the server. The scan goes on without this page." : "";
-    if (now === this.#told || kind === "connecting") return;
-    this.announcer.say(now || "The server is back.");
-    this.#told = now;
+    if (kind === "connecting") return;
+    const [away, now] = [kind === "waiting", performance.now()];
+    clearTimeout(this.#later);
+    this.#lostAt = away ? Math.min(this.#lostAt, now) : Infinity;
+    if (away === this.#told) return;
+    const left = this.#lostAt + (now - this.#backAt < AGAIN_MS ? LONG_MS : LOST_MS) - now;
+    if (away && left > 0) return void (this.#later = setTimeout(() => this.draw(), left));
+    if (!away) this.#backAt = now;
+    this.#told = away;
+    this.announcer.say(away ? "Waiting for the server. The scan goes on without this page." : "The server is back.");
   }
 }

@@ -100,8 +100,7 @@ function lost(error) {
   const why = WORDS[error.code] ?? reason(error);
   if (view.state) view.lose(`What is shown here is as of ${clock(Date.now())}.`);
   else element("nothing").hidden = false;
-  notice(gone ? `${why} Start a new one, or open one of the list.` : why, "error");
-  announcer.say(why);
+  notice(gone ? `${why} Start a new one, or open one of the list.` : why, "error"); // an alert: it is read aloud
 }
 
 /** @param {Plain} request */

@@ -119,8 +119,8 @@ export class Scans {
     const what = h("span", { class: "what" }, title(filters));
     const about = h("span", { class: "hint" });
     const link = h("a", { href: `#${id}` }, what, about);
-    const cancel = h("button", { type: "button", class: "quiet", "aria-label": `Cancel: ${title(filters)}`, onclick: () => this.#cancel(id, cancel) }, "Cancel");
-    const repeat = h("button", { type: "button", class: "quiet", "aria-label": `Repeat: ${title(filters)}`, onclick: () => this.given.repeat(filters) }, "Repeat");
+    const cancel = h("button", { type: "button", class: "quiet", onclick: () => this.#cancel(id, cancel) }, "Cancel");
+    const repeat = h("button", { type: "button", class: "quiet", onclick: () => this.given.repeat(filters) }, "Repeat");
     const item = h("li", {}, link, h("span", { class: "actions" }, cancel, repeat));
     const line = { item, link, what, about, cancel, repeat };
     this.#lines.set(id, line);
@@ -133,6 +133,9 @@ export class Scans {
     const { percentage, opportunities_found_so_far: found } = state.progress;
     mark(line.item, "data-verdict", verdict(state));
     write(line.about, [going && percentage ? `${standing(state)}, ${percentage} %` : standing(state), `${count(found)} found`, brief(state.created_at)].join(" · "));
+    for (const [button, does] of /** @type {[Element, string][]} */ ([[line.cancel, "Cancel"], [line.repeat, "Repeat"]])) {
+      mark(button, "aria-label", `${does}: ${line.what.textContent}, ${brief(state.created_at)}`); // of several alike
+    }
     mark(line.about, "title", `Asked for at ${clock(state.created_at)}`);
     if (!going && document.activeElement === line.cancel) line.repeat.focus(); // what is hidden loses the focus
     line.cancel.hidden = !going;

@@ -91,6 +91,7 @@ export class View {
     this.#lost = true;
     mark(this.root, "data-verdict", "lost");
     this.#buttons(false);
+    if (this.#shared.contains(document.activeElement) || document.activeElement === this.#share) this.#repeat.focus();
     this.#share.hidden = this.#shared.hidden = true;
     this.queue.watch(null);
     this.progress.lose(why);
