@@ -119,6 +119,7 @@ async def test_four_times_as_large_all_of_it_is_there(serve: Serve, chromium: Br
             assert await visit.page.evaluate("getComputedStyle(document.body).fontSize") == "24px"
             assert await visit.page.evaluate("document.documentElement.scrollWidth") == 390
             assert await visit.page.evaluate(wide) >= 75
+        await visit.page.evaluate("dispatchEvent(new Event('offline'))")  # so it asks at once
         await expect(visit.badge).to_have_attribute("data-state", "waiting")
         link = visit.page.locator("#scans-list a").first
         await link.focus()
@@ -193,7 +194,7 @@ async def test_all_is_done_by_keys(serve: Serve, visit: Visit) -> None:
 
 
 async def test_who_keeps_nothing_and_whose_line_flaps_is_told_no_tales(serve: Serve, visit: Visit) -> None:
-    """Without locks the event stream is taken all the same; what is lost and back all the time is not read aloud each time."""
+    """Without locks the event stream is taken all the same; what is lost and back, again and again, is read aloud once."""
     await visit.page.add_init_script(KEEPS_NOTHING)
     async with serve(workers=1) as url, scripting() as script:
         with running(url, Faults(refuse_upgrade=403)) as proxy:
