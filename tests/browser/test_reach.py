@@ -194,7 +194,7 @@ async def test_all_is_done_by_keys(serve: Serve, visit: Visit) -> None:
 
 
 async def test_who_keeps_nothing_and_whose_line_flaps_is_told_no_tales(serve: Serve, visit: Visit) -> None:
-    """Without locks the event stream is taken all the same; what is lost and back, again and again, is read aloud once."""
+    """Without locks the event stream is taken all the same; what is lost again and again is read aloud once."""
     await visit.page.add_init_script(KEEPS_NOTHING)
     async with serve(workers=1) as url, scripting() as script:
         with running(url, Faults(refuse_upgrade=403)) as proxy:
