@@ -76,9 +76,12 @@ def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def nats_three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[NatsServer]]:
-    """Three servers that hold each message together, for tests that leave them as they are."""
+    """Three servers that hold each message together, for tests that leave them as they are.
+
+    They end with the module: what is there once is kept alive by all three, which costs as long as they run.
+    """
     with nats_cluster(tmp_path_factory.mktemp("nats")) as servers:
         yield servers
 

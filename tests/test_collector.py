@@ -17,6 +17,7 @@ from conftest import Serve
 from scanstream import collector as module
 from scanstream.collector import Collector, _beyond
 from scanstream.core import open_core
+from scanstream.launch import importing
 from scanstream.model import ANYONE, DiscoverRequest
 from scanstream.push.answers import StatusAnswer, Whole
 from scanstream.settings import Settings
@@ -149,6 +150,15 @@ def test_afterwards_the_collector_is_as_it_was() -> None:
         assert gc.get_threshold() == module.THRESHOLDS
     assert (gc.get_threshold(), list(gc.callbacks)) == before
     assert not gc.get_freeze_count()
+
+
+def test_it_keeps_out_of_the_way_of_a_start_and_is_left_as_it_was() -> None:
+    with importing():
+        assert not gc.isenabled()
+        with importing():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()
 
 
 @pytest.fixture

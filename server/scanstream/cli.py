@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import click
 
 from scanstream import __version__, streams
-from scanstream.launch import EXIT_FAILED, EXIT_INTERRUPTED, log, run, told
+from scanstream.launch import EXIT_FAILED, EXIT_INTERRUPTED, importing, log, run, told
 from scanstream.launch import serve as launch_serve
 from scanstream.launch import work as launch_work
 from scanstream.options import (
@@ -105,7 +105,8 @@ def _launch(command: Callable[..., Any], flags: dict[str, Any], does: str) -> No
     from scanstream.leaving import Leaving  # noqa: PLC0415
 
     leaving = Leaving()
-    from scanstream.settings import Settings  # noqa: PLC0415
+    with importing():
+        from scanstream.settings import Settings  # noqa: PLC0415
 
     shown = on_command_line("engine")
 
@@ -140,8 +141,9 @@ def demo(symbols: tuple[str, ...], strategies: tuple[str, ...], walk_forward: in
     Exits with 0 when the scan is complete. Nothing is kept.
     """
     needs_server("demo")
-    from scanstream.demo import demonstrate  # noqa: PLC0415
-    from scanstream.settings import Settings  # noqa: PLC0415
+    with importing():
+        from scanstream.demo import demonstrate  # noqa: PLC0415
+        from scanstream.settings import Settings  # noqa: PLC0415
 
     request = {"symbols": list(symbols) or None, "strategy_ids": list(strategies) or None}
     run(demonstrate, lambda: Settings(**flags, port=0, data=":memory:"), request, walk_forward)
