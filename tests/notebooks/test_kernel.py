@@ -1,10 +1,12 @@
 """Notebooks run by a real kernel against a real server: the example, and what a cell shows of a scan."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from conftest import ROOT
@@ -134,3 +136,22 @@ def test_in_a_terminal_a_scan_is_one_line_of_text(url: str, capsys: pytest.Captu
     assert "complete · 100 %" in out
     assert "client.watch(" in out
     assert "<table>" not in out
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_what_is_published_while_it_runs_stands_alone(run: Any, url: str) -> None:
+    """For a frontend that is not Jupyter's, as VS Code: text beside the widget, and a module that loads nothing."""
+    long = "scan = await client.discover(strategy_ids=['pairs'], parameters={'pairs': {'walk_forward': 2000}})"
+    told = "from ipywidgets import Widget\nimport json\nprint(json.dumps(Widget.get_manager_state(drop_defaults=False)))"
+    outputs = run(CONNECT, f"{long}\nscan", told)
+    httpx.post(f"{url}/opportunities/cancel/latest").raise_for_status()
+
+    line, widget = map(data, outputs[1])
+    assert set(line) == {"text/html", "text/plain"}
+    assert set(widget) == {WIDGET, "text/plain"}
+    models = json.loads(outputs[2][0]["text"])["state"]
+    model = models[widget[WIDGET]["model_id"]]
+    assert (model["model_module"], model["model_name"]) == ("anywidget", "AnyModel")
+    assert set(model["state"]["news"]["shown"]) >= {"scan_id", "status", "percentage", "best"}
+    for text in (model["state"]["_esm"], model["state"]["_css"]):
+        assert not re.search(r"\bimport\b *[('\"{*]|\bfetch\(|https?:|url\(", text)
