@@ -142,7 +142,9 @@ def test_in_a_terminal_a_scan_is_one_line_of_text(url: str, capsys: pytest.Captu
 def test_what_is_published_while_it_runs_stands_alone(run: Any, url: str) -> None:
     """For a frontend that is not Jupyter's, as VS Code: text beside the widget, and a module that loads nothing."""
     long = "scan = await client.discover(strategy_ids=['pairs'], parameters={'pairs': {'walk_forward': 2000}})"
-    told = "from ipywidgets import Widget\nimport json\nprint(json.dumps(Widget.get_manager_state(drop_defaults=False)))"
+    told = (
+        "from ipywidgets import Widget\nimport json\nprint(json.dumps(Widget.get_manager_state(drop_defaults=False)))"
+    )
     outputs = run(CONNECT, f"{long}\nscan", told)
     httpx.post(f"{url}/opportunities/cancel/latest").raise_for_status()
 
