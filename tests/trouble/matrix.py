@@ -19,8 +19,10 @@ import msgspec
 from support.process import ServerProcess
 from support.wire import request
 from trouble.followers import PATIENCE_SECONDS, Event, Follower, clients
+from wire.odd import ANSWERS, ODD
 from wire.proxy import RUNGS, Attempt, Faults, Proxy
 
+ODD_ANSWERS = (*ANSWERS, "byte by byte")
 PLUGINS = Path(__file__).parent / "plugins"
 
 LASTING: dict[str, Callable[[], Faults]] = {
@@ -78,6 +80,25 @@ SPAN_SECONDS = 0.5 - 0.01
 
 FROZEN = ("mute to the client", "mute both ways", "streams: mute")
 
+
+def _oddly(odd: str, **more: Any) -> Callable[[], Faults]:
+    return lambda: Faults(odd=odd, **more)
+
+
+def _saying(status: int, retry_after: str) -> Callable[[], Faults]:
+    return lambda: Faults(bad_gateway_every=2, bad_status=status, bad_retry_after=retry_after)
+
+
+LATER = "Thu, 01 Jan 2099 00:00:00 GMT"
+ODDITIES: dict[str, Callable[[], Faults]] = {
+    **{odd: _oddly(odd) for odd in ODD},
+    **{f"streams: {odd}": _oddly(odd, refuse_upgrade=403) for odd in ODD_ANSWERS},
+    **{f"long polls: {odd}": _oddly(odd, refuse_upgrade=403, refuse_streams=406) for odd in ODD_ANSWERS},
+    **{f"{status}, Retry-After: {said}": _saying(status, said) for status in (421, 429, 511) for said in ("", "2")},
+    **{f"{status}": _saying(status, "") for status in (400, 407, 410, 451)},
+    "425, in a lifetime": _saying(425, LATER),
+}
+"""What proxies and servers of other makers do; one at a time, from the first request to the last."""
 
 PASSING: dict[str, Callable[[], Faults]] = {
     "refuses Upgrade": lambda: Faults(refuse_upgrade=403),

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
-from trouble.matrix import FROZEN, LASTING, PASSING, Cell, Server, dripping, lasting, passing
+from trouble.matrix import FROZEN, LASTING, ODDITIES, PASSING, Cell, Server, dripping, lasting, passing
 from wire.proxy import RUNGS
 
 pytestmark = pytest.mark.anyio
@@ -120,6 +120,27 @@ async def test_after_much_trouble_of_any_kind_each_client_is_back_within_a_minut
     assert late(cells) == {}
     assert {cell.name: most for cell in cells if (most := cell.crowded())} == {}
     assert len(scans) == len(cells) == len(LASTING)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("node", marks=pytest.mark.clients),
+        pytest.param("python", marks=pytest.mark.clients),
+        pytest.param("browser", marks=pytest.mark.soak),  # dozens of pages, all at once
+    ],
+)
+async def test_whatever_other_makers_do_each_client_ends_with_the_servers_results(kind: str) -> None:
+    cells: list[Cell] = []
+    server = Server()
+    try:
+        await lasting(server, kind, cells, dripping(20, 0.15), ODDITIES)
+        scans = await server.scans()
+    finally:
+        server.stop()
+    assert told(cells) == []
+    assert {cell.name: most for cell in cells if (most := cell.crowded())} == {}
+    assert len(scans) == len(cells) == len(ODDITIES)
 
 
 COST_NOTHING = {

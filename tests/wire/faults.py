@@ -57,6 +57,7 @@ class Faults:
     lose_updates: int = field(default=0, metadata={"help": "lose every so many-th update"})
     lose_ends: int = field(default=0, metadata={"help": "lose so many ends, each with the update that tells of it"})
     forge: bool = field(default=False, metadata={"help": "add frames of other scans and logs, and from beyond a gap"})
+    odd: str = field(default="", metadata={"help": "what other makers do: see tests/wire/odd.py"})
     inject: bool = field(default=False, metadata={"help": "add message types and fields that nobody knows"})
 
 
@@ -180,9 +181,10 @@ class Events:
 class Messages:
     """The messages of one WebSocket, on their way to the client."""
 
-    def __init__(self, faults: Faults) -> None:
+    def __init__(self, faults: Faults, oddly: Callable[[bytes, bytes], bytes]) -> None:
         self._faults = faults
         self._frames = Frames(faults)
+        self._oddly = oddly
         self._held = b""
         self.swallowed = False
 
@@ -214,7 +216,7 @@ class Messages:
         if self._frames.harmed:
             return b"".join(frame(TEXT, json.dumps(one).encode()) for one in self._frames.through(message))
         if not self._faults.inject:
-            return whole
+            return self._oddly(whole, body)
         return frame(TEXT, json.dumps(unknown(message)).encode()) + frame(TEXT, with_fields(body))
 
 

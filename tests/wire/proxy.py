@@ -29,6 +29,7 @@ if __name__ == "__main__":  # as a program it is not told where its neighbours a
     sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from wire.faults import Events, Faults, Frames, Head, Kept, Messages, Through, closing, polled, with_fields
+from wire.odd import ANSWERS, Answer, Socket
 
 __all__ = ["RUNGS", "Attempt", "Faults", "Proxy", "running"]
 
@@ -70,6 +71,8 @@ class Proxy:
         """When what is open fell silent, by time.monotonic(): one for each connection on which that was felt."""
         self._open: set[SocketStream] = set()
         self._frozen_at = -1.0
+        self._harmed = False
+        """Whether the last answer came to harm, of those that do so now and then."""
 
     async def serve(self, port: int, started: Callable[[], None]) -> None:
         """Until cancelled."""
@@ -151,7 +154,8 @@ class Proxy:
                 await server.send(head.having(sec_websocket_extensions=""))
                 await self._websocket(client, reader, server, answers)
             else:
-                asked = head.old() if self.faults.inject or Frames(self.faults).harmed else head
+                changed = self.faults.inject or Frames(self.faults).harmed or self.faults.odd in ANSWERS
+                asked = head.old() if changed else head
                 await server.send(asked.having(connection="close", accept_encoding="") + body)
                 discover = attempt.target.endswith("/discover")
                 async with anyio.create_task_group() as tasks:
@@ -179,6 +183,10 @@ class Proxy:
             body = with_fields(body) if self.faults.inject else polled(body, frames)
             await self._send(client, head.having(content_length=str(len(body))) + body, [0])
             return
+        if (odd := ANSWERS.get(self.faults.odd)) is not None:
+            self._harmed = not self._harmed
+            await self._oddly(client, answers, odd(head, self._harmed))
+            return
         await client.send(head.having())
         streamed = kind.startswith("text/event-stream")
         kept = Kept()
@@ -189,6 +197,13 @@ class Proxy:
             through = Events(self.faults).through
         await self._pump(answers, client, DOWN, through, muted=streamed)
         await client.send(kept.data)
+
+    async def _oddly(self, client: SocketStream, answers: BufferedByteReceiveStream, answer: Answer) -> None:
+        await client.send(answer.head)
+        with suppress(*GONE):
+            while True:
+                await client.send(answer.through(await answers.receive(CHUNK)))
+        await client.send(answer.tail())
 
     async def _until_left(self, requests: BufferedByteReceiveStream, scope: anyio.CancelScope) -> None:
         """A client that has left is nobody to answer."""
@@ -212,7 +227,8 @@ class Proxy:
         if self.faults.close_at_once:
             await client.send(closing(1001))
             return
-        messages = Messages(self.faults)
+        oddly = Socket(self.faults.odd)
+        messages = Messages(self.faults, oddly.through)
 
         async def up() -> None:
             await self._pump(requests, server, UP, _as_it_is, muted=True)
@@ -220,7 +236,7 @@ class Proxy:
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(up)
-            await self._pump(answers, client, DOWN, messages.through, muted=True)
+            await self._pump(answers, client, DOWN, messages.through, muted=True, over=lambda: oddly.over)
             tasks.cancel_scope.cancel()
         if messages.swallowed:
             await _reset(client)
@@ -233,6 +249,7 @@ class Proxy:
         through: Through,
         *,
         muted: bool,
+        over: Callable[[], bool] = lambda: False,
     ) -> None:
         """Bytes from one side to the other, as the faults have it, until either has gone. What is mute stays so."""
         began, silent = time.monotonic(), False
@@ -248,6 +265,8 @@ class Proxy:
                         self.muted.append(began + self.faults.mute_after)
                     if not silent and began > self._frozen_at:
                         await late.send((anyio.current_time() + self.faults.delay, data))
+                    if over():
+                        break
             late.close()  # what is on its way arrives
 
     async def _deliver(
@@ -265,6 +284,10 @@ class Proxy:
 
     async def _send(self, target: SocketStream, data: bytes, gone: list[int] | None) -> None:
         """To the other side; a client's connection may end in the midst of it. `gone`: bytes so far."""
+        if gone is not None and self.faults.odd == "byte by byte":
+            for begin in range(len(data)):
+                await target.send(data[begin : begin + 1])
+            return
         if gone is None or not self.faults.drop_after:
             await target.send(data)
             return
