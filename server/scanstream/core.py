@@ -75,7 +75,7 @@ class Core:
         self.machine = Shortages(budgets)
         writing = Shortages(budgets)
         appender = Appender(store, writing, store.now if store.shared else None)
-        tries = Tries(self.machine, panels.restore)
+        tries = Tries(self.machine, panels.restore, shared=store.shared)
         jobs = Lanes(engine.computing, engine.waiting)
         idle = settings.worker_priority == "idle"
         self.planning = Processes(directory, most=PLANNING_PROCESSES, idle=idle)

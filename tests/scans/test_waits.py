@@ -22,12 +22,13 @@ from scanstream.market.panels import open_panels
 from scanstream.market.synthetic import SyntheticMarket
 from scanstream.model import ANYONE, DiscoverRequest, ScanId
 from scanstream.panel import Panel
-from scanstream.scans import ages, desk, shortages, sweeper
+from scanstream.scans import ages, desk, shortages, sweeper, tries
 from scanstream.scans.ages import Ages
 from scanstream.scans.appending import Appender
 from scanstream.scans.budget import Budgets, Clock
 from scanstream.scans.inquiry import Inquiry
 from scanstream.scans.readiness import Readiness
+from scanstream.scans.returns import NotHere
 from scanstream.scans.shortages import Pause, Shortages
 from scanstream.scans.tries import Tries
 from scanstream.scans.work import cuts, shard
@@ -143,6 +144,25 @@ async def test_what_lacks_something_is_tried_until_it_does_not_and_new_work_is_r
     machine.refuse()
 
 
+@pytest.mark.parametrize("shared", [True, False])
+async def test_what_this_machine_lacks_for_long_is_for_another_where_there_is_one(
+    shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tries, "PATIENCE_SECONDS", 0.05)
+    begun = anyio.current_time()
+
+    async def attempt() -> Outcome:
+        over = anyio.current_time() - begun > 0.3
+        return Outcome(elapsed_ms=7) if over else Outcome(lacking="room on the disk", begun=False)
+
+    doing = Tries(waiting(), never, shared=shared).until_possible(attempt, "digest")
+    if shared:
+        with pytest.raises(NotHere):
+            await doing
+    else:
+        assert (await doing).elapsed_ms == 7
+
+
 async def test_what_is_wrong_is_not_tried_again_and_a_strategys_own_lack_is_an_answer() -> None:
     async def broken() -> Outcome:
         raise ZeroDivisionError
@@ -171,10 +191,10 @@ async def test_market_data_that_is_not_whole_is_written_anew_once(
         attempts.append(1)
         return Outcome(unmapped=True)
 
-    tries = Tries(waiting(), restore)
-    assert (await tries.until_possible(attempt, "digest")).unmapped
+    one = Tries(waiting(), restore)
+    assert (await one.until_possible(attempt, "digest")).unmapped
     assert (asked, len(attempts)) == (["digest"], 2 if again else 1)
-    await tries.until_possible(attempt, "digest")
+    await one.until_possible(attempt, "digest")
     assert ["its scans fail" in message for message in caplog.messages] == ([] if again else [True])
 
 

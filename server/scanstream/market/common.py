@@ -14,13 +14,14 @@ from typing import NoReturn
 import anyio
 from anyio import to_thread
 
-from scanstream.errors import MarketError, StoreUnavailable
+from scanstream.errors import MarketError, Shortage, StoreUnavailable
 from scanstream.market.copies import Copies, Issue, issued
 from scanstream.market.library import Announce, Library
 from scanstream.market.market import Market
 from scanstream.market.panels import Panels, first, unwritable, without
 from scanstream.model import timestamp
 from scanstream.panel import Panel
+from scanstream.shortage import of_ours
 
 AGAIN_SECONDS = 1.0
 """From one try to fetch a panel, or to be the one who reads, to the next."""
@@ -114,14 +115,21 @@ class CommonPanels(Panels):
         return False
 
     async def restore(self, digest: str) -> bool:
-        """See `Panels.restore`; of any panel, and as long as it takes until a node has published it."""
+        """See `Panels.restore`; of any panel, and as long as it takes until a node has published it.
+
+        :raises Shortage: if the machine lacks what it takes
+        """
         while True:
             try:
                 if await super().restore(digest) or await self._copies.panel(digest) is not None:
                     return True
                 why = "no node has published it"
-            except (StoreUnavailable, OSError) as error:
+            except OSError as error:
+                if lacking := of_ours(error):
+                    raise Shortage(f"The market data cannot be written: {error}", lacking=lacking) from error
                 why = str(error)
+            except StoreUnavailable as error:
+                why = error.detail
             if self._awaited != digest:
                 self._awaited = digest
                 logger.warning("shards wait for the market data %s: %s", digest, why)

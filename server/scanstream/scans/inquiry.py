@@ -11,6 +11,7 @@ from scanstream.errors import FieldError
 from scanstream.log.entry import Registered
 from scanstream.model import Problem
 from scanstream.scans.budget import Clock, Countdown
+from scanstream.scans.returns import NotHere
 from scanstream.scans.tries import Tries
 from scanstream.scans.work import planning
 from scanstream.scans.work.planning import JudgeJob, Judgement, Part, Parts, PlanJob
@@ -44,7 +45,10 @@ class Inquiry:
         self._tries = tries
 
     async def ask(self, scan: Registered) -> Parts:
-        """What the strategies say: together; where that fails each on its own, so that one costs the others nothing."""
+        """What the strategies say: together; where that fails each on its own, so that one costs the others nothing.
+
+        :raises NotHere: if this machine lacks what it takes to ask them, and another may not
+        """
         names = list(scan.budgets)
         if len(names) > 1:
             try:
@@ -55,6 +59,8 @@ class Inquiry:
         async with anyio.create_task_group() as asking:
             for name in names:
                 asking.start_soon(self._alone, scan, name, answers)
+        if len(answers) < len(names):
+            raise NotHere
         problem = next((answer.problem for answer in answers.values() if answer.problem is not UNSET), None)
         if problem is not None:
             return Parts(problem=problem)
@@ -72,6 +78,8 @@ class Inquiry:
             except WorkerDied as death:
                 if attempt < MOST_ATTEMPTS:
                     await anyio.sleep(pause_after(death, attempt))
+            except NotHere:  # there is no answer then
+                return
             else:
                 return
         logger.warning("%s: %s cannot be planned: %s", scan.scan_id, name, problem.detail)

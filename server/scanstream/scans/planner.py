@@ -228,6 +228,8 @@ class Planner:
     async def _entries(self, scan: Registered, budget: ScanBudget) -> list[AnyEntry]:
         try:
             parts = await limited(budget.left_of_scan, partial(self._inquiry.ask, scan))
+        except NotHere:
+            raise
         except TimeoutError:
             detail = f"It could not be planned within its budget of {scan.budget:g} s"
             return [ScanFailed(at=now(), code="timed_out", detail=detail)]

@@ -202,6 +202,8 @@ class Runner:
         """The entries that say how it came out, or how long until another attempt; None: another node is to run it."""
         try:
             return self._judged(shard, attempt, await self._tries.until_possible(run, shard.digest))
+        except NotHere:  # this machine lacks what it takes
+            return None
         except TimeoutError:
             return [_failed(shard, "timed_out", TOO_LONG.format(shard.budget_seconds))]
         except WorkerDied as death:
