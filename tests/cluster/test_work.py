@@ -1,5 +1,6 @@
 """Scans conducted and shards run by several nodes: whoever dies, leaves or stands still, a scan comes out the same."""
 
+import shutil
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -253,3 +254,20 @@ async def test_the_time_of_shards_on_other_nodes_is_the_strategys(
     assert strategy.status == "timed_out"
     assert log.folded.tallies is not None
     assert 8 <= log.folded.tallies["scripted"].measured <= 24
+
+
+async def test_a_worker_whose_directory_takes_nothing_leaves_its_work_to_another(nodes: Farm, tmp_path: Path) -> None:
+    """Its disk is full, or its directory was taken away: what it holds is not held for as long as that lasts."""
+    (poor,) = await nodes.start(1)
+    market = tmp_path / poor.name / "market"
+    shutil.rmtree(market)
+    market.write_bytes(b"")
+    scan_id = await nodes.scan(strategy_ids=["tsmom"], parameters={"tsmom": {"walk_forward": 0}})
+    with anyio.fail_after(PATIENCE):
+        while "out of" not in poor.errors:  # noqa: ASYNC110  # another process
+            await anyio.sleep(0.05)
+    await nodes.start(1)
+    log = await nodes.ended(scan_id)
+    assert log.folded.state.status == "complete"
+    assert poor.runs
+    assert len(poor.errors.splitlines()) < 10, poor.errors

@@ -125,9 +125,8 @@ class CommonPanels(Panels):
                     return True
                 why = "no node has published it"
             except OSError as error:
-                if lacking := of_ours(error):
-                    raise Shortage(f"The market data cannot be written: {error}", lacking=lacking) from error
-                why = str(error)
+                lacking = of_ours(error) or "a place for market data"
+                raise Shortage(f"The market data cannot be written: {error}", lacking=lacking) from error
             except StoreUnavailable as error:
                 why = error.detail
             if self._awaited != digest:

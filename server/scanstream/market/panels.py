@@ -44,7 +44,7 @@ class Panels:
         self._current = current
         self._former = current.digest
         self._unkept = ""
-        """Why what the market gave could not be kept, as the log was told last."""
+        """Why data could not be kept, as the log was told last."""
 
     @property
     def current(self) -> Panel:
@@ -81,7 +81,9 @@ class Panels:
         except (OSError, ScanstreamError) as error:
             if lacking := of_ours(error):
                 raise Shortage(f"The market data cannot be written anew: {error}", lacking=lacking) from error
-            logger.warning("the current market data cannot be written anew: %s", error)
+            if f"anew: {error}" != self._unkept:
+                self._unkept = f"anew: {error}"
+                logger.warning("the current market data cannot be written anew: %s", error)
             return False
 
     def forget(self, needed: set[str]) -> None:
