@@ -45,6 +45,16 @@ def test_where_nothing_is_heard_it_falls_back_by_more_than_a_clock_may_go_wrong(
     assert truth - HOUR * DRIFT <= node.clock.now() <= truth
 
 
+def test_a_clock_of_nats_that_goes_back_is_said_and_ours_does_not(caplog: pytest.LogCaptureFixture) -> None:
+    node = Node()
+    for at in (HOUR, HOUR + 5, HOUR - 1_000, HOUR + 10, 20, 30):
+        node.clock.follow(at)
+        node.clock.hear(at)
+    assert node.clock.now() == HOUR + 10
+    [said] = [record.getMessage() for record in caplog.records]
+    assert "went back by 3600 s" in said
+
+
 @pytest.mark.anyio
 @pytest.mark.parametrize("hours", [-1, 1])
 async def test_of_a_node_whose_clock_is_wrong_that_is_said_and_has_no_effect(

@@ -17,9 +17,9 @@ from scanstream.engines.nats.connection import OLDEST
 from scanstream.engines.nats.options import NatsOptions
 from scanstream.engines.nats.store import open_nats
 from scanstream.engines.nats.streams import of_scans
-from scanstream.errors import EngineUnusable, SettingError
+from scanstream.errors import EngineUnusable, SettingError, StoreUnavailable
 from support.nats import NatsServer, free_port, nats_server, options
-from support.stores import registration
+from support.stores import consuming, registration
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
 
@@ -79,6 +79,7 @@ OTHERS = {
     "allow_rollup_hdrs": (False, "off", "on"),
     "max_msgs_per_subject": (10, "10", "-1"),
     "duplicate_window": (10**9, "1 s", "120 s"),
+    "max_msg_size": (100_000, "100000", "1048576"),
 }
 
 
@@ -96,6 +97,25 @@ async def test_a_stream_with_other_settings_is_refused_with_both_values(nats: Na
     assert f"{here.namespace}_SCANS" in told
     assert f"{setting} {there}" in told
     assert f"wants {wanted}" in told
+
+
+async def test_settings_that_somebody_changes_under_a_node_make_it_red_and_it_goes_on_when_they_are_right(
+    nats: NatsServer,
+) -> None:
+    async with open_nats(options(nats), lag=0) as store, consuming(store):
+        ask, wanted = store.connection.request_api, {**of_scans(store.connection), "num_replicas": 1}
+        for setting, value in (("discard", "old"), ("max_msg_size", 100_000)):
+            await ask(f"STREAM.UPDATE.{wanted['name']}", {**wanted, setting: value})
+            with anyio.fail_after(20):
+                while f"has {setting} {value}" not in store.healthy():  # noqa: ASYNC110  # nobody tells
+                    await anyio.sleep(0.05)
+            with pytest.raises(StoreUnavailable, match=setting):
+                await store.probe()
+            await ask(f"STREAM.UPDATE.{wanted['name']}", wanted)
+            with anyio.fail_after(20):
+                while store.healthy():  # noqa: ASYNC110  # nobody tells
+                    await anyio.sleep(0.05)
+            await store.probe()
 
 
 async def test_of_nodes_that_start_at_once_all_have_the_same_identity_and_key(nats: NatsServer) -> None:

@@ -11,7 +11,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from engines.contract import A, B
-from scanstream.engines.nats.connection import ConflictError, Connection
+from scanstream.engines.nats.answers import ConflictError
+from scanstream.engines.nats.connection import Connection
 from scanstream.engines.nats.store import NatsStore, open_nats
 from scanstream.model import ANYONE, ScanId
 from support.nats import NatsServer, options

@@ -6,7 +6,10 @@ from urllib.parse import unquote, urlsplit
 
 SCHEMES = ("nats", "tls")
 PORT = 4222
-HOW = "write nats://HOST:PORT or tls://HOST:PORT; of several servers each, with commas between"
+HOW = (
+    "write nats://HOST:PORT or tls://HOST:PORT; of several servers each, with commas between; in a login "
+    "@ : / ? # , and % are percent-encoded"
+)
 
 _PARTS = re.compile(r"(\s*\w+://)?(.*@)?(.*)", re.DOTALL)
 _PLAIN = re.compile(r"\s*(?:[\w.-]*|\[?[0-9A-Fa-f:.]*\]?)(?::\d{0,5})?/?\s*", re.ASCII)

@@ -10,7 +10,8 @@ from contextlib import suppress
 
 import anyio
 
-from scanstream.engines.nats.connection import FULL, RETRY_AFTER, Connection, FullError, RefusedError, no_room
+from scanstream.engines.nats.answers import FULL, RETRY_AFTER, FullError, RefusedError, no_room
+from scanstream.engines.nats.connection import Connection
 from scanstream.engines.nats.position import Position
 from scanstream.engines.nats.reserve import Reserve
 from scanstream.errors import EngineUnusable, StoreUnavailable

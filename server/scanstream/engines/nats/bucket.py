@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 
 import anyio
 
-from scanstream.engines.nats.connection import RETRY_AFTER, ApiError, ConflictError, Connection, Stored, milliseconds
+from scanstream.engines.nats.answers import RETRY_AFTER, ApiError, ConflictError, Stored, milliseconds
+from scanstream.engines.nats.connection import Connection
 from scanstream.engines.nats.streams import DUPLICATES_SECONDS
 from scanstream.engines.nats.tail import Message, replay
 from scanstream.errors import StoreUnavailable

@@ -15,7 +15,8 @@ import anyio
 import msgspec
 from msgspec import Struct
 
-from scanstream.engines.nats.connection import ApiError, Connection
+from scanstream.engines.nats.answers import ApiError
+from scanstream.engines.nats.connection import Connection
 from scanstream.engines.nats.consumers import shared
 from scanstream.engines.nats.jobs import GIVE_BACK_SECONDS, JOBS, PAUSE_SECONDS, remove
 from scanstream.engines.nats.names import token

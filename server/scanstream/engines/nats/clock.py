@@ -9,6 +9,7 @@ import logging
 import math
 from collections.abc import Callable
 
+from scanstream.engines.nats.telling import Telling
 from scanstream.model import Milliseconds, now, uptime
 
 DRIFT = 0.0002
@@ -32,6 +33,9 @@ class StreamClock:
         """By so many milliseconds at least the stream's time was ahead of what has elapsed here …"""
         self._heard = 0.0
         """… when so much had."""
+        self._last = -math.inf
+        """When the last one was stored of those that are read one behind the other."""
+        self._telling = Telling()
 
     def hear(self, at: Milliseconds) -> None:
         """A message is read that was stored then; how long ago that is nobody knows."""
@@ -39,6 +43,17 @@ class StreamClock:
         ahead = at - elapsed * 1000
         if ahead > self._least(elapsed):
             self._ahead, self._heard = ahead, elapsed
+
+    def follow(self, at: Milliseconds) -> None:
+        """The message that stands next in the stream was stored then: if that is before the last one, it is said."""
+        back = self._last - at
+        if back > SAID_BEYOND and self._telling.due():
+            logger.warning(
+                "the clock of NATS went back by %.0f s: it was set, or another server leads, whose clock is behind; "
+                "docs/scaling.md (Clocks) says what that means",
+                back / 1000,
+            )
+        self._last = at
 
     def now(self) -> Milliseconds:
         """The time there, or a little less; it never goes back."""

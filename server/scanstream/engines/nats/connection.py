@@ -7,26 +7,44 @@ answers, and what was lost in a change of leaders nobody sends again. So all tha
 import asyncio
 import base64
 import json
+import logging
 import random
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from datetime import datetime
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any
 
 import anyio
-import msgspec
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError
 from nats.js import JetStreamContext
 
+from scanstream.engines.nats.answers import (
+    CONFLICTS,
+    FULL,
+    IN_PROCESS,
+    NO_ANSWER,
+    NO_MESSAGE,
+    RETRY_AFTER,
+    TOO_LARGE,
+    UNAVAILABLE,
+    Answer,
+    ApiError,
+    ConflictError,
+    RefusedError,
+    Stored,
+    forbidden,
+    milliseconds,
+    no_room,
+    read,
+    unavailable,
+)
 from scanstream.engines.nats.link import Link
 from scanstream.engines.nats.names import Names
 from scanstream.engines.nats.options import NatsOptions
 from scanstream.errors import EngineUnusable, StoreUnavailable
-from scanstream.model import Milliseconds
 
 START_SECONDS = 15.0
 """How long a start waits for servers that are on their way up."""
@@ -36,73 +54,16 @@ PATIENCE_SECONDS = 10.0
 """How long one is repeated: a new leader is elected in four to eight seconds."""
 PAUSE_SECONDS = 0.1
 """Between two tries where somebody said that it will not be now; with a random part, as many wait for the same."""
-RETRY_AFTER = 2.0
-"""When a caller may ask again, in seconds."""
 OLDEST = (2, 12)
 LEAST_PAYLOAD = 1024 * 1024
 """In bytes: what one message holds (`max_payload`), by default and here at least."""
 
-UNAVAILABLE, FORBIDDEN = 503, 403
-CONFLICTS = frozenset({10071, 10164})
-"""JetStream's errors where somebody else has written to the subject."""
-TOO_LARGE = 10054
-FULL = {
-    10002: "the account has reached its limit of JetStream",
-    10023: "a server has reached its limit (max_file_store, or its disk)",
-    10028: "a server has reached its limit of memory (max_memory_store)",
-    10047: "a server has reached its limit (max_file_store, or its disk)",
-    TOO_LARGE: "it is larger than a message may be (max_payload)",
-    10077: "the stream {stream} has reached its limit (max_bytes)",
-    10122: "the stream {stream} would be larger than the account may hold",
-}
-"""… where there is no room, or less than was asked for: what is full."""
-NO_MESSAGE = 10037
-"""… where there is no message of the subject."""
-IN_PROCESS = 10158
-"""… where the same message is just being written: an earlier try of ours."""
-NO_ANSWER = "no answer (a server that cannot write its files gives none, and says in its log why)"
-NOBODY = b"NATS/1.0 503"
-"""How the headers begin where a server says that nobody is there to answer."""
 ELECTED = "$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED.>"
-"""What JetStream tells all of its account when a stream has another leader."""
+"""What JetStream tells all of its account when a stream has another leader …"""
+UPDATED = "$JS.EVENT.ADVISORY.STREAM.UPDATED.>"
+"""… or other settings."""
 
-
-class ConflictError(Exception):
-    """The subject is not as it was expected: somebody else has written to it."""
-
-
-class RefusedError(StoreUnavailable):
-    """JetStream has answered, and does not take it now: there is no room. The detail has its own words."""
-
-
-class FullError(RefusedError):
-    """There is no room, for anybody: the stream, the account or a server is full."""
-
-
-class ApiError(Exception):
-    """JetStream says no, and would say so again."""
-
-    def __init__(self, error: Mapping[str, Any]) -> None:
-        super().__init__(str(error.get("description", error)))
-        self.status = int(error.get("code", 0))
-        self.code = int(error.get("err_code", 0))
-
-
-class Stored(NamedTuple):
-    """A message, as a stream keeps it."""
-
-    seq: int
-    data: bytes
-    at: Milliseconds
-    """When it was stored, by the clock of whoever led the stream."""
-    headers: bytes
-
-
-class Answer(NamedTuple):
-    """What came to a request."""
-
-    data: bytes
-    headers: bytes
+logger = logging.getLogger("scanstream")
 
 
 class Connection:
@@ -121,7 +82,10 @@ class Connection:
         self._answers: dict[str, asyncio.Future[Answer | None]] = {}
         self._full = ""
         """What NATS said last, as long as that is that it has no room: of several servers then none may lead."""
-        self.when_back(self._ask_again)
+        self._lacks = self._lacking()
+        """Why the server that we are connected to cannot be used: another one may have taken its place."""
+        self._changed: list[Callable[[], None]] = []
+        self.when_back(self._come_back)
 
     def fresh(self) -> str:
         """A word that nobody has used: for one message, or one consumer."""
@@ -129,11 +93,17 @@ class Connection:
 
     def trouble(self) -> str:
         """What is wrong with the connection; nothing, if it is there."""
-        return "" if self.client.is_connected else f"there is no connection to NATS: {self.client.why or 'it is lost'}"
+        if self.client.is_connected:
+            return self._lacks
+        return f"there is no connection to NATS: {self.client.why or 'it is lost'}"
 
     def when_back(self, call: Callable[[], None]) -> None:
         """Have it called whenever the connection was lost and is back."""
         self.client.back.append(call)
+
+    def when_changed(self, call: Callable[[], None]) -> None:
+        """Have it called whenever the settings of a stream were changed."""
+        self._changed.append(call)
 
     async def publish(
         self,
@@ -219,7 +189,7 @@ class Connection:
     ) -> dict[str, Any]:
         """What JetStream answers to one request; an `error` of 503 where nothing comes in time."""
         if why := self.trouble():  # nothing is left to be sent later: it would be sent again and again
-            return _unavailable(why)
+            return unavailable(why)
         loop = asyncio.get_running_loop()
         word = str(next(self._numbers))
         answer = self._answers[word] = loop.create_future()
@@ -230,11 +200,11 @@ class Connection:
         except MaxPayloadError:
             return {"error": {"err_code": TOO_LARGE, "description": f"{len(body)} bytes are more than a message holds"}}
         except NatsError as error:
-            return _unavailable(str(error))
+            return unavailable(str(error))
         finally:
             late.cancel()
             del self._answers[word]
-        return self._heeded(self._unanswered(subject) if heard is None else _read(heard))
+        return self._heeded(self._unanswered(subject) if heard is None else read(heard))
 
     def _heeded(self, answer: dict[str, Any]) -> dict[str, Any]:
         """The answer, with what is known of why there is none."""
@@ -250,16 +220,17 @@ class Connection:
     def _unanswered(self, subject: str) -> dict[str, Any]:
         """Why nothing came: a server that forbids something says so beside, and never answers."""
         if self.client.forbidden(subject):
-            return _forbidden(f"publish to {subject}")
+            return forbidden(f"publish to {subject}")
         if self.client.forbidden(self._hears):
-            return _forbidden("subscribe to _INBOX.>, where all answers come to")
-        return _unavailable(self.trouble() or NO_ANSWER, late=True)
+            return forbidden("subscribe to _INBOX.>, where all answers come to")
+        return unavailable(self.trouble() or NO_ANSWER, late=True)
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
         """In here answers are heard."""
         async with self.client.hearing(self._hears, self._answered):
             await self.client.subscribe(ELECTED, cb=self._elected)
+            await self.client.subscribe(UPDATED, cb=self._updated)
             yield
 
     async def _answered(self, subject: str, _: str, data: bytes, headers: bytes | None) -> None:
@@ -269,6 +240,16 @@ class Connection:
 
     async def _elected(self, _: Msg) -> None:
         """What the former leader had in flight, as it stopped, nobody answers either."""
+        self._ask_again()
+
+    async def _updated(self, _: Msg) -> None:
+        for call in self._changed:
+            call()
+
+    def _come_back(self) -> None:
+        if why := self._lacking():
+            logger.error("%s; nothing is asked of it", why)
+        self._lacks = why
         self._ask_again()
 
     def _ask_again(self) -> None:
@@ -281,50 +262,20 @@ class Connection:
 
         :raises EngineUnusable: saying what it lacks
         """
+        if self._lacks:
+            raise EngineUnusable(self._lacks)
+
+    def _lacking(self) -> str:
         version = self.client.connected_server_version
         if (version.major, version.minor) < OLDEST:
             told = ".".join(map(str, OLDEST))
             found = self.client.version_told
-            raise EngineUnusable(f"NATS is {found} at {self.client.where()}, and must be {told} or newer")
+            return f"NATS is {found} at {self.client.where()}, and must be {told} or newer"
         if self.client.max_payload < LEAST_PAYLOAD:
-            raise EngineUnusable(
+            return (
                 f"NATS takes messages of {self.client.max_payload} bytes, and must take {LEAST_PAYLOAD} (max_payload)"
             )
-
-
-def _read(answer: Answer) -> dict[str, Any]:
-    if answer.headers.startswith(NOBODY):
-        return _unavailable(
-            "nobody answers: the stream has no leader now, or JetStream is not on (it stops where a disk is full)"
-        )
-    try:
-        return msgspec.json.decode(answer.data, type=dict[str, Any])
-    except msgspec.MsgspecError as error:
-        return _unavailable(f"the answer is none: {error}")
-
-
-def milliseconds(time: str) -> int:
-    """Of an instant as JetStream writes it, `2026-11-26T14:03:00.123456789Z`, with as many digits as it takes."""
-    seconds, _, rest = time.removesuffix("Z").partition(".")
-    return round(datetime.fromisoformat(f"{seconds}+00:00").timestamp()) * 1000 + int(f"{rest:0<3}"[:3])
-
-
-def no_room(answer: Mapping[str, Any]) -> RefusedError:
-    """What to tell of an answer whose error is one of `FULL`: what has no room, and the server's own words."""
-    error = answer["error"]
-    what = FULL[error["err_code"]].format(stream=answer.get("stream") or "of it")
-    told = f"NATS has no room: {what}: {error.get('description', error)}"
-    return (RefusedError if error["err_code"] == TOO_LARGE else FullError)(told, retry_after=RETRY_AFTER)
-
-
-def _unavailable(why: str, *, late: bool = False) -> dict[str, Any]:
-    """An error as JetStream writes it. `late`: nobody has answered, so enough time has passed already."""
-    return {"error": {"code": UNAVAILABLE, "description": why, "late": late}}
-
-
-def _forbidden(what: str) -> dict[str, Any]:
-    """An error as JetStream would write it, which is final."""
-    return {"error": {"code": FORBIDDEN, "description": f"this login may not {what}"}}
+        return ""
 
 
 def _give_up(answer: asyncio.Future[Answer | None]) -> None:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from scanstream.engines.nats.connection import ApiError, Connection
+from scanstream.engines.nats.answers import ApiError
+from scanstream.engines.nats.connection import Connection
 from scanstream.errors import EngineUnusable, SettingError, StoreUnavailable
 
 NO_CONSUMER, CONSUMER_EXISTS = 10014, 10148

@@ -9,7 +9,8 @@ import json
 import anyio
 from nats.errors import Error as NatsError
 
-from scanstream.engines.nats.connection import RETRY_AFTER, Connection
+from scanstream.engines.nats.answers import RETRY_AFTER
+from scanstream.engines.nats.connection import Connection
 from scanstream.engines.nats.index import Scan
 from scanstream.engines.nats.link import Link
 from scanstream.errors import StoreUnavailable

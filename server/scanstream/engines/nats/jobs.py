@@ -21,7 +21,8 @@ from typing import Any
 import anyio
 import msgspec
 
-from scanstream.engines.nats.connection import ApiError, ConflictError, Connection
+from scanstream.engines.nats.answers import ApiError, ConflictError
+from scanstream.engines.nats.connection import Connection
 from scanstream.engines.nats.consumers import shared
 from scanstream.engines.nats.names import token
 from scanstream.engines.nats.pull import Held, Pull

@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import TypeAlias
 
+from scanstream.engines.nats.answers import RETRY_AFTER
 from scanstream.engines.nats.bucket import Bucket, of_bucket
-from scanstream.engines.nats.connection import RETRY_AFTER, START_SECONDS
+from scanstream.engines.nats.connection import START_SECONDS
 from scanstream.engines.nats.store import NatsStore
 from scanstream.engines.nats.streams import SCANS, require_stream
 from scanstream.engines.nats.turn import Turn

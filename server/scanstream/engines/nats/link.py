@@ -226,7 +226,10 @@ class Link(Client):
 
     async def _trouble(self, error: Exception) -> None:
         self.why = _in_words(error)
-        if any(word in self.why.lower() for word in _DENIED) and not self._opened:
+        denied = any(word in self.why.lower() for word in _DENIED)
+        if denied and self._opened:
+            self.why = f"it does not let us in any more: {self.why}; see --engine, --engine-creds"
+        if denied and not self._opened:
             self._denied.set()
         elif self._telling.due():
             self._told |= self._opened and not self.is_connected
@@ -277,6 +280,8 @@ class Link(Client):
 def _in_words(error: Exception) -> str:
     """What went wrong, with the setting that it may hang on."""
     said = f"{error}".removeprefix("nats: ") or type(error).__name__
+    if isinstance(error, TimeoutError):
+        return "it does not answer"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate does not hold: {error.verify_message}; see --engine and --engine-ca"
     if isinstance(error, ssl.SSLError) and _OURS.search(said):

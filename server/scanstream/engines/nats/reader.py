@@ -7,14 +7,16 @@ from typing import NoReturn
 
 import anyio
 
+from scanstream.engines.nats.answers import FullError
 from scanstream.engines.nats.barrier import marked
 from scanstream.engines.nats.clock import StreamClock
-from scanstream.engines.nats.connection import Connection, FullError
+from scanstream.engines.nats.connection import Connection
 from scanstream.engines.nats.feed import Brought, Feed
 from scanstream.engines.nats.history import LOGGED
 from scanstream.engines.nats.index import Index
 from scanstream.engines.nats.position import Position
 from scanstream.engines.nats.reserve import make_room
+from scanstream.engines.nats.streams import of_scans, still_as
 from scanstream.engines.nats.tail import Message, Reading, replay
 from scanstream.engines.nats.telling import Telling
 from scanstream.errors import EngineUnusable, StoreUnavailable
@@ -62,10 +64,15 @@ class Reader:
         self._witnesses: deque[tuple[int, int, str]] = deque(maxlen=WITNESSES)
         """Place, time and scan of each."""
         connection.when_back(self._begin_anew)
+        connection.when_changed(self._look_again)
 
     def _begin_anew(self) -> None:
         if self._reading is not None:
             self._reading.lose("the connection was lost")
+
+    def _look_again(self) -> None:
+        if self._reading is not None:
+            self._reading.lose("the settings of a stream were changed")
 
     async def catch_up(self) -> None:
         """Read what all scans hang on, but not their logs, up to now.
@@ -124,6 +131,7 @@ class Reader:
         """
         if (known := self.own.get("identity")) is None:
             return
+        await still_as(self._connection, of_scans(self._connection), LOOK_SECONDS)
         last = await self._connection.last(self._stream, self._names.own("identity"), patience=LOOK_SECONDS)
         there = b"" if last is None else last.data
         if there != known:
@@ -154,6 +162,7 @@ class Reader:
         return self.feed is not None and self.feed.full()
 
     def _take(self, message: Message) -> None:
+        self.clock.follow(message.at)
         brought = self._know(message)
         if self.feed is not None:
             self.feed.bring(brought)

@@ -8,9 +8,10 @@ from typing import Literal
 
 import anyio
 
+from scanstream.engines.nats.answers import RETRY_AFTER, ConflictError
 from scanstream.engines.nats.barrier import PATIENCE_SECONDS as LEAST_SECONDS
 from scanstream.engines.nats.barrier import Barrier
-from scanstream.engines.nats.connection import PATIENCE_SECONDS, RETRY_AFTER, ConflictError
+from scanstream.engines.nats.connection import PATIENCE_SECONDS
 from scanstream.engines.nats.index import Index, Scan
 from scanstream.engines.nats.names import token
 from scanstream.engines.nats.writer import Writer

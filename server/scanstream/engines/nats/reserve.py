@@ -11,7 +11,8 @@ from contextlib import suppress
 
 import anyio
 
-from scanstream.engines.nats.connection import RETRY_AFTER, ApiError, ConflictError, Connection, FullError
+from scanstream.engines.nats.answers import RETRY_AFTER, ApiError, ConflictError, FullError
+from scanstream.engines.nats.connection import Connection
 from scanstream.engines.nats.telling import Telling
 from scanstream.errors import StoreUnavailable
 

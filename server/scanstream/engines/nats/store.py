@@ -15,14 +15,9 @@ import msgspec
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
+from scanstream.engines.nats.answers import RETRY_AFTER, ConflictError
 from scanstream.engines.nats.barrier import Barrier
-from scanstream.engines.nats.connection import (
-    RETRY_AFTER,
-    START_SECONDS,
-    ConflictError,
-    Connection,
-    connected,
-)
+from scanstream.engines.nats.connection import START_SECONDS, Connection, connected
 from scanstream.engines.nats.decoding import entries_of, packed
 from scanstream.engines.nats.feed import Fed, Feed
 from scanstream.engines.nats.history import log_of

@@ -9,7 +9,8 @@ from typing import Any
 
 import anyio
 
-from scanstream.engines.nats.connection import ApiError, Connection
+from scanstream.engines.nats.answers import RETRY_AFTER, ApiError
+from scanstream.engines.nats.connection import Connection
 from scanstream.errors import EngineUnusable, SettingError, StoreUnavailable
 
 SCANS = "SCANS"
@@ -18,6 +19,8 @@ DUPLICATES_SECONDS = 120
 
 NO_STREAM, NAME_IN_USE = 10059, 10058
 _UNLIMITED = -1
+LEAST_MESSAGE = 1024 * 1024
+"""In bytes: what one message of a stream may hold (`max_msg_size`), where that is bounded."""
 
 
 def of_scans(connection: Connection) -> dict[str, Any]:
@@ -70,6 +73,21 @@ async def require_stream(connection: Connection, wanted: Mapping[str, Any], pati
         return found
 
 
+async def still_as(connection: Connection, wanted: Mapping[str, Any], patience: float) -> None:
+    """See to it that nobody has changed the stream since.
+
+    :raises StoreUnavailable: if somebody has, so that we do not stand on it; or if nobody says
+    """
+    try:
+        found = await connection.request_api(f"STREAM.INFO.{wanted['name']}", patience=patience)
+        _require(wanted["name"], found["config"], wanted, None)
+    except ApiError as error:
+        told = f"NATS: {error} ({wanted['name']}): if it was deleted, bring back a backup, or start all nodes anew"
+        raise StoreUnavailable(told, retry_after=RETRY_AFTER) from error
+    except SettingError as error:
+        raise StoreUnavailable(str(error), retry_after=RETRY_AFTER) from error
+
+
 def _require(name: str, config: Mapping[str, Any], wanted: Mapping[str, Any], replicas: int | None) -> None:
     demanded = dict(wanted) if replicas is None else {**wanted, "num_replicas": replicas}
     for key, value in demanded.items():
@@ -80,6 +98,10 @@ def _require(name: str, config: Mapping[str, Any], wanted: Mapping[str, Any], re
                 f"The stream {name} of NATS has {what} {_told(key, there)}, and this node wants {_told(key, value)}; "
                 "change the one or the other"
             )
+    if 0 < (most := config.get("max_msg_size", _UNLIMITED)) < LEAST_MESSAGE:
+        raise SettingError(
+            f"The stream {name} of NATS has max_msg_size {most}, and this node wants {LEAST_MESSAGE} or none; change it"
+        )
 
 
 def _told(key: str, value: object) -> str:

@@ -17,7 +17,8 @@ import anyio
 from anyio.lowlevel import checkpoint
 from nats.errors import Error as NatsError
 
-from scanstream.engines.nats.connection import ApiError, Connection
+from scanstream.engines.nats.answers import ApiError
+from scanstream.engines.nats.connection import Connection
 from scanstream.errors import StoreUnavailable
 from scanstream.model import Milliseconds
 

@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager, suppress
 
 import anyio
 
-from scanstream.engines.nats.connection import ApiError, ConflictError, Connection
+from scanstream.engines.nats.answers import ApiError, ConflictError
+from scanstream.engines.nats.connection import Connection
 from scanstream.errors import StoreUnavailable
 
 PARTS = 4

@@ -2,7 +2,8 @@
 
 from contextlib import suppress
 
-from scanstream.engines.nats.connection import RETRY_AFTER, ApiError, Connection, FullError
+from scanstream.engines.nats.answers import RETRY_AFTER, ApiError, FullError
+from scanstream.engines.nats.connection import Connection
 from scanstream.engines.nats.reader import Reader
 from scanstream.engines.nats.reserve import Reserve
 from scanstream.errors import StoreUnavailable
