@@ -24,6 +24,7 @@ from wire.proxy import Faults, Proxy, running
 Trouble = Callable[[Proxy], AbstractContextManager[None]]
 
 OUT_SECONDS = 0.5
+FEW = 60
 EXIT_SECONDS = 5
 """The interpreter's own end, on a machine that is busy with other things; a lookup that hangs takes 60 s here."""
 
@@ -221,3 +222,46 @@ def test_a_client_that_is_interrupted_while_it_opens_leaves_no_thread() -> None:
     with program(OPENING) as process:
         shown, errors = process.communicate(timeout=SECONDS)
     assert (shown, errors) == ("['MainThread']\n", "")
+
+
+ANY_MOMENT = """
+import signal, sys, threading, time
+from scanstream.client import Client
+
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+times, rounds, slow = int(sys.argv[1]), 0, []
+for _ in range(2):  # the first one takes longer
+    began = time.perf_counter()
+    with Client() as client:
+        client.reconnect()
+    whole = time.perf_counter() - began
+for number in range(times):
+    at = time.monotonic()
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 1e-5 + whole * 0.8 * number / times)
+        at += signal.getitimer(signal.ITIMER_REAL)[0]
+        with Client() as client:
+            client.reconnect()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except KeyboardInterrupt:
+        rounds += 1
+        slow.append(time.monotonic() - at)
+        client = None
+def threads():  # Python goes on listing one whose start was interrupted before there was any
+    return [thread.name for thread in threading.enumerate() if thread.is_alive()]
+
+until = time.monotonic() + 30
+while len(threads()) > 1 and time.monotonic() < until:
+    time.sleep(0.01)
+print(threads(), rounds > 0, sorted(slow)[len(slow) // 2])
+"""
+
+
+@pytest.mark.parametrize("times", [FEW, pytest.param(2000, marks=pytest.mark.soak)])
+def test_whenever_it_comes_while_a_client_opens_asks_or_closes_no_thread_is_left(times: int) -> None:
+    with program(ANY_MOMENT, str(times)) as process:
+        shown, errors = process.communicate(timeout=3 * SECONDS)
+    assert times > FEW or "scanstream" not in errors  # Python tells where a callback of its own was interrupted
+    threads, interrupted, took = shown.rsplit(" ", 2)
+    assert (threads, interrupted) == ("['MainThread']", "True")
+    assert float(took) < OUT_SECONDS

@@ -1,5 +1,6 @@
 """The same client without `await`: each call blocks. It stands on `AsyncClient`, which lives in a thread of its own."""
 
+import weakref
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
@@ -28,13 +29,18 @@ class Client:
     ) -> None:
         self._client = AsyncClient(url, token=token, transports=transports)
         self._living = Living(self._client)
+        weakref.finalize(self, self._living.leave).atexit = False
 
     def __enter__(self) -> "Client":
         """Ready.
 
         :raises BlockedLoop: inside a running event loop
         """
-        self._living.open()
+        try:
+            self._living.open()
+        except KeyboardInterrupt:  # as it was open
+            self.close()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -95,15 +101,17 @@ class Client:
         return self._living.call(lambda: self._client.scans(limit=limit, before=before))
 
     def _scan(self, ask: Callable[[], Awaitable[Scan]]) -> "BlockingScan":
-        return BlockingScan(self._living.call(ask), self._living)
+        return BlockingScan(self._living.call(ask), self._living, self)
 
 
 class BlockingScan:
     """A scan that is followed; see `Scan`. Iterate over it for updates."""
 
-    def __init__(self, scan: Scan, living: Living) -> None:
+    def __init__(self, scan: Scan, living: Living, client: Client) -> None:
         self._scan = scan
         self._living = living
+        self._client = client
+        """Nothing is followed any more once nobody holds it."""
 
     def __repr__(self) -> str:
         return repr(self._scan)

@@ -28,12 +28,12 @@ T = TypeVar("T")
 class Living:
     """See above."""
 
-    _loop: asyncio.AbstractEventLoop
     _tasks: TaskGroup
     _leaving: anyio.Event
 
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._opened: Future[None] = Future()
         self._process = os.getpid()
         self._thread = threading.Thread(target=self._run, name="scanstream.client", daemon=True)
@@ -48,11 +48,11 @@ class Living:
         :raises BlockedLoop: inside a running event loop
         """
         _outside_of_loops()
-        self._thread.start()
         try:
+            self._thread.start()
             self._opened.result()
         except KeyboardInterrupt:
-            self.close()
+            self.leave()
             raise
 
     def call(self, ask: Callable[[], Awaitable[T]]) -> T:
@@ -80,19 +80,29 @@ class Living:
             self._tell(future.cancel)
 
     def close(self) -> None:
-        """End what goes on there; nothing is waited for longer than a moment."""
+        """End what goes on there; nothing is waited for longer than a moment. Who is interrupted has left, too."""
         if self._closed or not self._thread.is_alive():
             return
+        try:
+            self.leave()
+            self._thread.join(LEAVE_SECONDS)
+        except KeyboardInterrupt:
+            self.leave()
+            raise
+
+    def leave(self) -> None:
+        """What goes on there is to end soon, or not to begin. Called as often as one likes, from wherever."""
         self._closed = True
-        self._opened.result()
-        self._tell(self._leaving.set)
-        self._thread.join(LEAVE_SECONDS)
+        if self._loop is not None:
+            self._tell(self._leaving.set)
 
     def _over(self) -> BaseException:
         return self._defect or Closed("This client is closed")
 
     def _tell(self, call: Callable[..., object], *arguments: object) -> None:
         """Have this called there, soon."""
+        if self._loop is None:
+            return
         with suppress(RuntimeError):  # the loop is closed: nothing goes on there
             self._loop.call_soon_threadsafe(call, *arguments)
 
@@ -110,12 +120,14 @@ class Living:
             future.cancel()
 
     async def _live(self) -> None:
-        self._loop, self._leaving = asyncio.get_running_loop(), anyio.Event()
-        self._loop.set_default_executor(_Lookups())
+        loop, self._leaving = asyncio.get_running_loop(), anyio.Event()
+        loop.set_default_executor(_Lookups())
+        self._loop = loop  # from now on it can be told to leave
         async with anyio.create_task_group() as self._tasks:
             async with self._client:
                 self._opened.set_result(None)
-                await self._leaving.wait()
+                if not self._closed:
+                    await self._leaving.wait()
             self._tasks.cancel_scope.cancel()
 
     def _begin(self, ask: Callable[[], Awaitable[T]], future: "Future[T]") -> None:
