@@ -18,7 +18,7 @@ from scanstream.cli import Interruptible, main
 from scanstream.client.addresses import DEFAULT_URL, URL_VARIABLE
 from scanstream.scans import archive
 from scanstream.terminal import completion
-from support.process import ServerProcess, server_process
+from support.process import server_process
 
 
 def run(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -41,13 +41,17 @@ def write_candles(directory: Path, rows: list[str], name: str = "A_B.csv") -> Pa
     return directory
 
 
-def test_the_demo_scans_and_exits_with_zero() -> None:
-    shown = run("demo", "--strategy", "tsmom")
+def test_the_demo_scans_exits_with_zero_and_cuts_nothing_in_a_pipe() -> None:
+    shown = run("demo", "--strategy", "tsmom", environment={"COLUMNS": "40"})
     assert shown.returncode == 0, shown.stderr
     assert "\nMarket: synthetic (generated prices, nothing in them is real)\n" in shown.stdout
     assert "100 %" in shown.stdout
     assert "Complete:" in shown.stdout
     assert shown.stderr == ""
+    [header] = [line for line in shown.stdout.splitlines() if line.startswith("symbol ")]
+    assert header.split() == ["symbol", "strategy", "side", "score", "hit", "rate", "return", "within"]
+    assert "…" not in shown.stdout
+    assert re.search(r"^\w+/USDT +tsmom +(long|short) +\S+ +\d+% of \d{3,4} +[+-]\S+% +21h$", shown.stdout, re.M)
 
 
 def test_the_demo_finds_opportunities_in_real_candles(real_candles: Path) -> None:
@@ -88,14 +92,6 @@ def test_the_demo_refuses_what_cannot_work_before_there_is_a_server(arguments: l
     assert shown.returncode == 2
     assert shown.stdout == ""
     assert says in shown.stderr.splitlines()[-1]
-
-
-def test_the_demo_cuts_nothing_in_a_pipe() -> None:
-    shown = run("demo", "--strategy", "tsmom", environment={"COLUMNS": "40"})
-    [header] = [line for line in shown.stdout.splitlines() if line.startswith("symbol ")]
-    assert header.split() == ["symbol", "strategy", "side", "score", "hit", "rate", "return", "within"]
-    assert "…" not in shown.stdout
-    assert re.search(r"^\w+/USDT +tsmom +(long|short) +\S+ +\d+% of \d{3,4} +[+-]\S+% +21h$", shown.stdout, re.M)
 
 
 def test_a_ctrl_c_is_130_wherever_it_comes() -> None:
@@ -185,23 +181,18 @@ def test_a_corrupt_database_is_refused_and_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_server_at_once_and_its_data_is_whole(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_server_prints_its_address_and_a_signal_ends_it_at_once_with_its_data_whole(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     with server_process(tmp_path) as server:
         server.process.send_signal(number)
-        _, errors = server.process.communicate(timeout=30)
+        assert server.url.startswith("http://127.0.0.1:")
+        rest, errors = server.process.communicate(timeout=30)
         assert server.process.returncode == 0
-        assert errors == ""
+        assert (rest, errors) == ("", "")  # it has printed one line, with its address
     with sqlite3.connect(tmp_path / "scanstream.db") as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     connection.close()
-
-
-def test_the_server_prints_one_line_with_its_address(tmp_path: Path) -> None:
-    server = ServerProcess(tmp_path)
-    assert server.url.startswith("http://127.0.0.1:")
-    server.process.send_signal(signal.SIGTERM)
-    rest, _ = server.process.communicate(timeout=30)
-    assert rest == ""
 
 
 @pytest.mark.parametrize("command", [[], ["serve"], ["demo"]])

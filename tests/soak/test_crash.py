@@ -195,9 +195,10 @@ def _runs(pid: int) -> bool:
     return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
 
 
-async def undisturbed(data: Path) -> dict[str, set[str]]:
+@pytest.fixture(scope="module")
+async def undisturbed() -> dict[str, set[str]]:
     """The opportunity ids of each kind of scan, from a server that nobody kills."""
-    server = ServerProcess(data, "--compression", "deflate")
+    server = ServerProcess(":memory:", "--compression", "deflate")
     try:
         expected = {}
         for kind, request in KINDS.items():
@@ -215,9 +216,9 @@ async def undisturbed(data: Path) -> dict[str, set[str]]:
 @pytest.mark.parametrize("how", ["kill -9", "SIGTERM"])
 @pytest.mark.parametrize("times", [3, pytest.param(20, marks=pytest.mark.soak)])
 async def test_no_end_of_the_server_makes_it_lie(
-    tmp_path: Path, how: str, times: int, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, how: str, times: int, undisturbed: dict[str, set[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    expected = await undisturbed(tmp_path / "undisturbed")
+    expected = undisturbed
     assert len(expected["chunked"]) == 2100
     assert expected["momentum"]
     run = Crashing(tmp_path / "crashing", how, seed=times)
