@@ -9,12 +9,13 @@ from typing import Any
 
 import anyio
 import msgspec
+from msgspec import UNSET
 
 from conftest import ROOT
 from onemachine.node import STOP_SECONDS, Worker
 from scanstream.core import Core, open_core
 from scanstream.log.scanlog import ScanLog
-from scanstream.model import ANYONE, DiscoverRequest, Opportunity, ScanId
+from scanstream.model import ANYONE, DiscoverRequest, Opportunity, ScanId, ScanState
 from scanstream.settings import Settings
 from support.nats import NatsServer
 
@@ -111,6 +112,22 @@ async def found(core: Core, scan_id: ScanId) -> list[str]:
     assert history is not None
     entries: list[list[Opportunity]] = [getattr(entry, "opportunities", []) for entry in history]
     return sorted({opportunity.id for opportunities in entries for opportunity in opportunities})
+
+
+def outcome(state: ScanState) -> Any:
+    """What two runs of a scan have in common."""
+    strategies = {
+        name: (
+            one.status,
+            one.total_shards,
+            one.shards_completed,
+            one.opportunities_found,
+            one.note if "held up" not in str(one.note) else UNSET,  # as this machine is slow just now
+            one.error if one.status != "timed_out" else one.status,  # by whom that is found out first is chance
+        )
+        for name, one in state.strategies.items()
+    }
+    return state.status, state.message, state.total_opportunities, strategies
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ import anyio
 import pytest
 from msgspec.structs import replace
 
-from cluster.farm import LEASE, PATIENCE, SPARE, Farm, ended, farm, found, started
+from cluster.farm import LEASE, PATIENCE, SPARE, Farm, ended, farm, found, outcome, started
 from scanstream.core import open_core
 from scanstream.log.entry import Planned, Registered, ShardFailed
 from scanstream.log.scanlog import ScanLog
@@ -55,20 +55,7 @@ async def test_states_and_opportunities_are_those_of_the_embedded_engine(nodes: 
         alone_id = await started(core)
         alone = await ended(core, alone_id)
         assert await found(nodes.core, scan_id) == await found(core, alone_id)
-    state, expected = log.folded.state, alone.folded.state
-    assert (state.status, state.message, state.total_opportunities) == (
-        "complete",
-        expected.message,
-        expected.total_opportunities,
-    )
-    for name, strategy in state.strategies.items():
-        other = expected.strategies[name]
-        assert (strategy.status, strategy.total_shards, strategy.opportunities_found, strategy.note) == (
-            other.status,
-            other.total_shards,
-            other.opportunities_found,
-            other.note,
-        )
+    assert outcome(log.folded.state) == outcome(alone.folded.state)
 
 
 async def test_a_worker_that_is_killed_in_mid_shard_is_followed_by_another(nodes: Farm, script: Script) -> None:
@@ -214,6 +201,69 @@ async def test_scans_that_run_together_take_turns(nodes: Farm) -> None:
     assert min(done.values()) > max(done.values()) / 3
     for scan_id in scans:
         assert (await nodes.ended(scan_id)).folded.state.status == "complete"
+
+
+async def until_done(nodes: Farm, scan_id: ScanId, shards: int) -> None:
+    """Wait until so many shards have an outcome."""
+    with anyio.fail_after(120):
+        await nodes.core.hub.until_known(scan_id)
+        await nodes.core.hub.until(scan_id, lambda log: log.folded.state.progress.shards_completed >= shards)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that it has started."""
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that a process holds."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
+
+
+async def test_workers_come_and_go_while_a_scan_runs(nodes: Farm) -> None:
+    await nodes.start(1)
+    scan_id = await nodes.scan(
+        strategy_ids=["scripted"], parameters={"scripted": {"shards": 160, "found": 1, "pause": 0.1}}
+    )
+    await until_done(nodes, scan_id, 4)
+    await nodes.start(1, 1, 1)
+    await until_done(nodes, scan_id, 80)
+    await nodes.stop(nodes.workers[1:])
+    log = await nodes.ended(scan_id)
+    assert (log.folded.state.status, log.folded.state.total_opportunities) == ("complete", 160)
+    assert await plans(nodes, scan_id) == 1
+    assert [worker.process.returncode for worker in nodes.workers] == [None, 0, 0, 0]
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+async def test_small_scans_get_on_beside_thousands_of_shards_whose_workers_memory_is_flat(
+    nodes: Farm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two scans of the most shards that a plan may have, and small ones beside them all the time."""
+    (worker,) = await nodes.start(2)
+
+    def held() -> float:
+        return max(map(resident, (worker.pid, *children(worker.pid)))) / 1024**2
+
+    sizes: list[float] = []
+    took: list[float] = []
+    for number in range(2):
+        parameters = {"scripted": {"shards": 4000, "found": 1, "work": number}}
+        long = await nodes.scan(strategy_ids=["scripted"], parameters=parameters)
+        for done in (500, 1500, 2500, 3500):
+            await until_done(nodes, long, done)
+            began = time.monotonic()
+            await nodes.ended(await nodes.scan(strategy_ids=["scripted"], parameters={"scripted": {"shards": 4}}))
+            took.append(time.monotonic() - began)
+            sizes.append(held())
+        log = await nodes.ended(long)
+        assert (log.folded.state.status, log.folded.state.total_opportunities) == ("complete", 4000)
+    with capsys.disabled():
+        print(f"\na small scan beside a large one: {' '.join(f'{one:.1f}' for one in took)} s")
+        print(f"the largest process of the worker: {' '.join(f'{one:.0f}' for one in sizes)} MB")
+    assert sizes[-1] - sizes[1] < 20
+    assert max(took) < 10
 
 
 def limit_strategies(nodes: Farm, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
