@@ -11,6 +11,8 @@ import { count, plural } from "./words.js";
 /** @typedef {import("./prices.js").Prices} Prices */
 
 const SPARK = { width: 96, height: 28 };
+/** Whoever writes into the filter is told what it leaves when they rest for so long. */
+const REST_MS = 600;
 
 export class Table {
   #sort = { id: "confidence", descending: true };
@@ -33,11 +35,13 @@ export class Table {
    * @param {HTMLElement} root
    * @param {Prices} prices
    * @param {(found: Plain) => void} open
+   * @param {(text: string) => void} say to who listens
    */
-  constructor(root, prices, open) {
+  constructor(root, prices, open, say) {
     this.prices = prices;
     this.open = open;
-    this.filter = new Filter(this.#bar, () => this.#arrange());
+    this.say = say;
+    this.filter = new Filter(this.#bar, () => this.#filtered());
     this.window = new RowWindow(this.#scroller, this.#body, row);
     this.window.onDrawn = () => this.draw();
     this.#head.append(...COLUMNS.map((column, index) => this.#heading(column, index)));
@@ -82,6 +86,14 @@ export class Table {
     this.#say();
   }
   #none = "";
+
+  #filtered() {
+    this.#arrange();
+    clearTimeout(this.#saying);
+    this.#saying = setTimeout(() => this.say(this.#shown.textContent ?? ""), REST_MS);
+  }
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #saying;
 
   #arrange() {
     this.#order.arrange(comparison(this.#sort), this.filter.accepts);

@@ -47,7 +47,7 @@ export class View {
     this.queue = new Queue(given.home, (rank) => this.progress.waits(rank));
     this.prices = new Prices(new URL("opportunities/market/candles", given.home), () => this.table.draw());
     const details = new Details(element("details"), this.prices);
-    this.table = new Table(found, this.prices, (one) => details.open(one));
+    this.table = new Table(found, this.prices, (one) => details.open(one), (text) => given.announcer.say(text));
   }
 
   /** The state of the scan on show. @returns {Plain | null} */
