@@ -1,5 +1,6 @@
 """Strategies of somebody's own, in a package that pip has really installed: one computes, one waits for a feed."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from scanstream.panel import Panel
 from scanstream.settings import Settings
 from support.feed import Feed, feeding
 from support.installing import install, serving_with
+from support.process import ServerProcess
 from support.script import scripting
 from support.wire import Socket, discover, request, results, until_terminal, websocket
 
@@ -31,6 +33,20 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("installed")
     install(ROOT / "tests" / "own_strategies", target)
     return target
+
+
+@pytest.fixture(scope="module")
+async def server(installed: Path) -> AsyncIterator[ServerProcess]:
+    """One for all that leave nothing behind in it."""
+    async with serving_with(installed) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+async def alone(installed: Path) -> AsyncIterator[ServerProcess]:
+    """The same with one worker."""
+    async with serving_with(installed, "--workers", "1") as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +80,9 @@ def new_highs(panel: Panel, window: int) -> set[str]:
     return {panel.symbols[column] for column in np.flatnonzero(closes.argmax(axis=0) == window)}
 
 
-async def test_both_are_in_the_catalogue_with_their_parameters(installed: Path) -> None:
-    async with serving_with(installed, "--workers", "1") as server:
-        listed = (await request(server.url, "GET", "/opportunities/strategies")).json()
-        strategies = {strategy["id"]: strategy for strategy in listed}
+async def test_both_are_in_the_catalogue_with_their_parameters(server: ServerProcess) -> None:
+    listed = (await request(server.url, "GET", "/opportunities/strategies")).json()
+    strategies = {strategy["id"]: strategy for strategy in listed}
 
     computing, waiting = strategies["new_high"]["parameters"], strategies["feed_gap"]["parameters"]
     assert computing["properties"].keys() == {"walk_forward", "window"}
@@ -83,8 +98,8 @@ async def test_both_are_in_the_catalogue_with_their_parameters(installed: Path) 
     assert waiting["properties"]["least"]["exclusiveMinimum"] == 0
 
 
-async def test_both_find_what_is_there(installed: Path, panel: Panel) -> None:
-    async with feeding() as feed, serving_with(installed) as server, websocket(server.url) as socket:
+async def test_both_find_what_is_there(server: ServerProcess, panel: Panel) -> None:
+    async with feeding() as feed, websocket(server.url) as socket:
         closes = dict(zip(panel.symbols, panel.close[-1].tolist(), strict=True))
         cheap, dear, absent, *_ = closes
         feed.prices = {**closes, cheap: 0.9 * closes[cheap], dear: 1.2 * closes[dear]}
@@ -101,8 +116,8 @@ async def test_both_find_what_is_there(installed: Path, panel: Panel) -> None:
     assert found_by(mirror, "new_high").keys() == new_highs(panel, 50) != set()
 
 
-async def test_what_goes_wrong_in_one_leaves_the_others_alone(installed: Path, panel: Panel) -> None:
-    async with feeding() as feed, serving_with(installed) as server, websocket(server.url) as socket:
+async def test_what_goes_wrong_in_one_leaves_the_others_alone(server: ServerProcess, panel: Panel) -> None:
+    async with feeding() as feed, websocket(server.url) as socket:
         feed.broken = True
         scan_id, mirror = await follow(socket, asking(feed, "new_high", "feed_gap", "raising", "killing"))
         await socket.until_end(mirror, scan_id)
@@ -128,9 +143,9 @@ async def test_what_goes_wrong_in_one_leaves_the_others_alone(installed: Path, p
 
 
 async def test_a_feed_that_never_answers_costs_its_strategy_the_budget_and_nobody_else(
-    installed: Path, panel: Panel
+    server: ServerProcess, panel: Panel
 ) -> None:
-    async with feeding() as feed, serving_with(installed) as server, websocket(server.url) as socket:
+    async with feeding() as feed, websocket(server.url) as socket:
         feed.silent = True
         scan_id, mirror = await follow(socket, asking(feed, "new_high", "feed_gap_soon"))
         await socket.until_end(mirror, scan_id)
@@ -145,9 +160,9 @@ async def test_a_feed_that_never_answers_costs_its_strategy_the_budget_and_nobod
 
 
 async def test_one_that_hangs_in_the_only_worker_costs_its_budget_and_nobody_else(
-    installed: Path, panel: Panel
+    alone: ServerProcess, panel: Panel
 ) -> None:
-    async with serving_with(installed, "--workers", "1") as server, websocket(server.url) as socket:
+    async with websocket(alone.url) as socket:
         wanted = {"strategy_ids": ["hanging", "new_high"], "force_refresh": True}
         scan_id, mirror = await follow(socket, wanted)
         await socket.until_end(mirror, scan_id)
@@ -180,19 +195,19 @@ async def test_one_that_waits_holds_up_neither_the_loop_nor_a_worker(installed: 
         assert found_by(mirror, "new_high")
 
 
-async def test_busy_workers_hold_up_nobody_who_waits(installed: Path) -> None:
-    async with feeding() as feed, serving_with(installed, "--workers", "1") as server, scripting() as script:
-        busy = (await discover(server.url, script.request(shards=2))).json()["scan_id"]
+async def test_busy_workers_hold_up_nobody_who_waits(alone: ServerProcess) -> None:
+    async with feeding() as feed, scripting() as script:
+        busy = (await discover(alone.url, script.request(shards=2))).json()["scan_id"]
         shard = await script.started()
-        waiting = (await discover(server.url, asking(feed, "feed_gap"))).json()["scan_id"]
-        assert (await until_terminal(server.url, waiting))["status"] == "complete"
+        waiting = (await discover(alone.url, asking(feed, "feed_gap"))).json()["scan_id"]
+        assert (await until_terminal(alone.url, waiting))["status"] == "complete"
         await shard.tell("end")
         await (await script.started()).tell("end")
-        assert (await until_terminal(server.url, busy))["status"] == "complete"
+        assert (await until_terminal(alone.url, busy))["status"] == "complete"
 
 
-async def test_a_cancel_closes_what_the_strategy_waits_on(installed: Path) -> None:
-    async with feeding() as feed, serving_with(installed) as server, websocket(server.url) as socket:
+async def test_a_cancel_closes_what_the_strategy_waits_on(server: ServerProcess) -> None:
+    async with feeding() as feed, websocket(server.url) as socket:
         feed.silent = True
         scan_id, mirror = await follow(socket, asking(feed, "feed_gap", symbols=[BITCOIN]))
         left = await feed.asked()

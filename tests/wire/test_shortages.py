@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,14 @@ inquiry.LONGEST_PAUSE_SECONDS = runner.LONGEST_PAUSE_SECONDS = 0.01
 shortages.LONGEST_PAUSE_SECONDS = 0.5
 """
 """Short pauses."""
+
+
+@pytest.fixture(scope="module")
+async def hasty() -> AsyncIterator[ServerProcess]:
+    """One for all that lack nothing but what a strategy takes."""
+    async with serving(":memory:", before=HASTE) as server:
+        server.until_serving()
+        yield server
 
 
 async def answer(socket: Socket, kind: str, **message: Any) -> dict[str, Any]:
@@ -153,15 +162,15 @@ def test_a_server_that_could_serve_nobody_is_refused_in_words() -> None:
         ("run out of memory in units", "MemoryError"),
     ],
 )
-async def test_a_strategy_that_takes_all_there_is_fails_with_the_true_words_in_the_end(does: str, told: str) -> None:
-    async with serving(":memory:", before=HASTE) as server:
-        server.until_serving()
-        scan_id = await begin(server, does=does)
-        state = await until_phase(server, scan_id, "done")
-        error = state["strategies"]["stubborn"]["error"]
-        assert (state["status"], error["code"]) == ("failed", "strategy_error")
-        assert told in error["detail"]
-        assert (await discover(server.url, wanted())).status == 202  # it is the strategy's, and not the machine's
+async def test_a_strategy_that_takes_all_there_is_fails_with_the_true_words_in_the_end(
+    hasty: ServerProcess, does: str, told: str
+) -> None:
+    scan_id = await begin(hasty, does=does)
+    state = await until_phase(hasty, scan_id, "done")
+    error = state["strategies"]["stubborn"]["error"]
+    assert (state["status"], error["code"]) == ("failed", "strategy_error")
+    assert told in error["detail"]
+    assert (await discover(hasty.url, wanted())).status == 202  # it is the strategy's, and not the machine's
 
 
 async def test_on_a_full_disk_scans_wait_and_are_cancelled_or_refused_in_words_and_go_on_with_room(
