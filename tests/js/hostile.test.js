@@ -107,6 +107,38 @@ test("a redirect is not followed, and JSON of somebody else is no answer", async
   assert.deepEqual(asked.slice(0, 4), Array(4).fill(["POST", "manual"]));
 });
 
+test("429 with Retry-After is waited out with the same key", async (t) => {
+  const asked = [];
+  const ack = { scan_id: "s", status: "initiated", progress: {}, cursor: "k-0.0" };
+  const fetch = async (_, { headers }) => {
+    asked.push({ key: headers["Idempotency-Key"], at: performance.now() });
+    return asked.length < 2 ? new Response("", { status: 429, headers: { "Retry-After": "1" } }) : new Response(JSON.stringify(ack), { status: 202 });
+  };
+  const scan = await client(t, HERE, { fetch, WebSocket: sockets([FIRST, ...LAST]).WebSocket, transports: ["websocket"] }).discover();
+  await scan.done;
+  assert.equal(new Set(asked.map(({ key }) => key)).size, 1);
+  assert.ok(asked[1].at - asked[0].at >= 1000);
+});
+
+test("a socket that does not open is given up after 10 s", async (t) => {
+  const clock = fast(20);
+  const made = [];
+  class Stuck extends EventTarget {
+    constructor() {
+      super();
+      this.began = clock.now();
+      made.push(this);
+    }
+
+    close() {
+      this.took ??= clock.now() - this.began;
+    }
+  }
+  client(t, HERE, { WebSocket: Stuck, transports: ["websocket"], clock, fetch: async () => new Response("{}") }).watch("s");
+  await until(() => made.length === 2, "the next one");
+  assert.ok(made[0].took >= 10_000 && made[0].took < 15_000, `${made[0].took}`);
+});
+
 test("a body that sleeps through a hundred thousand updates is told the newest", () => {
   const reader = new Reader("s", undefined);
   reader.take(FIRST);
