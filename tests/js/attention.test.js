@@ -128,3 +128,18 @@ test("three tabs at most keep a stream open; the others poll", async (t) => {
   for (const one of scans) assert.equal((await one.done).total_opportunities, 1);
   await until(() => held.size === 0, "what was taken is given back");
 });
+
+test("where site data is blocked there are no locks, and a stream is kept open all the same", async (t) => {
+  browser(t);
+  const locks = { request: () => Promise.reject(new DOMException("The request was denied.", "SecurityError")) };
+  const before = Object.getOwnPropertyDescriptor(globalThis, "navigator");
+  Object.defineProperty(globalThis, "navigator", { value: { locks }, configurable: true });
+  t.after(() => before ? Object.defineProperty(globalThis, "navigator", before) : delete globalThis.navigator);
+  const { request, started } = await script(t);
+  const here = client(t, url, { transports: ["stream", "poll"] });
+  const scan = await here.discover(request);
+  await until(() => here.connection.state === "live");
+  assert.equal(here.connection.transport, "stream");
+  (await started())("end");
+  await scan.done;
+});
