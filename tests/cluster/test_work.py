@@ -158,6 +158,23 @@ async def test_a_worker_that_stands_still_loses_its_shard_and_does_no_harm_later
     assert (log.folded.state.status, log.folded.state.total_opportunities) == ("complete", 2)
 
 
+async def test_a_lone_worker_that_stands_still_goes_on_with_its_shard_and_runs_it_once(
+    nodes: Farm, script: Script
+) -> None:
+    (worker,) = await nodes.start(2)
+    scan_id = await nodes.scan(**script.request(shards=1))
+    first = await next_shard(script)
+    worker.pause()
+    await anyio.sleep(LEASE + 1)
+    worker.go_on()
+    with anyio.move_on_after(2 * LEASE):
+        pytest.fail(f"shard {(await script.started()).number} was begun again")
+    await nodes.core.desk.cancel(nodes.core.hub.get(scan_id).folded.registered.principal, scan_id)  # type: ignore[union-attr]
+    with anyio.fail_after(PATIENCE):
+        await first.until_gone()
+    assert (await nodes.ended(scan_id)).folded.state.status == "cancelled"
+
+
 async def test_a_scan_that_is_cancelled_stops_on_every_node(nodes: Farm, script: Script) -> None:
     await nodes.start(1, 1)
     scan_id = await nodes.scan(**script.request(shards=9))
