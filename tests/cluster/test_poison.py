@@ -84,7 +84,7 @@ class Patient(Feed):
     id = "patient"
 
     def units(self, panel, parameters):
-        return 8
+        return 4
 
     async def scan(self, panel, units, parameters):
         await anyio.sleep(6)
@@ -171,7 +171,7 @@ async def test_who_waited_beside_it_each_time_gets_on(nodes: Farm) -> None:
         assert len(deaths) == 3
         assert (await nodes.ended(poison)).folded.state.strategies["feed"].status == "failed"
         state = (await nodes.ended(waits)).folded.state
-        assert (state.status, state.total_opportunities) == ("complete", 8), state
+        assert (state.status, state.total_opportunities) == ("complete", 4), state
 
 
 async def test_to_be_told_to_end_as_a_scan_is_planned_is_no_death(nodes: Farm, tmp_path: Path) -> None:
