@@ -4,6 +4,7 @@ import asyncio
 import base64
 import gc
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ from scanstream.client import AsyncClient, Scan
 from scanstream.client.feeds import Feed
 from scanstream.client.ladder import RUNGS, Transport
 from scanstream.client.mirror import Mirror
+from scanstream.client.websocket import OPEN_SECONDS
 from support.process import server_process
 from wire.proxy import Attempt, Faults
 
@@ -215,6 +217,37 @@ async def test_a_token_is_renewed_on_the_open_socket_before_it_runs_out() -> Non
         assert (await client.follow("s").wait(SECONDS))["phase"] == "done"
     assert renewed == given[1:]
     assert len(given) == 3
+
+
+def test_a_host_of_which_one_address_is_dead_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    asyncio.run(asked_at_two_addresses(monkeypatch))  # in asyncio's own loop, which races
+
+
+async def asked_at_two_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one takes nobody in, and says nothing."""
+
+    async def behave(peer: Peer) -> None:
+        await begun(peer)
+        await snapshot(peer)
+        await completed(peer, 5, 3)
+        await peer.socket.wait_closed()
+
+    async with (
+        peers(behave) as url,
+        AsyncClient(url.replace("127.0.0.1", "two.example"), transports=RUNGS[:1]) as client,
+    ):
+        port = int(url.rpartition(":")[2])
+        with socket.socket() as dead, socket.socket() as first, socket.socket() as second:
+            dead.bind(("127.0.0.2", port))
+            dead.listen(0)
+            for filling in (first, second):  # then nobody is let in, nor told so
+                filling.setblocking(False)
+                filling.connect_ex(("127.0.0.2", port))
+            found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in ("127.0.0.2", "127.0.0.1")]
+            monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+            began = time.monotonic()
+            assert (await client.follow("s").wait(SECONDS))["phase"] == "done"
+            assert time.monotonic() - began < OPEN_SECONDS
 
 
 class Nobody:
