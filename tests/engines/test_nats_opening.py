@@ -118,6 +118,26 @@ async def test_settings_that_somebody_changes_under_a_node_make_it_red_and_it_go
             await store.probe()
 
 
+async def test_nothing_is_asked_of_an_older_server_that_has_taken_the_place_of_ours(nats: NatsServer) -> None:
+    async with open_nats(options(nats), lag=0) as store, consuming(store):
+        client = store.connection.client
+        told, server = client._server_info, client._current_server
+        assert server is not None
+        right = told["version"]
+        for version, says in (("2.11.4", "must be 2.12 or newer"), (right, "")):
+            told["version"] = server.server_version = version  # as whoever greets us says
+            await client._found()
+            assert says in store.healthy()
+            assert (says == "") or "2.11.4" in store.healthy()
+            if says:
+                with pytest.raises(StoreUnavailable, match=r"2\.11\.4"):
+                    await store.register(registration(A), None)
+        with anyio.fail_after(20):
+            while store.healthy():  # noqa: ASYNC110  # nobody tells
+                await anyio.sleep(0.05)
+        assert await store.register(registration(A), None) == A
+
+
 async def test_of_nodes_that_start_at_once_all_have_the_same_identity_and_key(nats: NatsServer) -> None:
     here = options(nats)
     found: set[tuple[str, bytes]] = set()
