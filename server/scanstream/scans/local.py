@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable
 import anyio
 
 from scanstream.jobs import ShardName
+from scanstream.log.refold import Slices
 from scanstream.model import ScanId
 
 Key = tuple[str, int]
@@ -42,13 +43,15 @@ class LocalJobs:
         self._arrived = anyio.Event()
 
     async def put(self, shards: Iterable[ShardName]) -> None:
-        """See `Jobs.put`."""
+        """See `Jobs.put`. A plan may have thousands: others have turns between."""
+        slices = Slices()
         for shard in shards:
             known = self._known.setdefault(shard.scan_id, set())
             key = (shard.strategy_id, shard.number)
             if key not in known:
                 known.add(key)
                 self._add(LocalLease(self, shard, attempt=1))
+            await slices.turn()
 
     def again(self, shard: ShardName, attempt: int) -> None:
         """Put back what a worker could not finish, unless its scan was dropped."""
