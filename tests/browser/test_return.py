@@ -134,6 +134,7 @@ async def test_a_server_that_dies_and_comes_back_is_resumed(tmp_path: Path, visi
             await expect(visit.page.locator("#badge-text")).to_have_text(WAITING)
             await expect(visit.badge.get_by_role("button", name="Try now")).to_be_visible()
             await expect(visit.rows).to_have_count(7)
+            await expect(visit.page.locator("#told")).to_contain_text("Waiting for the server")  # a moment is not told
         with server_process(tmp_path, "--workers", "1", "--port", str(urlsplit(server.url).port)) as server:
             for _ in range(2):
                 await (await script.started()).tell("find 7", "end")
