@@ -21,6 +21,10 @@ from scanstream.client.failures import BlockedLoop, Closed
 LEAVE_SECONDS = 0.3
 """So long the thread is waited for at the end; a closing handshake has 0.2. What hangs in it ends with the program."""
 
+LOOK_SECONDS = 0.1
+"""Python looks for signals before a wait, and a wait is interrupted by one. What comes between the two, or to another
+thread, wakes nobody: it is seen when the wait is over, so no wait is longer."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -50,7 +54,7 @@ class Living:
         _outside_of_loops()
         try:
             self._thread.start()
-            self._opened.result()
+            _waited(self._opened)
         except KeyboardInterrupt:
             self.leave()
             raise
@@ -72,7 +76,7 @@ class Living:
             if self._closed:
                 raise self._over()
             self._tell(self._begin, ask, future)
-            return future.result()
+            return _waited(future)
         except CancelledError:
             raise self._over() from None
         finally:
@@ -168,6 +172,17 @@ class _Lookups(ThreadPoolExecutor):
 
         threading.Thread(target=run, name="scanstream.lookup", daemon=True).start()
         return future
+
+
+def _waited(future: "Future[T]") -> T:
+    """What it comes to, however long that takes; an interrupt is heeded soon.
+
+    :raises CancelledError: if it is cancelled
+    """
+    while not future.done():
+        with suppress(TimeoutError):
+            future.exception(LOOK_SECONDS)
+    return future.result()
 
 
 def _outside_of_loops() -> None:
