@@ -1,6 +1,5 @@
 """Strategies that do what none should, on workers: the scan ends as on the embedded engine, and so do the others."""
 
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,8 +8,7 @@ import pytest
 from cluster.farm import Farm, ended, farm, found, outcome, started
 from scanstream.core import open_core
 from scanstream.settings import Settings
-from scanstream.strategies import installed
-from support.installing import PLUGINS, plug_in
+from support.installing import finding, plug_in, python_path
 from support.nats import NatsServer
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
@@ -140,21 +138,13 @@ IDS = [line.split('"')[1] for line in MODULE.splitlines() if line.startswith('  
 
 
 @pytest.fixture
-async def nodes(nats: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Farm]:
+async def nodes(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Farm]:
     """A web node, and two workers."""
     site = plug_in(tmp_path / "site", "misbehaving", MODULE, *CLASSES)
-    monkeypatch.syspath_prepend(str(PLUGINS))
-    monkeypatch.syspath_prepend(str(site))
-    path = os.pathsep.join([str(site), str(PLUGINS), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    monkeypatch.setenv("PYTHONPATH", path)  # of our own worker processes, too
-    installed._found.cache_clear()
-    try:
+    with finding(site):
         async with farm(nats, tmp_path) as one:
-            await one.start(1, 1, python_path=path)
+            await one.start(1, 1, python_path=python_path(site))
             yield one
-    finally:
-        monkeypatch.undo()
-        installed._found.cache_clear()
 
 
 async def test_whatever_strategies_do_scans_end_as_on_the_embedded_engine(nodes: Farm) -> None:

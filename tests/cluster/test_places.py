@@ -1,6 +1,5 @@
 """A worker ends, dies or stands still at each place where it matters: the scan comes out as on the embedded engine."""
 
-import os
 import shutil
 import signal
 from collections.abc import AsyncIterator
@@ -14,8 +13,7 @@ from cluster.farm import LEASE, PATIENCE, Farm, ended, farm, found, outcome, sta
 from onemachine.node import Worker
 from scanstream.core import open_core
 from scanstream.settings import Settings
-from scanstream.strategies import installed
-from support.installing import PLUGINS, plug_in
+from support.installing import finding, plug_in, python_path
 from support.nats import NatsServer
 from support.until import until
 
@@ -114,17 +112,10 @@ async def nodes(nats: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     site = plug_in(tmp_path / "site", "places", MODULE, "Quick", "Feed")
     (tmp_path / "traps").mkdir()
     monkeypatch.setenv("TRAPS", str(tmp_path / "traps"))
-    monkeypatch.syspath_prepend(str(PLUGINS))
-    monkeypatch.syspath_prepend(str(site))
-    installed._found.cache_clear()
-    path = [str(site), str(PLUGINS), os.environ.get("PYTHONPATH", "")]
-    try:
+    with finding(site):
         async with farm(nats, tmp_path) as one:
-            await one.start(1, 1, python_path=os.pathsep.join(path).rstrip(os.pathsep))
+            await one.start(1, 1, python_path=python_path(site))
             yield one
-    finally:
-        monkeypatch.undo()
-        installed._found.cache_clear()
 
 
 async def alone() -> tuple[Any, list[str]]:

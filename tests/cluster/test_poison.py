@@ -1,6 +1,5 @@
 """Strategies that end their node, as they are planned or run: after the third death that is told, and others get on."""
 
-import os
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -12,8 +11,7 @@ import pytest
 
 from cluster.farm import PATIENCE, Farm, farm
 from scanstream.model import Problem, ScanId
-from scanstream.strategies import installed
-from support.installing import PLUGINS, plug_in
+from support.installing import finding, plug_in
 from support.nats import NatsServer
 from support.until import until
 
@@ -99,16 +97,9 @@ async def nodes(nats: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     site = plug_in(tmp_path / "site", "poison", MODULE, "Planned", "Slow", "Run", "Feed", "Patient")
     (tmp_path / "marks").mkdir()
     monkeypatch.setenv("MARKS", str(tmp_path / "marks"))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep))
-    monkeypatch.syspath_prepend(str(site))
-    monkeypatch.syspath_prepend(str(PLUGINS))
-    installed._found.cache_clear()
-    try:
+    with finding(site):
         async with farm(nats, tmp_path) as one:
             yield one
-    finally:
-        monkeypatch.undo()
-        installed._found.cache_clear()
 
 
 @asynccontextmanager

@@ -1,6 +1,5 @@
 """Nodes with other strategies than others: what one cannot run another does, and what nobody can run waits."""
 
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,8 +8,7 @@ import pytest
 
 from cluster.farm import PATIENCE, Farm, farm, found
 from scanstream.model import Problem, ScanId
-from scanstream.strategies import installed
-from support.installing import PLUGINS, plug_in
+from support.installing import finding, plug_in, python_path
 from support.nats import NatsServer
 from support.until import until
 
@@ -62,33 +60,20 @@ ONE = MODULE.format(units=24, chunk=1)
 OTHER = MODULE.format(units=10, chunk=5)
 
 
-def path(*directories: Path) -> str:
-    """PYTHONPATH of a node that has what is in these."""
-    own = os.environ.get("PYTHONPATH", "")
-    return os.pathsep.join([*map(str, directories), str(PLUGINS), own]).rstrip(os.pathsep)
-
-
 @pytest.fixture
 def has(tmp_path: Path) -> dict[str, str]:
     """PYTHONPATH of nodes with the plug-in, with the same of another make, without it."""
     one = plug_in(tmp_path / "one", "odds", ONE, "Odd", "Feed")
     other = plug_in(tmp_path / "other", "odds", OTHER, "Odd", "Feed")
-    return {"one": path(one), "other": path(other), "without": path()}
+    return {"one": python_path(one), "other": python_path(other), "without": python_path()}
 
 
 @pytest.fixture
-async def nodes(
-    nats: NatsServer, tmp_path: Path, has: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Farm]:
+async def nodes(nats: NatsServer, tmp_path: Path, has: dict[str, str]) -> AsyncIterator[Farm]:
     """A web node that has the plug-in, and no worker yet."""
-    monkeypatch.syspath_prepend(str(tmp_path / "one"))
-    installed._found.cache_clear()
-    try:
+    with finding(tmp_path / "one"):
         async with farm(nats, tmp_path) as one:
             yield one
-    finally:
-        monkeypatch.undo()
-        installed._found.cache_clear()
 
 
 async def run(nodes: Farm, strategy: str) -> ScanId:
@@ -164,7 +149,7 @@ async def test_a_plug_in_that_is_changed_as_a_node_runs_is_left_to_others(
 ) -> None:
     """Its worker processes, which start later, do not find it, or find what no node says that it has."""
     changed = plug_in(tmp_path / "changed", "odds", ONE, "Odd", "Feed")
-    (worker,) = await nodes.start(2, python_path=path(changed))
+    (worker,) = await nodes.start(2, python_path=python_path(changed))
     (changed / "odds.py").write_text(update)
     scan_id = await run(nodes, "odd")
     await until(lambda: "the strategy odd is not installed here any more" in worker.errors)

@@ -3,17 +3,20 @@
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import anyio
+import pytest
 from anyio import to_thread
 
+from scanstream.strategies import installed
 from support.process import ServerProcess
 
 OFFLINE = ("--no-index", "--no-deps", "--no-build-isolation", "--disable-pip-version-check", "--quiet")
 PLUGINS = Path(__file__).parent / "plugins"
+OWN_PATH = os.environ.get("PYTHONPATH", "")
 
 
 def install(package: Path, target: Path) -> None:
@@ -33,11 +36,27 @@ def plug_in(target: Path, name: str, source: str, *classes: str) -> Path:
     return target
 
 
+def python_path(*directories: Path) -> str:
+    """PYTHONPATH of a process that finds what is installed below these, beside the scripted strategy."""
+    return os.pathsep.join([*map(str, directories), str(PLUGINS), OWN_PATH]).rstrip(os.pathsep)
+
+
+@contextmanager
+def finding(*directories: Path) -> Iterator[None]:
+    """In here this process finds them, too, and so does what it starts without another path."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PYTHONPATH", python_path(*directories))
+        for directory in (PLUGINS, *directories):
+            patched.syspath_prepend(str(directory))
+        installed._found.cache_clear()
+        yield
+    installed._found.cache_clear()
+
+
 @asynccontextmanager
 async def serving_with(target: Path, *flags: str, data: Path | str = ":memory:") -> AsyncIterator[ServerProcess]:
     """A server that finds what is installed there, beside the scripted strategy; killed if it runs after the block."""
-    path = os.pathsep.join([str(target), str(PLUGINS), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    environment = {"PYTHONPATH": path, "NO_PROXY": "127.0.0.1"}
+    environment = {"PYTHONPATH": python_path(target), "NO_PROXY": "127.0.0.1"}
     server = await to_thread.run_sync(lambda: ServerProcess(data, *flags, environment=environment))
     try:
         yield server
