@@ -155,8 +155,9 @@ class Terminal(Running):
 
 
 def heed_interrupts() -> None:
-    """Whatever started the tests may ignore SIGINT, which is inherited."""
+    """Whatever started the tests may ignore SIGINT, or SIGHUP as `nohup` does, which is inherited."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def _take_terminal() -> None:
