@@ -13,10 +13,11 @@ import pytest
 
 from conftest import Serve
 from scans.planted import Planted, panel, piece, signal, whole
+from scanstream.core import open_core
 from scanstream.engines import sqlite
 from scanstream.log import refold
 from scanstream.log.entry import PART_BYTES, PART_OPPORTUNITIES, AnyEntry, ShardFound, encode, parts
-from scanstream.model import DiscoverRequest, Opportunity
+from scanstream.model import ANYONE, DiscoverRequest, Opportunity, Parameters
 from scanstream.scans import runner
 from scanstream.scans.local import LocalJobs
 from scanstream.scans.supply import Supply
@@ -25,8 +26,10 @@ from scanstream.scans.work import shard as worker
 from scanstream.scans.work.processes import Processes
 from scanstream.scans.work.waiting import Lanes
 from scanstream.server import SWITCH_SECONDS
+from scanstream.settings import Settings
 from scanstream.strategies.installed import admit
 from support.histories import SCAN, folded, found, planned, registered
+from support.until import until
 
 pytestmark = pytest.mark.anyio
 
@@ -195,7 +198,7 @@ def outcome_of(entries: list[AnyEntry]) -> Opportunity:
     return first.opportunities[0]
 
 
-async def test_the_feed_holds_nothing_that_it_has_given() -> None:
+async def test_neither_the_feed_nor_the_writing_thread_holds_what_was_appended() -> None:
     first, last = found("a", "0"), found("a", "1")
 
     async def take(store: sqlite.SqliteStore) -> None:
@@ -206,7 +209,51 @@ async def test_the_feed_holds_nothing_that_it_has_given() -> None:
         tasks.start_soon(take, store)
         await store.register(registered("a"), None)
         before = sys.getrefcount(first)
-        await store.append(SCAN, first, last)
-        await store.barrier()
-        assert sys.getrefcount(first) == before
+        for _ in range(20):
+            await store.append(SCAN, first, last)
+            assert sys.getrefcount(first) == before
         tasks.cancel_scope.cancel()
+
+
+@pytest.fixture
+def freed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How much the runner has let go, each time that it came to an end with it."""
+    seen: list[int] = []
+
+    async def let_go(values: list[Any]) -> None:
+        count = len(values)
+        await refold.let_go(values)
+        seen.append(count)
+
+    monkeypatch.setattr(runner, "let_go", let_go)
+    return seen
+
+
+async def test_an_outcome_is_let_go_though_it_is_what_ends_the_shard(freed: list[int]) -> None:
+    async with open_core(Settings(port=0, data=":memory:", workers=1)) as core:
+        parameters: Parameters = {"scripted": {"shards": 3, "found": COUNT}}
+        request = DiscoverRequest(strategy_ids=["scripted"], parameters=parameters)
+        scan_id = (await core.desk.register(ANYONE, request)).scan_id
+        core.desk.release(scan_id)
+        with anyio.fail_after(60):
+            await core.hub.until(scan_id, lambda log: log.ended)
+            await until(lambda: len(freed) == 3)
+    assert min(freed) > 2
+
+
+async def test_what_was_decoded_of_a_shard_that_is_stopped_is_let_go_bit_by_bit(
+    pieces: Callable[..., list[bytes]], freed: list[int]
+) -> None:
+    given = pieces(COUNT)
+
+    async def unpack() -> None:
+        await runner.unpacked(given)
+        raise AssertionError("it was not stopped")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(unpack)
+        await anyio.lowlevel.checkpoint()
+        await anyio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
+    assert len(freed) == 1
+    assert freed[0] > 0

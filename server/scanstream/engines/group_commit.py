@@ -122,6 +122,8 @@ class GroupCommit:
         self._on_rollback = on_rollback
         self._most_at_once = most_at_once
         self._queue: deque[Operation[Any]] = deque()
+        self._handed: deque[list[Operation[Any]]] = deque()
+        """Batches that are done, each for one call of `_take_over`."""
         self._done: deque[Operation[Any]] = deque()
         """Those of which the loop has not been told yet; bounded, as their callers wait."""
         self._crowd = Crowd()
@@ -192,23 +194,37 @@ class GroupCommit:
 
     def _serve(self) -> None:
         while batch := self._take():
-            if writing := [operation for operation in batch if not operation.reads]:
-                self._written(writing)
-                self._hand_over(writing)
-            if reading := [operation for operation in batch if operation.reads]:
-                for operation in reading:
-                    self._read(operation)
-                self._hand_over(reading)
+            self._do(batch)
+
+    def _do(self, batch: list[Operation[Any]]) -> None:
+        """Takes the operations out of the list."""
+        writing = [operation for operation in batch if not operation.reads]
+        reading = [operation for operation in batch if operation.reads]
+        batch.clear()
+        if writing:
+            self._written(writing)
+            self._hand_over(writing)
+        if reading:
+            self._read(reading)
+            self._hand_over(reading)
 
     def _hand_over(self, batch: list[Operation[Any]]) -> None:
+        """From here on no name of this thread holds one of them.
+
+        They may be large, and their callers free them bit by bit (`let_go`). Freed here they would be at once, and
+        nobody else could run meanwhile.
+        """
         for operation in batch:
             operation.tried = True
-        self._loop.call_soon_threadsafe(self._take_over, batch)
+        del operation
+        self._handed.append(batch[:])
+        batch.clear()
+        self._loop.call_soon_threadsafe(self._take_over)
 
-    def _take_over(self, batch: list[Operation[Any]]) -> None:
+    def _take_over(self) -> None:
         """On the loop: in the order in which it was done, and so much in a turn that no caller is in others' way."""
         behind = bool(self._done)
-        self._done += batch
+        self._done += self._handed.popleft()
         if not behind:
             self._tell()
 
@@ -232,11 +248,12 @@ class GroupCommit:
                     batch.append(self._queue.popleft())
         return batch
 
-    def _read(self, operation: Operation[Any]) -> None:
-        try:
-            self._attempt(operation)
-        except (sqlite3.Error, MemoryError) as error:
-            operation.error = StoreUnavailable(f"The store could not read: {_words(error)}", retry_after=5)
+    def _read(self, batch: list[Operation[Any]]) -> None:
+        for operation in batch:
+            try:
+                self._attempt(operation)
+            except (sqlite3.Error, MemoryError) as error:
+                operation.error = StoreUnavailable(f"The store could not read: {_words(error)}", retry_after=5)
 
     def _written(self, batch: list[Operation[Any]]) -> None:
         """Nothing may end this thread: everybody would wait for it, and for ever."""

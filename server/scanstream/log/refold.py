@@ -1,7 +1,7 @@
 """Work on much in slices, so that the loop goes on: folding a history again, encoding and packing what was found."""
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, MutableSequence, Sequence
 from typing import TypeVar
 
 from anyio.lowlevel import checkpoint
@@ -91,7 +91,7 @@ async def refolded(history: Sequence[AnyEntry], epoch: str) -> ScanLog:
     return log
 
 
-async def let_go(values: list[AnyEntry]) -> None:
+async def let_go(values: MutableSequence[T]) -> None:
     """Have them freed: what is much takes as long to free as to make."""
     slices = Slices()
     while values:

@@ -124,8 +124,7 @@ class Runner:
         over, again, gone = False, None, False
         try:
             try:
-                with self._stoppable(lease.shard):
-                    again = await self._attempt(lease, way)
+                again = await self._attempt(lease, way)
             except NotHere:
                 await lease.give_back(tried=False)
                 gone = True
@@ -174,7 +173,8 @@ class Runner:
             return None
         if not self._skills.here({shard.strategy_id: shard.release}):
             raise NotHere
-        with self._last_try.after(lease.deaths):
+        outcome: list[AnyEntry] | Seconds | None = []  # as when it is stopped
+        with self._last_try.after(lease.deaths), self._stoppable(lease.shard):
             async with anyio.create_task_group() as noting:
                 if not self._view.shared or not _begun(log, shard.strategy_id):
                     started = ShardStarted(at=now(), strategy_id=shard.strategy_id, shard=shard.number)
@@ -184,11 +184,16 @@ class Runner:
             raise NotHere
         if not isinstance(outcome, list):
             return outcome
+        if outcome:
+            await self._close(shard, outcome, budget)
+        return None
+
+    async def _close(self, shard: Shard, outcome: list[AnyEntry], budget: ScanBudget) -> None:
+        """Append the outcome; not within `_stoppable`, which ends by that: nothing would be let go bit by bit."""
         if isinstance(outcome[-1], ShardDone):
             budget.ran(shard.strategy_id, outcome[-1].elapsed_ms)
         await self._append(shard.scan_id, *outcome)
         await let_go(outcome)
-        return None
 
     def _budget(self, log: ScanLog) -> ScanBudget | None:
         """What is left of the scan; None if it is not conducted (any more)."""
@@ -255,9 +260,14 @@ async def unpacked(pieces: list[bytes]) -> worker.Outcome:
     pieces.reverse()
     outcome = msgspec.msgpack.decode(pieces.pop(), type=worker.Outcome)
     slices = Slices()
-    while pieces:
-        outcome.parts.append(msgspec.msgpack.decode(pieces.pop(), type=ShardFound))
-        await slices.turn()
+    try:
+        while pieces:
+            outcome.parts.append(msgspec.msgpack.decode(pieces.pop(), type=ShardFound))
+            await slices.turn()
+    except BaseException:
+        with anyio.CancelScope(shield=True):
+            await let_go(outcome.parts)
+        raise
     return outcome
 
 
