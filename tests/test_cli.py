@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from scanstream.cli import Interruptible, main
 from scanstream.client.addresses import DEFAULT_URL, URL_VARIABLE
-from scanstream.scans import archive
+from scanstream.security import caller
 from scanstream.terminal import completion
 from support.process import server_process
 
@@ -110,7 +110,7 @@ def test_what_is_said_twice_is_said_alike() -> None:
     [url] = [parameter for parameter in main.commands["discover"].params if parameter.name == "url"]
     assert url.default == DEFAULT_URL
     assert url.envvar == [URL_VARIABLE]
-    assert completion.LATEST == archive.LATEST
+    assert completion.LATEST == caller.LATEST
 
 
 @pytest.mark.parametrize(

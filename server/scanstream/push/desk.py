@@ -9,6 +9,7 @@ from scanstream.log.cursor import Cursor, Position
 from scanstream.log.scanlog import ScanLog
 from scanstream.message import AckBody
 from scanstream.model import DiscoverRequest, IdempotencyKey, Principal, ScanId
+from scanstream.security.caller import Owner
 
 PATIENCE_SECONDS = 1.0
 """A scan starts this long after its registration even if the client has not taken the ack."""
@@ -50,7 +51,7 @@ class Desk(Protocol):
         """The scan's place in the queue, from 1; None if it does not wait."""
         ...
 
-    async def find(self, principal: Principal, scan_id: str, arrived: float | None = None) -> ScanLog:
+    async def find(self, owner: Owner, scan_id: str, arrived: float | None = None) -> ScanLog:
         """The log of the caller's scan; of their newest one for `latest`. Never older than what any node had shown.
 
         :param arrived: by then, on the loop's clock; None: by now. One question for many scans came once
@@ -59,7 +60,7 @@ class Desk(Protocol):
         """
         ...
 
-    def held(self, principal: Principal, scan_id: str) -> ScanLog | None:
+    def held(self, owner: Owner, scan_id: str) -> ScanLog | None:
         """The log of the caller's scan, if it can be had without waiting; where it is None, `find` knows why."""
         ...
 
@@ -72,7 +73,7 @@ class Desk(Protocol):
         """
         ...
 
-    async def cancel(self, principal: Principal, scan_id: str) -> ScanLog:
+    async def cancel(self, owner: Owner, scan_id: str) -> ScanLog:
         """Ask for the scan's end; its log, which says what became of that.
 
         :raises ScanstreamError: NotFound, Expired, Damaged, StoreUnavailable, Restarting

@@ -19,9 +19,7 @@ from scanstream.model import Principal, ScanId
 from scanstream.scans.budget import Seconds
 from scanstream.scans.identity import is_genuine
 from scanstream.scans.recency import Recency
-
-LATEST = "latest"
-"""In place of a scan's id: the caller's newest one."""
+from scanstream.security.caller import LATEST, Owner, Ticket
 
 
 class Archive:
@@ -32,17 +30,17 @@ class Archive:
         self._hub = hub
         self._recency = Recency(store)
 
-    async def find(self, principal: Principal, scan_id: str, arrived: Seconds | None = None) -> ScanLog:
-        """The log of a scan of this principal.
+    async def find(self, owner: Owner, scan_id: str, arrived: Seconds | None = None) -> ScanLog:
+        """The log of a scan of this owner.
 
         :raises NotFound: if it never was, or is not theirs
         :raises Expired: if it was, and is gone
         :raises Damaged: if its record cannot be read
         :raises StoreUnavailable: if nobody can say now how things are
         """
-        if scan_id == LATEST:
-            return await self._latest(principal, arrived)
-        if not is_genuine(self._store.key, principal, scan_id):
+        if scan_id == LATEST and not isinstance(owner, Ticket):
+            return await self._latest(owner, arrived)
+        if not self._is_given(owner, scan_id):
             raise NotFound("No scan found. Please initiate a new scan.", scan_id=scan_id)
         genuine = ScanId(scan_id)
         log = await self._recent(genuine, arrived)
@@ -53,6 +51,12 @@ class Archive:
             raise Expired("This scan has expired. Please initiate a new scan.", scan_id=scan_id)
         return log
 
+    def _is_given(self, owner: Owner, scan_id: str) -> bool:
+        """Whether this store has given this id to them."""
+        if isinstance(owner, Ticket):
+            return owner.scan_id == scan_id
+        return is_genuine(self._store.key, owner, scan_id)
+
     async def _recent(self, scan_id: ScanId, arrived: Seconds | None) -> ScanLog | None:
         """The log as of when the question came, or later; None if there is none."""
         log = self._hub.held(scan_id)
@@ -61,15 +65,14 @@ class Archive:
             log = await self._hub.fetch(scan_id)
         return log
 
-    def held(self, principal: Principal, scan_id: str) -> ScanLog | None:
-        """The log of a scan of this principal that is in memory and answers as it is there; of others None, which says
+    def held(self, owner: Owner, scan_id: str) -> ScanLog | None:
+        """The log of a scan of this owner that is in memory and answers as it is there; of others None, which says
         nothing."""
         log = self._hub.held(ScanId(scan_id))
         if log is None or not self._recency.vouches(log):
             return None
-        if log.folded.registered.principal != principal or self._is_over(log):
-            return None
-        return log
+        theirs = scan_id == owner.scan_id if isinstance(owner, Ticket) else log.folded.registered.principal == owner
+        return log if theirs and not self._is_over(log) else None
 
     async def _latest(self, principal: Principal, arrived: Seconds | None) -> ScanLog:
         await self._recency.reach(arrived)

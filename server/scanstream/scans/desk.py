@@ -28,6 +28,7 @@ from scanstream.scans.identity import new_scan_id
 from scanstream.scans.meanings import Meanings
 from scanstream.scans.releases import Releases
 from scanstream.scans.shortages import Shortages
+from scanstream.security.caller import Owner
 from scanstream.strategies.installed import Installed
 
 LEFT_OF_REUSED_SECONDS = 60.0
@@ -249,17 +250,17 @@ class ScanDesk:
             reused=reused,
         )
 
-    async def cancel(self, principal: Principal, scan_id: str) -> ScanLog:
+    async def cancel(self, owner: Owner, scan_id: str) -> ScanLog:
         """Ask for the end of a scan. The log's order decides: after its last outcome this changes nothing.
 
         :raises NotFound: if it never was, or is not theirs
         :raises Expired: if it was, and is gone
         """
-        log = await self.find(principal, scan_id)
+        log = await self.find(owner, scan_id)
         if not log.ended:
             await self._store.append(log.scan_id, CancelRequested(at=self._store.now()))
             await self._hub.until(log.scan_id, lambda log: log.ended or log.folded.state.phase == "cancelling")
-        return log if not log.left else await self.find(principal, scan_id)
+        return log if not log.left else await self.find(owner, scan_id)
 
     def release(self, scan_id: ScanId) -> None:
         """The ack is with the transport, or its client is gone: let the scan start. More than once is once."""
