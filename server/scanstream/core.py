@@ -24,6 +24,7 @@ from scanstream.push.attendance import Attendance
 from scanstream.push.drain import Drain
 from scanstream.push.fanout import Fanout
 from scanstream.push.listing import listing
+from scanstream.push.vigil import Vigil
 from scanstream.scans.appending import Appender
 from scanstream.scans.budget import Budgets, Clock
 from scanstream.scans.desk import Limits as DeskLimits
@@ -47,6 +48,7 @@ from scanstream.scans.tries import Tries
 from scanstream.scans.view import View
 from scanstream.scans.work.processes import Processes
 from scanstream.scans.work.waiting import Lanes
+from scanstream.security.guard import Guard, Open
 from scanstream.settings import Settings
 from scanstream.strategies.installed import registry, require_all
 
@@ -63,7 +65,7 @@ KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 1024 * 1024), "MALLOC_TRIM_THR
 class Core:
     """Everything of a server that is no socket: the store, the hub, and the rooms that work on them."""
 
-    def __init__(self, settings: Settings, engine: Engine, panels: Panels, directory: Path) -> None:
+    def __init__(self, settings: Settings, engine: Engine, panels: Panels, directory: Path, guard: Guard) -> None:
         self.store = store = engine.store
         self.engine = engine
         self.panels = panels
@@ -114,6 +116,8 @@ class Core:
         self.fanout = Fanout(self.hub, tick=settings.tick)
         self.answers = StatusAnswers(self.ranks.rank)
         self.attendance = Attendance()
+        self.guard = guard
+        self.vigil = Vigil(guard) if guard.required else None
         self.readiness = Readiness(store, self.machine, lambda: self.drain.begun)
         self.metrics = self._metrics(lambda: engine.computing.depth() + engine.waiting.depth(), writing)
 
@@ -170,7 +174,7 @@ class Core:
                 tasks.start_soon(self.pace.keep, self.store)
                 tasks.start_soon(self.panels.keep_fresh, self._refresh, self.hub.digests)
                 planner = self.planner if self.runner or not self.store.shared else None  # else others plan
-                for part in (self.clock, self.desk, planner, self.sweeper, self.runner):
+                for part in (self.clock, self.desk, planner, self.sweeper, self.runner, self.vigil):
                     if part is not None:
                         tasks.start_soon(_for_ever, part.run)
                 try:
@@ -222,10 +226,11 @@ async def _panels(settings: Settings, engine: Engine, directory: Path, reads: bo
 
 
 @asynccontextmanager
-async def open_core(settings: Settings, *, reads: bool = True) -> AsyncIterator[Core]:
+async def open_core(settings: Settings, *, reads: bool = True, guard: Guard | None = None) -> AsyncIterator[Core]:
     """The core of a server with these settings, running.
 
     :param reads: whether the market of the settings is read here; else that of the other nodes, if there is one yet
+    :param guard: who knows the callers, in place of whom the settings name
     :raises SetupError: if the data directory, the market or a setting is not as it must be
     """
     for name in BLAS_THREADS:  # inherited by the workers: one thread each, as they share the cores
@@ -235,6 +240,6 @@ async def open_core(settings: Settings, *, reads: bool = True) -> AsyncIterator[
     await to_thread.run_sync(require_all, abandon_on_cancel=True)  # a plug-in may take long over its import
     async with open_engine(settings) as engine:
         with panel_directory(settings.directory) as directory:
-            core = Core(settings, engine, await _panels(settings, engine, directory, reads), directory)
+            core = Core(settings, engine, await _panels(settings, engine, directory, reads), directory, guard or Open())
             async with core.running():
                 yield core

@@ -234,6 +234,8 @@ class Unauthorized(RequestError):
     """No token, or one that is not valid."""
 
     code = "unauthorized"
+    challenge: ClassVar[str] = 'Bearer error="invalid_token"'
+    """What `WWW-Authenticate` says (RFC 6750, section 3)."""
 
 
 class Forbidden(RequestError):

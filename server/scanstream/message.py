@@ -5,7 +5,7 @@ A receiver ignores fields it does not know, so these are open; only the discover
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
 from scanstream import model
 from scanstream.errors import TABLE
@@ -86,7 +86,18 @@ class Ping(Struct, frozen=True, kw_only=True, tag="ping"):
     id: MessageId | UnsetType = UNSET
 
 
-ClientMessage: TypeAlias = Discover | Subscribe | Unsubscribe | Cancel | Ping
+class Authenticate(Struct, frozen=True, kw_only=True, tag="authenticate"):
+    """This connection goes on with another credential of the same caller."""
+
+    id: MessageId | UnsetType = UNSET
+    token: str
+
+    def __repr__(self) -> str:
+        """Without the credential: it may be told somewhere."""
+        return f"Authenticate(id={self.id!r})"
+
+
+ClientMessage: TypeAlias = Discover | Subscribe | Unsubscribe | Cancel | Authenticate | Ping
 
 
 class Follow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -116,6 +127,40 @@ class FollowRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return WAIT_SECONDS if self.wait is None else self.wait
 
 
+MOST_SHARED_SECONDS = 366 * 86_400
+SHARED_SECONDS = 3600
+"""How long a shared token is good unless it is said."""
+SharedRight: TypeAlias = Literal["read", "cancel"]
+
+
+class ShareRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a token that is handed on may give, and for how long."""
+
+    rights: Annotated[list[SharedRight], Meta(min_length=1, max_length=2)] = field(default_factory=lambda: ["read"])
+    expires_in_seconds: Annotated[int, Meta(ge=1, le=MOST_SHARED_SECONDS)] = SHARED_SECONDS
+
+
+class SharedLinks(Struct, frozen=True, kw_only=True):
+    """Addresses of a scan for whoever has the token that is in them."""
+
+    page: str
+    status: str
+    results: str
+    events: str
+
+
+class Shared(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A token for one scan, to be handed on."""
+
+    success: bool = True
+    scan_id: ScanId
+    token: str
+    rights: list[SharedRight]
+    expires_at: str
+    links: SharedLinks | UnsetType = UNSET
+    """Where it may be read."""
+
+
 POLLING_INTERVAL_SECONDS = 1
 """How often to ask about a scan that runs: said in the ack, and as `Retry-After`."""
 
@@ -137,6 +182,8 @@ class AckBody(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Absent where nothing has been measured that says it."""
     filters: dict[str, Any]
     reused: Literal["running", "fresh"] | UnsetType = UNSET
+    scan_token: str | UnsetType = UNSET
+    """Where a credential is asked for: opens this one scan for as long as it answers."""
 
 
 class Ack(AckBody, frozen=True, kw_only=True, omit_defaults=True, tag="ack"):
@@ -150,6 +197,12 @@ class Done(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="ack"):
 
     id: str | UnsetType = UNSET
     scan_id: ScanId
+
+
+class Renewed(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="ack"):
+    """The ack of an `authenticate`."""
+
+    id: str | UnsetType = UNSET
 
 
 class Snapshot(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="snapshot"):
@@ -208,4 +261,4 @@ class Pong(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="pong"):
     id: str | UnsetType = UNSET
 
 
-ServerMessage: TypeAlias = Ack | Done | Snapshot | Update | End | Error | Pong
+ServerMessage: TypeAlias = Ack | Done | Renewed | Snapshot | Update | End | Error | Pong

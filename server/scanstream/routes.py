@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from msgspec import UNSET
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route, WebSocketRoute
@@ -13,8 +14,8 @@ from starlette.types import ASGIApp
 from scanstream.core import Core
 from scanstream.errors import SettingError
 from scanstream.metrics import MEDIA_TYPE
-from scanstream.model import ANYONE
 from scanstream.push.bodies import CatalogueEntry
+from scanstream.push.callers import CallerRule, caller_of
 from scanstream.push.candles import CandlesDoor
 from scanstream.push.contract.documents import asyncapi, openapi
 from scanstream.push.deadlines import Deadlines
@@ -32,9 +33,11 @@ from scanstream.push.page import PageDoor
 from scanstream.push.poll import PollDoor
 from scanstream.push.problem import json_response
 from scanstream.push.refusals import ANY_PATH, REFUSALS, CacheRule, ShortageRule, no_such_socket, upgrade_required
+from scanstream.push.share import ShareDoor
+from scanstream.push.sockets import SocketDoor, SocketsFirst
 from scanstream.push.stream import Streams
 from scanstream.push.waiter import Room
-from scanstream.push.websocket import SocketDoor, SocketsFirst
+from scanstream.push.websocket import Common
 from scanstream.scans.selection import named_symbol
 from scanstream.settings import Settings
 from scanstream.strategies.installed import registry
@@ -57,14 +60,16 @@ def application(settings: Settings, core: Core) -> ASGIApp:
 def doors(settings: Settings, core: Core) -> Doors:
     """The ASGI application over a running core, and the short way beside it."""
     fanout = core.fanout
-    room = Room(fanout, core.drain, Deadlines())
+    guard, vigil = core.guard, core.vigil
+    room = Room(fanout, core.drain, Deadlines(), vigil)
     streams = Streams(room)
-    orders = Orders(core.desk, core.attendance.start)
+    orders = Orders(core.desk, guard, core.attendance.start)
     poll = PollDoor(core.desk, room, core.answers)
     events = EventsDoor(core.desk, streams)
     follow = FollowDoor(core.desk, room, core.attendance, most_bytes=settings.max_message)
-    socket = SocketDoor(ANYONE, core.desk, fanout, core.drain, core.attendance)
-    door = HttpDoor(core.desk, poll, core.panels.shown, catalogue(), most_bytes=settings.max_message)
+    socket = SocketDoor(Common(core.desk, fanout, core.drain, guard, vigil), core.attendance.start)
+    door = HttpDoor(core.desk, guard, poll, core.panels.shown, catalogue(), most_bytes=settings.max_message)
+    share = ShareDoor(core.desk, guard, most_bytes=settings.max_message)
     page = PageDoor(static_files(), lambda: core.panels.current.market)
     for contract in (openapi, asyncapi):  # kept from now on: they take longer to make than the loop has
         contract()
@@ -76,7 +81,8 @@ def doors(settings: Settings, core: Core) -> Doors:
         await core.readiness.require()
         return json_response({"status": "ready"})
 
-    async def metrics(_: Request) -> Response:
+    async def metrics(request: Request) -> Response:
+        caller_of(request).operates()
         return Response(core.metrics.text(), media_type=MEDIA_TYPE)
 
     app = Starlette(
@@ -85,6 +91,7 @@ def doors(settings: Settings, core: Core) -> Doors:
             *CandlesDoor(core.panels.shown, named_symbol).routes(),
             Route("/opportunities/events/{scan_id}", events.events),
             Route("/opportunities/follow", follow.follow, methods=["POST"]),
+            *share.routes(),
             Route("/ws", upgrade_required),
             WebSocketRoute(ANY_PATH, no_such_socket),
             Route("/healthz", alive),
@@ -95,10 +102,12 @@ def doors(settings: Settings, core: Core) -> Doors:
             Route("/", page.page),
             Mount("/static", page.files),
         ],
+        middleware=[Middleware(CallerRule, guard=guard)],
         exception_handlers=REFUSALS,
     )
     app.router.redirect_slashes = False  # its Location is absolute, and would lead out of a proxy's path
-    checked = OriginCheck(SocketsFirst(ShortageRule(app), socket), origins=settings.origins, names=settings.host_names)
+    names = None if guard.required else settings.host_names
+    checked = OriginCheck(SocketsFirst(ShortageRule(app), socket), origins=settings.origins, names=names)
     placed = Forwarded(checked, prefix=settings.prefix, trusted=settings.proxies)
     glance = Glance(core.desk, room, core.answers, streams, orders, Entrance(placed, checked))
     return Doors(DrainRule(HeadRule(CacheRule(placed)), core.drain), glance)

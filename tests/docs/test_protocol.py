@@ -18,6 +18,7 @@ from scanstream.core import open_core
 from scanstream.errors import TABLE
 from scanstream.message import Ack, AckBody, ClientMessage, DiscoverRequest, ServerMessage
 from scanstream.model import Opportunity, Progress, ScanState, StrategyState
+from scanstream.push.credentials import PARAMETER
 from scanstream.push.refusals import ANY_PATH
 from scanstream.routes import application
 from scanstream.settings import Settings
@@ -80,7 +81,7 @@ LATER: list[tuple[type[msgspec.Struct], dict[str, Any], str]] = [
     (Progress, EXAMPLES[ScanState]["progress"], "()"),
     (Opportunity, EXAMPLES[Opportunity], "()"),
     (DiscoverRequest, EXAMPLES[DiscoverRequest], "()"),
-    (AckBody, EXAMPLES[AckBody], r"^- (`reused`) is absent for a new scan"),
+    (AckBody, EXAMPLES[AckBody], r"^- (`reused` and `scan_token`) may be absent"),
 ]
 """(what, the example of it, where the page names the fields that are not in the example)"""
 
@@ -151,7 +152,7 @@ def read_in_push() -> Iterator[tuple[str, str]]:
 
 
 def test_every_query_parameter_is_in_the_protocol() -> None:
-    read = {name for where, name in read_in_push() if where == "query_params"}
+    read = {PARAMETER} | {name for where, name in read_in_push() if where == "query_params"}
     told = {name for piece in code(served(PAGE.read_text())) for name in re.findall(r"[?&](\w+)=", piece)}
 
     assert read, "they are read in another way now"

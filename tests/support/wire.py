@@ -106,7 +106,7 @@ class Socket:
 
 
 @asynccontextmanager
-async def websocket(url: str, **options: Any) -> AsyncIterator[Socket]:
+async def websocket(url: str, path: str = "/ws", **options: Any) -> AsyncIterator[Socket]:
     """A WebSocket to the server."""
     settings: dict[str, Any] = {
         "subprotocols": [Subprotocol("scanstream.v1.json")],
@@ -114,7 +114,7 @@ async def websocket(url: str, **options: Any) -> AsyncIterator[Socket]:
         "compression": None,
         **options,
     }
-    async with connect("ws" + url.removeprefix("http") + "/ws", **settings) as connection:
+    async with connect("ws" + url.removeprefix("http") + path, **settings) as connection:
         yield Socket(connection)
 
 

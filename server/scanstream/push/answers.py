@@ -168,6 +168,12 @@ def status_headers(log: ScanLog, tag: str | None = None) -> dict[str, str]:
     return {**again, **({} if tag is None else {"etag": f'"{tag}"'}), "cache-control": "no-cache"}
 
 
+def refusal(response: Response) -> bytes:
+    """A problem as it goes over the wire, behind its first line: with what the chain adds."""
+    response.headers["vary"] = "Origin"
+    return lines(response) + bytes(response.body)
+
+
 def lines(response: Response) -> bytes:
     """Its headers as they go over the wire, and the empty line behind them."""
     return b"".join([*(name + b": " + value + b"\r\n" for name, value in response.raw_headers), b"\r\n"])

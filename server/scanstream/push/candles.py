@@ -13,6 +13,7 @@ from scanstream.errors import InvalidRequest
 from scanstream.model import timestamp
 from scanstream.panel import FIELDS, Panel, timeframe_name
 from scanstream.push.bodies import CandlesBody
+from scanstream.push.callers import caller_of
 from scanstream.push.query import JSON_TYPE, entity_tags, single, whole_number
 
 SOME_BARS = 100
@@ -34,6 +35,7 @@ class CandlesDoor:
 
     async def candles(self, request: Request) -> Response:
         """The newest bars of one symbol. Read in a thread: what is mapped may have to come from a disk."""
+        caller_of(request).starts()
         panel = await self._panel()
         bars = whole_number(request, "bars", least=1, most=MOST_BARS, default=SOME_BARS)
         written = single(request, "symbol")

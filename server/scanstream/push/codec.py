@@ -20,6 +20,7 @@ from scanstream.message import (
     FollowRequest,
     MessageId,
     ServerMessage,
+    ShareRequest,
     Snapshot,
     Update,
 )
@@ -65,6 +66,7 @@ class Codec:
         self._messages = format.Decoder(ClientMessage)
         self._requests = format.Decoder(Asked)
         self._follows = format.Decoder(FollowRequest)
+        self._shares = format.Decoder(ShareRequest)
         self._weighed = format.Decoder(_Weighed)
         self._addressed = format.Decoder(_Addressed)
         self._identities = format.Decoder(MessageId)
@@ -128,6 +130,15 @@ class Codec:
         :raises InvalidRequest: naming the field
         """
         request: FollowRequest = self._valid(self._follows, body.removeprefix(BOM_UTF8).strip() or b"{}")
+        return request
+
+    def decode_share(self, body: bytes) -> ShareRequest:
+        """What a token that is handed on is to give; an absent body is an empty object.
+
+        :raises InvalidJson: if it is not of this format
+        :raises InvalidRequest: naming the field
+        """
+        request: ShareRequest = self._valid(self._shares, body.removeprefix(BOM_UTF8).strip() or b"{}")
         return request
 
     def _valid(self, decoder: Any, body: bytes | msgspec.Raw) -> Any:

@@ -7,13 +7,15 @@ from starlette.responses import Response
 
 from scanstream.log.cursor import Position, parse
 from scanstream.log.scanlog import ScanLog
-from scanstream.model import ANYONE
+from scanstream.push.callers import caller_of
 from scanstream.push.codec import JSON
 from scanstream.push.desk import Desk
 from scanstream.push.holding import HeldStream
 from scanstream.push.query import single
 from scanstream.push.sse import HEARTBEAT, HEARTBEAT_SECONDS, RETRY, EventStream, event
-from scanstream.push.stream import Stream, Streams, chunk
+from scanstream.push.stream import EXPELLED, Stream, Streams, chunk
+from scanstream.push.vigil import is_over, watched
+from scanstream.security.caller import Caller
 
 
 class EventsDoor:
@@ -22,24 +24,33 @@ class EventsDoor:
     def __init__(self, desk: Desk, streams: Streams) -> None:
         self._desk = desk
         self._streams = streams
-        self._fanout, self._drain, _ = streams.room
+        self._fanout, self._drain, _, self._vigil = streams.room
 
     async def events(self, request: Request) -> Response:
         """Frames as events; 204 where nothing is left of a terminal scan, which makes an EventSource stop."""
-        log = await self._desk.find(ANYONE, request.path_params["scan_id"])
+        scan_id = request.path_params["scan_id"]
+        caller = caller_of(request)
+        log = await self._desk.find(caller.reads(scan_id), scan_id)
         since = request.headers.get("last-event-id") or single(request, "since")
         position = await self._desk.place(log, parse(since) if since else None)
         if log.ended and not log.news(position):
             return Response(status_code=204)
-        events = self._frames(log, position)
+        events = self._frames(log, position, caller)
         if log.ended:
             return EventStream(events)
-        return HeldStream(events, lambda line: Stream(self._streams, log, position, line, chunk(RETRY)))
+        return HeldStream(events, lambda line: Stream(self._streams, log, position, line, chunk(RETRY), caller))
 
-    async def _frames(self, log: ScanLog, position: Position) -> AsyncGenerator[bytes, None]:
+    async def _frames(self, log: ScanLog, position: Position, caller: Caller) -> AsyncGenerator[bytes, None]:
         yield RETRY
-        with self._fanout.reading(log.scan_id) as reader, self._drain.attending(reader.wake):
+        with (
+            self._fanout.reading(log.scan_id) as reader,
+            self._drain.attending(reader.wake),
+            watched(self._vigil, reader.wake, caller),
+        ):
             while not self._drain.begun and not log.expired and not log.left:
+                if is_over(self._vigil, caller):
+                    yield EXPELLED
+                    return
                 message = reader.channel.next(log, position, JSON)
                 if message is not None:
                     position = message.position

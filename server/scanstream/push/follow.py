@@ -14,11 +14,12 @@ from starlette.responses import Response
 from scanstream.errors import InvalidRequest, StoreUnavailable
 from scanstream.log.cursor import parse
 from scanstream.message import Follow
-from scanstream.model import ANYONE
 from scanstream.push.attendance import Attendance
+from scanstream.push.callers import caller_of
 from scanstream.push.codec import JSON
 from scanstream.push.desk import Desk
 from scanstream.push.ended import ABSENT
+from scanstream.push.following import Find
 from scanstream.push.holding import Held, HeldStream, waited
 from scanstream.push.line import Line, WayBack
 from scanstream.push.outlet import nothing
@@ -26,8 +27,11 @@ from scanstream.push.presence import while_there
 from scanstream.push.query import EVENTS_TYPE, JSON_TYPE, accepted, read_body
 from scanstream.push.round import Round
 from scanstream.push.sse import HEARTBEAT, HEARTBEAT_SECONDS, RETRY, event
+from scanstream.push.stream import EXPELLED
 from scanstream.push.together import Together
+from scanstream.push.vigil import is_over, watched
 from scanstream.push.waiter import Room, Waiter
+from scanstream.security.caller import Caller
 
 MOST_ANSWER_BYTES = 1024 * 1024
 """An answer of the long poll takes no further frame beyond this; what is left comes with the next one, at once."""
@@ -39,13 +43,13 @@ class FollowDoor:
 
     def __init__(self, desk: Desk, room: Room, attendance: Attendance, *, most_bytes: int) -> None:
         self._desk = desk
-        self._find = partial(desk.find, ANYONE)
         self._room = room
         self._attendance = attendance
         self._most_bytes = most_bytes
 
     async def follow(self, request: Request) -> Response:
         """The messages of many scans: as events until all have ended, or in JSON as soon as there are any."""
+        caller = caller_of(request)
         waiting = waited(request)
         if isinstance(waiting, Poller):
             async with while_there(request.receive):
@@ -53,35 +57,40 @@ class FollowDoor:
         asked = JSON.decode_follow(await read_body(request, self._most_bytes))
         streams = accepted(request, JSON_TYPE, EVENTS_TYPE) == EVENTS_TYPE
         async with while_there(request.receive):
-            scans = await self._round(asked.follow)
+            scans = await self._round(asked.follow, caller)
             frames = [] if streams else await self._frames(scans)
         if streams:
-            stream = HeldStream(self._events(scans), lambda line: self._stream(scans, line))
+            stream = HeldStream(self._events(scans, caller), lambda line: self._stream(scans, line, caller))
             stream.headers.update(VARIES)
             return stream
         if frames or not asked.seconds or self._room.drain.begun:
             return _answer(frames)
         return Held(self.follow, lambda way: Poller(self._room, scans, way, asked.seconds))
 
-    def _stream(self, scans: Round, line: Line) -> Together:
-        return Together(self._room, scans, line, self._find, self._attendance.start)
+    def _stream(self, scans: Round, line: Line, caller: Caller) -> Together:
+        return Together(self._room, scans, line, self._find(caller), self._attendance.start, caller)
+
+    def _find(self, caller: Caller) -> Find:
+        return partial(self._desk.find, caller.owner)
 
     async def _frames(self, scans: Round) -> list[bytes]:
         """The messages that there are now."""
         with scans.opened():
             return await scans.all(MOST_ANSWER_BYTES)
 
-    async def _round(self, wanted: Sequence[Follow]) -> Round:
+    async def _round(self, wanted: Sequence[Follow], caller: Caller) -> Round:
         """Find the scans; one that is not there is a message, too.
 
         :raises InvalidRequest: if two of them are one scan
+        :raises Forbidden: if the caller may not ask for one of them, whether it is there or not
         """
-        scans = Round(self._find, self._room.fanout)
+        owners = [caller.reads(follow.scan_id) for follow in wanted]
+        scans = Round(self._find(caller), self._room.fanout)
         arrived = anyio.current_time()
         named: set[str] = set()
-        for index, follow in enumerate(wanted):
+        for index, (follow, owner) in enumerate(zip(wanted, owners, strict=True)):
             try:
-                log = await self._desk.find(ANYONE, follow.scan_id, arrived)
+                log = await self._desk.find(owner, follow.scan_id, arrived)
             except ABSENT as error:
                 _name(named, index, follow.scan_id)
                 scans.refuse(error)
@@ -91,12 +100,15 @@ class FollowDoor:
                 scans.add(log, await self._desk.place(log, cursor), follow.only)
         return scans
 
-    async def _events(self, scans: Round) -> AsyncGenerator[bytes, None]:
+    async def _events(self, scans: Round, caller: Caller) -> AsyncGenerator[bytes, None]:
         yield RETRY
-        drain = self._room.drain
-        with scans.opened(), drain.attending(scans.wake):
+        drain, vigil = self._room.drain, self._room.vigil
+        with scans.opened(), drain.attending(scans.wake), watched(vigil, scans.wake, caller):
             beat = anyio.current_time() + HEARTBEAT_SECONDS
             while not drain.begun and not scans.over:
+                if is_over(vigil, caller):
+                    yield EXPELLED
+                    return
                 message = None
                 with suppress(StoreUnavailable):  # what has ended keeps, until it can be read again
                     message = await scans.next()

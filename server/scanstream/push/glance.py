@@ -5,14 +5,15 @@ Most requests are `GET /opportunities/status/{scan_id}` of somebody who polls. T
 Who waits (push/held.py, push/stream.py) has no task either. A transport that knows this place (push/transport/http.py)
 asks here first; nothing is waited for here.
 
-What is not plain (an origin, `latest`, a scan that is not in memory, a host that is refused, …) is left to the chain,
-which says the same of what is: tests/wire/test_glance.py compares the two.
+What is not plain (an origin, `latest`, a scan that is not in memory, a host that is refused, a credential that nobody
+has shown before, …) is left to the chain, which says the same of what is: tests/wire/test_glance.py compares the two.
 """
 
 import logging
 
-from scanstream.model import ANYONE
+from scanstream.errors import Forbidden, Unauthorized
 from scanstream.push.answers import StatusAnswers
+from scanstream.push.credentials import in_fields
 from scanstream.push.desk import Desk
 from scanstream.push.entrance import Entrance
 from scanstream.push.held import Polls
@@ -20,7 +21,9 @@ from scanstream.push.line import Client, Line, Waiting
 from scanstream.push.orders import Orders
 from scanstream.push.question import Fields, Order, Question, order, question
 from scanstream.push.stream import Streams
+from scanstream.push.vigil import Vigil
 from scanstream.push.waiter import Room
+from scanstream.security.caller import Caller
 
 logger = logging.getLogger("scanstream")
 
@@ -42,6 +45,7 @@ class Glance:
         self._orders = orders
         self._polls = Polls(desk, room, answers)
         self._streams = streams
+        self._vigil = room.vigil
 
     def question(self, target: bytes, fields: Fields, client: Client) -> Question | None:
         """See `Taker`."""
@@ -49,7 +53,17 @@ class Glance:
         if asked is None:
             return None
         prefix = self._entrance.verdict(fields, client)
-        return None if prefix is None or asked.prefix not in (b"", prefix) else asked
+        if prefix is None or asked.prefix not in (b"", prefix):
+            return None
+        return asked if self._vigil is None else self._theirs(self._vigil, asked, fields)
+
+    def _theirs(self, vigil: Vigil, asked: Question, fields: Fields) -> Question | None:
+        """The question, and whose it is; None where that is not known, or they may not ask it."""
+        caller = known(vigil, fields)
+        try:
+            return None if caller is None else asked._replace(caller=caller, owner=caller.reads(asked.scan_id))
+        except Forbidden:
+            return None
 
     def order(self, target: bytes, fields: Fields, client: Client) -> Order | None:
         """See `Taker`."""
@@ -57,7 +71,12 @@ class Glance:
         if asked is None:
             return None
         prefix = self._entrance.verdict(fields, client)
-        return None if prefix is None or asked.prefix not in (b"", prefix) else asked._replace(prefix=prefix)
+        if prefix is None or asked.prefix not in (b"", prefix):
+            return None
+        if self._vigil is None:
+            return asked._replace(prefix=prefix)
+        caller = known(self._vigil, fields)
+        return None if caller is None else asked._replace(prefix=prefix, caller=caller)
 
     def place(self, asked: Order, body: bytes, line: Line) -> Waiting:
         """See `Taker`."""
@@ -66,10 +85,21 @@ class Glance:
     def take(self, asked: Question, line: Line) -> bytes | Waiting | None:
         """See `Taker`."""
         try:
-            log = self._desk.held(ANYONE, asked.scan_id)
+            if self._vigil is not None and not self._vigil.good(asked.caller):
+                return None
+            log = self._desk.held(asked.owner, asked.scan_id)
             if log is None:
                 return None
             return (self._streams if asked.events else self._polls).take(log, asked, line)
         except Exception:  # the chain meets it, too, and knows what to say of it
             logger.exception("a request cannot be answered at a glance")
             return None
+
+
+def known(vigil: Vigil, fields: Fields) -> Caller | None:
+    """Whose request this is, if that can be said at once."""
+    try:
+        credential = in_fields(fields)
+    except Unauthorized:
+        return None
+    return None if credential is None else vigil.guard.known(credential)

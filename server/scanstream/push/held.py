@@ -5,10 +5,13 @@ They are answered by whoever tells them of news, so five thousand of them cost w
 
 from scanstream.log.cursor import Position
 from scanstream.log.scanlog import ScanLog
-from scanstream.push.answers import StatusAnswers
+from scanstream.push.answers import StatusAnswers, refusal
+from scanstream.push.credentials import unauthorized
 from scanstream.push.desk import Desk
 from scanstream.push.line import Line
+from scanstream.push.problem import problem
 from scanstream.push.question import Question
+from scanstream.push.vigil import is_over
 from scanstream.push.waiter import Patient, Room
 
 _VARIES = b"vary: Prefer, Origin\r\n"
@@ -84,5 +87,9 @@ class HeldPoll(Patient):
 
     def _answer(self) -> None:
         self.leave()
-        self._line.say(self._polls.answer(self._log, self._asked, self._position, self._line))
-        self._line.end()
+        line = self._line
+        if is_over(self._room.vigil, self._asked.caller):
+            line.say(line.start(401) + refusal(problem(unauthorized())))
+        else:
+            line.say(self._polls.answer(self._log, self._asked, self._position, line))
+        line.end()

@@ -13,9 +13,10 @@ from scanstream.log.cursor import Position
 from scanstream.log.refold import Slices, sliced
 from scanstream.log.scanlog import ScanLog
 from scanstream.message import POLLING_INTERVAL_SECONDS, AckBody
-from scanstream.model import ANYONE, IdempotencyKey, timestamp
+from scanstream.model import IdempotencyKey, timestamp
 from scanstream.panel import Panel
 from scanstream.push.bodies import CatalogueEntry, Results
+from scanstream.push.callers import caller_of
 from scanstream.push.codec import JSON
 from scanstream.push.desk import Desk, released
 from scanstream.push.forwarded import below, prefix_here
@@ -34,7 +35,9 @@ from scanstream.push.query import (
     wait_of,
     whole_number,
 )
+from scanstream.push.share import with_token
 from scanstream.push.streaming import PiecewiseResponse
+from scanstream.security.guard import Guard
 
 MOST_RESULTS = 1_000_000_000
 MOST_BYTES_AT_ONCE = 32 * 1024
@@ -74,6 +77,7 @@ class HttpDoor:
     def __init__(
         self,
         desk: Desk,
+        guard: Guard,
         poll: PollDoor,
         panel: Callable[[], Awaitable[Panel]],
         catalogue: list[CatalogueEntry],
@@ -81,6 +85,7 @@ class HttpDoor:
         most_bytes: int,
     ) -> None:
         self._desk = desk
+        self._guard = guard
         self._poll = poll
         self._panel = panel
         self._catalogue = msgspec.json.encode(catalogue)
@@ -100,11 +105,13 @@ class HttpDoor:
 
     async def discover(self, request: Request) -> Response:
         """Register a scan, acknowledge it, start it."""
+        caller = caller_of(request)
+        principal = caller.starts()
         body = await read_body(request, self._most_bytes)
         key = _key(request)
         prefix = prefix_here(request.scope)
-        ack = await self._desk.register(ANYONE, JSON.decode_body(body), key, prefix=prefix)
-        return AckResponse(self._desk, below(prefix, ack))
+        ack = await self._desk.register(principal, JSON.decode_body(body), key, prefix=prefix)
+        return AckResponse(self._desk, with_token(below(prefix, ack), caller, self._guard))
 
     async def results(self, request: Request) -> Response:
         """Everything found, once the scan is terminal; until then its state."""
@@ -133,14 +140,16 @@ class HttpDoor:
 
     async def cancel(self, request: Request) -> Response:
         """Ask for the scan's end; the state says what became of that."""
-        log = await self._desk.cancel(ANYONE, request.path_params["scan_id"])
+        scan_id = request.path_params["scan_id"]
+        log = await self._desk.cancel(caller_of(request).cancels(scan_id), scan_id)
         return json_response(log.document, status=202)
 
     async def scans(self, request: Request) -> Response:
         """The caller's scans, newest first."""
+        principal = caller_of(request).starts()
         limit = whole_number(request, "limit", least=1, most=MOST_SCANS, default=20)
         before = single(request, "before")
-        logs = await self._desk.newest(ANYONE, limit, before)
+        logs = await self._desk.newest(principal, limit, before)
         slices = Slices()
         pieces = [b'{"success":true,"scans":[']
         for number, log in enumerate(logs):  # each tells its filters, which may be long
@@ -151,12 +160,14 @@ class HttpDoor:
         headers = {"content-length": str(sum(map(len, pieces)))}
         return PiecewiseResponse(_each(pieces), headers, JSON_TYPE)
 
-    async def market(self, _: Request) -> Response:
+    async def market(self, request: Request) -> Response:
         """What is scanned."""
+        caller_of(request).starts()
         return Response(listing(await self._panel()), media_type=JSON_TYPE)
 
-    async def strategies(self, _: Request) -> Response:
+    async def strategies(self, request: Request) -> Response:
         """The catalogue."""
+        caller_of(request).starts()
         return Response(self._catalogue, media_type=JSON_TYPE)
 
 

@@ -16,8 +16,7 @@ from starlette.responses import Response
 
 from scanstream.errors import ScanstreamError
 from scanstream.message import POLLING_INTERVAL_SECONDS, AckBody
-from scanstream.model import ANYONE
-from scanstream.push.answers import lines
+from scanstream.push.answers import refusal
 from scanstream.push.codec import JSON
 from scanstream.push.desk import Desk, released
 from scanstream.push.forwarded import below
@@ -27,6 +26,8 @@ from scanstream.push.problem import problem
 from scanstream.push.query import idempotency_key, text_of
 from scanstream.push.question import Order
 from scanstream.push.refusals import defect
+from scanstream.push.share import with_token
+from scanstream.security.guard import Guard
 from scanstream.shortage import shortage
 
 logger = logging.getLogger("scanstream")
@@ -35,8 +36,9 @@ logger = logging.getLogger("scanstream")
 class Orders:
     """Takes them."""
 
-    def __init__(self, desk: Desk, start: Start) -> None:
+    def __init__(self, desk: Desk, guard: Guard, start: Start) -> None:
         self._desk = desk
+        self._guard = guard
         self._start = start
 
     def take(self, asked: Order, body: bytes, line: Line) -> "Taken":
@@ -48,8 +50,9 @@ class Orders:
     async def _answer(self, asked: Order, body: bytes, taken: "Taken") -> None:
         prefix = asked.prefix.decode("ascii")
         try:
+            principal = asked.caller.starts()
             key = idempotency_key("Idempotency-Key", None if asked.key is None else text_of(asked.key))
-            ack = await self._desk.register(ANYONE, JSON.decode_body(body), key, prefix=prefix)
+            ack = await self._desk.register(principal, JSON.decode_body(body), key, prefix=prefix)
         except ScanstreamError as error:
             taken.refused(problem(error))
         except Exception as error:
@@ -60,7 +63,7 @@ class Orders:
             taken.refused(defect(error))
         else:
             with released(self._desk, ack.scan_id):
-                taken.acknowledged(below(prefix, ack))
+                taken.acknowledged(with_token(below(prefix, ack), asked.caller, self._guard))
 
 
 class Taken:
@@ -90,8 +93,7 @@ class Taken:
 
     def refused(self, response: Response) -> None:
         """It is not."""
-        response.headers["vary"] = "Origin"
-        self._say(response.status_code, lines(response) + bytes(response.body))
+        self._say(response.status_code, refusal(response))
 
     def _say(self, status: int, rest: bytes) -> None:
         line, self._line = self._line, None

@@ -60,7 +60,8 @@ def origin_of(text: str) -> Origin | None:
 class OriginCheck:
     """ASGI middleware: refuses foreign hosts and origins before anything else happens, and speaks CORS."""
 
-    def __init__(self, app: ASGIApp, *, origins: Collection[Origin], names: HostNames) -> None:
+    def __init__(self, app: ASGIApp, *, origins: Collection[Origin], names: HostNames | None) -> None:
+        """:param names: the host's; None where any will do, as who asks has to say who they are"""
         self.inner = app
         self._origins = frozenset(origins)
         self._names = names
@@ -92,7 +93,7 @@ class OriginCheck:
         except InvalidAddress as error:
             return error
         path = route_path(scope)
-        if host is not None and path not in HEALTH and not self._names.have(host):
+        if host is not None and path not in HEALTH and self._names is not None and not self._names.have(host):
             return Forbidden(
                 f"This server does not answer to the name {host.name!r};"
                 f" its operator allows it with --allow-host {host.name}"

@@ -8,8 +8,8 @@ from werkzeug.datastructures import ETags
 
 from scanstream.log.cursor import Position, parse
 from scanstream.log.scanlog import ScanLog
-from scanstream.model import ANYONE
 from scanstream.push.answers import StatusAnswers, status_headers, tag_of
+from scanstream.push.callers import caller_of
 from scanstream.push.desk import Desk
 from scanstream.push.holding import Door, Held, waited
 from scanstream.push.line import WayBack
@@ -57,10 +57,12 @@ class PollDoor:
 
     async def log(self, request: Request) -> ScanLog:
         """The log of the scan that is asked for; once the request has waited, of the one that it has waited for."""
+        scan_id = request.path_params["scan_id"]
+        owner = caller_of(request).reads(scan_id)
         waiting = waited(request)
         if isinstance(waiting, Asker) and not waiting.log.left:
             return waiting.log
-        return await self._desk.find(ANYONE, request.path_params["scan_id"])
+        return await self._desk.find(owner, scan_id)
 
     def _news(self, log: ScanLog, position: Position, rank: int | None) -> Callable[[], bool]:
         return lambda: log.news(position) or self._desk.rank(log.scan_id) != rank

@@ -8,7 +8,7 @@ from msgspec import UNSET
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from scanstream.errors import PROBLEM_TYPE, Expired, NotFound, ScanstreamError, UnsupportedMedia
+from scanstream.errors import PROBLEM_TYPE, Expired, NotFound, ScanstreamError, Unauthorized, UnsupportedMedia
 from scanstream.message import FieldProblem
 from scanstream.push.bodies import AbsentScan, ProblemDetails
 from scanstream.push.query import JSON_TYPE
@@ -24,6 +24,8 @@ def problem(error: ScanstreamError, headers: dict[str, str] | None = None) -> Re
     headers = {"cache-control": "no-store", **(headers or {})}
     if row.retry:
         headers["retry-after"] = str(math.ceil(error.retry_after or 1))
+    if isinstance(error, Unauthorized):
+        headers["www-authenticate"] = error.challenge
     if isinstance(error, UnsupportedMedia):
         headers["accept-encoding"] = "identity"  # what would be taken (RFC 9110, section 15.5.16)
     if isinstance(error, NotFound | Expired):

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from scanstream.log.cursor import Cursor, parse
 from scanstream.message import LONGEST_WAIT_SECONDS
 from scanstream.model import EVENTS_PATH, STATUS_PATH
+from scanstream.security.caller import EVERYBODY, Caller, Owner
 
 Fields = list[tuple[bytes, bytes]]
 """Header lines, the names in lower case."""
@@ -56,6 +57,9 @@ class Question(NamedTuple):
     """Seconds."""
     preferred: bool = False
     """Whether the wait is a preference, which the answer repeats."""
+    caller: Caller = EVERYBODY
+    owner: Owner = EVERYBODY.owner
+    """Under whom the scan is looked for."""
 
     @property
     def of_the_moment(self) -> bool:
@@ -96,6 +100,7 @@ class Order(NamedTuple):
     """Bytes of the body."""
     key: bytes | None
     """The caller's own name for the scan."""
+    caller: Caller = EVERYBODY
 
 
 def order(target: bytes, fields: Fields) -> Order | None:

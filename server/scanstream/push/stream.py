@@ -12,6 +12,8 @@ from scanstream.log.cursor import Position
 from scanstream.log.scanlog import ScanLog
 from scanstream.push.answers import lines
 from scanstream.push.codec import JSON
+from scanstream.push.credentials import unauthorized
+from scanstream.push.ended import refused
 from scanstream.push.fanout import Channel, Encoded
 from scanstream.push.line import Line
 from scanstream.push.query import EVENTS_TYPE
@@ -19,6 +21,7 @@ from scanstream.push.question import Question
 from scanstream.push.sse import HEARTBEAT, HEARTBEAT_SECONDS, RETRY, UNBUFFERED, event
 from scanstream.push.transport.bounds import HIGH_WATER_BYTES
 from scanstream.push.waiter import Room, ScanWaiter
+from scanstream.security.caller import Caller
 
 MOST_BYTES = 8 * 1024 * 1024
 """Of events that are kept for others at the same position; the oldest are forgotten first."""
@@ -40,6 +43,8 @@ def _head() -> bytes:
 
 _BEGINNING = _head() + chunk(RETRY)
 HEARTBEAT_CHUNK = chunk(HEARTBEAT)
+EXPELLED = event(refused(unauthorized(), JSON))
+"""The last event of those whose credential is no good any more."""
 
 
 class Events:
@@ -74,7 +79,7 @@ class Streams:
         since = asked.since
         if log.ended or self.room.drain.begun or (since and since.epoch == log.epoch and since.position.seq > log.seq):
             return None
-        return Stream(self, log, log.place(since), line, line.start(200) + _BEGINNING)
+        return Stream(self, log, log.place(since), line, line.start(200) + _BEGINNING, asked.caller)
 
 
 class Stream(ScanWaiter):
@@ -83,13 +88,17 @@ class Stream(ScanWaiter):
     __slots__ = ("_events", "_position", "_said_at")
     _line: Line
 
-    def __init__(self, streams: Streams, log: ScanLog, position: Position, line: Line, beginning: bytes) -> None:
+    def __init__(
+        self, streams: Streams, log: ScanLog, position: Position, line: Line, beginning: bytes, caller: Caller
+    ) -> None:
         """:param beginning: what is said before any event"""
         super().__init__(streams.room, log, line)
         self._events = streams.events
         self._position = position
         self._said_at = asyncio.get_running_loop().time()
         self._join(HEARTBEAT_SECONDS)
+        if (vigil := streams.room.vigil) is not None:
+            vigil.attend(self.expel, caller)
         line.say(beginning)
         self.resume()
 
@@ -122,7 +131,16 @@ class Stream(ScanWaiter):
             self._said_at = now
         self._again(self._said_at + HEARTBEAT_SECONDS - now)
 
-    def _end(self) -> None:
+    def _part(self) -> None:
+        super()._part()
+        if (vigil := self._room.vigil) is not None:
+            vigil.depart(self.expel)
+
+    def expel(self) -> None:
+        """See `Vigil.attend`."""
+        self._end(chunk(EXPELLED))
+
+    def _end(self, last: bytes = b"") -> None:
         self.leave()
-        self._line.say(LAST_CHUNK)
+        self._line.say(last + LAST_CHUNK)
         self._line.end()

@@ -12,9 +12,10 @@ from scanstream.push.outgoing import Outgoing
 from scanstream.push.outlet import Outlet, Start
 from scanstream.push.round import Round
 from scanstream.push.sse import HEARTBEAT_SECONDS, RETRY, event
-from scanstream.push.stream import HEARTBEAT_CHUNK, LAST_CHUNK, chunk
+from scanstream.push.stream import EXPELLED, HEARTBEAT_CHUNK, LAST_CHUNK, chunk
 from scanstream.push.transport.bounds import HIGH_WATER_BYTES
 from scanstream.push.waiter import Room, Waiter
+from scanstream.security.caller import Caller
 
 
 class EventsOutlet(Outlet):
@@ -76,7 +77,7 @@ class Together(Waiter):
     __slots__ = ("_following", "_outlet")
     _line: Line
 
-    def __init__(self, room: Room, scans: Round, line: Line, find: Find, start: Start) -> None:
+    def __init__(self, room: Room, scans: Round, line: Line, find: Find, start: Start, caller: Caller) -> None:
         super().__init__(room, line)
         self._outlet = EventsOutlet(line, self._over)
         self._following = Following(self._outlet, JSON, room.fanout, find, start)
@@ -84,6 +85,8 @@ class Together(Waiter):
         try:
             scans.hand_over(self._following)
             self._join(HEARTBEAT_SECONDS)
+            if room.vigil is not None:
+                room.vigil.attend(self.expel, caller)
             self._following.fill()
         except BaseException:
             self._part()
@@ -96,6 +99,8 @@ class Together(Waiter):
     def _part(self) -> None:
         self._following.close()
         self._outlet.shut()
+        if self._room.vigil is not None:
+            self._room.vigil.depart(self.expel)
 
     def _news(self) -> None:
         if self._room.drain.begun:
@@ -129,9 +134,13 @@ class Together(Waiter):
             self._outlet.said_at = now
         self._again(self._outlet.said_at + HEARTBEAT_SECONDS - now)
 
-    def _end(self) -> None:
+    def expel(self) -> None:
+        """See `Vigil.attend`."""
+        self._end(chunk(EXPELLED))
+
+    def _end(self, last: bytes = b"") -> None:
         if self._there:
             rest = self._outlet.take()
             self.leave()
-            self._line.say(rest + LAST_CHUNK)
+            self._line.say(rest + last + LAST_CHUNK)
             self._line.end()

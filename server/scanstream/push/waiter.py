@@ -12,6 +12,7 @@ from scanstream.push.fanout import Channel, Fanout
 from scanstream.push.flushes import READERS_A_WAKE
 from scanstream.push.line import WayBack
 from scanstream.push.outlet import Outlet
+from scanstream.push.vigil import Vigil
 
 logger = logging.getLogger("scanstream")
 
@@ -25,6 +26,8 @@ class Room(NamedTuple):
     fanout: Fanout
     drain: Drain
     deadlines: Deadlines
+    vigil: Vigil | None = None
+    """None where nobody is asked who they are."""
 
 
 class Waiter(ABC):

@@ -1,4 +1,4 @@
-"""The WebSocket door: one connection follows many scans, each from a position of its own.
+"""A WebSocket: one connection follows many scans, each from a position of its own.
 
 Messages are answered one after the other; what is pushed between the answers is a matter of push/following.py. Where
 the server takes ready-made frames a connection that is idle has no task: its next message comes to a callback, and is
@@ -8,14 +8,14 @@ answered in a task of its own.
 import logging
 from contextlib import suppress
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
-import anyio
 import msgspec
 from msgspec import UNSET, UnsetType
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from scanstream.errors import (
+    Forbidden,
     Internal,
     InvalidJson,
     InvalidMessage,
@@ -23,103 +23,91 @@ from scanstream.errors import (
     ScanstreamError,
     StoreUnavailable,
     TooManySubscriptions,
+    Unauthorized,
 )
 from scanstream.log.cursor import START, parse
 from scanstream.message import (
     MOST_FOLLOWED,
     Ack,
     AckBody,
+    Authenticate,
     Cancel,
     ClientMessage,
     Discover,
     Done,
     Ping,
     Pong,
+    Renewed,
     ServerMessage,
     Subscribe,
     Unsubscribe,
 )
-from scanstream.model import DiscoverRequest, IdempotencyKey, Principal, ScanId
-from scanstream.push.attendance import Attendance
-from scanstream.push.codec import CODECS, JSON, Codec, Payload, error_message
+from scanstream.model import DiscoverRequest, IdempotencyKey, ScanId
+from scanstream.push.callers import known
+from scanstream.push.codec import Codec, Payload, error_message
+from scanstream.push.credentials import credential_of, unauthorized
 from scanstream.push.desk import Desk, released
 from scanstream.push.drain import Drain
 from scanstream.push.fanout import Fanout
 from scanstream.push.following import Following
-from scanstream.push.forwarded import below, prefix_here, route_path
+from scanstream.push.forwarded import below, prefix_here
 from scanstream.push.outgoing import Outgoing
-from scanstream.push.outlet import GONE, Outlet, OutletClosed, PlainOutlet, Start
+from scanstream.push.outlet import GONE, Outlet, OutletClosed, Start
 from scanstream.push.query import idempotency_key
-from scanstream.push.transport.ready_made import EXTENSION, ReadyMadeOutlet
+from scanstream.push.share import with_token
+from scanstream.push.transport.ready_made import ReadyMadeOutlet
+from scanstream.push.vigil import Vigil, is_over
+from scanstream.security.caller import Caller
+from scanstream.security.guard import Guard
 
 MOST_MALFORMED = 10
 """Messages in a row that are none: then the other side does not speak this protocol."""
 
-PATH = "/ws"
+NOT_ALLOWED = 4403
+"""Closes a WebSocket whose caller may do nothing here."""
 
 logger = logging.getLogger("scanstream")
 
 
-class SocketsFirst:
-    """ASGI middleware: a WebSocket goes to its door at once; nothing of what serves requests is for it."""
+class Common(NamedTuple):
+    """What all connections have in common."""
 
-    def __init__(self, app: ASGIApp, door: "SocketDoor") -> None:
-        self.inner = app
-        self._door = door
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on whatever is none, or is none of this server's."""
-        at_door = scope["type"] == "websocket" and route_path(scope) == PATH
-        await (self._door if at_door else self.inner)(scope, receive, send)
-
-
-class SocketDoor:
-    """The ASGI application behind `PATH`."""
-
-    def __init__(self, principal: Principal, desk: Desk, fanout: Fanout, drain: Drain, attendance: Attendance) -> None:
-        self.principal = principal
-        self.desk = desk
-        self.fanout = fanout
-        self.drain = drain
-        self.attendance = attendance
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One connection: until its end on a plain server, until it is let in where frames are taken ready-made."""
-        await receive()  # `websocket.connect`
-        codec = next((codec for codec in CODECS if codec.subprotocol in scope["subprotocols"]), None)
-        try:
-            await send({"type": "websocket.accept", "subprotocol": codec.subprotocol if codec else None, "headers": []})
-        except GONE:
-            return  # it has left before it was let in
-        fast: ReadyMadeOutlet | None = scope.get("extensions", {}).get(EXTENSION)
-        if fast is not None:
-            Connection(self, scope, send, codec or JSON, fast, self.attendance.start).listen(fast)
-            return
-        async with anyio.create_task_group() as tasks:
-            connection = Connection(
-                self, scope, send, codec or JSON, PlainOutlet(send, tasks.start_soon), tasks.start_soon
-            )
-            await connection.serve(receive)
-            tasks.cancel_scope.cancel()
+    desk: Desk
+    fanout: Fanout
+    drain: Drain
+    guard: Guard
+    vigil: Vigil | None
 
 
 class Connection:
     """One WebSocket from its accept to its end."""
 
-    __slots__ = ("_codec", "_door", "_following", "_malformed", "_outlet", "_prefix", "_send", "_start")
+    __slots__ = ("_caller", "_codec", "_common", "_following", "_malformed", "_outlet", "_prefix", "_send", "_start")
 
-    def __init__(self, door: SocketDoor, scope: Scope, send: Send, codec: Codec, outlet: Outlet, start: Start) -> None:
-        self._door = door
+    def __init__(
+        self,
+        common: Common,
+        scope: Scope,
+        send: Send,
+        codec: Codec,
+        caller: Caller,
+        outlet: Outlet,
+        start: Start,
+    ) -> None:
+        self._common = common
+        self._caller = caller
         self._prefix = prefix_here(scope)
         self._send = send
         self._codec = codec
         self._outlet = outlet
         self._start = start
-        self._following = Following(outlet, codec, door.fanout, partial(door.desk.find, door.principal), start)
+        self._following = Following(outlet, codec, common.fanout, partial(common.desk.find, caller.owner), start)
         self._following.failed = self._fail
         self._following.delayed = self._say_delayed
         self._malformed = 0
-        door.drain.attend(self._dismiss)
+        common.drain.attend(self._dismiss)
+        if common.vigil is not None:
+            common.vigil.attend(self._expel, caller)
 
     # Taking messages
 
@@ -151,7 +139,9 @@ class Connection:
             self.listen(outlet)
 
     def _leave(self) -> None:
-        self._door.drain.depart(self._dismiss)
+        self._common.drain.depart(self._dismiss)
+        if self._common.vigil is not None:
+            self._common.vigil.depart(self._expel)
         self._following.close()
         self._outlet.shut()
 
@@ -177,6 +167,8 @@ class Connection:
         except ScanstreamError as error:
             self._malformed += isinstance(error, InvalidJson | InvalidMessage)
             await self._say(error_message(error, message.id if message else self._codec.id_of(payload)))
+            if isinstance(error, Unauthorized) and not isinstance(message, Authenticate):
+                await self._close(*_end(error))
         except OutletClosed:
             raise
         except Exception:
@@ -185,6 +177,11 @@ class Connection:
             await self._say(error_message(defect, message.id if message else UNSET))
 
     async def _handle(self, message: ClientMessage) -> None:
+        if isinstance(message, Authenticate):
+            await self._authenticate(message)
+            return
+        if is_over(self._common.vigil, self._caller):
+            raise unauthorized()
         match message:
             case Discover():
                 await self._discover(message)
@@ -193,18 +190,28 @@ class Connection:
             case Unsubscribe():
                 await self._unsubscribe(message)
             case Cancel():
-                log = await self._desk.cancel(self._principal, message.scan_id)
+                log = await self._desk.cancel(self._caller.cancels(message.scan_id), message.scan_id)
                 await self._say(Done(id=message.id, scan_id=log.scan_id))
             case Ping():
                 await self._say(Pong(id=message.id))
 
     @property
     def _desk(self) -> Desk:
-        return self._door.desk
+        return self._common.desk
 
-    @property
-    def _principal(self) -> Principal:
-        return self._door.principal
+    async def _authenticate(self, message: Authenticate) -> None:
+        """Go on with another credential of the same caller: what is followed here stays its owner's.
+
+        :raises Unauthorized: if it is none
+        :raises Forbidden: if it is somebody else's, or gives less; the old one counts as before
+        """
+        if (vigil := self._common.vigil) is not None:
+            caller = await known(vigil.guard, credential_of(message.token))
+            if not self._caller.may_become(caller):
+                raise Forbidden("This credential is another caller's, or gives less; connect anew with it")
+            self._caller = caller
+            vigil.attend(self._expel, caller)
+        await self._say(Renewed(id=message.id))
 
     async def _discover(self, message: Discover) -> None:
         request = self._codec.decode_request(message.request)
@@ -215,9 +222,10 @@ class Connection:
 
     async def _ack_of(self, request: DiscoverRequest, key: IdempotencyKey | None) -> AckBody:
         """Of a connection that is full only for a scan that it follows already: nothing is registered before that."""
+        principal = self._caller.starts()
         if not self._full:
-            return await self._desk.register(self._principal, request, key, prefix=self._prefix)
-        ack = await self._desk.answered(self._principal, request, key)
+            return await self._desk.register(principal, request, key, prefix=self._prefix)
+        ack = await self._desk.answered(principal, request, key)
         if ack is None or ack.scan_id not in self._following:
             self._refuse_too_many()
         return ack
@@ -228,14 +236,15 @@ class Connection:
         if body.scan_id in self._following:
             await self._say(ack)
             return
-        log = self._desk.held(self._principal, body.scan_id) or await self._desk.find(self._principal, body.scan_id)
+        owner = self._caller.owner
+        log = self._desk.held(owner, body.scan_id) or await self._desk.find(owner, body.scan_id)
         await self._say(ack)
         self._following.begin(log, START, None)
         await self._outlet.handed()
 
     async def _subscribe(self, message: Subscribe) -> None:
         """Follow from now on, in place of an older subscription to the same scan."""
-        log = await self._desk.find(self._principal, message.scan_id)
+        log = await self._desk.find(self._caller.reads(message.scan_id), message.scan_id)
         position = await self._desk.place(log, parse(message.since) if message.since is not None else None)
         if self._full and log.scan_id not in self._following:
             self._refuse_too_many()
@@ -247,7 +256,7 @@ class Connection:
         """After the ack no frame of the scan follows; of one that is not followed it never would have."""
         scan_id = ScanId(message.scan_id)
         if scan_id not in self._following:
-            scan_id = (await self._desk.find(self._principal, scan_id)).scan_id
+            scan_id = (await self._desk.find(self._caller.reads(scan_id), scan_id)).scan_id
         self._following.drop(scan_id)
         await self._say(Done(id=message.id, scan_id=scan_id))
 
@@ -259,7 +268,8 @@ class Connection:
         raise TooManySubscriptions(f"This connection follows {MOST_FOLLOWED} scans; open another")
 
     def _ack(self, body: AckBody, message_id: str | UnsetType) -> Ack:
-        return Ack(id=message_id, **msgspec.structs.asdict(below(self._prefix, body)))
+        body = with_token(below(self._prefix, body), self._caller, self._common.guard)
+        return Ack(id=message_id, **msgspec.structs.asdict(body))
 
     def _encoded(self, message: ServerMessage) -> Outgoing:
         return Outgoing(self._codec.encode(message))
@@ -275,12 +285,26 @@ class Connection:
     def _dismiss(self) -> None:
         """The server is about to restart."""
         self._following.close()
-        self._start(self._say_goodbye)
+        self._start(partial(self._say_goodbye, Restarting("The server restarts; come back", retry_after=1)))
 
-    async def _say_goodbye(self) -> None:
+    def _expel(self) -> None:
+        """See `Vigil.attend`."""
+        self._following.close()
+        self._start(partial(self._say_goodbye, unauthorized()))
+
+    async def refused(self, error: ScanstreamError) -> None:
+        """This one may not come in."""
+        if self._common.vigil is not None:
+            self._common.vigil.depart(self._expel)
+        try:
+            await self._say_goodbye(error)
+        finally:
+            self._leave()
+
+    async def _say_goodbye(self, error: ScanstreamError) -> None:
         with suppress(OutletClosed):
-            await self._say(error_message(Restarting("The server restarts; come back", retry_after=1)))
-            await self._close(1012, "restart; reconnect with your cursors")
+            await self._say(error_message(error))
+            await self._close(*_end(error))
 
     async def _fail(self, error: Exception) -> None:
         """A scan cannot be told."""
@@ -301,3 +325,16 @@ class Connection:
         with suppress(*GONE):
             await self._send({"type": "websocket.close", "code": code, "reason": reason})
         self._outlet.shut()
+
+
+def _end(error: ScanstreamError) -> tuple[int, str]:
+    """Code and reason of the close that an error of a whole connection ends in."""
+    match error:
+        case Restarting():
+            return 1012, "restart; reconnect with your cursors"
+        case Unauthorized():
+            return 4401, "no credential, or one that has run out; come back with another"
+        case Forbidden():
+            return NOT_ALLOWED, "this credential lacks the right scan"
+        case _:
+            return error.row.close or 1013, "try again later"

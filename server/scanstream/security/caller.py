@@ -30,6 +30,10 @@ class Right(StrEnum):
     """Of a scan token: cancel its scan."""
 
 
+OPENING = frozenset({Right.SCAN, Right.READ, Right.CANCEL})
+"""Rights by which scans are opened."""
+
+
 class Ticket(NamedTuple):
     """In place of a principal: its bearer was given a token for this one scan, whoever's it is."""
 
@@ -84,6 +88,18 @@ class Caller(NamedTuple):
         if right not in self.rights:
             raise Forbidden(f"This token lacks the right {right}")
         return Ticket(self.scan_id) if self.scan_id is not None and scan_id == self.scan_id else NOBODY
+
+    @property
+    def owner(self) -> Owner:
+        """Under whom a scan that was opened is looked for again, as it may have been put aside meanwhile."""
+        if self.principal is not None:
+            return self.principal
+        return NOBODY if self.scan_id is None else Ticket(self.scan_id)
+
+    def may_become(self, other: "Caller") -> bool:
+        """Whether this other credential is of the same caller, or for the same scan, and opens no less to them."""
+        same = (self.principal, self.scan_id) == (other.principal, other.scan_id)
+        return same and self.rights & OPENING <= other.rights
 
     def operates(self) -> None:
         """Let those go on who look after the server.

@@ -15,6 +15,9 @@ from scanstream.message import (
     Error,
     FollowRequest,
     ServerMessage,
+    Shared,
+    SharedLinks,
+    ShareRequest,
     Snapshot,
     Update,
 )
@@ -31,7 +34,10 @@ from scanstream.push.bodies import (
 )
 from scanstream.push.codec import CODECS
 from scanstream.push.contract.operations import (
+    PUBLIC,
+    SCHEMES,
     TEXT,
+    TOKENS,
     Answer,
     absent,
     header_components,
@@ -41,6 +47,8 @@ from scanstream.push.contract.operations import (
     refused,
 )
 from scanstream.push.contract.schemas import Plain, components, ref
+from scanstream.push.credentials import BEARER_PROTOCOL
+from scanstream.push.problem import PROBLEM_MEDIA_TYPE
 from scanstream.push.query import EVENTS_TYPE, JSON_TYPE, LINES_TYPE
 
 FRAMES = (Snapshot, Update, End, Error)
@@ -55,7 +63,8 @@ _OBJECT: Plain = {"type": "object", "additionalProperties": True}
 def openapi() -> Plain:
     """The OpenAPI document of the plain requests."""
     kinds = (
-        *(DiscoverRequest, FollowRequest, AckBody, ScanState, Opportunity, *FRAMES),
+        *(DiscoverRequest, FollowRequest, ShareRequest, AckBody, ScanState, Opportunity, *FRAMES),
+        *(Shared, SharedLinks),
         *(ProblemDetails, AbsentScan, Envelope, Results, MarketBody, CandlesBody, CatalogueEntry, Condition),
     )
     return {
@@ -66,6 +75,7 @@ def openapi() -> Plain:
             "schemas": components(kinds),
             "headers": header_components(),
             "parameters": parameter_components(),
+            "securitySchemes": SCHEMES,
         },
     }
 
@@ -86,6 +96,7 @@ def _scan_paths() -> Plain:
                     **refused(422, 503),
                 },
                 *("scan_id", "since", "wait", "Prefer", "If-None-Match"),
+                access=TOKENS,
             )
         },
         f"/opportunities/results{scan}": {
@@ -102,6 +113,7 @@ def _scan_paths() -> Plain:
                     **refused(422, 503),
                 },
                 *("scan_id", "wait", "Prefer", "limit", "offset"),
+                access=TOKENS,
             )
         },
         f"/opportunities/events{scan}": {
@@ -114,14 +126,17 @@ def _scan_paths() -> Plain:
                     **refused(422, 503),
                 },
                 *("scan_id", "since", "Last-Event-ID"),
+                access=TOKENS,
             )
         },
         "/opportunities/follow": {"post": _follow()},
+        f"/opportunities/share{scan}": {"post": _share()},
         f"/opportunities/cancel{scan}": {
             "post": operation(
                 "Ask for the scan's end",
                 {202: in_json("The state", ref(ScanState)), **absent(), **refused(503)},
                 "scan_id",
+                access=TOKENS,
             )
         },
     }
@@ -139,6 +154,24 @@ def _discover() -> Plain:
     )
 
 
+def _share() -> Plain:
+    absent_or_none = Answer(
+        "As for any scan that is not there; `no_such_route` where nobody is asked who they are",
+        {JSON_TYPE: ref(AbsentScan), PROBLEM_MEDIA_TYPE: ref(ProblemDetails)},
+    )
+    return operation(
+        "A token for this one scan, to be handed on",
+        {
+            200: in_json("The token, and addresses with it", ref(Shared)),
+            **absent(),
+            404: absent_or_none,
+            **refused(400, 413, 415, 422, 503),
+        },
+        "scan_id",
+        body=ShareRequest,
+    )
+
+
 def _follow() -> Plain:
     frames: Plain = {"type": "array", "items": {"oneOf": [ref(kind) for kind in FRAMES]}}
     polled: Plain = {"type": "object", "required": ["frames"], "properties": {"frames": frames}}
@@ -148,6 +181,7 @@ def _follow() -> Plain:
         {200: Answer("What is new of them", bodies, STREAMED), **refused(400, 413, 415, 422, 503)},
         body=FollowRequest,
         required=True,
+        access=TOKENS,
     )
 
 
@@ -195,13 +229,17 @@ def _server_paths() -> Plain:
         **refused(426, headers=("Upgrade", "Sec-WebSocket-Version")),
     }
     return {
-        "/healthz": {"get": operation("Whether the process is alive", {200: in_json("It is", ref(Condition))})},
+        "/healthz": {
+            "get": operation("Whether the process is alive", {200: in_json("It is", ref(Condition))}, access=PUBLIC)
+        },
         "/readyz": {
-            "get": operation("Whether the store answers", {200: in_json("It does", ref(Condition)), **refused(503)})
+            "get": operation(
+                "Whether the store answers", {200: in_json("It does", ref(Condition)), **refused(503)}, access=PUBLIC
+            )
         },
         "/metrics": {"get": operation("For Prometheus", {200: Answer("The metrics", {"text/plain": TEXT})})},
-        "/openapi.json": {"get": operation("This document", {200: in_json("It", _OBJECT)})},
-        "/asyncapi.json": {"get": operation("The WebSocket's contract", {200: in_json("It", _OBJECT)})},
+        "/openapi.json": {"get": operation("This document", {200: in_json("It", _OBJECT)}, access=PUBLIC)},
+        "/asyncapi.json": {"get": operation("The WebSocket's contract", {200: in_json("It", _OBJECT)}, access=PUBLIC)},
         "/ws": {
             "get": operation("The WebSocket: see /asyncapi.json", {101: Answer("A WebSocket"), **upgrade}),
         },
@@ -219,7 +257,11 @@ _HANDSHAKE: Plain = {
         "type": "object",
         "properties": {
             "Origin": {**TEXT, "description": "Of a web page: this server's, or one of --allow-origin"},
-            "Sec-WebSocket-Protocol": {"enum": [codec.subprotocol for codec in CODECS]},
+            "Sec-WebSocket-Protocol": {
+                "enum": [codec.subprotocol for codec in CODECS],
+                "description": f"Beside it {BEARER_PROTOCOL} and a credential in base64url, where one is asked for",
+            },
+            "Authorization": {**TEXT, "description": "`Bearer` and a credential, from others than web pages"},
         },
     },
     "bindingVersion": "0.1.0",

@@ -8,6 +8,7 @@ from scanstream.message import KEY_BOUNDS, LONGEST_WAIT_SECONDS
 from scanstream.push.bodies import AbsentScan, ProblemDetails
 from scanstream.push.candles import MOST_BARS, SOME_BARS
 from scanstream.push.contract.schemas import ref
+from scanstream.push.credentials import PARAMETER
 from scanstream.push.problem import PROBLEM_MEDIA_TYPE
 from scanstream.push.query import JSON_TYPE
 
@@ -25,15 +26,17 @@ HEADERS: dict[str, tuple[str, Plain]] = {
     "ETag": ("Stands for all that the answer says", TEXT),
     "Location": ("Where the scan's status is", TEXT),
     "Preference-Applied": ("The preference that was followed: `wait=N`", TEXT),
+    "Referrer-Policy": ("`no-referrer` where the address has a token in it", TEXT),
     "Retry-After": ("Seconds after which to ask again", _SECONDS),
     "Sec-WebSocket-Version": ("The version that is spoken, where a handshake is refused", TEXT),
     "Upgrade": ("What the path speaks", TEXT),
     "Vary": ("The request's headers that the answer depends on", TEXT),
+    "WWW-Authenticate": ("`Bearer`; with `error` where something was shown", TEXT),
     "X-Accel-Buffering": ("`no`: proxies are to pass the stream on as it comes", TEXT),
 }
-EVERY = ("Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Cache-Control", "Vary")
+EVERY = ("Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Cache-Control", "Referrer-Policy", "Vary")
 """Any answer may have these."""
-ALWAYS = {"Cache-Control", "Location", "Upgrade"}
+ALWAYS = {"Cache-Control", "Location", "Upgrade", "WWW-Authenticate"}
 """These are there whenever an answer may have them."""
 
 _BARS: Plain = {"type": "integer", "minimum": 1, "maximum": MOST_BARS, "default": SOME_BARS}
@@ -63,6 +66,26 @@ ANY = (400, 403, 408, 431, 500, 503)
 go on, a defect, more clients than there is room for."""
 
 
+Access: TypeAlias = tuple[str, ...]
+KEYS: Access = ("credential",)
+TOKENS: Access = ("credential", "scanToken")
+PUBLIC: Access = ()
+SCHEMES: Plain = {
+    "credential": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key, a JWT or a scan token. With --auth none nobody looks at it",
+    },
+    "scanToken": {
+        "type": "apiKey",
+        "in": "query",
+        "name": PARAMETER,
+        "description": "A scan token alone: keys and JWTs never stand in an address",
+    },
+}
+"""Ways to say who asks (docs/protocol.md, section 8)."""
+
+
 class Answer(NamedTuple):
     """One answer of an operation."""
 
@@ -89,8 +112,8 @@ def refused(*statuses: int, headers: tuple[str, ...] = ()) -> dict[int, Answer]:
 
 def _problem(description: str, status: int, headers: tuple[str, ...]) -> Answer:
     later = ("Retry-After",) if any(row.retry for row in _rows(status).values()) else ()
-    codings = ("Accept-Encoding",) if status == 415 else ()
-    return Answer(description, {PROBLEM_MEDIA_TYPE: ref(ProblemDetails)}, (*later, *codings, *headers))
+    own = {401: ("WWW-Authenticate",), 415: ("Accept-Encoding",)}.get(status, ())
+    return Answer(description, {PROBLEM_MEDIA_TYPE: ref(ProblemDetails)}, (*later, *own, *headers))
 
 
 def _rows(status: int) -> dict[str, Any]:
@@ -102,12 +125,19 @@ def _codes(status: int) -> str:
 
 
 def operation(
-    summary: str, answers: dict[int, Answer], *parameters: str, body: type | None = None, required: bool = False
+    summary: str,
+    answers: dict[int, Answer],
+    *parameters: str,
+    body: type | None = None,
+    required: bool = False,
+    access: Access = KEYS,
 ) -> Plain:
     """One method of one path. Whatever else it may answer is a problem."""
-    every = {**answers, **{status: told for status, told in refused(*ANY).items() if status not in answers}}
+    others = refused(*ANY, *((401,) if access else ()))
+    every = {**answers, **{status: told for status, told in others.items() if status not in answers}}
     made: Plain = {
         "summary": summary,
+        "security": [*({name: []} for name in access), {}] if access else [],
         "responses": {
             **{str(status): _answer(every[status]) for status in sorted(every)},
             "default": _answer(Answer("Refused", {PROBLEM_MEDIA_TYPE: ref(ProblemDetails)}, ("Allow", "Retry-After"))),

@@ -1,0 +1,89 @@
+"""A guard with a ring of keys in memory, and servers that it stands before."""
+
+import hashlib
+import secrets
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+from unittest import mock
+
+from scanstream.core import open_core
+from scanstream.errors import Unauthorized
+from scanstream.model import Milliseconds, Principal, ScanId, now
+from scanstream.security.caller import Caller, Right
+from scanstream.security.guard import Guard
+from scanstream.server import serving
+from scanstream.settings import Settings
+
+
+class Ring:
+    """Knows those to whom it has given a credential: `Guard`."""
+
+    required = True
+
+    def __init__(self) -> None:
+        self._callers: dict[str, Caller] = {}
+        self._shown: set[str] = set()
+        self._revoked: set[bytes] = set()
+
+    def key(
+        self, principal: str, *rights: Right, expires_at: Milliseconds | None = None, rights_of_all: bool = True
+    ) -> str:
+        """A key for somebody; unless rights are named, to start scans."""
+        return self._given(
+            f"ssk_{secrets.token_urlsafe(24)}", Principal(principal), rights or (Right.SCAN,), expires_at
+        )
+
+    def _given(
+        self,
+        text: str,
+        principal: Principal | None,
+        rights: Iterable[Right],
+        expires_at: Milliseconds | None,
+        scan_id: ScanId | None = None,
+    ) -> str:
+        digest = hashlib.sha256(text.encode()).digest()
+        self._callers[text] = Caller(principal, frozenset(rights), scan_id, expires_at, digest)
+        return text
+
+    def revoke(self, credential: str) -> None:
+        """From now on it is no good."""
+        self._revoked.add(self._callers[credential].credential)
+
+    async def caller(self, credential: str | None) -> Caller:
+        """See `Guard.caller`."""
+        caller = self._callers.get(credential or "")
+        if caller is None or credential is None or not self.good(caller):
+            raise Unauthorized(f"{credential} is not to be told to anybody")
+        self._shown.add(credential)
+        return caller
+
+    def known(self, credential: str | None) -> Caller | None:
+        """See `Guard.known`."""
+        if credential not in self._shown:
+            return None
+        caller = self._callers[credential]
+        return caller if self.good(caller) else None
+
+    def good(self, caller: Caller) -> bool:
+        """See `Guard.good`."""
+        over = caller.expires_at is not None and caller.expires_at <= now()
+        return caller.credential not in self._revoked and bool(caller.credential) and not over
+
+    def ticket(self, scan_id: ScanId, rights: Iterable[Right], expires_at: Milliseconds | None) -> str:
+        """See `Guard.ticket`."""
+        return self._given(f"sst_{secrets.token_urlsafe(24)}", None, rights, expires_at, scan_id)
+
+
+@asynccontextmanager
+async def guarded(guard: Guard, **settings: Any) -> AsyncIterator[str]:
+    """A server that this guard stands before; gives its address."""
+    with mock.patch("scanstream.server.open_core", partial(open_core, guard=guard)):
+        async with serving(Settings(**{"port": 0, "data": ":memory:", **settings})) as url:
+            yield url
+
+
+def bearer(credential: str) -> dict[str, str]:
+    """As HTTP has it."""
+    return {"authorization": f"Bearer {credential}"}

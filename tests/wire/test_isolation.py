@@ -1,0 +1,292 @@
+"""The isolation matrix: two principals, an operator, strangers and bearers of tokens, at every route and with every
+message. Each cell is a test; a route or a message without a row fails."""
+
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple, get_args
+
+import msgspec
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount, Route
+from websockets.exceptions import ConnectionClosed
+
+from scanstream.core import open_core
+from scanstream.message import ClientMessage
+from scanstream.model import Principal, ScanId, now
+from scanstream.push.refusals import ANY_PATH
+from scanstream.routes import application
+from scanstream.scans.identity import new_scan_id
+from scanstream.security.caller import Right
+from scanstream.settings import Settings
+from support.guards import Ring, bearer, guarded
+from support.wire import ONE_QUICK_SCAN, Answer, request, websocket
+
+pytestmark = pytest.mark.anyio
+
+KEYS = ("ann", "ben", "operator")
+TOKENS = ("of_ack", "shared")
+"""For a scan of Ann's: as its ack has it (read and cancel), and as she shares it (read)."""
+GOOD = (*KEYS, *TOKENS)
+BAD = ("nothing", "basic", "unknown", "expired", "revoked", "expired_token", "two", "in_both")
+IN_ADDRESS = ("?of_ack", "?shared")
+WRONG_IN_ADDRESS = ("?ann", "?expired_token", "?twice", "?unknown")
+KINDS = (*GOOD, *BAD, *IN_ADDRESS, *WRONG_IN_ADDRESS)
+
+
+class World(NamedTuple):
+    """A server, a scan of Ann's that has ended, and what everybody shows."""
+
+    url: str
+    scan_id: str
+    credentials: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """One loop for the server that these tests share."""
+    return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture(scope="module")
+async def world() -> AsyncIterator[World]:
+    ring = Ring()
+    async with guarded(ring, workers=1) as url:
+        shown = {
+            "ann": ring.key("ann"),
+            "ben": ring.key("ben"),
+            "operator": ring.key("olga", Right.OPERATE),
+            "unknown": "ssk_" + "A" * 32,
+            "expired": ring.key("ann", expires_at=now() - 1),
+            "revoked": ring.key("ann"),
+        }
+        ring.revoke(shown["revoked"])
+        yield World(url, *(await _scan_of(url, shown)))
+
+
+async def _scan_of(url: str, shown: dict[str, str]) -> tuple[str, dict[str, str]]:
+    """A scan of Ann's, once it has ended, and the credentials with its tokens."""
+    ann = bearer(shown["ann"])
+    ack = (await request(url, "POST", "/opportunities/discover", msgspec.json.encode(ONE_QUICK_SCAN), ann)).json()
+    scan_id = ack["scan_id"]
+    await request(url, "GET", f"/opportunities/results/{scan_id}?wait=30", None, ann)
+    share = f"/opportunities/share/{scan_id}"
+    shared = (await request(url, "POST", share, b"", ann)).json()
+    short = (await request(url, "POST", share, b'{"expires_in_seconds":1}', ann)).json()
+    tokens = {"of_ack": ack["scan_token"], "shared": shared["token"], "expired_token": short["token"]}
+    while (await request(url, "GET", f"/opportunities/status/{scan_id}", None, bearer(short["token"]))).status != 401:
+        pass
+    return scan_id, {**shown, **tokens}
+
+
+def everybody(status: int) -> dict[str, int]:
+    """The same for all."""
+    return dict.fromkeys(KINDS, status)
+
+
+def strangers_out(**others: int) -> dict[str, int]:
+    """401, but for those who have something good."""
+    return {**everybody(401), **others}
+
+
+def of_scan(status: int, *, shared: int, lenient: bool = True) -> dict[str, int]:
+    """A route of one scan. `lenient`: it takes a token in its address."""
+    tokens = {"of_ack": status, "shared": shared}
+    in_address = {f"?{name}": told for name, told in tokens.items()} if lenient else {}
+    return strangers_out(ann=status, ben=404, operator=403, **tokens, **in_address)
+
+
+ALL_GOOD = dict.fromkeys(GOOD, 0)
+OF_PRINCIPALS = {"operator": 403, "of_ack": 403, "shared": 403}
+SCAN = "/{scan_id}"
+MATRIX: dict[str, dict[str, int]] = {
+    "POST /opportunities/discover": strangers_out(ann=202, ben=202, **OF_PRINCIPALS),
+    "GET /opportunities/scans": strangers_out(ann=200, ben=200, **OF_PRINCIPALS),
+    "GET /opportunities/market": strangers_out(ann=200, ben=200, **OF_PRINCIPALS),
+    "GET /opportunities/market/candles": strangers_out(ann=200, ben=200, **OF_PRINCIPALS),
+    "GET /opportunities/strategies": strangers_out(ann=200, ben=200, **OF_PRINCIPALS),
+    f"GET /opportunities/status{SCAN}": of_scan(200, shared=200),
+    f"GET /opportunities/results{SCAN}": of_scan(200, shared=200),
+    f"GET /opportunities/events{SCAN}": of_scan(200, shared=200),
+    f"POST /opportunities/cancel{SCAN}": of_scan(202, shared=403),
+    f"POST /opportunities/share{SCAN}": of_scan(200, shared=200, lenient=False),
+    "POST /opportunities/follow": {**of_scan(200, shared=200), "ben": 200},
+    "GET /metrics": strangers_out(ann=403, ben=403, operator=200, of_ack=403, shared=403),
+    "GET /ws": strangers_out(**dict.fromkeys(GOOD, 426)),
+    "GET /nothing": strangers_out(**dict.fromkeys(GOOD, 404)),
+    "DELETE /opportunities/scans": strangers_out(**dict.fromkeys(GOOD, 405)),
+    "OPTIONS /opportunities/scans": strangers_out(**dict.fromkeys(GOOD, 204)),
+    "GET /healthz": everybody(200),
+    "GET /readyz": everybody(200),
+    "GET /openapi.json": everybody(200),
+    "GET /asyncapi.json": everybody(200),
+    "GET /": everybody(200),
+    "GET /static/{path}": everybody(200),
+}
+"""Method and path → kind of caller → status."""
+NOT_SERVED = {"GET /nothing", "DELETE /opportunities/scans", "OPTIONS /opportunities/scans"}
+
+
+async def test_every_route_has_a_row() -> None:
+    settings = Settings(port=0, data=":memory:", workers=0)
+    async with open_core(settings) as core:
+        app: Any = application(settings, core)
+    while not isinstance(app, Starlette):
+        app = app.inner
+    served = set[str]()
+    for route in app.routes:
+        if isinstance(route, Mount):
+            served.add(f"GET {route.path}/{{path}}")
+        elif isinstance(route, Route) and route.path != ANY_PATH:
+            served |= {f"{method} {route.path}" for method in (route.methods or {"GET"}) - {"HEAD"}}
+    assert served == MATRIX.keys() - NOT_SERVED, "say here what everybody is answered on a new route"
+
+
+def shows(world: World, kind: str) -> tuple[dict[str, str], str]:
+    """Headers, and what is behind the path."""
+    shown = world.credentials
+    match kind:
+        case "nothing":
+            return {}, ""
+        case "basic":
+            return {"authorization": "Basic YW5uOnNlY3JldA=="}, ""
+        case "two":
+            return {"authorization": f"Bearer {shown['ann']}", "Authorization": f"Bearer {shown['ann']}"}, ""
+        case "in_both":
+            return bearer(shown["of_ack"]), f"?token={shown['of_ack']}"
+        case "?twice":
+            return {}, f"?token={shown['of_ack']}&token={shown['of_ack']}"
+        case _:
+            named = shown[kind.removeprefix("?")]
+            return ({}, f"?token={named}") if kind.startswith("?") else (bearer(named), "")
+
+
+async def answer_to(world: World, route: str, kind: str, scan_id: str) -> Answer:
+    method, path = route.split(" ")
+    headers, query = shows(world, kind)
+    if path.endswith("candles"):
+        query += ("&" if query else "?") + "symbol=BTC/USDT"
+    body = None
+    if method == "POST":
+        bodies: dict[str, Any] = {
+            "discover": ONE_QUICK_SCAN,
+            "follow": {"follow": [{"scan_id": scan_id}], "wait": 0},
+        }
+        body = msgspec.json.encode(bodies.get(path.rpartition("/")[2], {}))
+    there = path.replace("{scan_id}", scan_id).replace("{path}", "scanstream.js")
+    return await request(world.url, method, there + query, body, headers)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("route", MATRIX)
+async def test_a_cell(world: World, route: str, kind: str) -> None:
+    answer = await answer_to(world, route, kind, world.scan_id)
+    assert answer.status == MATRIX[route][kind], answer
+    if answer.status == 401:
+        assert answer.headers["www-authenticate"] == ("Bearer" if kind == "nothing" else 'Bearer error="invalid_token"')
+        assert answer.json()["code"] == "unauthorized"
+    if kind.startswith("?") and not route.endswith((" /", "json", "z", "{path}")):
+        assert answer.headers["referrer-policy"] == "no-referrer"
+    for credential in world.credentials.values():
+        told = answer.body.decode() + str(answer.headers)
+        assert credential not in told or (route.startswith("POST /opp") and answer.status in (200, 202)), "it leaks"
+
+
+@pytest.mark.parametrize("kind", ["ben", "of_ack"])
+@pytest.mark.parametrize("route", [route for route in MATRIX if route.endswith(SCAN)] + ["POST /opportunities/follow"])
+async def test_what_is_anothers_is_as_what_never_was(world: World, route: str, kind: str) -> None:
+    """Byte for byte, but for the id that was asked for. For Ben that is Ann's scan; for a token any but its own."""
+    other = world.scan_id
+    if kind == "of_ack":
+        shown = bearer(world.credentials["ann"])
+        body = msgspec.json.encode({**ONE_QUICK_SCAN, "force_refresh": True})
+        other = (await request(world.url, "POST", "/opportunities/discover", body, shown)).json()["scan_id"]
+    unknown = new_scan_id(b"a key of another store", Principal("ann"), now())
+    answers = [await answer_to(world, route, kind, scan_id) for scan_id in (other, unknown)]
+    told = [
+        (answer.status, answer.body.replace(scan_id.encode(), b"ID"))
+        for answer, scan_id in zip(answers, (other, unknown), strict=True)
+    ]
+    assert told[0] == told[1]
+    assert b"not_found" in told[0][1]
+    assert {name: value for name, value in answers[0].headers.items() if name != "date"} == {
+        name: value for name, value in answers[1].headers.items() if name != "date"
+    }
+
+
+# Over a WebSocket
+
+BAD_ON_SOCKET = ("nothing", "basic", "unknown", "expired", "revoked", "expired_token", "two")
+MESSAGES: dict[str, dict[str, str]] = {
+    "discover": {"ann": "ack", "ben": "ack", "of_ack": "forbidden", "shared": "forbidden"},
+    "subscribe": {"ann": "ack", "ben": "not_found", "of_ack": "ack", "shared": "ack"},
+    "unsubscribe": {"ann": "ack", "ben": "not_found", "of_ack": "ack", "shared": "ack"},
+    "cancel": {"ann": "ack", "ben": "not_found", "of_ack": "ack", "shared": "forbidden"},
+    "authenticate": {"ann": "ack", "ben": "ack", "of_ack": "ack", "shared": "ack"},
+    "ping": dict.fromkeys(("ann", "ben", *TOKENS), "pong"),
+}
+"""Type → kind of caller → the type of the answer, or the code of its error."""
+
+
+def test_every_message_has_a_row() -> None:
+    assert {kind.__struct_config__.tag for kind in get_args(ClientMessage)} == MESSAGES.keys()
+
+
+def message(world: World, kind: str, type: str) -> dict[str, Any]:
+    """One of them, as this caller would send it about Ann's scan."""
+    fields: dict[str, dict[str, Any]] = {
+        "discover": {"request": ONE_QUICK_SCAN},
+        "authenticate": {"token": world.credentials[kind]},
+        "ping": {},
+    }
+    return {"type": type, "id": "1", **fields.get(type, {"scan_id": world.scan_id})}
+
+
+@pytest.mark.parametrize("kind", ["ann", "ben", *TOKENS])
+@pytest.mark.parametrize("type", MESSAGES)
+async def test_a_message(world: World, type: str, kind: str) -> None:
+    async with websocket(world.url, additional_headers=bearer(world.credentials[kind])) as socket:
+        await socket.send(**message(world, kind, type))
+        answer = await socket.receive()
+    assert answer.get("code", answer["type"]) == MESSAGES[type][kind], answer
+    assert answer["id"] == "1"
+
+
+@pytest.mark.parametrize("kind", [*BAD_ON_SOCKET, "operator", "?of_ack"])
+async def test_a_socket_is_closed_to_them(world: World, kind: str) -> None:
+    headers, query = shows(world, kind)
+    more = list(headers.items())
+    async with websocket(world.url, additional_headers=more, path=f"/ws{query}") as socket:
+        answer = await socket.receive()
+        with pytest.raises(ConnectionClosed) as closed:
+            await socket.receive()
+    code = "forbidden" if kind == "operator" else "unauthorized"
+    assert (answer["type"], answer["code"]) == ("error", code)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == (4403 if kind == "operator" else 4401)
+    assert closed.value.rcvd.reason
+
+
+async def test_lists_and_latest_are_ones_own(world: World) -> None:
+    for name in ("ben", "ann"):
+        shown = bearer(world.credentials[name])
+        started = await request(
+            world.url, "POST", "/opportunities/discover", msgspec.json.encode(ONE_QUICK_SCAN), shown
+        )
+        scan_id = started.json()["scan_id"]
+        assert (await request(world.url, "GET", "/opportunities/status/latest", None, shown)).json()[
+            "scan_id"
+        ] == scan_id
+        listed = (await request(world.url, "GET", "/opportunities/scans", None, shown)).json()["scans"]
+        assert listed[0]["scan_id"] == scan_id
+        assert (world.scan_id in {scan["scan_id"] for scan in listed}) == (name == "ann")
+
+
+async def test_reuse_and_keys_are_ones_own(world: World) -> None:
+    wanted = msgspec.json.encode({**ONE_QUICK_SCAN, "force_refresh": False})
+    for more in ({}, {"idempotency-key": "the same"}):
+        scans = list[ScanId]()
+        for name in ("ann", "ben", "ann"):
+            headers = {**bearer(world.credentials[name]), **more}
+            answer = await request(world.url, "POST", "/opportunities/discover", wanted, headers)
+            scans.append(answer.json()["scan_id"])
+        assert scans[0] == scans[2] != scans[1]
