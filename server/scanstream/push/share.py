@@ -63,7 +63,7 @@ class ShareDoor:
         asked = JSON.decode_share(await read_body(request, self._most_bytes))
         scan_id = request.path_params["scan_id"]
         rights = [*dict.fromkeys(asked.rights)]
-        [owner] = {caller.cancels(scan_id) if right == Right.CANCEL else caller.reads(scan_id) for right in rights}
+        [owner] = {caller.cancels(scan_id) if right == "cancel" else caller.reads(scan_id) for right in rights}
         log = await self._desk.find(owner, scan_id)
         _, last = _theirs(caller)
         wanted = now() + asked.expires_in_seconds * 1000
