@@ -18,10 +18,13 @@ RUN groupadd --system --gid 10001 scanstream \
     && useradd --system --uid 10001 --gid scanstream --no-create-home --shell /usr/sbin/nologin scanstream \
     && install --directory --owner scanstream --group scanstream /data
 COPY --from=build /venv /venv
+# SCANSTREAM_INSECURE: whoever reaches the port may use the server, so publish it to those who may, as above. To ask for
+# keys instead: -e SCANSTREAM_AUTH=required -e SCANSTREAM_KEYS=/keys/keys.toml -v ./keys:/keys:ro (docs/security.md).
 ENV PATH=/venv/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     SCANSTREAM_HOST=0.0.0.0 \
+    SCANSTREAM_INSECURE=true \
     SCANSTREAM_HEALTH_PORT=8000 \
     SCANSTREAM_DATA=/data
 USER scanstream

@@ -16,7 +16,7 @@ from conftest import LONG, ROOT
 SOURCES = Path(__file__).parent.parent / "server" / "scanstream"
 
 LEVELS: tuple[tuple[set[str], ...], ...] = (
-    ({"scanstream", "model", "message", "panel", "parcel", "quotes", "errors", "shortage"},),
+    ({"scanstream", "model", "message", "panel", "parcel", "quotes", "errors", "shortage", "telling"},),
     ({"log"}, {"jobs"}),
     ({"engines"}, {"market"}, {"strategies"}, {"security"}),
     ({"scans"}, {"push"}),
@@ -39,7 +39,7 @@ LEVELS: tuple[tuple[set[str], ...], ...] = (
         {"client"},
     ),  # settings names the markets, so it stands above them
     ({"terminal"}, {"notebook"}),
-    ({"cli", "launch", "options", "parts", "streams", "demo", "__main__"},),
+    ({"cli", "key", "launch", "options", "parts", "streams", "demo", "__main__"},),
 )
 """The rooms on each level, the lowest first. A room is a package, or modules that stand together."""
 

@@ -281,7 +281,7 @@ def test_a_server_whose_first_line_nobody_reads_serves_all_the_same(tmp_path: Pa
 
 
 def test_a_name_that_is_listened_on_is_answered() -> None:
-    server = ServerProcess(":memory:", "--host", socket.gethostname(), "--workers", "0")
+    server = ServerProcess(":memory:", "--host", socket.gethostname(), "--insecure", "--workers", "0")
     try:
         assert run("strategies", "--url", server.url).returncode == 0
     finally:

@@ -132,11 +132,11 @@ def test_a_login_is_given_once(tmp_path: Path) -> None:
 
 
 def test_what_is_hardly_meant_is_doubted() -> None:
-    assert not [*Settings().doubts(True)]
-    assert ["--workers 0 with --engine sqlite" in doubt for doubt in Settings(workers=0).doubts(False)] == [True]
+    assert not [*Settings().doubts({"engine"})]
+    assert ["--workers 0 with --engine sqlite" in doubt for doubt in Settings(workers=0).doubts(())] == [True]
     login = Settings(engine="nats://me:s3cret@a", workers=0)
-    assert not [*login.doubts(False)]
-    [doubt] = login.doubts(True)
+    assert not [*login.doubts(())]
+    [doubt] = login.doubts({"engine"})
     assert "SCANSTREAM_ENGINE" in doubt
     assert "s3cret" not in doubt
 

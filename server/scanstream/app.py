@@ -31,11 +31,14 @@ __all__ = ["Core", "Options", "Scanstream", "open_core"]
 
 LEAVE_SECONDS = 4.0
 """What clients have to leave, where the server has not made them leave before."""
-HOSTS_OWN = frozenset({"host", "port", "health_port", "stall", "keep_alive", "compression"})
+HOSTS_OWN = frozenset({"host", "port", "health_port", "insecure", "stall", "keep_alive", "compression"})
 """Settings of a server's socket, which is not ours here."""
 
 SEVERAL = frozenset({"allow_origin", "allow_host", "trusted_proxy"})
 """Settings that hold any number of texts."""
+
+PATHS = frozenset({"data", "keys"})
+"""Settings that may be given as paths."""
 
 _FLAG = re.compile(r"--([a-z]+(?:-[a-z]+)*) ?")
 _VARIABLE = re.compile(r" \(SCANSTREAM_[A-Z_]+\)")
@@ -73,6 +76,8 @@ class Options(TypedDict, total=False):
     allow_host: str | Sequence[str]
     root_path: str
     trusted_proxy: str | Sequence[str]
+    auth: str
+    keys: str | Path
 
 
 class _Running(NamedTuple):
@@ -160,8 +165,8 @@ def _settings(options: dict[str, Any]) -> Settings:
             raise SettingError(f"There is no setting {name}=; docs/settings.md has them all")
     for name in SEVERAL & options.keys():
         options[name] = (options[name],) if isinstance(options[name], str) else tuple(options[name])
-    if "data" in options:
-        options["data"] = str(options["data"])
+    for name in PATHS & options.keys():
+        options[name] = str(options[name])
     return Settings(**options)
 
 

@@ -7,10 +7,12 @@ from typing import Any, NoReturn
 import click
 
 from scanstream import __version__, streams
+from scanstream.key import key
 from scanstream.launch import EXIT_FAILED, EXIT_INTERRUPTED, importing, log, run, told
 from scanstream.launch import serve as launch_serve
 from scanstream.launch import work as launch_work
 from scanstream.options import (
+    auth,
     completed_by,
     engine,
     health,
@@ -61,6 +63,7 @@ def main() -> None:
 @setting("--host", default="127.0.0.1", help="Where to listen; loopback only unless you say otherwise.")
 @setting("--port", "PORT", type=int, default=8000, help="0 picks a free one.")
 @setting("--data", default="scanstream-data", metavar="DIR", help="The data directory; `:memory:` keeps nothing.")
+@auth
 @engine
 @settings
 def serve(**flags: Any) -> None:
@@ -108,7 +111,7 @@ def _launch(command: Callable[..., Any], flags: dict[str, Any], does: str) -> No
     with importing():
         from scanstream.settings import Settings  # noqa: PLC0415
 
-    shown = on_command_line("engine")
+    shown = [name for name in ("engine", "jwt_secret") if on_command_line(name)]
 
     def made() -> Settings:
         settings = Settings(**flags)
@@ -309,6 +312,9 @@ def check(path: str, as_json: bool) -> None:
         for line in checking.lines(report):
             click.echo(line)
     sys.exit(0 if report.would_be_served else 1)
+
+
+main.add_command(key)
 
 
 def _leave(command: Callable[[Any], int]) -> NoReturn:

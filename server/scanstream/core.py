@@ -48,7 +48,8 @@ from scanstream.scans.tries import Tries
 from scanstream.scans.view import View
 from scanstream.scans.work.processes import Processes
 from scanstream.scans.work.waiting import Lanes
-from scanstream.security.guard import Guard, Open
+from scanstream.security.guard import Guard
+from scanstream.security.opening import open_guard
 from scanstream.settings import Settings
 from scanstream.strategies.installed import registry, require_all
 
@@ -238,8 +239,8 @@ async def open_core(settings: Settings, *, reads: bool = True, guard: Guard | No
     for name, size in KEPT_MEMORY.items():
         os.environ.setdefault(name, size)
     await to_thread.run_sync(require_all, abandon_on_cancel=True)  # a plug-in may take long over its import
-    async with open_engine(settings) as engine:
+    async with open_engine(settings) as engine, open_guard(settings, engine.store.key) as named:
         with panel_directory(settings.directory) as directory:
-            core = Core(settings, engine, await _panels(settings, engine, directory, reads), directory, guard or Open())
+            core = Core(settings, engine, await _panels(settings, engine, directory, reads), directory, guard or named)
             async with core.running():
                 yield core

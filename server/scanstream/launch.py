@@ -2,7 +2,7 @@
 
 import gc
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -38,12 +38,13 @@ def log() -> None:
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("scanstream.market").setLevel(logging.INFO)  # how far reading is
+    logging.getLogger("scanstream.security").setLevel(logging.INFO)  # what changes about who may come in
 
 
-def told(settings: Any, shown: bool) -> None:
+def told(settings: Any, shown: Collection[str]) -> None:
     """Tell the log what works with these settings, and is hardly meant.
 
-    :param shown: whether the engine was given as a flag
+    :param shown: which of those that may hold a secret were given as flags
     """
     import logging  # noqa: PLC0415
 

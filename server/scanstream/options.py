@@ -178,6 +178,14 @@ ENGINE: tuple[Callable[[Any], Any], ...] = (
 """Where logs live. A demonstration has its own engine, in memory."""
 
 
+AUTH: tuple[Callable[[Any], Any], ...] = (
+    setting("--auth", default="none", metavar="none|required", help="Whether a credential is asked for."),
+    setting("--keys", default="", show_default="none", metavar="FILE", help="API keys (`scanstream key create`)."),
+    setting("--insecure", is_flag=True, help="Ask nobody who they are, though others than this machine reach --host."),
+)
+"""Who may come in."""
+
+
 HEALTH: tuple[Callable[[Any], Any], ...] = (
     setting(
         "--health-port",
@@ -206,6 +214,11 @@ def work(command: Command) -> Command:
 def health(command: Command) -> Command:
     """The flags of where a worker tells how it is."""
     return decorated(command, HEALTH)
+
+
+def auth(command: Command) -> Command:
+    """The flags of who may come in."""
+    return decorated(command, AUTH)
 
 
 def engine(command: Command) -> Command:

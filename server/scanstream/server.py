@@ -42,6 +42,7 @@ async def serving(settings: Settings, collector: Collector | None = None) -> Asy
     :param collector: at work in this process: it is told whether anybody is there
     :raises SetupError: if it cannot be had like this
     """
+    settings.check_reach()
     raise_limit()
     sys.setswitchinterval(SWITCH_SECONDS)
     async with open_core(settings) as core:

@@ -1,7 +1,7 @@
 """The settings of a server: flags, and `SCANSTREAM_…` in the environment. docs/settings.md lists them all."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -18,8 +18,9 @@ from scanstream.market.synthetic import SyntheticMarket
 from scanstream.panel import timeframe_length
 from scanstream.push.flushes import TICK_SECONDS
 from scanstream.push.forwarded import Network, network_of, prefix_of
-from scanstream.push.host import HostNames, host_of
+from scanstream.push.host import HostNames, host_of, is_local
 from scanstream.push.origin import Origin, origin_of
+from scanstream.security.options import AuthSettings
 
 MEMORY = ":memory:"
 NO_HOST = "must be an address or a name to listen on, as in 127.0.0.1; 0.0.0.0 takes connections from everywhere"
@@ -35,8 +36,8 @@ _NAMESPACE = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9_-]{0,31})?")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What an operator decides; the defaults suit one machine."""
+class Settings(AuthSettings):
+    """What an operator decides; the defaults suit one machine. Who may come in: see `AuthSettings`."""
 
     host: str = "127.0.0.1"
     port: int = 8000
@@ -142,6 +143,18 @@ class Settings:
         told = f"must be none of {', '.join(sorted(WORDS))}, which nodes without a namespace use"
         self._require(self.namespace not in WORDS, "namespace", told)
         self._check_nats()
+        self.check_auth()
+
+    def check_reach(self) -> None:
+        """Refuse to listen where others come by, and ask nobody who they are.
+
+        :raises SettingError: unless that is what the operator wants
+        """
+        told = (
+            "others than this machine reach a server there, and with --auth none it asks nobody who they are: give "
+            "--auth required and --keys FILE, or --insecure where something else decides who comes in"
+        )
+        self._require(self.asks or self.insecure or is_local(self.host), "host", told, self.host)
 
     def _require(self, holds: bool, name: str, what: str, value: object = None) -> None:
         if not holds:
@@ -250,14 +263,14 @@ class Settings:
             max_running=self.max_running,
         )
 
-    def doubts(self, shown: bool) -> Iterator[str]:
+    def doubts(self, shown: Collection[str]) -> Iterator[str]:
         """What works, and is hardly meant: for the log of who starts with it.
 
-        :param shown: whether the engine was given as a flag
+        :param shown: which of those that may hold a secret were given as flags
         """
         if not self.workers and self.nats is None:
             yield "--workers 0 with --engine sqlite: no shard is run, so scans stay unfinished (SCANSTREAM_WORKERS)"
-        if shown and self.nats is not None and self.nats.login != Login():
+        if "engine" in shown and self.nats is not None and self.nats.login != Login():
             yield (
                 "--engine on the command line holds a login, which the list of processes shows to all users of this "
                 "machine: give it as SCANSTREAM_ENGINE in the environment, or as --engine-creds"

@@ -15,8 +15,8 @@ from anyio.abc import SocketStream
 from engines.contract import A
 from scanstream.engines.nats.options import NatsOptions
 from scanstream.engines.nats.store import NatsStore, open_nats
-from scanstream.engines.nats.telling import Telling
 from scanstream.errors import EngineUnusable
+from scanstream.telling import Telling
 from support.certificates import Authority
 from support.jwt import ACCOUNT, Operator, Party
 from support.nats import NatsServer, free_port, nats_server, options
@@ -194,7 +194,7 @@ async def test_a_server_that_hangs_up_again_and_again_is_no_flood(
 
 def test_ten_minutes_of_trouble_are_seven_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = 1000.0
-    monkeypatch.setattr("scanstream.engines.nats.telling.time.monotonic", lambda: clock)
+    monkeypatch.setattr("scanstream.telling.time.monotonic", lambda: clock)
     telling, told = Telling(), []
     for _ in range(3_000):
         clock += 0.2

@@ -141,7 +141,7 @@ async def test_health_is_told_to_a_balancer_that_names_no_host(url: str, head: s
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.2", "127.1", "LOCALHOST"])  # noqa: S104
 async def test_the_check_does_not_depend_on_what_is_listened_on(serve: Serve, host: str) -> None:
-    async with serve(workers=0, host=host) as url:
+    async with serve(workers=0, host=host, insecure=True) as url:
         assert await named(url, "evil.example") == 403
         assert await named(url, "localhost") == 200
 

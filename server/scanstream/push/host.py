@@ -63,6 +63,14 @@ def is_loopback(name: str) -> bool:
     return name == "localhost" or name.endswith(".localhost")
 
 
+def is_local(text: str) -> bool:
+    """Whether what listens at this address or name is reached from this machine only."""
+    host = host_of(f"[{text}]" if ":" in text else text)
+    if host is None or host.port is not None:
+        return False
+    return ipaddress.ip_address(host.name.partition("%")[0]).is_loopback if host.is_address else is_loopback(host.name)
+
+
 class HostNames:
     """The names that this server answers to, beside loopback's: `scans.example.org`, `*.example.org`, `*`.
 

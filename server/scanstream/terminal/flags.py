@@ -1,14 +1,21 @@
 """What people write in flags, read; and commands, written for people."""
 
 import os
+import re
 from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from scanstream.client.addresses import DEFAULT_URL, URL_VARIABLE, address, shown
+from scanstream.security.names import key_name_of as key_name
+from scanstream.security.names import principal_of as principal
 
-__all__ = ["address", "command", "parameters"]
+__all__ = ["address", "command", "key_name", "parameters", "principal", "span"]
+
+LONGEST_SPAN = 10 * 365 * 86_400
+_SPAN = re.compile(r"([1-9][0-9]{0,9})([smhdw])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 
 
 def command(words: str, url: str) -> str:
@@ -33,3 +40,17 @@ def parameters(values: Iterable[str]) -> dict[str, dict[str, Any]]:
             value = text
         found.setdefault(strategy, {})[name] = value
     return found
+
+
+def span(text: str) -> int | None:
+    """`90d` in seconds; None for `never`.
+
+    :raises ValueError: if it is neither, or more than ten years
+    """
+    if text == "never":
+        return None
+    match = _SPAN.fullmatch(text)
+    seconds = int(match[1]) * _SECONDS[match[2]] if match else 0
+    if not 0 < seconds <= LONGEST_SPAN:
+        raise ValueError(f"{text!r} is no span up to ten years: write 30m, 12h, 90d or 8w, or never")
+    return seconds

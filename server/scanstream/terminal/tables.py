@@ -116,6 +116,17 @@ def strategy_table(catalogue: Iterable[dict[str, Any]], *, plain: bool = False) 
     return table
 
 
+def key_table(keys: Iterable[dict[str, Any]], *, plain: bool = False) -> Table:
+    """API keys, as far as they may be shown."""
+    table = _table(None, plain=plain)
+    for name in ("name", "principal", "rights", "created", "expires"):
+        table.add_column(name, no_wrap=plain)
+    for key in keys:
+        expires = f"{key['expires']} (over)" if key["expired"] else key["expires"]
+        table.add_row(key["name"], key["principal"], ", ".join(key["rights"]), key["created"], expires)
+    return table
+
+
 def _table(title: str | None, *, plain: bool) -> Table:
     table = Table(title=title, title_justify="left", pad_edge=False, box=None, header_style="" if plain else "bold")
     if not plain:

@@ -9,8 +9,8 @@ import logging
 import math
 from collections.abc import Callable
 
-from scanstream.engines.nats.telling import Telling
 from scanstream.model import Milliseconds, now, uptime
+from scanstream.telling import Telling
 
 DRIFT = 0.0002
 """How much faster a clock that nobody sets may run here than there: twice of what quartz does."""

@@ -26,10 +26,10 @@ from scanstream.engines.nats.connection import Connection
 from scanstream.engines.nats.consumers import shared
 from scanstream.engines.nats.names import token
 from scanstream.engines.nats.pull import Held, Pull
-from scanstream.engines.nats.telling import Telling
 from scanstream.errors import StoreUnavailable
 from scanstream.jobs import ShardName
 from scanstream.model import ScanId
+from scanstream.telling import Telling
 
 JOBS = "JOBS"
 EXPECTED = "Nats-Expected-Last-Subject-Sequence"

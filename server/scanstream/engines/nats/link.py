@@ -21,8 +21,8 @@ from nats.errors import Error as NatsError
 
 from scanstream.engines.nats.credentials import Credentials, read_credentials
 from scanstream.engines.nats.options import NatsOptions
-from scanstream.engines.nats.telling import Telling
 from scanstream.errors import EngineUnusable
+from scanstream.telling import Telling
 
 RECONNECT_SECONDS = 0.2
 CONNECT_SECONDS = 2

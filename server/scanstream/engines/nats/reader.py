@@ -18,8 +18,8 @@ from scanstream.engines.nats.position import Position
 from scanstream.engines.nats.reserve import make_room
 from scanstream.engines.nats.streams import of_scans, still_as
 from scanstream.engines.nats.tail import Message, Reading, replay
-from scanstream.engines.nats.telling import Telling
 from scanstream.errors import EngineUnusable, StoreUnavailable
+from scanstream.telling import Telling
 
 KINDS = ("reg", "end", "gone", "note")
 """What scans hang on; no node needs the logs of those that have ended."""

@@ -13,8 +13,8 @@ import anyio
 
 from scanstream.engines.nats.answers import RETRY_AFTER, ApiError, ConflictError, FullError
 from scanstream.engines.nats.connection import Connection
-from scanstream.engines.nats.telling import Telling
 from scanstream.errors import StoreUnavailable
+from scanstream.telling import Telling
 
 RESERVED_BYTES = 512 * 1024
 """More than the largest message of ours, and hundreds of small ones: a server that has reached its limit had taken the
