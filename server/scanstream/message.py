@@ -152,7 +152,7 @@ class SharedLinks(Struct, frozen=True, kw_only=True):
 class Shared(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A token for one scan, to be handed on."""
 
-    success: bool = True
+    success: Literal[True]
     scan_id: ScanId
     token: str
     rights: list[SharedRight]

@@ -3,12 +3,11 @@
 import hashlib
 import secrets
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
-from functools import partial
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from unittest import mock
 
-from scanstream.core import open_core
+from scanstream.core import Core, open_core
 from scanstream.errors import Unauthorized
 from scanstream.model import Milliseconds, Principal, ScanId, now
 from scanstream.security.caller import Caller, Right
@@ -27,9 +26,7 @@ class Ring:
         self._shown: set[str] = set()
         self._revoked: set[bytes] = set()
 
-    def key(
-        self, principal: str, *rights: Right, expires_at: Milliseconds | None = None, rights_of_all: bool = True
-    ) -> str:
+    def key(self, principal: str, *rights: Right, expires_at: Milliseconds | None = None) -> str:
         """A key for somebody; unless rights are named, to start scans."""
         return self._given(
             f"ssk_{secrets.token_urlsafe(24)}", Principal(principal), rights or (Right.SCAN,), expires_at
@@ -77,11 +74,20 @@ class Ring:
 
 
 @asynccontextmanager
-async def guarded(guard: Guard, **settings: Any) -> AsyncIterator[str]:
-    """A server that this guard stands before; gives its address."""
-    with mock.patch("scanstream.server.open_core", partial(open_core, guard=guard)):
-        async with serving(Settings(**{"port": 0, "data": ":memory:", **settings})) as url:
-            yield url
+async def guarded(guard: Guard, cores: list[Core] | None = None, **settings: Any) -> AsyncIterator[str]:
+    """A server that this guard stands before; gives its address, and its core into the list."""
+
+    @asynccontextmanager
+    async def opened(settings: Settings) -> AsyncIterator[Core]:
+        async with open_core(settings, guard=guard) as core:
+            if cores is not None:
+                cores.append(core)
+            yield core
+
+    async with AsyncExitStack() as stack:
+        with mock.patch("scanstream.server.open_core", opened):  # as long as it takes to start
+            url = await stack.enter_async_context(serving(Settings(**{"port": 0, "data": ":memory:", **settings})))
+        yield url
 
 
 def bearer(credential: str) -> dict[str, str]:

@@ -70,6 +70,7 @@ class ShareDoor:
         until = wanted if last is None else min(wanted, last)
         token = self._guard.ticket(log.scan_id, map(Right, rights), until)
         shared = Shared(
+            success=True,
             scan_id=log.scan_id,
             token=token,
             rights=rights,
