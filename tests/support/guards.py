@@ -4,6 +4,7 @@ import hashlib
 import secrets
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -12,6 +13,7 @@ from scanstream.errors import Unauthorized
 from scanstream.model import Milliseconds, Principal, ScanId, now
 from scanstream.security.caller import Caller, Right
 from scanstream.security.guard import Guard
+from scanstream.security.keychanges import create_key
 from scanstream.server import serving
 from scanstream.settings import Settings
 
@@ -88,6 +90,18 @@ async def guarded(guard: Guard, cores: list[Core] | None = None, **settings: Any
         with mock.patch("scanstream.server.open_core", opened):  # as long as it takes to start
             url = await stack.enter_async_context(serving(Settings(**{"port": 0, "data": ":memory:", **settings})))
         yield url
+
+
+def key_in(file: Path, principal: str, *rights: Right, name: str = "", expires: Milliseconds | None = None) -> str:
+    """A new key in a file of keys, for `--keys`; unless rights are named, to start scans."""
+    return create_key(
+        file,
+        name=name or principal,
+        principal=Principal(principal),
+        rights=frozenset(rights or (Right.SCAN,)),
+        created=now(),
+        expires=expires,
+    )
 
 
 def bearer(credential: str) -> dict[str, str]:

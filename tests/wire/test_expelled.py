@@ -6,6 +6,7 @@ On the fast ways and on those of any ASGI server.
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -22,8 +23,10 @@ from scanstream.model import now
 from scanstream.push.vigil import Vigil
 from scanstream.routes import application
 from scanstream.security.caller import Right
+from scanstream.security.keychanges import revoke_key
+from scanstream.server import serving
 from scanstream.settings import Settings
-from support.guards import Ring, bearer, guarded
+from support.guards import Ring, bearer, guarded, key_in
 from support.hosting import hosted
 from support.raw import connected
 from support.wire import Answer, Socket, request, websocket
@@ -288,6 +291,18 @@ async def test_a_long_poll_is_refused_at_its_end(house: House) -> None:
         assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
         assert answer.headers["vary"] == "Origin"
     assert len({answer.body for answer in answers}) == 1
+
+
+async def test_a_key_that_is_taken_out_of_the_file(tmp_path: Path) -> None:
+    """The guard of `--auth required` itself."""
+    keys = tmp_path / "keys.toml"
+    lost, kept = key_in(keys, "ann", name="lost"), key_in(keys, "ann", name="kept")
+    async with serving(Settings(port=0, data=":memory:", workers=0, auth="required", keys=str(keys))) as url:
+        async with websocket(url, additional_headers=bearer(lost)) as connection:
+            revoke_key(keys, "lost")
+            assert await closed(connection) == (["unauthorized"], 4401)
+        assert (await request(url, "GET", "/opportunities/scans", None, bearer(lost))).status == 401
+        assert (await request(url, "GET", "/opportunities/scans", None, bearer(kept))).status == 200
 
 
 async def test_nothing_is_held_for_those_who_are_gone(house: House) -> None:

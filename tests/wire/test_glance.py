@@ -10,11 +10,14 @@ from urllib.parse import urlsplit
 import anyio
 import pytest
 from anyio import to_thread
+from msgspec.json import encode
 
 from conftest import Serve
 from scanstream.push.glance import Glance
+from scanstream.security.caller import Right
 from scanstream.server import serving
 from scanstream.settings import Settings
+from support.guards import Ring, bearer, guarded
 from support.raw import connected, get
 from support.script import scripting
 from support.wire import ONE_QUICK_SCAN, discover, request, until_terminal
@@ -423,3 +426,66 @@ async def test_one_connection_has_its_answers_in_the_order_of_its_requests(plain
 
     assert await to_thread.run_sync(exchange) == [status for _, status in order]
     assert any(glances)
+
+
+async def test_who_asks(glances: list[bool]) -> None:
+    """A credential that was shown before is known at a glance; whatever else is shown, the chain looks at."""
+    ring = Ring()
+    key, late, other = ring.key("ann"), ring.key("ann"), ring.key("ben")
+    operator = ring.key("ann", Right.OPERATE)
+    async with guarded(ring, workers=1) as url:
+        ack = (await request(url, "POST", "/opportunities/discover", encode(ONE_QUICK_SCAN), bearer(key))).json()
+        path, token = status_of(ack["scan_id"]), ack["scan_token"]
+        await request(url, "GET", path.replace("status", "results") + "?wait=30", None, bearer(key))
+        for shown in (late, other, operator, token):
+            await request(url, "GET", path, None, bearer(shown))  # known from now on
+        reads = (await request(url, "POST", path.replace("status", "share"), b"", bearer(key))).json()["token"]
+        await request(url, "GET", path, None, bearer(reads))
+        ring.revoke(late)
+        cases: list[tuple[str, tuple[str, ...], bytes, bool]] = [
+            (path, (f"Authorization: Bearer {key}",), b"200", True),
+            (path, (f"authorization: bearer   {key}",), b"200", True),
+            (f"{path}?wait=1", (f"Authorization: Bearer {token}",), b"200", True),
+            (path, (f"Authorization: Bearer {reads}",), b"200", True),
+            (path, (), b"401", False),
+            (path, (f"Authorization: Bearer {late}",), b"401", False),
+            (path, ("Authorization: Bearer unknown",), b"401", False),
+            (path, ("Authorization: Basic YTpi",), b"401", False),
+            (path, ("Authorization:",), b"401", False),
+            (path, (f"Authorization: Bearer {key}", f"Authorization: Bearer {key}"), b"401", False),
+            (path, (f"Authorization: Bearer {key}", "Authorization: Basic YTpi"), b"401", False),
+            (f"{path}?token={token}", (), b"200", False),
+            (f"{path}?token={token}", (f"Authorization: Bearer {key}",), b"401", False),
+            (f"{path}?token=abc", (f"Authorization: Bearer {key}",), b"401", False),
+            (f"{path}?token=abc&wait=1", (), b"401", False),
+            (path, (f"Authorization: Bearer {operator}",), b"403", False),
+            (path, (f"Authorization: Bearer {other}",), b"404", False),
+            (status_of("scan_" + "0" * 42), (f"Authorization: Bearer {key}",), b"404", False),
+            (status_of("scan_" + "0" * 42), (f"Authorization: Bearer {token}",), b"404", False),
+        ]
+        for target, lines, status, at_a_glance in cases:
+            answer, taken = await both_ways(url, glances, target, *lines)
+            assert (answer.split()[1], taken) == (status, at_a_glance), (target, lines)
+
+
+async def test_one_connection_whose_credential_ends(glances: list[bool]) -> None:
+    """Also where the very same bytes come again, which are not even parsed."""
+    ring = Ring()
+    key = ring.key("ann")
+    async with guarded(ring, workers=0) as url:
+        body = encode(ONE_QUICK_SCAN)
+        scan_id = (await request(url, "POST", "/opportunities/discover", body, bearer(key))).json()["scan_id"]
+        asked = f"GET {status_of(scan_id)} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {key}\r\n\r\n".encode()
+
+        def exchange() -> list[bytes]:
+            told = []
+            with connected(url, b"") as connection:
+                for number in range(6):
+                    if number == 3:
+                        ring.revoke(key)
+                    connection.sendall(asked)
+                    told.append(_one(connection).split()[1])
+            return told
+
+        assert await to_thread.run_sync(exchange) == [b"200"] * 3 + [b"401"] * 3
+    assert glances[:4] == [True, True, True, False]

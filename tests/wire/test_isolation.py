@@ -17,8 +17,10 @@ from scanstream.push.refusals import ANY_PATH
 from scanstream.routes import application
 from scanstream.scans.identity import new_scan_id
 from scanstream.security.caller import Right
+from scanstream.security.keychanges import revoke_key
+from scanstream.server import serving
 from scanstream.settings import Settings
-from support.guards import Ring, bearer, guarded
+from support.guards import bearer, key_in
 from support.wire import ONE_QUICK_SCAN, Answer, request, websocket
 
 pytestmark = pytest.mark.anyio
@@ -48,18 +50,18 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-async def world() -> AsyncIterator[World]:
-    ring = Ring()
-    async with guarded(ring, workers=1) as url:
-        shown = {
-            "ann": ring.key("ann"),
-            "ben": ring.key("ben"),
-            "operator": ring.key("olga", Right.OPERATE),
-            "unknown": "ssk_" + "A" * 32,
-            "expired": ring.key("ann", expires_at=now() - 1),
-            "revoked": ring.key("ann"),
-        }
-        ring.revoke(shown["revoked"])
+async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    keys = tmp_path_factory.mktemp("keys") / "keys.toml"
+    shown = {
+        "ann": key_in(keys, "ann"),
+        "ben": key_in(keys, "ben"),
+        "operator": key_in(keys, "olga", Right.OPERATE),
+        "expired": key_in(keys, "ann", name="expired", expires=now() - 1000),
+        "revoked": key_in(keys, "ann", name="revoked"),
+        "unknown": key_in(keys.parent / "others.toml", "ann"),
+    }
+    revoke_key(keys, "revoked")
+    async with serving(Settings(port=0, data=":memory:", workers=1, auth="required", keys=str(keys))) as url:
         yield World(url, *(await _scan_of(url, shown)))
 
 

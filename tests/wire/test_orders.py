@@ -12,8 +12,10 @@ from anyio import to_thread
 
 from scanstream.push.orders import Orders
 from scanstream.scans.desk import ScanDesk
+from scanstream.security.caller import Right
 from scanstream.server import serving
 from scanstream.settings import Settings
+from support.guards import Ring, bearer, guarded
 from support.raw import connected
 from support.wire import ONE_QUICK_SCAN, discover, request, status
 
@@ -24,7 +26,7 @@ PATH = "/opportunities/discover"
 CHAIN = ("Content-Encoding: identity",)
 """Says nothing, and is not plain: with it the chain answers."""
 BODY = msgspec.json.encode(ONE_QUICK_SCAN)
-FRESH = re.compile(rb"scan_[0-9a-f]{42}|\"cursor\":\"[^\"]+\"|\r\ndate: [^\r]+|\"estimated[^,]+,")
+FRESH = re.compile(rb"scan_[0-9a-f]{42}|(?<=sst_)[\w-]+|\"cursor\":\"[^\"]+\"|\r\ndate: [^\r]+|\"estimated[^,]+,")
 """What differs from one new scan to the next."""
 
 
@@ -230,3 +232,32 @@ async def test_a_defect_is_told(plain: str, orders: list[bytes], monkeypatch: py
     monkeypatch.setattr(ScanDesk, "register", fails)
     told, taken = await both_ways(plain, orders, BODY)
     assert (told.split()[1], taken) == (b"500", True)
+
+
+async def test_who_asks(orders: list[bytes]) -> None:
+    """A credential that was shown before is known where the discover was read; the rest the chain looks at."""
+    ring = Ring()
+    key, operator, late = ring.key("ann"), ring.key("ann", Right.OPERATE), ring.key("ann")
+    async with guarded(ring, workers=0, max_running=1) as url:
+        for _ in range(2):  # the second one waits, as all others will
+            ack = (await request(url, "POST", PATH, BODY, bearer(key))).json()
+        for shown in (operator, late, ack["scan_token"]):
+            await request(url, "GET", "/nothing", None, bearer(shown))
+        ring.revoke(late)
+        for lines, expected, at_once in (
+            ((f"Authorization: Bearer {key}",), b"202", True),
+            ((f"authorization: BEARER {key}",), b"202", True),
+            ((f"Authorization: Bearer {operator}",), b"403", True),
+            ((f"Authorization: Bearer {ack['scan_token']}",), b"403", True),
+            ((), b"401", False),
+            ((f"Authorization: Bearer {late}",), b"401", False),
+            (("Authorization: Bearer unknown",), b"401", False),
+            (("Authorization: Basic YTpi",), b"401", False),
+            ((f"Authorization: Bearer {key}", f"Authorization: Bearer {key}"), b"401", False),
+        ):
+            told, taken = await both_ways(url, orders, BODY, *lines)
+            assert (told.split()[1], taken) == (expected, at_once), lines
+            assert (b'"scan_token":"sst_' in told) == (expected == b"202")
+        for target in (f"{PATH}?token={key}", f"{PATH}?token={ack['scan_token']}"):
+            told, taken = await both_ways(url, orders, BODY, target=target)
+            assert (told.split()[1], taken) == (b"401", False)
