@@ -254,11 +254,24 @@ def completed_by(name: str) -> Callable[[click.Context, click.Parameter, str], l
         from click.shell_completion import CompletionItem  # noqa: PLC0415
 
         from scanstream.terminal import completion  # noqa: PLC0415
+        from scanstream.terminal.credential import token  # noqa: PLC0415
 
-        found = getattr(completion, name)(context.params.get("url"))
+        found = getattr(completion, name)(context.params.get("url"), token(context))
         return [CompletionItem(word, help=meaning) for word, meaning in found if word.startswith(begun)]
 
     return complete
+
+
+def _credential(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    """A callback: what is given is shown to the server, and stands among no values."""
+    from scanstream.terminal import credential  # noqa: PLC0415
+
+    try:
+        credential.take(context, value or "")
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    if value and context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE:
+        _say_once(context, credential.IN_SIGHT)
 
 
 def of_client(command: Command) -> Command:
@@ -267,6 +280,14 @@ def of_client(command: Command) -> Command:
         click.option("--json", "as_json", is_flag=True, help="JSON on standard output, for programs."),
         setting(
             "--url", metavar="URL", default="http://127.0.0.1:8000", callback=read_by("address"), help="The server."
+        ),
+        setting(
+            "--token",
+            metavar="TOKEN",
+            show_default="none",
+            callback=_credential,
+            expose_value=False,
+            help="A key or token for it; better in the environment, where the list of processes does not show it.",
         ),
     ):
         command = decorate(command)

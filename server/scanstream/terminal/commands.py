@@ -17,6 +17,7 @@ from scanstream.log.cursor import Cursor, Position, parse
 from scanstream.message import POLLING_INTERVAL_SECONDS
 from scanstream.model import EVENTS_PATH, STATUS_PATH, Document
 from scanstream.terminal import questions
+from scanstream.terminal.credential import VARIABLE
 from scanstream.terminal.flags import command
 from scanstream.terminal.following import Following
 from scanstream.terminal.output import Output, draws, legible, print_line
@@ -70,6 +71,9 @@ def tell_refused(refused: ScanstreamError) -> int:
             click.echo(legible(f"  {field}{f' ({flag})' if flag else ''}: {reason}"), err=True)
     else:
         _say(f"{refused.scan_id}: {refused}" if refused.scan_id else str(refused))
+    if refused.code == "unauthorized":
+        _say(f"Give a key or token of this server as {VARIABLE} in the environment, or with --token")
+        return EXIT_USAGE
     row = TABLE.get(refused.code)
     if row is not None and row.fault == "server":
         return EXIT_UNREACHABLE

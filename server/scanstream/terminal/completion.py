@@ -7,6 +7,7 @@ import httpx
 
 from scanstream.client.addresses import DEFAULT_URL, URL_VARIABLE, address
 from scanstream.client.proxies import proxy_of
+from scanstream.client.token import headers
 
 SECONDS = 1.0
 """As long somebody who pressed Tab waits at most."""
@@ -17,14 +18,14 @@ Candidate = tuple[str, str]
 """A word, and what it stands for."""
 
 
-def strategies(url: str | None) -> list[Candidate]:
+def strategies(url: str | None, token: str | None) -> list[Candidate]:
     """The strategies of the server."""
-    return _named(_asked(url, "/opportunities/strategies"), "id", "name")
+    return _named(_asked(url, token, "/opportunities/strategies"), "id", "name")
 
 
-def scans(url: str | None) -> list[Candidate]:
+def scans(url: str | None, token: str | None) -> list[Candidate]:
     """The newest scans."""
-    found = _asked(url, f"/opportunities/scans?limit={NEWEST}")
+    found = _asked(url, token, f"/opportunities/scans?limit={NEWEST}")
     listed = found.get("scans") if isinstance(found, dict) else None
     return [(LATEST, "the newest scan"), *_named(listed, "scan_id", "message")]
 
@@ -37,12 +38,12 @@ def _named(listed: Any, word: str, meaning: str) -> list[Candidate]:
     ]
 
 
-def _asked(url: str | None, path: str) -> Any:
+def _asked(url: str | None, token: str | None, path: str) -> Any:
     """The server's answer; None where it has none. Completion is no place to tell somebody of errors."""
     try:
         base = url or address(os.environ.get(URL_VARIABLE, DEFAULT_URL))
         transport = httpx.HTTPTransport(proxy=proxy_of(base), verify=base.startswith("https:"))
         with httpx.Client(transport=transport, timeout=SECONDS) as client:
-            return client.get(f"{base}{path}").raise_for_status().json()
+            return client.get(f"{base}{path}", headers=headers(token)).raise_for_status().json()
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError):
         return None

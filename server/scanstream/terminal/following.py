@@ -13,6 +13,7 @@ from scanstream.client.failures import Unreachable
 from scanstream.client.mirror import Mirror
 from scanstream.client.scan import Scan
 from scanstream.model import Document
+from scanstream.terminal.credential import token
 from scanstream.terminal.patience import Gone, Patience
 
 Look: TypeAlias = Callable[[AsyncIterator[object], Connection], Awaitable[None]]
@@ -57,7 +58,7 @@ class Following:
         :raises Gone: if the server went away and did not come back
         :raises ScanstreamError: if there is no such scan (any more)
         """
-        async with AsyncClient(self.url) as client:
+        async with AsyncClient(self.url, token=token()) as client:
             scan = client.follow(self.scan_id, self.mirror, heard=self._heard)
             await _together(
                 lambda: look(aiter(scan), client.connection),

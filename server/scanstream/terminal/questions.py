@@ -12,6 +12,7 @@ from scanstream.client.failures import Lost, Unreachable
 from scanstream.client.proxies import proxy_of
 from scanstream.errors import NoSuchRoute, NotFound, Restarting, ScanstreamError
 from scanstream.model import RESULTS_PATH, STATUS_PATH, Document
+from scanstream.terminal.credential import token
 from scanstream.terminal.patience import Nobody, Patience
 
 ANSWER_SECONDS = 15.0
@@ -52,7 +53,7 @@ async def ask(
     :raises ScanstreamError: if the answer is an error
     """
     try:
-        async with Asking(url) as asking:
+        async with Asking(url, token()) as asking:
             answer = await asking.ask(method, path, request=request, query=query, silence=seconds)
     except NoSuchRoute as error:
         raise Elsewhere(
