@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PROCESSES ?= $(shell $(PYTHON) -c "import os; print(min(6, (os.cpu_count() or 1) + 2))")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test browser clients notebook check lint types cluster cluster-test soak bench transcript lock clean
+.PHONY: help demo serve test browser clients notebook check lint types cluster cluster-test soak bench transcript lock audit release clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -58,6 +58,12 @@ transcript: $(VENV)/dev.stamp  ## Record docs/transcript.md anew, from the real 
 
 lock: $(VENV)/dev.stamp  ## Write the hash-pinned requirements again from pyproject.toml
 	@sh .ci/lock $(BIN)/python
+
+audit: $(VENV)/bin/python  ## Ask PyPI's advisory database about every locked version (needs the network)
+	@PYTHON=$(abspath $(BIN)/python) .ci/audit
+
+release: $(VENV)/bin/python  ## Build sdist and wheel into dist/, install each into an empty environment, run its demo
+	@PYTHON=$(abspath $(BIN)/python) .ci/release
 
 clean:  ## Remove what was made here (the virtual environment, caches)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
