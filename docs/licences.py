@@ -37,7 +37,7 @@ def licence_of(package: str) -> str:
         told = metadata(package)
     except PackageNotFoundError:
         raise SystemExit(f"{package} is not installed here: make dev installs it") from None
-    named = told.get("License-Expression") or told.get("License") or ""
+    named = next((text for name in ("License-Expression", "License") for text in told.get_all(name) or ()), "")
     if named and len(named) <= LONGEST and "\n" not in named:
         return named
     classifiers = [

@@ -1,5 +1,6 @@
 """A strategy that yields what a test planted, a panel to plant it on, and shards of it."""
 
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -102,3 +103,11 @@ def openings() -> tuple[int, int]:
     """(how often this process has opened a saved panel, how often it had it open already)."""
     info = _mapped.cache_info()
     return info.misses, info.hits
+
+
+def has_entered_the_idle_class() -> bool:
+    """Whether a worker process gives way as it should: asked within it.
+
+    One that is starved leaves the class for a while (priority.py), as on a machine that is busy; its watch stays.
+    """
+    return any(thread.name == "priority" for thread in threading.enumerate())
