@@ -16,7 +16,10 @@ from conftest import LONG, ROOT
 SOURCES = Path(__file__).parent.parent / "server" / "scanstream"
 
 LEVELS: tuple[tuple[set[str], ...], ...] = (
-    ({"scanstream", "model", "message", "panel", "parcel", "quotes", "errors", "shortage", "telling"},),
+    (
+        {"scanstream", "model", "message", "panel", "parcel", "quotes", "errors", "shortage"}
+        | {"telling", "measure", "about"},
+    ),
     ({"log"}, {"jobs"}),
     ({"engines"}, {"market"}, {"strategies"}, {"security"}),
     ({"scans"}, {"push"}),
@@ -35,11 +38,11 @@ LEVELS: tuple[tuple[set[str], ...], ...] = (
             "worker",
             "health",
         }
-        | {"settings", "metrics"},
+        | {"settings", "metrics", "instruments", "pulse"},
         {"client"},
     ),  # settings names the markets, so it stands above them
     ({"terminal"}, {"notebook"}),
-    ({"cli", "key", "launch", "options", "parts", "streams", "demo", "__main__"},),
+    ({"cli", "key", "launch", "options", "parts", "streams", "logs", "demo", "__main__"},),
 )
 """The rooms on each level, the lowest first. A room is a package, or modules that stand together."""
 

@@ -31,8 +31,8 @@ __all__ = ["Core", "Options", "Scanstream", "open_core"]
 
 LEAVE_SECONDS = 4.0
 """What clients have to leave, where the server has not made them leave before."""
-HOSTS_OWN = frozenset({"host", "port", "health_port", "insecure", "stall", "keep_alive", "compression"})
-"""Settings of a server's socket, which is not ours here."""
+HOSTS_OWN = frozenset({"host", "port", "health_port", "insecure", "stall", "keep_alive", "compression", "log_format"})
+"""Settings of a server's socket and log, which are not ours here."""
 
 SEVERAL = frozenset({"allow_origin", "allow_host", "trusted_proxy"})
 """Settings that hold any number of texts."""

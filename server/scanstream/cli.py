@@ -124,7 +124,7 @@ def _launch(command: Callable[..., Any], flags: dict[str, Any], does: str) -> No
         except OSError:  # nobody reads it: no reason not to go on
             streams.drop_output()
 
-    run(command, made, announce, leaving, leave=leaving.leave)
+    run(command, made, announce, leaving, leave=leaving.leave, log_format=flags["log_format"])
 
 
 @main.command()
@@ -149,7 +149,8 @@ def demo(symbols: tuple[str, ...], strategies: tuple[str, ...], walk_forward: in
         from scanstream.settings import Settings  # noqa: PLC0415
 
     request = {"symbols": list(symbols) or None, "strategy_ids": list(strategies) or None}
-    run(demonstrate, lambda: Settings(**flags, port=0, data=":memory:"), request, walk_forward)
+    log_format = flags["log_format"]
+    run(demonstrate, lambda: Settings(**flags, port=0, data=":memory:"), request, walk_forward, log_format=log_format)
 
 
 @main.command()

@@ -13,17 +13,20 @@ from anyio import to_thread
 
 from scanstream.engine import Engine, open_engine
 from scanstream.errors import EngineUnusable, StoreUnavailable
+from scanstream.instruments import of_node, of_push, of_scans, of_store, of_work
 from scanstream.log.hub import Hub
 from scanstream.market.common import open_common
 from scanstream.market.directory import panel_directory
 from scanstream.market.panels import Panels, open_panels
 from scanstream.metrics import Metrics
 from scanstream.panel import Panel
+from scanstream.pulse import Pulse
 from scanstream.push.answers import StatusAnswers
 from scanstream.push.attendance import Attendance
 from scanstream.push.drain import Drain
 from scanstream.push.fanout import Fanout
 from scanstream.push.listing import listing
+from scanstream.push.transport.listener import Sight
 from scanstream.push.vigil import Vigil
 from scanstream.scans.appending import Appender
 from scanstream.scans.budget import Budgets, Clock
@@ -31,6 +34,7 @@ from scanstream.scans.desk import Limits as DeskLimits
 from scanstream.scans.desk import ScanDesk
 from scanstream.scans.forecast import Capacity, Forecast
 from scanstream.scans.inquiry import Inquiry
+from scanstream.scans.outcomes import Outcomes
 from scanstream.scans.pace import Pace
 from scanstream.scans.places import Places
 from scanstream.scans.planner import Planner
@@ -120,22 +124,20 @@ class Core:
         self.guard = guard
         self.vigil = Vigil(guard) if guard.required else None
         self.readiness = Readiness(store, self.machine, lambda: self.drain.begun)
-        self.metrics = self._metrics(lambda: engine.computing.depth() + engine.waiting.depth(), writing)
+        self.pulse = Pulse()
+        self.sight = Sight()
+        self.metrics = self._metrics(appender.outcomes, writing)
 
-    def _metrics(self, shards_waiting: Callable[[], float], writing: Shortages) -> Metrics:
-        return Metrics(
-            {
-                "scans_unfinished": ("Scans that have not ended", self.hub.unfinished),
-                "finished_scans_bytes": ("Finished scans in memory, in bytes", self.hub.finished_bytes),
-                "scans_queued": ("Scans that wait for a free place", self.ranks.waiting),
-                "shards_waiting": ("Shards that wait for their turn", shards_waiting),
-                "shards_running": ("Shards that run", self.runner.running if self.runner else lambda: 0),
-                "shortages": ("What the machine or the store lacks just now", partial(_lacking, self.machine, writing)),
-                "readers": ("Scans followed, over all connections", self.fanout.readers),
-                "connections": ("WebSockets, event streams and long polls", lambda: len(self.drain)),
-            },
-            *((self.runner.blocks.times, self.runner.blocks.longest) if self.runner else ()),
-        )
+    def _metrics(self, outcomes: Outcomes, writing: Shortages) -> Metrics:
+        pools = {"shards": self.workers, "plans": self.planning}
+        instruments = [
+            *of_node("nats" if self.store.shared else "sqlite", self.pulse, self.machine, writing),
+            *of_store(self.engine.commits),
+            *of_scans(self.hub, self.ranks, self.desk),
+            *of_work(self.runner, outcomes, partial(_waiting, self.engine), pools, registry()),
+            *of_push(self.fanout, self.drain, self.sight),
+        ]
+        return Metrics(instruments, registry())
 
     @contextmanager
     def _watching(self) -> Iterator[None]:
@@ -175,7 +177,7 @@ class Core:
                 tasks.start_soon(self.pace.keep, self.store)
                 tasks.start_soon(self.panels.keep_fresh, self._refresh, self.hub.digests)
                 planner = self.planner if self.runner or not self.store.shared else None  # else others plan
-                for part in (self.clock, self.desk, planner, self.sweeper, self.runner, self.vigil):
+                for part in (self.clock, self.pulse, self.desk, planner, self.sweeper, self.runner, self.vigil):
                     if part is not None:
                         tasks.start_soon(_for_ever, part.run)
                 try:
@@ -212,8 +214,9 @@ def _capacity(settings: Settings, engine: Engine) -> Capacity:
     return Capacity(engine.places(False), engine.places(True) * settings.max_running, settings.max_running)
 
 
-def _lacking(*shortages: Shortages) -> int:
-    return sum(len(one.current()) for one in shortages)
+def _waiting(engine: Engine) -> int:
+    """How many shards wait for their turn."""
+    return engine.computing.depth() + engine.waiting.depth()
 
 
 async def _panels(settings: Settings, engine: Engine, directory: Path, reads: bool) -> Panels:

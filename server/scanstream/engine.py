@@ -13,6 +13,7 @@ from scanstream.jobs import Calls, Jobs, Releases, covers
 from scanstream.log.hub import Watcher
 from scanstream.log.store import Store
 from scanstream.market.library import Library
+from scanstream.measure import Commits
 from scanstream.scans.calls import LocalCalls
 from scanstream.scans.local import LocalJobs
 from scanstream.scans.turns import Turns
@@ -43,6 +44,8 @@ class Engine:
     waiting: Queue
     """Shards of strategies that wait for input."""
     calls: Calls
+    commits: Commits
+    """What the store writes, counted."""
     places: Callable[[bool], int]
     """How many shards of one scan are run at once, over all nodes: those that wait for input, or the others."""
     own: dict[str, str]
@@ -80,6 +83,7 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
             computing=LocalJobs(),
             waiting=Turns(settings.max_in_loop_per_scan),
             calls=calls,
+            commits=store.commits,
             places=lambda waits: waiting if waits else max(1, settings.workers),
             own=own,
             anybody=partial(covers, own),
@@ -102,6 +106,7 @@ async def _on_nats(options: NatsOptions, computing: int, waiting: int) -> AsyncI
             computing=queues.computing,
             waiting=queues.waiting,
             calls=queues.calls,
+            commits=store.commits,
             library=await open_library(store),
             places=lambda waits: queues.places.waiting() if waits else queues.places.computing(),
             own=strategies,

@@ -66,7 +66,7 @@ class Health:
         """
         if self._core is None:
             raise Restarting(f"The worker {self._phase}", retry_after=RETRY_SECONDS)
-        return Response(self._core.metrics.text(), media_type=MEDIA_TYPE)
+        return Response(await self._core.metrics.text(), media_type=MEDIA_TYPE)
 
 
 @asynccontextmanager

@@ -32,13 +32,11 @@ def importing() -> Iterator[None]:
             gc.enable()
 
 
-def log() -> None:
-    """What a server says beside its answers, on standard error."""
-    import logging  # noqa: PLC0415
+def log(form: str = "text") -> None:
+    """What a server says beside its answers, on standard error; `form` as logs.py has it."""
+    from scanstream.logs import install  # noqa: PLC0415
 
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("scanstream.market").setLevel(logging.INFO)  # how far reading is
-    logging.getLogger("scanstream.security").setLevel(logging.INFO)  # what changes about who may come in
+    install(form)
 
 
 def told(settings: Any, shown: Collection[str]) -> None:
@@ -52,7 +50,12 @@ def told(settings: Any, shown: Collection[str]) -> None:
         logging.getLogger("scanstream").warning(doubt)
 
 
-def run(command: Callable[..., Any], *arguments: Any, leave: Callable[[int], NoReturn] = sys.exit) -> NoReturn:
+def run(
+    command: Callable[..., Any],
+    *arguments: Any,
+    leave: Callable[[int], NoReturn] = sys.exit,
+    log_format: str = "text",
+) -> NoReturn:
     """Run an asynchronous command; a server that cannot start says why in one line and exits with 2.
 
     With 3 where that is because of the engine outside of it (`EngineUnusable`).
@@ -60,7 +63,7 @@ def run(command: Callable[..., Any], *arguments: Any, leave: Callable[[int], NoR
     """
     import anyio  # noqa: PLC0415
 
-    log()
+    log(log_format)
     status = EXIT_FAILED
     try:
         status = anyio.run(command, *arguments, backend_options={"use_uvloop": sys.platform != "win32"})

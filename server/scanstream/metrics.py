@@ -1,71 +1,159 @@
 """What an operator's graphs show: Prometheus text, read from the rooms when it is asked for."""
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter as Counting
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import accumulate
+from typing import NamedTuple, TypeAlias
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from anyio import to_thread
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from scanstream.log.scanlog import ScanLog
+from scanstream.measure import LONG_SECONDS, Histogram, Labels
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-Depth = Callable[[], float]
+ENDS = ("complete", "failed", "cancelled")
+
+
+class Gauge(NamedTuple):
+    """What is as it is just now."""
+
+    name: str
+    text: str
+    labels: Labels
+    read: Callable[[], Mapping[Labels, float]]
+
+    def family(self) -> Metric:
+        """As Prometheus has it."""
+        family = GaugeMetricFamily(self.name, self.text, labels=self.labels)
+        for values, number in self.read().items():
+            family.add_metric(values, number)
+        return family
+
+
+class Counter(NamedTuple):
+    """What only grows. The name ends in `_total`."""
+
+    name: str
+    text: str
+    labels: Labels
+    read: Callable[[], Mapping[Labels, float]]
+
+    def family(self) -> Metric:
+        """As Prometheus has it."""
+        family = CounterMetricFamily(self.name.removesuffix("_total"), self.text, labels=self.labels)
+        for values, number in self.read().items():
+            family.add_metric(values, number)
+        return family
+
+
+class Spread(NamedTuple):
+    """How often something was at most so large."""
+
+    name: str
+    text: str
+    labels: Labels
+    read: Callable[[], Mapping[Labels, Histogram]]
+
+    def family(self) -> Metric:
+        """As Prometheus has it: each bucket holds those of the smaller ones, too."""
+        family = HistogramMetricFamily(self.name, self.text, labels=self.labels)
+        for values, histogram in self.read().items():
+            bounds = [*(f"{float(bound):g}" for bound in histogram.bounds), "+Inf"]
+            family.add_metric(values, list(zip(bounds, accumulate(histogram.counts), strict=True)), histogram.sum)
+        return family
+
+
+Instrument: TypeAlias = Gauge | Counter | Spread
+
+
+def gauge(name: str, text: str, read: Callable[[], float]) -> Gauge:
+    """One number."""
+    return Gauge(name, text, (), lambda: {(): read()})
+
+
+def counter(name: str, text: str, read: Callable[[], float]) -> Counter:
+    """One number that only grows."""
+    return Counter(name, text, (), lambda: {(): read()})
+
+
+def spread(name: str, text: str, histogram: Histogram) -> Spread:
+    """One histogram."""
+    return Spread(name, text, (), lambda: {(): histogram})
 
 
 class Metrics(Collector):
-    """Depths as gauges, ends as counters."""
+    """All instruments of a server, and what its scans came to."""
 
-    def __init__(
-        self,
-        depths: Mapping[str, tuple[str, Depth]],
-        held_up: Mapping[str, int] | None = None,
-        longest: Mapping[str, float] | None = None,
-    ) -> None:
-        """Of each name its description, and where to read it; of each strategy how often it held up the loop, and how
-        long at most."""
-        self._depths = depths
-        self._held_up = held_up if held_up is not None else {}
-        self._longest = longest if longest is not None else {}
-        self._ended: Counter[str] = Counter()
-        self._found: Counter[str] = Counter()
-        self._registry = CollectorRegistry()
-        self._registry.register(self)
+    def __init__(self, instruments: Iterable[Instrument], strategies: Iterable[str]) -> None:
+        """:param strategies: those of which something may be found: none is absent until then"""
+        self._instruments = [*instruments, *self._of_ended()]
+        self._ended: Counting[str] = Counting(dict.fromkeys(ENDS, 0))
+        self._found: Counting[str] = Counting(dict.fromkeys(strategies, 0))
+        self._seconds: dict[Labels, Histogram] = {(status,): Histogram(LONG_SECONDS) for status in ENDS}
+        self._waited = Histogram(LONG_SECONDS)
+        self._own, self._process = CollectorRegistry(), CollectorRegistry()
+        self._own.register(self)
+        ProcessCollector(registry=self._process)
+        PlatformCollector(registry=self._process)
+        GCCollector(registry=self._process)
+
+    def _of_ended(self) -> list[Instrument]:
+        return [
+            Counter(
+                "scanstream_scans_ended_total", "Scans that have ended", ("status",), lambda: _labelled(self._ended)
+            ),
+            Counter(
+                "scanstream_opportunities_found_total",
+                "Opportunities of ended scans",
+                ("strategy",),
+                lambda: _labelled(self._found),
+            ),
+            Spread(
+                "scanstream_scan_seconds",
+                "From a scan's registration to its end",
+                ("status",),
+                lambda: self._seconds,
+            ),
+            Spread(
+                "scanstream_scan_wait_seconds",
+                "From a scan's registration to its plan, or its end if it had none",
+                (),
+                lambda: {(): self._waited},
+            ),
+        ]
 
     def notice(self, log: ScanLog) -> None:
         """A watcher of all scans: counts those that end."""
         if log.ended:
-            self._ended[log.folded.state.status] += 1
-            for strategy_id, strategy in log.folded.state.strategies.items():
+            folded = log.folded
+            registered, status = folded.registered.at, folded.state.status
+            self._ended[status] += 1
+            self._seconds[status,].add((folded.at - registered) / 1000)
+            self._waited.add(max(0, (folded.started_at or folded.at) - registered) / 1000)
+            for strategy_id, strategy in folded.state.strategies.items():
                 self._found[strategy_id] += strategy.opportunities_found
 
     def collect(self) -> Iterator[Metric]:
         """See `prometheus_client.registry.Collector`."""
-        for name, (description, depth) in self._depths.items():
-            yield GaugeMetricFamily(f"scanstream_{name}", description, depth())
-        ended = CounterMetricFamily("scanstream_scans_ended", "Scans that have ended, by status", labels=["status"])
-        for status, count in sorted(self._ended.items()):
-            ended.add_metric([status], count)
-        yield ended
-        found = CounterMetricFamily(
-            "scanstream_opportunities_found", "Opportunities of ended scans, by strategy", labels=["strategy"]
-        )
-        for strategy_id, count in sorted(self._found.items()):
-            found.add_metric([strategy_id], count)
-        yield found
-        held_up = CounterMetricFamily(
-            "scanstream_loop_held_up", "Times that a strategy held up the loop for long", labels=["strategy"]
-        )
-        longest = GaugeMetricFamily(
-            "scanstream_loop_held_up_longest_seconds", "The longest of these times", labels=["strategy"]
-        )
-        for strategy_id, count in sorted(self._held_up.items()):
-            held_up.add_metric([strategy_id], count)
-            longest.add_metric([strategy_id], self._longest.get(strategy_id, 0.0))
-        yield held_up
-        yield longest
+        for instrument in self._instruments:
+            yield instrument.family()
 
-    def text(self) -> bytes:
-        """The metrics as of now."""
-        return generate_latest(self._registry)
+    def own(self) -> bytes:
+        """What the rooms say, as of now."""
+        return generate_latest(self._own)
+
+    async def text(self) -> bytes:
+        """The same, and what the system says of the process: that takes long where it has many descriptors."""
+        try:
+            process = await to_thread.run_sync(generate_latest, self._process)
+        except RuntimeError:  # no thread can be started: just then somebody wants to know how things are
+            process = generate_latest(self._process)
+        return self.own() + process
+
+
+def _labelled(counts: Mapping[str, float]) -> dict[Labels, float]:
+    return {(name,): number for name, number in counts.items()}

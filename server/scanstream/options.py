@@ -111,6 +111,9 @@ WORK: tuple[Callable[[Any], Any], ...] = (
     setting("--max-running", type=int, default=4, help="Scans that run at once; others wait in the queue."),
     setting("--max-in-loop", type=int, default=256, help="Shards that wait for input at once, over all scans."),
     setting("--max-in-loop-per-scan", type=int, default=32, help="The same of one scan."),
+    setting(
+        "--log-format", default="auto", metavar="auto|text|json", help="How its log is written: auto is JSON in pipes."
+    ),
 )
 """What is scanned, and how much of that at once."""
 

@@ -83,7 +83,7 @@ def doors(settings: Settings, core: Core) -> Doors:
 
     async def metrics(request: Request) -> Response:
         caller_of(request).operates()
-        return Response(core.metrics.text(), media_type=MEDIA_TYPE)
+        return Response(await core.metrics.text(), media_type=MEDIA_TYPE)
 
     app = Starlette(
         routes=[

@@ -53,7 +53,7 @@ async def serving(settings: Settings, collector: Collector | None = None) -> Asy
                 collector.anybody = lambda: bool(server.server_state.connections or core.hub.unfinished())
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_until_drained, server, listener)
-                tasks.start_soon(keep_watch, server.server_state.connections, server.patience.sweep)
+                tasks.start_soon(keep_watch, server.server_state.connections, server.patience.sweep, core.sight)
                 try:
                     await server.listening.wait()
                     yield f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{port}"

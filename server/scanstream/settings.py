@@ -79,6 +79,8 @@ class Settings(AuthSettings):
     """Shards of strategies that wait for input, over all scans, at once …"""
     max_in_loop_per_scan: int = 32
     """… and of one scan."""
+    log_format: str = "auto"
+    """How the log is written: `text`, `json`, or `auto`: text on a terminal, else JSON."""
     max_scans: int = 10_000
     """Scans under way, waiting ones included; a discover beyond is refused."""
     budget: float = 900.0
@@ -122,6 +124,7 @@ class Settings(AuthSettings):
         for name in ("budget", "retention", "stall", "keep_alive", "refresh"):
             self._require(0 < getattr(self, name) <= LONGEST_SECONDS, name, "must be above 0 and at most ten years")
         self._require(0 <= self.tick <= LONGEST_TICK_SECONDS, "tick", f"must be from 0 to {LONGEST_TICK_SECONDS:g}")
+        self._require(self.log_format in ("auto", "text", "json"), "log_format", "must be auto, text or json")
         self._require(self.compression in ("none", "deflate"), "compression", "must be none or deflate")
         self._require(self.data != "", "data", "must name a directory, or be :memory:")
         self._require(host_of(f"[{self.host}]" if ":" in self.host else self.host) is not None, "host", NO_HOST)

@@ -6,6 +6,7 @@ import re
 import socket
 import time
 from importlib.metadata import version
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import anyio
@@ -85,6 +86,7 @@ async def test_a_defect_in_watching_a_connection_ends_that_one_only(caplog: pyte
     class Sound:
         looks = 0
         rests_until = 0.0
+        outflow = SimpleNamespace(clear=True)
 
         def look(self, _now: float) -> None:
             self.looks += 1
@@ -114,6 +116,7 @@ async def test_a_defect_in_watching_a_connection_ends_that_one_only(caplog: pyte
 class Watched:
     looks = 0
     rests_until = 0.0
+    outflow = SimpleNamespace(clear=True)
 
     def look(self, _now: float) -> None:
         self.looks += 1

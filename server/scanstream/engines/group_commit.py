@@ -20,6 +20,7 @@ import anyio
 
 from scanstream.errors import StoreUnavailable
 from scanstream.log.refold import Crowd
+from scanstream.measure import Commits
 
 T = TypeVar("T")
 
@@ -127,6 +128,7 @@ class GroupCommit:
         self._done: deque[Operation[Any]] = deque()
         """Those of which the loop has not been told yet; bounded, as their callers wait."""
         self._crowd = Crowd()
+        self.commits = Commits()
         self._bell = Bell()
         self._closing = False
         self._places = asyncio.Semaphore(MOST_WAITING)
@@ -155,11 +157,13 @@ class GroupCommit:
                 raise StoreUnavailable("The store is closed", retry_after=5)
             self._queue.append(operation)
             self._bell.ring()
+            self.commits.under_way += 1
             # a timer and no cancel scope: those cost more than all else that is done for an operation
             late = None if urgent else self._loop.call_later(ANSWER_SECONDS, self._late, operation)
             try:
                 await operation.answered
             finally:
+                self.commits.under_way -= 1
                 if late is not None:
                     late.cancel()
         if operation.unanswered is not None:
@@ -288,6 +292,7 @@ class GroupCommit:
         """
         if self._file is not None and _identity(self._file[0]) != self._file[1]:  # moved away, deleted, or another one
             raise sqlite3.OperationalError("its file is no longer in the data directory")
+        began = time.perf_counter()
         self._connection.execute("BEGIN IMMEDIATE")
         for operation in batch:
             if apart:
@@ -306,6 +311,7 @@ class GroupCommit:
             if apart:
                 self._connection.execute("RELEASE operation")
         self._connection.execute("COMMIT")
+        self.commits.add(time.perf_counter() - began, len(batch))
         return True
 
     def _roll_back(self) -> None:

@@ -89,6 +89,7 @@ class SqliteStore:
         self._commits = GroupCommit(
             connection, on_commit=self._deliver, on_rollback=self._heads.clear, most_at_once=most_at_once, file=file
         )
+        self.commits = self._commits.commits
 
     async def register(self, scan: Registered, replaces: ScanId | Literal["any"] | None) -> ScanId:
         """See `Store.register`."""

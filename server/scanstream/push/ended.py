@@ -86,6 +86,8 @@ class Ended:
         if place is None or self._taken != scan_id:
             return None
         message = self._refusal or self._of_held(place)
+        if message is not None:
+            self._fanout.told.add(message)
         if message is None or message.last:
             self.drop(scan_id)
         else:

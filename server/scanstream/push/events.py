@@ -28,11 +28,14 @@ class EventsDoor:
 
     async def events(self, request: Request) -> Response:
         """Frames as events; 204 where nothing is left of a terminal scan, which makes an EventSource stop."""
-        scan_id = request.path_params["scan_id"]
+        scan_id, resumes = request.path_params["scan_id"], self._fanout.resumes
         caller = caller_of(request)
-        log = await self._desk.find(caller.reads(scan_id), scan_id)
+        with resumes.sought("stream"):
+            log = await self._desk.find(caller.reads(scan_id), scan_id)
         since = request.headers.get("last-event-id") or single(request, "since")
-        position = await self._desk.place(log, parse(since) if since else None)
+        cursor = parse(since) if since else None
+        position = await self._desk.place(log, cursor)
+        resumes.took("stream", log, cursor, position, given=bool(since))
         if log.ended and not log.news(position):
             return Response(status_code=204)
         events = self._frames(log, position, caller)
@@ -54,6 +57,7 @@ class EventsDoor:
                 message = reader.channel.next(log, position, JSON)
                 if message is not None:
                     position = message.position
+                    self._fanout.told.add(message)
                     yield event(message, str(log.cursor(position)))
                     if message.last:
                         return

@@ -23,6 +23,7 @@ from scanstream.push.flushes import BYTES_A_READER, READERS_A_WAKE, TICK_SECONDS
 from scanstream.push.frames import FrameCache
 from scanstream.push.outgoing import Outgoing
 from scanstream.push.outlet import Outlet
+from scanstream.push.resumes import Resumes
 
 FEW = 8
 """Readers that are told without a walk that could be broken off."""
@@ -35,18 +36,36 @@ MessageType: TypeAlias = Literal["snapshot", "update", "end", "error"]
 class Encoded(Outgoing):
     """What a reader is told of a scan, as it leaves."""
 
-    __slots__ = ("position", "type")
+    __slots__ = ("position", "skipped", "type")
 
-    def __init__(self, type: MessageType, payload: Payload, position: Position) -> None:
+    def __init__(self, type: MessageType, payload: Payload, position: Position, skipped: int = 0) -> None:
         super().__init__(payload)
         self.type = type
         self.position = position
         """Where its reader is afterwards."""
+        self.skipped = skipped
+        """Revisions folded into it beyond the first."""
 
     @property
     def last(self) -> bool:
         """Whether nothing more comes of this scan."""
         return self.type in ("end", "error")
+
+
+class Told:
+    """What readers were told: numbers that grow."""
+
+    __slots__ = ("messages", "skipped")
+
+    def __init__(self) -> None:
+        self.messages = 0
+        self.skipped = 0
+        """Revisions that readers were told together with later ones."""
+
+    def add(self, message: Encoded, readers: int = 1) -> None:
+        """So many readers were told this."""
+        self.messages += readers
+        self.skipped += message.skipped * readers
 
 
 class Follower(Protocol):
@@ -74,7 +93,7 @@ class Follower(Protocol):
 class Channel:
     """One scan's readers on this node."""
 
-    def __init__(self, hub: Hub, scan_id: ScanId, frames: FrameCache[Encoded], flushes: Flushes) -> None:
+    def __init__(self, hub: Hub, scan_id: ScanId, frames: FrameCache[Encoded], flushes: Flushes, told: Told) -> None:
         self.wakes: set[Wake] = set()
         """Of readers that fetch what is new themselves."""
         self.followers: dict[Follower, None] = {}
@@ -83,8 +102,13 @@ class Channel:
         self._scan_id = scan_id
         self._frames = frames
         self._flushes = flushes
+        self._told = told
         self._head = -1
         self._flushed_at = float("-inf")
+        self._since: float | None = None
+        """When the first change came that is not told yet, and of the flush that is under way …"""
+        self._telling_since = 0.0
+        """… the first that it tells."""
         self._log: ScanLog
         self._walk: Iterator[Follower] | None = None
         self._waking: Iterator[Wake] = iter(())
@@ -104,11 +128,14 @@ class Channel:
 
     def _notice(self, log: ScanLog) -> None:
         self._log = log
+        now = self._flushes.now()
+        if self._since is None:
+            self._since = now
         if self._walk is not None:
             self._changed = True
             return
         due = self._flushed_at + self._flushes.tick
-        if log.ended or self._flushes.now() >= due:
+        if log.ended or now >= due:
             self._flushes.soon(self)
         elif not self.pending:
             self._flushes.later(self, due)
@@ -116,12 +143,15 @@ class Channel:
     def flush(self, most: int, written: list[Outlet]) -> tuple[int, bool]:
         """See `Flushable.flush`."""
         if self._walk is None:
-            self._flushed_at = self._flushes.now()
+            self._flushed_at = now = self._flushes.now()
+            self._telling_since, self._since = now if self._since is None else self._since, None
             walk = iter(tuple(self.followers))
             if len(self.followers) <= FEW and not self.wakes:
                 self.pending = False
+                self._flushes.delays.add(now - self._telling_since)
                 if (told := self._tell(walk, most, written)) < most:
                     return told, True
+                self._telling_since = self._flushes.now()  # what is left of it
                 self.pending = True
                 self._walk, self._waking = walk, iter(())
                 return told, False
@@ -135,6 +165,7 @@ class Channel:
             return told, False
         self._walk = None
         self.pending = False
+        self._flushes.delays.add(self._flushes.now() - self._telling_since)
         if self._changed:
             self._changed = False
             self._notice(self._log)
@@ -151,7 +182,7 @@ class Channel:
 
         As for the count see `Flushable.flush`.
         """
-        log, told, alone = self._log, 0, self._flushes.alone
+        log, told, alone, sent = self._log, 0, self._flushes.alone, 0
         position: Position | None = None
         codec, only, message, more, weight = None, None, None, False, 0
         for follower in followers:
@@ -163,6 +194,9 @@ class Channel:
                     break
                 continue
             if follower.position is not position or follower.codec is not codec or follower.only is not only:
+                if sent and message is not None:
+                    self._told.add(message, sent)
+                    sent = 0
                 position, codec, only = follower.position, follower.codec, follower.only
                 message = self.next(log, position, codec, only)
                 if message is not None:
@@ -170,6 +204,7 @@ class Channel:
                     weight = len(message) // BYTES_A_READER
             if message is not None:
                 told += weight
+                sent += 1
                 follower.position = message.position
                 if alone and not more:
                     outlet.push(message)
@@ -180,6 +215,8 @@ class Channel:
                         follower.told(message)
             if told >= most:
                 break
+        if sent and message is not None:
+            self._told.add(message, sent)
         return told
 
     def next(self, log: ScanLog, position: Position, codec: Codec, only: Only | None = None) -> Encoded | None:
@@ -214,7 +251,7 @@ class Channel:
 def _frame(log: ScanLog, position: Position, codec: Codec, only: Only | None) -> Encoded:
     frame = log.read(position, only)
     kind: MessageType = "snapshot" if frame.snapshot else "update"
-    return Encoded(kind, codec.encode(frame_message(log, frame, codec)), frame.position)
+    return Encoded(kind, codec.encode(frame_message(log, frame, codec)), frame.position, frame.skipped)
 
 
 def _end(log: ScanLog, position: Position, codec: Codec, _: Only | None) -> Encoded:
@@ -248,13 +285,15 @@ class Fanout:
         self._hub = hub
         self._frames = FrameCache[Encoded]()
         self.flushes = Flushes(tick)
+        self.told = Told()
+        self.resumes = Resumes()
         self._channels: dict[ScanId, Channel] = {}
 
     def channel(self, scan_id: ScanId) -> Channel:
         """The scan's channel; whoever joins its readers is to `leave` it again."""
         channel = self._channels.get(scan_id)
         if channel is None:
-            channel = self._channels[scan_id] = Channel(self._hub, scan_id, self._frames, self.flushes)
+            channel = self._channels[scan_id] = Channel(self._hub, scan_id, self._frames, self.flushes, self.told)
         return channel
 
     def left(self, scan_id: ScanId) -> None:

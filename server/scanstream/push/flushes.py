@@ -9,6 +9,7 @@ from math import ceil
 from time import monotonic
 from typing import Protocol
 
+from scanstream.measure import QUICK_SECONDS, Histogram
 from scanstream.push.outlet import Outlet
 
 TICK_SECONDS = 0.025
@@ -51,6 +52,8 @@ class Flushes:
     def __init__(self, tick: float) -> None:
         self.tick = tick
         """Seconds between two flushes of one channel."""
+        self.delays = Histogram(QUICK_SECONDS)
+        """From an entry that was read here to the frame that tells it, of each flush."""
         self._soon: deque[Flushable] = deque()
         self._later: dict[int, list[Flushable]] = {}
         self._scheduled = False

@@ -25,6 +25,7 @@ from scanstream.push.line import Line, WayBack
 from scanstream.push.outlet import nothing
 from scanstream.push.presence import while_there
 from scanstream.push.query import EVENTS_TYPE, JSON_TYPE, accepted, read_body
+from scanstream.push.resumes import Transport
 from scanstream.push.round import Round
 from scanstream.push.sse import HEARTBEAT, HEARTBEAT_SECONDS, RETRY, event
 from scanstream.push.stream import EXPELLED
@@ -57,7 +58,7 @@ class FollowDoor:
         asked = JSON.decode_follow(await read_body(request, self._most_bytes))
         streams = accepted(request, JSON_TYPE, EVENTS_TYPE) == EVENTS_TYPE
         async with while_there(request.receive):
-            scans = await self._round(asked.follow, caller)
+            scans = await self._round(asked.follow, caller, "stream" if streams else "longpoll")
             frames = [] if streams else await self._frames(scans)
         if streams:
             stream = HeldStream(self._events(scans, caller), lambda line: self._stream(scans, line, caller))
@@ -78,7 +79,7 @@ class FollowDoor:
         with scans.opened():
             return await scans.all(MOST_ANSWER_BYTES)
 
-    async def _round(self, wanted: Sequence[Follow], caller: Caller) -> Round:
+    async def _round(self, wanted: Sequence[Follow], caller: Caller, transport: Transport) -> Round:
         """Find the scans; one that is not there is a message, too.
 
         :raises InvalidRequest: if two of them are one scan
@@ -86,18 +87,22 @@ class FollowDoor:
         """
         owners = [caller.reads(follow.scan_id) for follow in wanted]
         scans = Round(self._find(caller), self._room.fanout)
+        resumes = self._room.fanout.resumes
         arrived = anyio.current_time()
         named: set[str] = set()
         for index, (follow, owner) in enumerate(zip(wanted, owners, strict=True)):
             try:
-                log = await self._desk.find(owner, follow.scan_id, arrived)
+                with resumes.sought(transport):
+                    log = await self._desk.find(owner, follow.scan_id, arrived)
             except ABSENT as error:
                 _name(named, index, follow.scan_id)
                 scans.refuse(error)
             else:
                 _name(named, index, log.scan_id)
                 cursor = None if follow.since is None else parse(follow.since)
-                scans.add(log, await self._desk.place(log, cursor), follow.only)
+                position = await self._desk.place(log, cursor)
+                resumes.took(transport, log, cursor, position, given=follow.since is not None)
+                scans.add(log, position, follow.only)
         return scans
 
     async def _events(self, scans: Round, caller: Caller) -> AsyncGenerator[bytes, None]:

@@ -69,6 +69,7 @@ class Followed:
 
     def fail(self, error: Exception) -> None:
         """See `Follower.fail`."""
+        error.add_note(f"It was to be told of {self.log.scan_id}")
         self._following.fail(error)
 
 
@@ -221,6 +222,7 @@ class Following:
         """Put what comes next of this one, and leave the rest for its next turn. As for bytes see `_put`."""
         while (message := followed.next()) is not None:
             followed.position = message.position
+            self.fanout.told.add(message)
             self.outlet.put(message)
             put += len(message)
             if message.last:

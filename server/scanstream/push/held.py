@@ -11,6 +11,7 @@ from scanstream.push.desk import Desk
 from scanstream.push.line import Line
 from scanstream.push.problem import problem
 from scanstream.push.question import Question
+from scanstream.push.resumes import Transport
 from scanstream.push.vigil import is_over
 from scanstream.push.waiter import Patient, Room
 
@@ -32,6 +33,8 @@ class Polls:
             if asked.since.epoch == log.epoch and asked.since.position.seq > log.seq:
                 return None  # this node may have to catch up
             position = log.place(asked.since)
+            transport: Transport = "longpoll" if asked.wait else "poll"
+            self.room.fanout.resumes.took(transport, log, asked.since, position)
         rank = self.desk.rank(log.scan_id)
         if asked.wait and not self.over(log, asked, position, rank):
             return HeldPoll(self, log, asked, position, rank, line)

@@ -14,6 +14,7 @@ from scanstream.push.desk import Desk
 from scanstream.push.holding import Door, Held, waited
 from scanstream.push.line import WayBack
 from scanstream.push.query import JSON_TYPE, entity_tags, single, wait_of
+from scanstream.push.resumes import Transport
 from scanstream.push.waiter import Patient, Room
 
 
@@ -38,7 +39,11 @@ class PollDoor:
         rank = self._desk.rank(log.scan_id)
         ranked = rank is not None
         if since is not None:
-            position = await self._desk.place(log, parse(since))
+            cursor = parse(since)
+            position = await self._desk.place(log, cursor)
+            if not waited(request):
+                transport: Transport = "longpoll" if wait.seconds else "poll"
+                self._room.fanout.resumes.took(transport, log, cursor, position)
             news = self._news(log, position, rank)
             if held := self.held(request, self.status, log, wait.seconds, news, ranked=ranked):
                 return held

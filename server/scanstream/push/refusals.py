@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from scanstream.about import mention
 from scanstream.errors import Internal, MethodNotAllowed, NoSuchRoute, ScanstreamError, Shortage, UpgradeRequired
 from scanstream.push.problem import problem, refuse
 from scanstream.shortage import shortage
@@ -43,6 +44,7 @@ class CacheRule:
         if scope["type"] != "http":
             await self.inner(scope, receive, send)
             return
+        mention(scope["path"])
         asked = [header for header in scope["headers"] if header[0] != b"range"]
         with suppress(ClientDisconnect):  # the other side has left: nobody is there to be told
             await self.inner({**scope, "headers": asked}, receive, completed)

@@ -151,6 +151,7 @@ class Round:
         message = subscription.next(JSON) if subscription else None
         if subscription is None or message is None:
             return None
+        self._fanout.told.add(message)
         subscription.position = message.position
         if message.last or subscription.log.ended:
             del self._live[scan_id]

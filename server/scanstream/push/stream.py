@@ -79,7 +79,9 @@ class Streams:
         since = asked.since
         if log.ended or self.room.drain.begun or (since and since.epoch == log.epoch and since.position.seq > log.seq):
             return None
-        return Stream(self, log, log.place(since), line, line.start(200) + _BEGINNING, asked.caller)
+        position = log.place(since)
+        self.room.fanout.resumes.took("stream", log, since, position, given=since is not None)
+        return Stream(self, log, position, line, line.start(200) + _BEGINNING, asked.caller)
 
 
 class Stream(ScanWaiter):
@@ -114,6 +116,7 @@ class Stream(ScanWaiter):
         while message := channel.next(self._log, self._position, JSON):
             self._line.say(self._events.chunk(self._log, self._position, message))
             self._position = message.position
+            self._room.fanout.told.add(message)
             self._said_at = asyncio.get_running_loop().time()
             if message.last:
                 self._end()

@@ -126,6 +126,11 @@ class ScanWaiter(Waiter):
         self._channel = self._room.fanout.channel(self._log.scan_id)
         self._channel.wakes.add(self.resume)
 
+    def fail(self, error: Exception) -> None:
+        """See `Waiter.fail`."""
+        error.add_note(f"It was to be told of {self._log.scan_id}")
+        super().fail(error)
+
     def _part(self) -> None:
         if self._channel is not None:
             self._channel.wakes.discard(self.resume)

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from starlette.types import Receive, Scope, Send
 
+from scanstream.about import mention
 from scanstream.errors import (
     Forbidden,
     Internal,
@@ -172,6 +173,7 @@ class Connection:
         except OutletClosed:
             raise
         except Exception:
+            mention(getattr(message, "scan_id", ""))
             logger.exception("a defect in answering a %s", type(message).__name__)
             defect = Internal("The server failed on this message; its log says why", retry_after=1)
             await self._say(error_message(defect, message.id if message else UNSET))
@@ -239,15 +241,20 @@ class Connection:
         owner = self._caller.owner
         log = self._desk.held(owner, body.scan_id) or await self._desk.find(owner, body.scan_id)
         await self._say(ack)
+        self._common.fanout.resumes.took("websocket", log, None, START, given=False)
         self._following.begin(log, START, None)
         await self._outlet.handed()
 
     async def _subscribe(self, message: Subscribe) -> None:
         """Follow from now on, in place of an older subscription to the same scan."""
-        log = await self._desk.find(self._caller.reads(message.scan_id), message.scan_id)
-        position = await self._desk.place(log, parse(message.since) if message.since is not None else None)
+        resumes, given = self._common.fanout.resumes, message.since is not None
+        with resumes.sought("websocket"):
+            log = await self._desk.find(self._caller.reads(message.scan_id), message.scan_id)
+        cursor = parse(message.since) if message.since is not None else None
+        position = await self._desk.place(log, cursor)
         if self._full and log.scan_id not in self._following:
             self._refuse_too_many()
+        resumes.took("websocket", log, cursor, position, given=given)
         await self._outlet.clear()
         self._outlet.put(self._encoded(self._ack(self._desk.acknowledge(log, position), message.id)))
         self._following.begin(log, position, message.only)

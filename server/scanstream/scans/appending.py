@@ -8,6 +8,7 @@ from scanstream.errors import NotFound, StoreUnavailable
 from scanstream.log.entry import AnyEntry
 from scanstream.log.store import Store
 from scanstream.model import Milliseconds, ScanId
+from scanstream.scans.outcomes import Outcomes
 from scanstream.scans.shortages import STORE, Pause, Shortages
 
 
@@ -19,6 +20,7 @@ class Appender:
         self._store = store
         self._time = time
         self._shortages = shortages
+        self.outcomes = Outcomes()
 
     async def append(self, scan_id: ScanId, *entries: AnyEntry) -> None:
         """Append, and while the store is away wait and try again: running scans outlive a full disk.
@@ -39,5 +41,6 @@ class Appender:
                 return
             else:
                 break
+        self.outcomes.take(entries)
         if pause is not None:
             self._shortages.over()

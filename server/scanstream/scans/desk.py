@@ -4,6 +4,7 @@
 then does a task of the desk append `Queued`, the permission to start (releases.py).
 """
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -17,6 +18,7 @@ from scanstream.log.entry import CancelRequested, Registered
 from scanstream.log.hub import Hub
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
+from scanstream.measure import QUICK_SECONDS, Histogram, Labels
 from scanstream.message import POLLING_INTERVAL_SECONDS, AckBody
 from scanstream.model import EVENTS_PATH, DiscoverRequest, IdempotencyKey, Milliseconds, Principal, ScanId
 from scanstream.panel import Panel
@@ -35,6 +37,8 @@ LEFT_OF_REUSED_SECONDS = 60.0
 """A finished scan answers an identical request only if it answers for so long yet; of a short retention half of it."""
 
 
+ANSWERS = ("new", "running", "fresh", "key")
+"""What answers a discover: a new scan, or one that was there, by its request or by its key."""
 JUDGED_SECONDS = 30.0
 """In which plug-ins have looked at the parameters of a request, their wait for a process among it."""
 
@@ -83,6 +87,8 @@ class ScanDesk:
         self._admission = Admission(hub.unfinished, limits.max_scans)
         self._releases = releases
         self._machine = machine
+        self.acks: dict[Labels, Histogram] = {(answer,): Histogram(QUICK_SECONDS) for answer in ANSWERS}
+        """How long acks took that could be given, by what answered: until they could be handed out."""
         self._ages = Ages(limits.fresh, common=store.now if store.shared else None)
 
     async def register(
@@ -105,6 +111,7 @@ class ScanDesk:
         :raises Shortage: for new work, while the machine lacks what a scan needs
         :raises StoreUnavailable: if it could not be made durable; then nothing happened
         """
+        began = time.perf_counter()
         scan = await self._registration(principal, request, key, prefix)
         granted = await self._admission.enter()
         try:
@@ -112,9 +119,10 @@ class ScanDesk:
         finally:
             if granted:
                 self._admission.leave()
-        if log.scan_id == scan.scan_id:
-            return self.acknowledge(log, START, "Scan registered", status="initiated")
-        return self._joined(log, key)
+        new = log.scan_id == scan.scan_id
+        ack = self.acknowledge(log, START, "Scan registered", status="initiated") if new else self._joined(log, key)
+        self.acks["new" if new else ack.reused or "key",].add(time.perf_counter() - began)
+        return ack
 
     async def _admitted(self, granted: bool, scan: Registered, key: IdempotencyKey | None) -> ScanLog:
         """The log that answers this registration: a new one, where there is a place for it."""

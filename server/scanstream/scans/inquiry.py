@@ -7,6 +7,7 @@ import anyio
 import msgspec
 from msgspec import UNSET
 
+from scanstream.about import about
 from scanstream.errors import FieldError
 from scanstream.log.entry import Registered
 from scanstream.model import Problem
@@ -82,7 +83,8 @@ class Inquiry:
                 return
             else:
                 return
-        logger.warning("%s: %s cannot be planned: %s", scan.scan_id, name, problem.detail)
+        with about(strategy=name):
+            logger.warning("%s: %s cannot be planned: %s", scan.scan_id, name, problem.detail)
         answers[name] = Parts(of={name: Part(problem=problem)})
 
     async def _asked(self, scan: Registered, names: list[str], seconds: float) -> Parts:
@@ -125,5 +127,6 @@ class Inquiry:
             else:
                 judgement = msgspec.msgpack.decode(answer, type=Judgement)
                 return answered(strategy, judgement.errors, judgement.values)
-        logger.warning("%s: parameters: %s", strategy.id, reason)
+        with about(strategy=strategy.id):
+            logger.warning("%s: parameters: %s", strategy.id, reason)
         return answered(strategy, [FieldError(f"parameters.{strategy.id}", reason)], {})

@@ -9,6 +9,7 @@ from functools import partial
 import anyio
 from msgspec import UNSET
 
+from scanstream.about import about
 from scanstream.errors import Restarting
 from scanstream.jobs import Call, Calls, Jobs
 from scanstream.log.entry import AnyEntry, Cancelled, Cut, Planned, Registered, ScanFailed, ShardFailed
@@ -87,7 +88,11 @@ class Planner:
         """Conduct every scan that is let in."""
         async with anyio.create_task_group() as conducted:
             async for call in self._calls.granted():
-                conducted.start_soon(self._conduct, call)
+                conducted.start_soon(self._conduct_one, call)
+
+    async def _conduct_one(self, call: Call) -> None:
+        with about(scan_id=call.scan_id):
+            await self._conduct(call)
 
     async def _conduct(self, call: Call) -> None:
         over, after = False, 0.0

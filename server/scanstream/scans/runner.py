@@ -12,6 +12,7 @@ import msgspec
 from anyio.abc import TaskGroup
 from msgspec import UNSET, UnsetType
 
+from scanstream.about import about
 from scanstream.jobs import Lease, Shard, ShardName
 from scanstream.log.entry import AnyEntry, ShardDone, ShardFailed, ShardFound, ShardStarted, parts
 from scanstream.log.hub import Hub
@@ -121,6 +122,11 @@ class Runner:
                 scope.cancel()
 
     async def _work(self, lease: Lease, way: Way, leave: Callable[[], None]) -> None:
+        shard = lease.shard
+        with about(scan_id=shard.scan_id, strategy=shard.strategy_id, shard=shard.number):
+            await self._seen_through(lease, way, leave)
+
+    async def _seen_through(self, lease: Lease, way: Way, leave: Callable[[], None]) -> None:
         over, again, gone = False, None, False
         try:
             try:

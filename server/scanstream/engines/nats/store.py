@@ -65,6 +65,7 @@ class NatsStore:
         self._reserve = reserve
         self._barrier = Barrier(connection, self._stream, reader.position, reserve)
         self._writer = Writer(connection, self._stream, reader, reserve)
+        self.commits = self._writer.commits
         self._registry = Registry(self._writer, reader.index, self._barrier)
         self._tasks = tasks
         self._lag = lag

@@ -1,5 +1,6 @@
 """Writing into the stream: done when this node has read what it wrote."""
 
+import time
 from contextlib import suppress
 
 from scanstream.engines.nats.answers import RETRY_AFTER, ApiError, FullError
@@ -7,6 +8,7 @@ from scanstream.engines.nats.connection import Connection
 from scanstream.engines.nats.reader import Reader
 from scanstream.engines.nats.reserve import Reserve
 from scanstream.errors import StoreUnavailable
+from scanstream.measure import Commits
 
 DELIVERED_SECONDS = 20.0
 """In which what is written comes back to this node; the feed begins anew a few times in that."""
@@ -18,6 +20,8 @@ class Writer:
     def __init__(self, connection: Connection, stream: str, reader: Reader, reserve: Reserve) -> None:
         self.connection = connection
         self.stream = stream
+        self.commits = Commits()
+        """A message each: from here until this node has read it."""
         self._reserve = reserve
         self._reader = reader
 
@@ -28,6 +32,15 @@ class Writer:
         :raises ConflictError: if the headers expect what is not so; an earlier try of this call may be why
         :raises StoreUnavailable: if it is not acknowledged in time, or does not come back
         """
+        began = time.perf_counter()
+        self.commits.under_way += 1
+        try:
+            await self._write(subject, body, headers, needed)
+        finally:
+            self.commits.under_way -= 1
+        self.commits.add(time.perf_counter() - began, 1)
+
+    async def _write(self, subject: str, body: bytes, headers: dict[str, str], needed: bool) -> None:
         try:
             if not needed:
                 await self._reserve.whole()

@@ -75,6 +75,9 @@ class Processes:
         self.most = most
         self._idle_class = idle
         self._places = anyio.CapacityLimiter(most)
+        self.started = 0
+        self.deaths = 0
+        """Processes that ended, or had to be ended, in the middle of a call, or did not take one."""
         self._all: set[Worker] = set()
         self._idle: list[Worker] = []
 
@@ -120,6 +123,7 @@ class Processes:
                 with at_work:
                     returned, value = await limited(left, partial(_answered, worker))
             except GONE as error:
+                self.deaths += 1
                 try:
                     killed = await worker.was_killed()
                 finally:
@@ -151,6 +155,7 @@ class Processes:
                 with anyio.fail_after(HAND_OVER_SECONDS):
                     await worker.tell(message)
             except (TimeoutError, *GONE) as error:  # idle and dead: the call was not begun, so nothing has happened
+                self.deaths += 1
                 if isinstance(error, TimeoutError):
                     logger.warning("worker process %d does not take its call; it is replaced", worker.pid)
                 await self._discard(worker)
@@ -163,6 +168,7 @@ class Processes:
 
     async def _start(self) -> Worker:
         worker = Worker.start()
+        self.started += 1
         self._all.add(worker)
         try:
             with anyio.fail_after(START_SECONDS):
@@ -172,6 +178,7 @@ class Processes:
                 if not returned:
                     raise value
         except (TimeoutError, MemoryError, OSError, *GONE) as error:
+            self.deaths += 1
             await self._discard(worker)
             lacking = shortage(error) or "processes"
             raise Shortage("A worker process could not come up", lacking=lacking) from error

@@ -44,7 +44,10 @@ class Blocks:
         """Go on without a strategy that does not stop."""
         self._left.append(coroutine)
         logger.warning(
-            "%s: the strategy %s goes on though it was cancelled; it is left where it is", scan_id, strategy_id
+            "%s: the strategy %s goes on though it was cancelled; it is left where it is",
+            scan_id,
+            strategy_id,
+            extra={"strategy": strategy_id},
         )
 
     def note(self, strategy_id: str, scan_id: ScanId | str, seconds: float) -> None:
@@ -62,6 +65,7 @@ class Blocks:
                 strategy_id,
                 1000 * seconds,
                 self.times[strategy_id],
+                extra={"strategy": strategy_id},
             )
 
 

@@ -102,7 +102,8 @@ class Watch:
                 self._seen[owner] += 1
                 if owner and late > LONG_SECONDS and time.perf_counter() - self._warned > LOG_SECONDS:
                     self._warned = time.perf_counter()
-                    logger.warning("the strategy %s holds up the server's loop, for %.1f s now", owner, late)
+                    words = "the strategy %s holds up the server's loop, for %.1f s now"
+                    logger.warning(words, owner, late, extra={"strategy": owner})
 
     def _owner(self, frame: FrameType | None) -> str:
         """The strategy in whose code the frame is; in a file with several it is told by `self`, or by the class."""
