@@ -41,7 +41,7 @@ LEVELS: tuple[tuple[set[str], ...], ...] = (
         | {"settings", "metrics", "instruments", "pulse"},
         {"client"},
     ),  # settings names the markets, so it stands above them
-    ({"terminal"}, {"notebook"}),
+    ({"terminal"}, {"notebook"}, {"conformance"}),
     ({"cli", "key", "launch", "options", "parts", "streams", "logs", "demo", "__main__"},),
 )
 """The rooms on each level, the lowest first. A room is a package, or modules that stand together."""
@@ -66,6 +66,7 @@ ENCLAVES = {
     },
     "scans.work.errands": {"scans.work.errands"},
 }
+ENCLAVES["conformance"] = {"conformance", *ENCLAVES["client"]}
 ENCLAVES["scans.work.planning"] = {*ENCLAVES["scans.work.shard"], "scans.work.planning"}
 """What runs far from the server (at a client's, in a worker process), and all that it may bring along."""
 

@@ -141,7 +141,7 @@ def _row_of(option: click.Option) -> Row:
     }
 
 
-CLIENT = [name for name in main.commands if name not in ("serve", "worker", "demo", "market", "key")]
+CLIENT = [name for name in main.commands if name not in ("serve", "worker", "demo", "market", "conformance", "key")]
 
 
 def test_the_table_of_flags_tells_defaults_and_variables() -> None:

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 import click
 
 from scanstream import __version__, streams
+from scanstream.conformance.commands import conformance
 from scanstream.key import key
 from scanstream.launch import EXIT_FAILED, EXIT_INTERRUPTED, importing, log, run, told
 from scanstream.launch import serve as launch_serve
@@ -315,6 +316,7 @@ def check(path: str, as_json: bool) -> None:
     sys.exit(0 if report.would_be_served else 1)
 
 
+main.add_command(conformance)
 main.add_command(key)
 
 

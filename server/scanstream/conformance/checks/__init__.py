@@ -1,0 +1,17 @@
+"""The checks, by what they are about; to import this is to have them all, in the order of the protocol's promises."""
+
+from scanstream.conformance.checks import registration, one_state, resuming, ending, absence, asking, refusals, reuse  # isort: skip
+from scanstream.conformance.checks import sockets, following  # isort: skip
+
+__all__ = [
+    "absence",
+    "asking",
+    "ending",
+    "following",
+    "one_state",
+    "refusals",
+    "registration",
+    "resuming",
+    "reuse",
+    "sockets",
+]

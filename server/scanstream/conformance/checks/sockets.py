@@ -1,0 +1,148 @@
+"""Section 4: what a WebSocket does beside frames."""
+
+from scanstream.conformance.asking import JSON, MSGPACK
+from scanstream.conformance.copy import Copy
+from scanstream.conformance.promise import check, equal, expect
+from scanstream.conformance.run import Run
+
+
+@check("subprotocols", "4", "JSON is the default; MessagePack says the same, value for value")
+async def subprotocols(run: Run) -> None:
+    """The same subscription in both."""
+    record = await run.recorded()
+    async with run.server.socket() as socket:
+        expect(socket.connection.subprotocol is None, "no subprotocol where none is offered", socket.name)
+        await socket.send(type="ping")
+        equal((await socket.receive())["type"], "pong", "the answer, in JSON")
+    told = []
+    for subprotocol in (JSON, MSGPACK):
+        async with run.server.socket(subprotocol) as socket:
+            equal(socket.connection.subprotocol, subprotocol, "the subprotocol that was offered")
+            await socket.send(type="subscribe", id="s", scan_id=record.scan_id)
+            messages = [await socket.receive()]
+            while messages[-1]["type"] != "end":
+                messages.append(await socket.receive())
+            told.append(messages)
+    equal(told[1], told[0], "the messages in MessagePack")
+
+
+@check("replies", "4", "Every reply repeats the id of its message; a message without one is answered without")
+async def replies(run: Run) -> None:
+    """Pings, errors, acks."""
+    async with run.server.socket() as socket:
+        for message_id in ("1", "x" * 64, "é"):
+            await socket.send(type="ping", id=message_id)
+            equal(await socket.receive(), {"type": "pong", "id": message_id}, "the answer to a ping")
+        await socket.send(type="ping")
+        equal(await socket.receive(), {"type": "pong"}, "the answer to a ping without an id")
+        await socket.send(type="ping", id="x" * 65)
+        message = await socket.receive()
+        equal((message["type"], message.get("code")), ("error", "invalid_message"), "the answer to an id of 65 letters")
+
+
+@check("unknown-fields", "3, 4", "A receiver passes over fields that it does not know")
+async def unknown_fields(run: Run) -> None:
+    """In messages of every type; a discover's request is closed, and names them."""
+    async with run.server.socket() as socket:
+        await socket.send(type="ping", id="p", x_unknown={"deep": [None]})
+        equal(await socket.receive(), {"type": "pong", "id": "p"}, "the answer to a ping with more in it")
+        await socket.send(type="discover", id="d", request=run.scans.request(), x_unknown=1)
+        ack = await socket.receive()
+        equal(ack["type"], "ack", "the answer to a discover with more in it")
+        scan_id = run.scans.known(ack)
+        for kind in ("subscribe", "unsubscribe", "cancel"):
+            await socket.send(type=kind, id=kind, scan_id=scan_id, x_unknown="?", future=True)
+            equal((await socket.until("ack", kind))["scan_id"], scan_id, f"the answer to {kind} with more in it")
+    answer = await run.server.get(f"/opportunities/status/{scan_id}?x_unknown=1")
+    answer.being(200)
+
+
+@check("malformed-messages", "4", "What is no message is an error, and the socket stays open; ten in a row end it")
+async def malformed_messages(run: Run) -> None:
+    """No JSON, no object, no type, an unknown one, a field of a wrong type."""
+    wrong = {
+        "{": "invalid_json",
+        "[]": "invalid_message",
+        '{"id": "n"}': "invalid_message",
+        '{"type": "no-such-type", "id": "n"}': "invalid_message",
+        '{"type": "subscribe", "id": "n", "scan_id": 7}': "invalid_message",
+        '{"type": "subscribe", "id": "n"}': "invalid_message",
+    }
+    async with run.server.socket() as socket:
+        for text, code in wrong.items():
+            await socket.raw(text)
+            message = await socket.receive()
+            equal((message["type"], message.get("code")), ("error", code), f"the answer to {text}")
+        await socket.send(type="ping", id="still")
+        equal(await socket.receive(), {"type": "pong", "id": "still"}, "the answer of a socket that is open")
+    async with run.server.socket() as socket:
+        for _ in range(10):
+            await socket.raw("{")
+        equal(await socket.closed(), 1008, "the close code after ten messages that are none")
+
+
+@check("wrong-frames", "4", "The wrong kind of frame closes the socket with 1003, invalid UTF-8 with 1007")
+async def wrong_frames(run: Run) -> None:
+    """Binary on JSON, text on MessagePack."""
+    for subprotocol, data in ((JSON, b"\x80"), (MSGPACK, "{}")):
+        async with run.server.socket(subprotocol) as socket:
+            await socket.raw(data)
+            equal(await socket.closed(), 1003, f"the close code of {subprotocol}")
+    async with run.server.socket() as socket:
+        await socket.connection.send(b'{"type": "\xff"}', text=True)
+        equal(await socket.closed(), 1007, "the close code")
+
+
+@check("unsubscribe", "4", "After the ack of an unsubscribe no frame of the scan follows; the scan goes on")
+async def unsubscribe(run: Run) -> None:
+    """In mid-scan: what comes until the scan is over is answers to pings."""
+    started = await run.scans.start("long")
+    async with run.server.socket() as socket:
+        await socket.send(type="subscribe", id="s", scan_id=started.scan_id)
+        await socket.until("snapshot")
+        await socket.send(type="unsubscribe", id="u", scan_id=started.scan_id)
+        await socket.until("ack", "u")
+        await run.scans.until_terminal(started.scan_id)
+        await socket.send(type="ping", id="p")
+        equal(await socket.receive(), {"type": "pong", "id": "p"}, "what comes after an unsubscribe")
+
+
+@check("subscribe-again", "4", "A second subscription replaces the position of the first: each frame comes once")
+async def subscribe_again(run: Run) -> None:
+    """From the beginning again, and from the cursor that is held."""
+    record = await run.recorded()
+    whole = record.whole
+    async with run.server.socket() as socket:
+        for since in (None, record.cursors()[0], None):
+            copy = Copy(record.scan_id) if since is None else record.held_at(since)
+            await socket.send(type="subscribe", id="s", scan_id=record.scan_id, since=since)
+            await socket.until("ack", "s")
+            while not copy.ended:
+                copy.take(await socket.receive())
+            equal(copy.opportunities, whole.opportunities, "the opportunities after a new subscription")
+        await socket.send(type="ping", id="p")
+        equal(await socket.receive(), {"type": "pong", "id": "p"}, "nothing of the first subscription")
+
+
+@check("discover-twice", "4", "A discover of a scan that is followed on the socket is acknowledged; its stream goes on")
+async def discover_twice(run: Run) -> None:
+    """An identical request, in mid-scan."""
+    wanted = run.scans.one_of_a_kind("long")
+    async with run.server.socket() as socket:
+        await socket.send(type="discover", id="1", request=wanted)
+        scan_id = run.scans.known(await socket.receive())
+        copy, acks = Copy(scan_id), 0
+        copy.take(await socket.receive())
+        await socket.send(type="discover", id="2", request=wanted)
+        while not copy.ended or not acks:
+            message = await socket.receive()
+            if message["type"] == "ack":
+                acks += 1
+                if message["scan_id"] != scan_id:  # it was over, and is not reused
+                    await run.scans.cancel(run.scans.known(message))
+                    return
+            elif message.get("scan_id") == scan_id:
+                if copy.ended:
+                    return  # told anew, as to anybody who comes after the end
+                copy.take(message)
+    await run.matches(copy)

@@ -1,0 +1,73 @@
+"""What a run has found out, in words and as JSON."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from scanstream.conformance.judging import BROKEN, HOLDS, NOT_TRIED, Verdict
+from scanstream.conformance.promise import CHECKS
+from scanstream.conformance.scans import Scans
+
+MARKS = {HOLDS: "ok", BROKEN: "BROKEN", NOT_TRIED: "not tried"}
+
+
+def listed() -> Iterator[str]:
+    """All checks, one a line."""
+    width = max(map(len, CHECKS))
+    for check in CHECKS.values():
+        yield f"{check.name:{width}}  {check.section:9}  {check.promise}{' (slow)' if check.slow else ''}"
+
+
+def beginning(urls: Sequence[str], scans: Scans) -> Iterator[str]:
+    """What will be done to the server."""
+    yield f"Judges {', '.join(urls)}. It starts scans there, some dozens, and cancels what still runs at the end:"
+    for kind, request in scans.requests.items():
+        yield f"  {kind:8} {_in_short(request)}"
+
+
+def _in_short(request: dict[str, Any]) -> str:
+    told = {name: f"{len(value)} of them" if _long(value) else value for name, value in request.items()}
+    return ", ".join(f"{name}: {value}" for name, value in told.items())
+
+
+def _long(value: object) -> bool:
+    return isinstance(value, list) and len(value) > 4
+
+
+def told(verdict: Verdict, again: str) -> Iterator[str]:
+    """One verdict; of a promise that is broken all that helps to find out why.
+
+    :param again: the command that makes this check alone
+    """
+    check = verdict.check
+    yield f"{MARKS[verdict.outcome]:9} {check.section:9} {check.name}: {check.promise} ({verdict.seconds:.1f} s)"
+    if verdict.outcome == NOT_TRIED:
+        yield f"            {verdict.seen}"
+    if verdict.outcome == BROKEN:
+        yield f"            expected: {verdict.expected}"
+        yield f"            seen:     {verdict.seen}"
+        yield "            what went over the wire, the last lines:"
+        yield from (f"              {line}" for line in verdict.trace)
+        yield f"            again:    {again}"
+
+
+def summary(verdicts: Sequence[Verdict], cancelled: int) -> str:
+    """The last line."""
+    count = {outcome: sum(one.outcome == outcome for one in verdicts) for outcome in MARKS}
+    names = [one.check.name for one in verdicts if one.outcome == BROKEN]
+    broken = f"{count[BROKEN]} broken ({', '.join(names)})" if names else "none is broken"
+    ended = f"; {cancelled} scans that still ran were cancelled" if cancelled else ""
+    return f"{count[HOLDS]} promises hold, {broken}, {count[NOT_TRIED]} not tried{ended}"
+
+
+def plain(verdict: Verdict, again: str) -> dict[str, Any]:
+    """One verdict as a JSON object."""
+    more = {"expected": verdict.expected, "seen": verdict.seen, "trace": list(verdict.trace), "again": again}
+    why = {"why": verdict.seen} if verdict.outcome == NOT_TRIED else {}
+    return {
+        "check": verdict.check.name,
+        "section": verdict.check.section,
+        "promise": verdict.check.promise,
+        "outcome": verdict.outcome,
+        "seconds": round(verdict.seconds, 3),
+        **(more if verdict.outcome == BROKEN else why),
+    }

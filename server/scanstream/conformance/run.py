@@ -1,0 +1,70 @@
+"""One run against one server: what its checks have in common."""
+
+from collections.abc import Mapping, Sequence
+from random import Random
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from scanstream.conformance.asking import Server
+from scanstream.conformance.copy import Copy
+from scanstream.conformance.promise import Broken, NotTried, equal
+from scanstream.conformance.record import Record, record
+from scanstream.conformance.scans import Scans, ids_of
+
+
+class Options(NamedTuple):
+    """How a run is to be made."""
+
+    urls: Sequence[str]
+    token: str | None = None
+    seed: int = 0
+    only: Sequence[str] = ()
+    requests: Mapping[str, dict[str, Any]] = MappingProxyType({})
+    seconds: float = 60.0
+    """For each check."""
+    slow: bool = True
+    """Whether checks are made that wait for time to pass."""
+
+
+class Run:
+    """What checks are given."""
+
+    def __init__(self, server: Server, options: Options) -> None:
+        self.server = server
+        self.options = options
+        self.trace = server.trace
+        self.random = Random(options.seed)  # noqa: S311  # repeatable on purpose
+        self.scans = Scans(server, options.requests, Random())  # noqa: S311  # no two runs ask for the same
+        self._records: dict[str, Record | str] = {}
+
+    async def recorded(self, kind: str = "long") -> Record:
+        """A scan of this kind, followed over all transports: made once.
+
+        :raises NotTried: if that has failed before
+        """
+        known = self._records.get(kind)
+        if known is None:
+            self._records[kind] = "the scan that it looks at could not be followed; see what is broken"
+            known = self._records[kind] = await record(self.server, self.scans, kind)
+        if isinstance(known, str):
+            raise NotTried(known)
+        return known
+
+    async def matches(self, copy: Copy) -> None:
+        """What a reader holds at the end is what the server answers: nothing is lost, and nothing came twice.
+
+        :raises Broken: if not
+        """
+        final = await self.scans.status(copy.scan_id)
+        told = {name: value for name, value in final.items() if name in copy.state}
+        equal(copy.state, told, "the state at the end: what the status says")
+        results = await self.scans.results(copy.scan_id)
+        equal(sorted(ids_of(copy.opportunities)), sorted(ids_of(results["opportunities"])), "the opportunities' ids")
+
+
+def first(error: BaseException) -> BaseException:
+    """Of a group the one that says most."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    inner = [first(one) for one in error.exceptions]
+    return next((one for one in inner if isinstance(one, Broken)), inner[0])

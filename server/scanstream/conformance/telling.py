@@ -1,0 +1,110 @@
+"""The bodies of the commands: what is printed, and the exit code."""
+
+import json
+import shlex
+from collections.abc import Iterator, Sequence
+from random import randrange
+from typing import Any
+
+import anyio
+import click
+
+from scanstream.client.addresses import address
+from scanstream.conformance import report
+from scanstream.conformance.asking import ServerGone
+from scanstream.conformance.judging import BROKEN, Verdict, judge
+from scanstream.conformance.promise import CHECKS
+from scanstream.conformance.run import Options
+from scanstream.conformance.scans import KINDS, Scans
+
+EXIT_HOLDS = 0
+EXIT_BROKEN = 1
+EXIT_UNREACHABLE = 3
+MOST_SEED = 10_000
+"""Short, as people write it down."""
+
+
+def list_checks() -> None:
+    """All that there are."""
+    _say(report.listed())
+
+
+def options(
+    urls: Sequence[str],
+    requests: Sequence[str],
+    *,
+    only: Sequence[str],
+    seed: int | None,
+    timeout: float,
+    quick: bool,
+    token: str | None,
+    as_json: bool,
+) -> Options:
+    """The flags, read.
+
+    :raises ValueError: naming the first that cannot be
+    """
+    unknown = [name for name in only if name not in CHECKS]
+    if unknown:
+        raise ValueError(f"There is no check {unknown[0]}; --list says which there are")
+    by_chance = randrange(MOST_SEED) if seed is None else seed  # noqa: S311  # nothing secret
+    kinds = requests_of(requests)
+    return Options([address(url) for url in urls], token, by_chance, only, kinds, timeout, slow=not quick)
+
+
+def server(options: Options, as_json: bool) -> int:
+    """Judge a server; the exit code."""
+    verdicts: list[Verdict] = []
+
+    def tell(verdict: Verdict) -> None:
+        verdicts.append(verdict)
+        again = _again(options, verdict.check.name)
+        if as_json:
+            click.echo(json.dumps(report.plain(verdict, again)))
+        else:
+            _say(report.told(verdict, again))
+
+    def begins(scans: Scans) -> None:
+        _say(report.beginning(options.urls, scans), err=as_json)
+
+    try:
+        cancelled = anyio.run(judge, options, tell, begins)
+    except ServerGone as gone:
+        click.echo(f"scanstream: {gone}", err=True)
+        return EXIT_UNREACHABLE
+    click.echo(report.summary(verdicts, cancelled), err=as_json)
+    return EXIT_BROKEN if any(one.outcome == BROKEN for one in verdicts) else EXIT_HOLDS
+
+
+def _say(lines: Iterator[str], err: bool = False) -> None:
+    for line in lines:
+        click.echo(line, err=err)
+
+
+def _again(options: Options, name: str) -> str:
+    """The command that makes one check alone; the token is left to the environment."""
+    requests = [
+        word for kind, wanted in options.requests.items() for word in ("--request", f"{kind}={json.dumps(wanted)}")
+    ]
+    words = ["scanstream", "conformance", *options.urls, "--only", name, "--seed", str(options.seed), *requests]
+    return shlex.join(words)
+
+
+def requests_of(values: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """`KIND=JSON` → kind → request.
+
+    :raises ValueError: naming the first that is not of this form
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for given in values:
+        kind, _, text = given.partition("=")
+        try:
+            wanted = json.loads(text)
+        except ValueError:
+            wanted = None
+        if kind not in KINDS or not isinstance(wanted, dict):
+            raise ValueError(
+                f"{given!r} is not of the form KIND=JSON, with a KIND of {', '.join(KINDS)}, and an object"
+            )
+        found[kind] = wanted
+    return found

@@ -1,0 +1,48 @@
+"""How tests judge a server: with scans of the scripted strategy, which are as long as a test wants them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from scanstream.conformance.judging import Verdict, judge
+from scanstream.conformance.run import Options
+
+SECONDS = 60.0
+
+
+def scripted(**parameters: Any) -> dict[str, Any]:
+    """A request for the scripted strategy."""
+    return {"strategy_ids": ["scripted"], "parameters": {"scripted": parameters}}
+
+
+REQUESTS = {
+    "quick": scripted(shards=1, found=3),
+    "long": scripted(shards=16, found=2, pause=0.03),
+    "many": scripted(shards=2, found=601),
+    "failing": scripted(shards=1, control="/nobody/listens"),
+}
+
+
+async def judged(
+    urls: str | Sequence[str],
+    *only: str,
+    seed: int = 1,
+    seconds: float = SECONDS,
+    slow: bool = False,
+    **requests: dict[str, Any],
+) -> list[Verdict]:
+    """The verdicts of a run."""
+    verdicts: list[Verdict] = []
+    several = [urls] if isinstance(urls, str) else urls
+    await judge(
+        Options(several, None, seed, only, {**REQUESTS, **requests}, seconds, slow), verdicts.append, lambda _: None
+    )
+    return verdicts
+
+
+def told(*verdicts: Verdict) -> str:
+    """Why, for whoever reads the test's failure."""
+    lines = [
+        [one.check.name, one.outcome, f"expected: {one.expected}", f"seen: {one.seen}", *one.trace, ""]
+        for one in verdicts
+    ]
+    return "\n".join(line for told in lines for line in told)

@@ -1,0 +1,153 @@
+"""`scanstream conformance URL`: green on the real server, red on every server that breaks a promise on purpose."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conformance import more_mutants
+from conformance.judged import SECONDS, judged, scripted, told
+from conformance.mutants import MUTANTS
+from conformance.mutating import Mutated, Mutation, mutated_server
+from docs.pages import code, table
+from scanstream.app import Scanstream
+from scanstream.conformance.judging import BROKEN, HOLDS, Verdict
+from scanstream.conformance.promise import CHECKS
+from scanstream.server import serving
+from scanstream.settings import Settings
+from support.hosting import hosted
+
+pytestmark = pytest.mark.anyio
+
+APART = {"expired", "heartbeat"}
+"""Checks that need a server of their own, or seconds."""
+QUICK = [
+    "answers-at-once",
+    "ack-first",
+    "lawful",
+    "one-state",
+    "status-agrees",
+    "resume",
+    "switch",
+    "foreign-cursor",
+    "one-end",
+    "nothing-left",
+    "results-at-the-end",
+    "cancel",
+    "not-found",
+    "etag",
+    "idempotency",
+    "unknown-fields",
+    "follow-many",
+]
+"""What is asked with every run of the tests; the others with `make clients`."""
+FEW = {
+    "status: an ack before the scan is registered",
+    "a frame before its ack",
+    "a lost update",
+    "another message over MessagePack",
+    "follow: an opportunity comes again after a cut",
+    "an end that comes twice",
+    "a 404 after complete",
+    "a 410 for what never existed",
+}
+"""A mutant for each promise of section 1, likewise."""
+SHORT_SECONDS = 3.0
+"""For servers that are silent where they should speak."""
+SILENT = {
+    "no end at all",
+    "a subscription to an end that says nothing",
+    "a cancel on a socket that is not acknowledged",
+    "a cancel that does nothing",
+}
+SHORT = {"long": scripted(shards=8, found=2, pause=0.03)}
+
+
+def often(names: set[str], of: list[str]) -> list[Any]:
+    """These with every run of the tests, the others with `make clients`."""
+    return [pytest.param(name, marks=() if name in names else pytest.mark.clients) for name in of]
+
+
+def assert_kept(verdicts: list[Verdict]) -> None:
+    """Each of them has been tried, and holds."""
+    others = [verdict for verdict in verdicts if verdict.outcome != HOLDS]
+    assert not others, told(*others)
+
+
+async def test_the_server_keeps_its_promises() -> None:
+    async with serving(Settings(port=0, data=":memory:", workers=1)) as url:
+        verdicts = await judged(url, *QUICK, **SHORT)
+    assert_kept(verdicts)
+    assert [verdict.check.name for verdict in verdicts] == QUICK
+
+
+@pytest.mark.clients
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_the_server_keeps_all_of_its_promises(seed: int, tmp_path: Path) -> None:
+    async with serving(Settings(port=0, data=str(tmp_path), workers=1)) as url:
+        verdicts = await judged(url, seed=seed)
+    assert_kept(verdicts)
+    assert {verdict.check.name for verdict in verdicts} == CHECKS.keys() - APART
+
+
+@pytest.mark.clients
+async def test_the_plain_outlet_keeps_all_of_its_promises() -> None:
+    """In an application of somebody's own, behind an ordinary uvicorn: nothing is answered at a glance."""
+    ours = "large-heads"  # a bound of our transports; that of somebody else's server is its own
+    async with hosted(Scanstream(data=":memory:", workers=1)) as url:
+        verdicts = await judged(url, *(CHECKS.keys() - APART - {ours}))
+    assert_kept(verdicts)
+
+
+@pytest.mark.clients
+async def test_a_stream_that_is_still_is_kept_awake() -> None:
+    async with serving(Settings(port=0, data=":memory:", workers=1)) as url:
+        assert_kept(await judged(url, "heartbeat", long=scripted(shards=1, pause=12.0)))
+
+
+@pytest.fixture(scope="module")
+async def mutated() -> AsyncIterator[tuple[str, Mutated]]:
+    """One server for all mutants."""
+    with pytest.MonkeyPatch.context() as patches:
+        async with mutated_server(patches) as server:
+            yield server
+
+
+@pytest.mark.parametrize("wrong", often(FEW, [name for name, one in MUTANTS.items() if one.check not in APART]))
+async def test_a_broken_promise_is_found_by_its_check(mutated: tuple[str, Mutated], wrong: str) -> None:
+    url, server = mutated
+    check, make = MUTANTS[wrong]
+    server.mutation = make()
+    try:
+        [verdict] = await judged(url, check, seconds=SHORT_SECONDS if wrong in SILENT else SECONDS)
+    finally:
+        server.mutation = Mutation()
+    assert verdict.outcome == BROKEN, told(verdict)
+    assert verdict.expected.startswith("this within") <= (wrong in SILENT), told(verdict)
+
+
+@pytest.mark.clients
+async def test_an_expired_scan_is_told_from_one_that_never_was() -> None:
+    with pytest.MonkeyPatch.context() as patches:
+        async with mutated_server(patches, retention=1.0, fresh=0.0) as (url, server):
+            [held] = await judged(url, "expired")
+            server.mutation = MUTANTS["a 404 for what has expired"].make()
+            [broken] = await judged(url, "expired")
+    assert held.outcome == HOLDS, told(held)
+    assert broken.outcome == BROKEN, told(broken)
+
+
+def test_each_check_has_a_mutant() -> None:
+    assert {mutant.check for mutant in MUTANTS.values()} | more_mutants.NO_MUTANT.keys() == CHECKS.keys()
+    assert {*QUICK} <= CHECKS.keys()
+    assert MUTANTS.keys() >= FEW | SILENT
+
+
+def test_the_page_tells_every_check() -> None:
+    told = {code(row["Check"])[0]: (row["Section"], row["Promise"]) for row in table("conformance.md", "Check")}
+
+    expected = {
+        name: (check.section, check.promise + (" (slow)" if check.slow else "")) for name, check in CHECKS.items()
+    }
+    assert told == expected
