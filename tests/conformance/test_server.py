@@ -76,7 +76,7 @@ def assert_kept(verdicts: list[Verdict]) -> None:
 
 
 async def test_the_server_keeps_its_promises() -> None:
-    async with serving(Settings(port=0, data=":memory:", workers=1)) as url:
+    async with serving(Settings(port=0, data=":memory:", workers=1, worker_priority="low")) as url:
         verdicts = await judged(url, *QUICK, **SHORT)
     assert_kept(verdicts)
     assert [verdict.check.name for verdict in verdicts] == QUICK
@@ -85,7 +85,7 @@ async def test_the_server_keeps_its_promises() -> None:
 @pytest.mark.clients
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_the_server_keeps_all_of_its_promises(seed: int, tmp_path: Path) -> None:
-    async with serving(Settings(port=0, data=str(tmp_path), workers=1)) as url:
+    async with serving(Settings(port=0, data=str(tmp_path), workers=1, worker_priority="low")) as url:
         verdicts = await judged(url, seed=seed)
     assert_kept(verdicts)
     assert {verdict.check.name for verdict in verdicts} == CHECKS.keys() - APART
@@ -95,14 +95,14 @@ async def test_the_server_keeps_all_of_its_promises(seed: int, tmp_path: Path) -
 async def test_the_plain_outlet_keeps_all_of_its_promises() -> None:
     """In an application of somebody's own, behind an ordinary uvicorn: nothing is answered at a glance."""
     ours = "large-heads"  # a bound of our transports; that of somebody else's server is its own
-    async with hosted(Scanstream(data=":memory:", workers=1)) as url:
+    async with hosted(Scanstream(data=":memory:", workers=1, worker_priority="low")) as url:
         verdicts = await judged(url, *(CHECKS.keys() - APART - {ours}))
     assert_kept(verdicts)
 
 
 @pytest.mark.clients
 async def test_a_stream_that_is_still_is_kept_awake() -> None:
-    async with serving(Settings(port=0, data=":memory:", workers=1)) as url:
+    async with serving(Settings(port=0, data=":memory:", workers=1, worker_priority="low")) as url:
         assert_kept(await judged(url, "heartbeat", long=scripted(shards=1, pause=12.0)))
 
 
