@@ -61,7 +61,7 @@ SILENT = {
     "a cancel on a socket that is not acknowledged",
     "a cancel that does nothing",
 }
-SHORT = {"long": scripted(shards=8, found=2, pause=0.03)}
+SHORT = scripted(shards=8, found=2, pause=0.03)
 
 
 def often(names: set[str], of: list[str]) -> list[Any]:
@@ -77,7 +77,7 @@ def assert_kept(verdicts: list[Verdict]) -> None:
 
 async def test_the_server_keeps_its_promises() -> None:
     async with serving(Settings(port=0, data=":memory:", workers=1, worker_priority="low")) as url:
-        verdicts = await judged(url, *QUICK, **SHORT)
+        verdicts = await judged(url, *QUICK, long=SHORT)
     assert_kept(verdicts)
     assert [verdict.check.name for verdict in verdicts] == QUICK
 
