@@ -201,6 +201,7 @@ PROMISED = {
     "worker": "engine market workers",
     "demo": "",
     "market": "json",
+    "conformance": "only seed timeout request token json",
     "key": "keys principal right expires json",
     "discover": "url strategy symbol parameter force-refresh json detach",
     **dict.fromkeys(("watch", "status", "results", "cancel", "strategies"), "url json"),
