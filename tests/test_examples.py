@@ -240,8 +240,9 @@ TYPED = {"serve": "scanstream serve &", "demo": "make demo"}
 """Commands that the recorded session types in another way than `scanstream NAME …`."""
 
 
-@pytest.mark.parametrize("name", [name for name in main.commands if name != "worker"])  # the session has no NATS
+@pytest.mark.parametrize("name", [name for name in main.commands if name not in ("worker", "conformance")])
 def test_the_transcript_has_every_command(name: str) -> None:
+    """But for workers, as the session has no NATS, and for conformance, which is a page of its own."""
     typed = [line for block in blocks(TRANSCRIPT) for line in lines_to_type(block)]
 
     assert [line for line in typed if f"{line} ".startswith(f"{TYPED.get(name, f'scanstream {name}')} ")]
