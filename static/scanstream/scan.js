@@ -134,6 +134,17 @@ export class Scan extends EventTarget {
     return (await this.#home.ask(path, { method: "POST", needs: ["scan_id", "status"], ...patience })).body;
   }
 
+  /**
+   * A token for this one scan, to be handed on, and addresses with it (docs/protocol.md, section 8).
+   * @param {{ rights?: ("read" | "cancel")[], expiresIn?: number } & Patience} [wanted] `expiresIn`: seconds
+   * @returns {Promise<Plain>} `token`, `rights`, `expires_at`, `links`
+   */
+  async share({ rights = ["read"], expiresIn = 3600, ...patience } = {}) {
+    const path = `opportunities/share/${encodeURIComponent(this.#name)}`;
+    const body = { rights, expires_in_seconds: expiresIn };
+    return (await this.#home.ask(path, { method: "POST", body, needs: ["token"], ...patience })).body;
+  }
+
   /** Follow it no more; the scan goes on. */
   close() {
     if (this.#leaving.signal.aborted) return;

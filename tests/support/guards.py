@@ -24,15 +24,16 @@ class Ring:
     required = True
 
     def __init__(self) -> None:
-        self._callers: dict[str, Caller] = {}
+        self.given: dict[str, Caller] = {}
         self._shown: set[str] = set()
         self._revoked: set[bytes] = set()
 
-    def key(self, principal: str, *rights: Right, expires_at: Milliseconds | None = None) -> str:
+    def key(
+        self, principal: str, *rights: Right, text: str | None = None, expires_at: Milliseconds | None = None
+    ) -> str:
         """A key for somebody; unless rights are named, to start scans."""
-        return self._given(
-            f"ssk_{secrets.token_urlsafe(24)}", Principal(principal), rights or (Right.SCAN,), expires_at
-        )
+        text = text or f"ssk_{secrets.token_urlsafe(24)}"
+        return self._given(text, Principal(principal), rights or (Right.SCAN,), expires_at)
 
     def _given(
         self,
@@ -43,16 +44,16 @@ class Ring:
         scan_id: ScanId | None = None,
     ) -> str:
         digest = hashlib.sha256(text.encode()).digest()
-        self._callers[text] = Caller(principal, frozenset(rights), scan_id, expires_at, digest)
+        self.given[text] = Caller(principal, frozenset(rights), scan_id, expires_at, digest)
         return text
 
     def revoke(self, credential: str) -> None:
         """From now on it is no good."""
-        self._revoked.add(self._callers[credential].credential)
+        self._revoked.add(self.given[credential].credential)
 
     async def caller(self, credential: str | None) -> Caller:
         """See `Guard.caller`."""
-        caller = self._callers.get(credential or "")
+        caller = self.given.get(credential or "")
         if caller is None or credential is None or not self.good(caller):
             raise Unauthorized(f"{credential} is not to be told to anybody")
         self._shown.add(credential)
@@ -62,7 +63,7 @@ class Ring:
         """See `Guard.known`."""
         if credential not in self._shown:
             return None
-        caller = self._callers[credential]
+        caller = self.given[credential]
         return caller if self.good(caller) else None
 
     def good(self, caller: Caller) -> bool:

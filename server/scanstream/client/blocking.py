@@ -173,6 +173,10 @@ class BlockingScan:
         """See `Scan.cancel`."""
         return self._living.call(self._scan.cancel)
 
+    def share(self, rights: Sequence[str] = ("read",), expires_in: int = 3600) -> Document:
+        """See `Scan.share`."""
+        return self._living.call(lambda: self._scan.share(rights, expires_in))
+
     def close(self) -> None:
         """Stop following: iterators end. The scan goes on at the server."""
         self._living.call(self._scan.aclose)

@@ -32,6 +32,7 @@ from scanstream.model import RESULTS_PATH, STATUS_PATH, Document, Only
 
 DISCOVER_PATH = "/opportunities/discover"
 CANCEL_PATH = "/opportunities/cancel/"
+SHARE_PATH = "/opportunities/share/"
 TIMEOUT_SECONDS = 10.0
 """So long an answer is waited for, through whatever happens to the connection."""
 RESULTS_SECONDS = 60.0
@@ -200,6 +201,11 @@ class AsyncClient:
         path = about(CANCEL_PATH, scan_id)
         state: Document = await self._persist("POST", path, TIMEOUT_SECONDS, needs=("scan_id", "status"))
         return state
+
+    async def _share(self, scan_id: str, request: Document) -> Document:
+        path = about(SHARE_PATH, scan_id)
+        shared: Document = await self._persist("POST", path, TIMEOUT_SECONDS, request=request, needs=("token",))
+        return shared
 
     async def _persist(
         self, method: str, path: str, timeout: float | None, *, needs: Sequence[str] = (), **more: Any

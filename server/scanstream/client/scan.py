@@ -1,6 +1,6 @@
 """A scan as an object that is always true, whichever way the news of it come."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -44,6 +44,7 @@ class Owner(Protocol):
 
     async def _results(self, scan_id: str) -> Results: ...
     async def _cancel(self, scan_id: str) -> Document: ...
+    async def _share(self, scan_id: str, request: Document) -> Document: ...
     def _leave(self, scan: "Scan") -> None: ...
 
 
@@ -196,6 +197,16 @@ class Scan:
         :raises Unreachable: if the server does not answer: then it is not known whether it is being cancelled
         """
         return await self._owner._cancel(self.id)
+
+    async def share(self, rights: Sequence[str] = ("read",), expires_in: int = 3600) -> Document:
+        """A token for this one scan, to be handed on, and addresses with it: `token`, `rights`, `expires_at`, `links`.
+
+        :param rights: of `read` and `cancel`, no more than one has
+        :param expires_in: seconds
+        :raises NoSuchRoute: if the server asks nobody who they are: then there is nothing to share but the id
+        :raises Forbidden: if it is more than one has
+        """
+        return await self._owner._share(self.id, {"rights": list(rights), "expires_in_seconds": expires_in})
 
     async def aclose(self) -> None:
         """Stop following: iterators end. The scan goes on at the server."""

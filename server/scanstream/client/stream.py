@@ -8,6 +8,8 @@ from scanstream.client.asking import FOLLOW_PATH, Asking, losses
 from scanstream.client.backoff import Pace
 from scanstream.client.failures import Lost, decoded
 from scanstream.client.run import Run
+from scanstream.client.token import Renewal
+from scanstream.errors import ScanstreamError
 
 SILENCE_SECONDS = 12.0
 """The server's heartbeat comes each 5 s; after so long without a byte the stream is dead."""
@@ -28,6 +30,7 @@ class StreamRung:
         self._asking = asking
         self._silence = silence
         self._pace = Pace()
+        self._renewal = Renewal(asking.token)
 
     async def carry(self, run: Run) -> None:
         """Bring frames for as long as the stream lasts; it is asked for anew when other scans are wanted.
@@ -49,15 +52,23 @@ class StreamRung:
         ) as answer:
             if not answer.headers.get("content-type", "").startswith("text/event-stream"):
                 raise Lost("what answers sends no stream of events")
+            sent = await self._asking.token.now()
             with losses(self._asking.url):
                 async for piece in answer.aiter_bytes():
                     run.alive()
-                    for message in events.messages(piece):
-                        run.take(message)
+                    self._take(run, events.messages(piece), sent)
                     if run.quiet():  # there is a piece each 5 s, news or not
                         return
         if run.feeds:
             raise Lost("the stream has ended before the scans have")
+
+    def _take(self, run: Run, messages: Iterator[dict[str, Any]], sent: str | None) -> None:
+        """What came with a piece; the last may say that the token has run out."""
+        try:
+            for message in messages:
+                run.take(message)
+        except ScanstreamError as error:
+            raise self._renewal.judged(error, sent, brought=run.brought) from error
 
 
 class Events:

@@ -11,6 +11,7 @@ import msgspec
 from websockets.typing import Subprotocol
 
 from scanstream.client.failures import Lost
+from scanstream.errors import ScanstreamError, Unauthorized
 
 Secret: TypeAlias = str | Callable[[], str | Awaitable[str]] | None
 
@@ -58,6 +59,26 @@ class Token:
             left = expiry(self._known) - time.time()
             self._renew_at = time.time() + max(left - EARLY_SECONDS, left / 2)
         return self._known
+
+
+class Renewal:
+    """What becomes of a connection whose token is taken no more: another one is asked for, once until one has brought a
+    frame."""
+
+    def __init__(self, token: Token) -> None:
+        self._token = token
+        self._renewed = False
+
+    def judged(self, error: Lost | ScanstreamError, sent: str | None, *, brought: bool) -> Lost | ScanstreamError:
+        """The same error, or a loss where another token can be asked for.
+
+        :param brought: whether the connection has brought a frame
+        """
+        if not isinstance(error, Unauthorized):
+            return error
+        again = (brought or not self._renewed) and self._token.refused(sent)
+        self._renewed = again
+        return Lost(error.detail) if again else error
 
 
 def expiry(token: str | None) -> float:

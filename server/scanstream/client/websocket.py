@@ -20,7 +20,7 @@ from scanstream.client.failures import Lost, decoded, of_close
 from scanstream.client.ladder import Why
 from scanstream.client.proxies import UnusableProxy, proxy_of
 from scanstream.client.run import QUIET_SECONDS, Run
-from scanstream.client.token import Token, subprotocols
+from scanstream.client.token import Renewal, Token, subprotocols
 from scanstream.errors import ScanstreamError
 
 SUBPROTOCOL = Subprotocol("scanstream.v1.json")
@@ -61,8 +61,7 @@ class WebSocketRung:
         self._silence = silence
         self._grace = grace
         self._pace = Pace()
-        self._renewed = False
-        """Whether another token was asked for, and has brought nothing yet."""
+        self._renewal = Renewal(token)
 
     async def carry(self, run: Run) -> None:
         """Bring frames for as long as the connection lasts.
@@ -78,17 +77,9 @@ class WebSocketRung:
             except ConnectionClosed as closed:
                 code = closed.rcvd.code if closed.rcvd else None
                 words = (closed.rcvd.reason or f"closed with {code}") if closed.rcvd else "cut off"
-                raise self._judged(of_close(code, words), run, token) from closed
+                raise self._renewal.judged(of_close(code, words), token, brought=run.brought) from closed
             except ScanstreamError as error:
-                raise self._judged(error, run, token) from error
-
-    def _judged(self, error: Lost | ScanstreamError, run: Run, token: str | None) -> Lost | ScanstreamError:
-        """The same, or a loss where another token can be asked for: once, until one has brought a frame."""
-        if not isinstance(error, ScanstreamError) or error.code != UNAUTHORIZED:
-            return error
-        again = (run.brought or not self._renewed) and self._token.refused(token)
-        self._renewed = again
-        return Lost(error.detail) if again else error
+                raise self._renewal.judged(error, token, brought=run.brought) from error
 
 
 class _Talk:

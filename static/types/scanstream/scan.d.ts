@@ -39,6 +39,15 @@ export class Scan extends EventTarget {
      * @returns {Promise<Plain>} the state after the server has heard of it
      */
     cancel(patience?: Patience): Promise<Plain>;
+    /**
+     * A token for this one scan, to be handed on, and addresses with it (docs/protocol.md, section 8).
+     * @param {{ rights?: ("read" | "cancel")[], expiresIn?: number } & Patience} [wanted] `expiresIn`: seconds
+     * @returns {Promise<Plain>} `token`, `rights`, `expires_at`, `links`
+     */
+    share({ rights, expiresIn, ...patience }?: {
+        rights?: ("read" | "cancel")[];
+        expiresIn?: number;
+    } & Patience): Promise<Plain>;
     /** Follow it no more; the scan goes on. */
     close(): void;
     /**
