@@ -37,7 +37,7 @@ HOSTS_OWN = frozenset({"host", "port", "health_port", "insecure", "stall", "keep
 SEVERAL = frozenset({"allow_origin", "allow_host", "trusted_proxy"})
 """Settings that hold any number of texts."""
 
-PATHS = frozenset({"data", "keys"})
+PATHS = frozenset({"data", "keys", "jwt_secret_file", "jwt_keys"})
 """Settings that may be given as paths."""
 
 _FLAG = re.compile(r"--([a-z]+(?:-[a-z]+)*) ?")
@@ -78,6 +78,12 @@ class Options(TypedDict, total=False):
     trusted_proxy: str | Sequence[str]
     auth: str
     keys: str | Path
+    jwt_secret: str
+    jwt_secret_file: str | Path
+    jwt_keys: str | Path
+    jwt_issuer: str
+    jwt_audience: str
+    jwt_algorithms: str
 
 
 class _Running(NamedTuple):

@@ -184,6 +184,30 @@ ENGINE: tuple[Callable[[Any], Any], ...] = (
 AUTH: tuple[Callable[[Any], Any], ...] = (
     setting("--auth", default="none", metavar="none|required", help="Whether a credential is asked for."),
     setting("--keys", default="", show_default="none", metavar="FILE", help="API keys (`scanstream key create`)."),
+    setting(
+        "--jwt-secret",
+        default="",
+        show_default="none",
+        metavar="TEXT",
+        help="The secret that JWTs are signed with; rather as SCANSTREAM_JWT_SECRET, or in a file.",
+    ),
+    setting("--jwt-secret-file", default="", show_default="none", metavar="FILE", help="Such secrets, one a line."),
+    setting(
+        "--jwt-keys",
+        default="",
+        show_default="none",
+        metavar="FILE|URL",
+        help="The public keys of whoever signs JWTs (JWKS).",
+    ),
+    setting("--jwt-issuer", default="", show_default="any", help="What `iss` of a JWT must be."),
+    setting("--jwt-audience", default="", show_default="none", help="What must be in `aud` of a JWT."),
+    setting(
+        "--jwt-algorithms",
+        default="",
+        show_default="HS256 for secrets, RS256, ES256, EdDSA for public keys",
+        metavar="A,…",
+        help="By which algorithms JWTs may be signed.",
+    ),
     setting("--insecure", is_flag=True, help="Ask nobody who they are, though others than this machine reach --host."),
 )
 """Who may come in."""

@@ -278,6 +278,11 @@ class Settings(AuthSettings):
                 "--engine on the command line holds a login, which the list of processes shows to all users of this "
                 "machine: give it as SCANSTREAM_ENGINE in the environment, or as --engine-creds"
             )
+        if "jwt_secret" in shown and self.jwt_secret:
+            yield (
+                "--jwt-secret on the command line is shown to all users of this machine by the list of processes: give "
+                "it as SCANSTREAM_JWT_SECRET in the environment, or as --jwt-secret-file"
+            )
 
     @property
     def directory(self) -> Path | None:

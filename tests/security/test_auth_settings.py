@@ -66,7 +66,10 @@ def test_the_command_says_so_in_one_line_and_exits_with_2() -> None:
         ({"auth": "yes"}, "--auth yes: write none or required (SCANSTREAM_AUTH)"),
         ({"auth": "required"}, "give --keys FILE"),
         ({"auth": "required", "keys": "/nowhere/keys.toml"}, "--keys /nowhere/keys.toml: No such file or directory"),
-        ({"keys": "/nowhere/keys.toml"}, "nobody is asked for a key: give --auth required, too (SCANSTREAM_KEYS)"),
+        (
+            {"keys": "/nowhere/keys.toml"},
+            "nobody is asked for a credential: give --auth required, too (SCANSTREAM_KEYS)",
+        ),
     ],
 )
 def test_what_cannot_work_is_named(changes: dict[str, str], says: str) -> None:
@@ -85,3 +88,80 @@ def test_within_an_application_the_socket_is_the_host_s(keys: str) -> None:
         Scanstream(auth="required")
     with pytest.raises(SettingError, match=r"^keys=/nowhere: No such file or directory$"):
         Scanstream(auth="required", keys=Path("/nowhere"))
+
+
+SECRET = "s3cret-" + "x" * 40
+URL = "https://id.example.org/.well-known/jwks.json"
+JWTS: dict[str, tuple[dict[str, str], str]] = {
+    "a short secret": ({"jwt_secret": "s3cret"}, "--jwt-secret …: a secret for HS256 has at least 32 bytes"),
+    "a secret that is short for its hash": (
+        {"jwt_secret": SECRET, "jwt_algorithms": "HS512"},
+        "--jwt-secret …: a secret for HS512 has at least 64 bytes (RFC 7518, section 3.2) (SCANSTREAM_JWT_SECRET)",
+    ),
+    "no file of secrets": ({"jwt_secret_file": "/nowhere"}, "--jwt-secret-file /nowhere: No such file"),
+    "no file of keys": ({"jwt_keys": "/nowhere"}, "--jwt-keys /nowhere: No such file"),
+    "alg none": (
+        {"jwt_secret": SECRET, "jwt_algorithms": "none"},
+        "--jwt-algorithms none: there is no algorithm 'none'",
+    ),
+    "an alg of no use": (
+        {"jwt_secret": SECRET, "jwt_algorithms": "RS256"},
+        "--jwt-algorithms RS256: none of them is for --jwt-secret",
+    ),
+    "another alg of no use": ({"jwt_keys": URL, "jwt_algorithms": "HS256"}, "none of them is for --jwt-keys"),
+    "http": (
+        {"jwt_keys": "http://id.example.org/s3cret"},
+        "--jwt-keys …: who stands between could put keys of their own",
+    ),
+    "another scheme": ({"jwt_keys": "file:///etc/passwd"}, "--jwt-keys …: write the address of a JWKS"),
+    "a login": ({"jwt_keys": "https://me:s3cret@id.example.org/"}, "--jwt-keys …: write the address of a JWKS"),
+    "no host": ({"jwt_keys": "https:///jwks"}, "--jwt-keys …: write the address of a JWKS"),
+    "a bad port": ({"jwt_keys": "https://id.example.org:x/s3cret"}, "--jwt-keys …: write the address of a JWKS"),
+    "a line": ({"jwt_keys": "https://id.example.org/\ns3cret"}, "--jwt-keys …: write the address of a JWKS"),
+    "an issuer of nothing": ({"jwt_issuer": "i"}, "--jwt-issuer i: there is nothing to know a JWT by: give --jwt-keys"),
+    "an audience of nothing": ({"jwt_audience": "a"}, "--jwt-audience a: there is nothing to know a JWT by"),
+}
+
+
+@pytest.mark.parametrize(("changes", "says"), JWTS.values(), ids=JWTS.keys())
+def test_what_jwts_cannot_be_known_by_is_named(changes: dict[str, str], says: str, keys: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        Settings(auth="required", keys=keys, **changes)  # type: ignore[arg-type]
+    assert says in caught.value.detail
+    assert "s3cret" not in caught.value.detail
+
+
+def test_what_nobody_is_asked_for_is_refused_and_not_shown() -> None:
+    for changes in ({"jwt_secret": SECRET}, {"jwt_keys": f"{URL}?s3cret"}, {"jwt_audience": "scans"}):
+        with pytest.raises(SettingError, match="nobody is asked for a credential: give --auth required") as caught:
+            Settings(**changes)  # type: ignore[arg-type]
+        assert "s3cret" not in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    "url", [URL, "http://127.0.0.1:8080/jwks", "http://[::1]/jwks", "http://keycloak:8080/x", "http://id.auth.svc/x"]
+)
+def test_addresses_of_keys_that_are_near_or_secure_are_taken(url: str) -> None:
+    assert Settings(auth="required", jwt_keys=url).jwks_url == url
+
+
+def test_a_secret_is_in_no_repr_and_on_no_command_line_without_a_word(tmp_path: Path) -> None:
+    settings = Settings(auth="required", jwt_secret=SECRET)
+    assert "s3cret" not in repr(settings)
+    assert not [*settings.doubts(())]
+    [doubt] = settings.doubts({"jwt_secret"})
+    assert "SCANSTREAM_JWT_SECRET" in doubt
+    assert "--jwt-secret-file" in doubt
+    assert "s3cret" not in doubt
+    (tmp_path / "secrets").write_text(f"{SECRET}\n")
+    Scanstream(auth="required", jwt_secret_file=tmp_path / "secrets")
+    with pytest.raises(SettingError, match=r"^jwt_secret=…: a secret for HS256") as caught:
+        Scanstream(auth="required", jwt_secret="s3cret")  # noqa: S106  # a test
+    assert "s3cret" not in caught.value.detail
+
+
+@pytest.mark.parametrize("missing", ["jwt", "cryptography"])
+def test_without_the_extra_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    monkeypatch.setattr("scanstream.security.options.find_spec", lambda name: None if name == missing else object())
+    with pytest.raises(SettingError, match=r"--jwt-keys …: it needs PyJWT.*pip install 'scanstream\[jwt\]'"):
+        Settings(auth="required", jwt_keys=URL)

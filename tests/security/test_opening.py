@@ -154,9 +154,7 @@ async def test_who_else_may_read_or_write_it_is_said(keys: Path, caplog: pytest.
         assert caplog.text == ""
     os.chmod(keys, 0o666)  # noqa: PTH101, S103  # that is what is said
     async with opened(keys):
-        assert f"others than its owner may write it, and so let in whom they like; mend it with: chmod 600 {keys}" in (
-            caplog.text
-        )
+        assert f"may write it, and so let in whom they like; end that with: chmod go-w {keys}" in caplog.text
 
 
 async def test_it_is_closed_though_a_look_at_the_file_takes_for_ever(

@@ -130,7 +130,9 @@ def test_what_is_no_small_file_is_not_waited_for(tmp_path: Path, kind: str) -> N
 )
 def test_what_others_may_do_with_it_is_said(path: Path, mode: int, says: str) -> None:
     path.chmod(mode)
-    doubts = Watched(path, 100, number).doubts()
+    watched = Watched(path, 100, number)
+    doubts = watched.doubts(public=False)
     assert says in doubts
     assert bool(says) == bool(doubts)
+    assert bool(watched.doubts(public=True)) == (says == "write")
     assert stat.S_IMODE(path.stat().st_mode) == mode

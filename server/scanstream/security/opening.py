@@ -1,9 +1,10 @@
 """Opens the guard that the settings ask for, and keeps what it knows up to date, as files change."""
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import anyio
 from anyio import CapacityLimiter, to_thread
@@ -16,8 +17,16 @@ from scanstream.security.required import Required
 from scanstream.security.watched import Watched
 from scanstream.telling import Telling
 
+if TYPE_CHECKING:
+    from scanstream.security.jwts import Jwts
+    from scanstream.security.signers import Signers
+
 logger = logging.getLogger("scanstream.security")
 
+Keep: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+"""What goes on for as long as the guard is there."""
+PUBLIC = "jwt-keys"
+"""The one of these files that all may read."""
 LOOK_SECONDS = 1.0
 """From one look at a file to the next."""
 
@@ -36,17 +45,50 @@ async def open_guard(
     if not settings.asks:
         yield Open()
         return
-    guard = Required(store_key, clock=clock)
+    verifier = _verifier(settings, clock)
+    guard = Required(store_key, verifier, clock=clock)
+    follow: list[Keep] = []
     file = settings.key_file()
     if file is not None:
         guard.take_keys(await _first("keys", file))
+        follow.append(partial(_follow, "keys", file, guard.take_keys))
+    if verifier is not None:
+        follow += await _trusted(settings, verifier, guard)
     async with anyio.create_task_group() as tasks:
-        if file is not None:
-            tasks.start_soon(_follow, "keys", file, guard.take_keys)
+        for keep in follow:
+            tasks.start_soon(keep)
         try:
             yield guard
         finally:
             tasks.cancel_scope.cancel()
+
+
+def _verifier(settings: AuthSettings, clock: Callable[[], Milliseconds]) -> "Jwts | None":
+    if not settings.takes_jwts:
+        return None
+    from scanstream.security.jwts import Jwts  # noqa: PLC0415  # PyJWT is an extra
+
+    return Jwts(settings.expected, settings.algorithms, clock)
+
+
+async def _trusted(settings: AuthSettings, verifier: "Jwts", guard: Required) -> list[Keep]:
+    """All that JWTs are known by, taken up; and what keeps it up to date."""
+    secret = settings.own_secret()
+    if secret is not None:
+        verifier.trust("jwt-secret", secret)
+    follow: list[Keep] = []
+    for name, file in settings.signer_files().items():
+        flag = name.replace("_", "-")
+
+        def take(signers: "Signers", flag: str = flag) -> None:
+            verifier.trust(flag, signers)
+            guard.forget()
+
+        take(await _first(flag, file))
+        follow.append(partial(_follow, flag, file, take))
+    if settings.jwks_url is not None:
+        follow.append(verifier.published(settings.jwks_url, guard.forget).run)
+    return follow
 
 
 async def _first(setting: str, file: Watched[Content]) -> Content:
@@ -54,9 +96,9 @@ async def _first(setting: str, file: Watched[Content]) -> Content:
         content = await to_thread.run_sync(file.first, abandon_on_cancel=True)
     except ValueError as error:
         raise SettingError(f"--{setting} {file.path}: {error}") from error
-    doubts = await to_thread.run_sync(file.doubts, abandon_on_cancel=True)
+    doubts = await to_thread.run_sync(partial(file.doubts, public=setting == PUBLIC), abandon_on_cancel=True)
     if doubts:
-        logger.warning("--%s %s: %s; mend it with: chmod 600 %s", setting, file.path, doubts, file.path)
+        logger.warning("--%s %s: %s", setting, file.path, doubts)
     return content
 
 

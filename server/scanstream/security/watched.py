@@ -71,15 +71,21 @@ class Watched(Generic[Content_co]):
         self._read = self._seen = at
         return parsed
 
-    def doubts(self) -> str:
-        """Who beside its owner may do what with it, where that is hardly meant; empty: nobody."""
+    def doubts(self, *, public: bool) -> str:
+        """Who beside its owner may do what with it, where that is hardly meant, and what to do; empty: nobody.
+
+        :param public: whether all may read what is in it
+        """
         try:
             mode = self.path.stat().st_mode
         except OSError:
             return ""
         if mode & ENTERED_BY_OTHERS:
-            return "others than its owner may write it, and so let in whom they like"
-        return "everybody on this machine may read it" if mode & READ_BY_OTHERS else ""
+            told = "others than its owner may write it, and so let in whom they like"
+            return f"{told}; end that with: chmod go-w {self.path}"
+        if mode & READ_BY_OTHERS and not public:
+            return f"everybody on this machine may read it; end that with: chmod o-r {self.path}"
+        return ""
 
 
 def _bytes(path: Path, most: int) -> tuple[Stamp, bytes]:
