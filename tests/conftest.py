@@ -11,10 +11,13 @@ import pytest
 from scanstream.server import serving
 from scanstream.settings import Settings
 from support.nats import NatsServer, nats_cluster, nats_server
+from support.traffic import TRAFFIC, exchanges, record
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
 
+MOST_FAULTS = 20
+"""That a failure names."""
 LONG = [
     "soak/test_crash",
     "wire/test_doors",
@@ -84,6 +87,26 @@ def nats_three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[NatsSe
     """
     with nats_cluster(tmp_path_factory.mktemp("nats")) as servers:
         yield servers
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _recorded() -> Iterator[None]:
+    """What goes over the connections of servers in this process is recorded."""
+    with pytest.MonkeyPatch.context() as patch:
+        record(patch)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _contracts_are_kept(_recorded: None) -> Iterator[None]:
+    """Whatever was said in a test is as docs/openapi.json and docs/asyncapi.json say."""
+    yield
+    lines = TRAFFIC.take()
+    if lines:
+        from support.judge import judge
+
+        faults = [fault for line in lines for exchange in exchanges(line) for fault in judge().faults(exchange)]
+        assert not faults, "not as the contracts say:\n" + "\n".join(dict.fromkeys(faults[:MOST_FAULTS]))
 
 
 class Serve(Protocol):

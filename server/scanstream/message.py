@@ -3,13 +3,14 @@
 A receiver ignores fields it does not know, so these are open; only the discover request inside is closed.
 """
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
 from scanstream import model
 from scanstream.errors import TABLE
-from scanstream.model import MOST_NAMES, Document, Only, Opportunity, Progress, ScanId
+from scanstream.model import MOST_NAMES, RISK_LEVELS, Document, Only, Opportunity, Progress, ScanId
 
 MessageId: TypeAlias = Annotated[str, Meta(max_length=64)]
 """Chosen by the client; the reply repeats it."""
@@ -23,8 +24,25 @@ LONGEST_NAME = 100
 MOST_CAPITAL_USD = 1e15
 """More than there is; whatever is multiplied by it stays finite."""
 
+
+def any_case(names: Iterable[str]) -> str:
+    """The pattern of these names in any case of letters, maybe with blanks around them."""
+    written = ("".join(f"[{sign.upper()}{sign}]" if sign.isalpha() else sign for sign in name) for name in names)
+    return rf"^\s*(?:{'|'.join(written)})\s*$"
+
+
+_SOME_NAMES = {"contains": {"pattern": r"\S"}}
+_SOME_TEXT = {"pattern": r"[^\s,]"}
+"""A list that names nothing is refused once it is trimmed: here is how JSON Schema says that."""
+
 Name: TypeAlias = Annotated[str, Meta(max_length=LONGEST_NAME)]
-Names: TypeAlias = Annotated[list[Name], Meta(max_length=MOST_NAMES)] | str
+Names: TypeAlias = (
+    Annotated[list[Name], Meta(max_length=MOST_NAMES, extra_json_schema=_SOME_NAMES)]
+    | Annotated[str, Meta(extra_json_schema=_SOME_TEXT)]
+)
+Level: TypeAlias = Annotated[
+    str, Meta(max_length=LONGEST_NAME, extra_json_schema={"pattern": any_case(RISK_LEVELS), "examples": [*RISK_LEVELS]})
+]
 
 
 class DiscoverRequest(model.DiscoverRequest, frozen=True, kw_only=True, omit_defaults=True):
@@ -37,7 +55,7 @@ class DiscoverRequest(model.DiscoverRequest, frozen=True, kw_only=True, omit_def
     strategy_ids: Names | None = None
     asset_tiers: Names | None = None
     opportunity_type: Names | None = None
-    filter_by_risk_level: Name | None = None
+    filter_by_risk_level: Level | None = None
     preferred_timeframes: Names | None = None
     capital_usd: Annotated[float, Meta(gt=0, le=MOST_CAPITAL_USD)] | None = None
     parameters: dict[Name, dict[Name, Any] | None] | None = None
@@ -249,7 +267,7 @@ class Error(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="error"):
 
     id: str | UnsetType = UNSET
     scan_id: str | UnsetType = UNSET
-    code: Annotated[str, Meta(description=f"One of {', '.join(CODES)}; more may come")]
+    code: Annotated[str, Meta(description="More may come", extra_json_schema={"enum": CODES})]
     detail: str
     errors: list[FieldProblem] | UnsetType = UNSET
     retry_after: float | UnsetType = UNSET

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from scanstream.errors import MOST_ERRORS
-from scanstream.message import FieldProblem
+from scanstream.message import CODES, FieldProblem
 from scanstream.model import Document, Milliseconds, Opportunity, ScanId, StrategyState
 from scanstream.panel import Input
 
@@ -19,7 +19,7 @@ class ProblemDetails(Struct, frozen=True, kw_only=True, omit_defaults=True):
     detail: str
     message: str
     """The same as `detail`."""
-    code: str
+    code: Annotated[str, Meta(description="More may come", extra_json_schema={"enum": CODES})]
     errors: Annotated[list[FieldProblem], Meta(max_length=MOST_ERRORS)] | UnsetType = UNSET
 
 

@@ -42,8 +42,8 @@ from scanstream.security.guard import Guard
 MOST_RESULTS = 1_000_000_000
 MOST_BYTES_AT_ONCE = 32 * 1024
 """Of results that are not sent in pieces: less than a reader has to take before it is waited for."""
-MOST_SCANS = 100
-"""Scans in one answer of the list."""
+MOST_SCANS, SOME_SCANS = 100, 20
+"""Scans in one answer of the list: at most, and unless it is said."""
 
 
 class AckResponse(Response):
@@ -147,7 +147,7 @@ class HttpDoor:
     async def scans(self, request: Request) -> Response:
         """The caller's scans, newest first."""
         principal = caller_of(request).starts()
-        limit = whole_number(request, "limit", least=1, most=MOST_SCANS, default=20)
+        limit = whole_number(request, "limit", least=1, most=MOST_SCANS, default=SOME_SCANS)
         before = single(request, "before")
         logs = await self._desk.newest(principal, limit, before)
         slices = Slices()

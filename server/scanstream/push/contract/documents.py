@@ -1,25 +1,21 @@
-"""The contracts that machines read: OpenAPI 3.1 for the plain requests, AsyncAPI 3.0 for the WebSocket.
+"""The contracts that machines read: OpenAPI 3.1 for the plain requests, AsyncAPI 3.0 for what is told as it happens.
 
-Both are made from the Structs that decode and encode the messages, so they cannot say anything else.
+Both are made from the Structs that decode and encode the messages, so they cannot say anything else. A route is written
+down in `_scan_paths`, `_list_paths` or `_server_paths`; a message needs no more than its place in `ClientMessage` or
+`ServerMessage`. Then `python docs/contracts.py` writes docs/openapi.json and docs/asyncapi.json again.
 """
 
+import re
 from functools import cache
-from typing import get_args
 
-from scanstream import __version__
 from scanstream.message import (
+    MOST_FOLLOWED,
     AckBody,
-    ClientMessage,
     DiscoverRequest,
-    End,
-    Error,
     FollowRequest,
-    ServerMessage,
     Shared,
     SharedLinks,
     ShareRequest,
-    Snapshot,
-    Update,
 )
 from scanstream.model import Opportunity, ScanState
 from scanstream.push.bodies import (
@@ -32,100 +28,90 @@ from scanstream.push.bodies import (
     ProblemDetails,
     Results,
 )
-from scanstream.push.codec import CODECS
+from scanstream.push.contract.channels import FRAMES, ONE_SCAN, asyncapi
 from scanstream.push.contract.operations import (
     PUBLIC,
     SCHEMES,
-    TEXT,
     TOKENS,
     Answer,
+    Parameter,
     absent,
     header_components,
     in_json,
     operation,
+    options,
     parameter_components,
-    refused,
+    refusal,
+    response_components,
+    without_body,
 )
-from scanstream.push.contract.schemas import Plain, components, ref
-from scanstream.push.credentials import BEARER_PROTOCOL
-from scanstream.push.problem import PROBLEM_MEDIA_TYPE
+from scanstream.push.contract.schemas import ABOUT, TEXT, Plain, components, ref
+from scanstream.push.http import MOST_RESULTS, MOST_SCANS, SOME_SCANS
+from scanstream.push.page import CONFINED
 from scanstream.push.query import EVENTS_TYPE, JSON_TYPE, LINES_TYPE
 
-FRAMES = (Snapshot, Update, End, Error)
-"""What is told of a scan that is followed."""
-_INFO = {"title": "scanstream", "version": __version__}
+__all__ = ["asyncapi", "openapi"]
+
+EVENTS, LINES = "x-events", "x-lines"
+"""Of a stream of events what is in the `data` of each, by the event's name; of lines what is in each."""
 _STATE: Plain = {"allOf": [ref(ScanState), ref(Envelope)]}
-STREAMED = ("X-Accel-Buffering",)
+_WAITED = ("Preference-Applied",)
+_STREAMED = ("X-Accel-Buffering",)
 _OBJECT: Plain = {"type": "object", "additionalProperties": True}
+_DESCRIPTION = (
+    "Scans of seconds to minutes, told as they go. The id that `discover` gives is true from that moment on, on every"
+    " transport. What the words mean, what is promised, and the WebSocket: docs/protocol.md, and /asyncapi.json. Every"
+    " refusal is a problem (RFC 9457) with a `code` (docs/errors.md), but for that of a scan which is not there."
+)
 
 
 @cache
 def openapi() -> Plain:
     """The OpenAPI document of the plain requests."""
     kinds = (
-        *(DiscoverRequest, FollowRequest, ShareRequest, AckBody, ScanState, Opportunity, *FRAMES),
-        *(Shared, SharedLinks),
+        *(DiscoverRequest, FollowRequest, ShareRequest, Shared, SharedLinks, AckBody, ScanState, Opportunity, *FRAMES),
         *(ProblemDetails, AbsentScan, Envelope, Results, MarketBody, CandlesBody, CatalogueEntry, Condition),
     )
+    paths = {**_scan_paths(), **_list_paths(), **_server_paths()}
     return {
         "openapi": "3.1.0",
-        "info": _INFO,
-        "paths": {**_scan_paths(), **_list_paths(), **_server_paths()},
+        "info": {**ABOUT, "description": _DESCRIPTION},
+        "paths": {path: _all_methods(path, methods) for path, methods in paths.items()},
         "components": {
             "schemas": components(kinds),
             "headers": header_components(),
             "parameters": parameter_components(),
+            "responses": response_components(),
             "securitySchemes": SCHEMES,
         },
     }
 
 
+def _all_methods(path: str, methods: Plain) -> Plain:
+    """With those that every path takes beside its own."""
+    (name, *_) = (one["operationId"] for one in methods.values())
+    head = {"head": without_body(methods["get"])} if "get" in methods else {}
+    return {**methods, **head, "options": options(name, *re.findall(r"{(\w+)}", path))}
+
+
 def _scan_paths() -> Plain:
     """What is about one scan, or several that are named."""
     scan = "/{scan_id}"
-    waited = ("Preference-Applied",)
     return {
         "/opportunities/discover": {"post": _discover()},
-        f"/opportunities/status{scan}": {
-            "get": operation(
-                "The state, at once or as soon as it is newer",
-                {
-                    200: in_json("The state", _STATE, "ETag", "Retry-After", *waited),
-                    304: Answer("It is as the caller has it", None, ("ETag", "Retry-After", *waited)),
-                    **absent(),
-                    **refused(422, 503),
-                },
-                *("scan_id", "since", "wait", "Prefer", "If-None-Match"),
-                access=TOKENS,
-            )
-        },
-        f"/opportunities/results{scan}": {
-            "get": operation(
-                "Everything found, once the scan is terminal",
-                {
-                    200: Answer(
-                        "The results; as lines one opportunity a line",
-                        {JSON_TYPE: ref(Results), LINES_TYPE: ref(Opportunity)},
-                        waited,
-                    ),
-                    202: in_json("The state: the scan goes on", _STATE, "Retry-After", *waited),
-                    **absent(),
-                    **refused(422, 503),
-                },
-                *("scan_id", "wait", "Prefer", "limit", "offset"),
-                access=TOKENS,
-            )
-        },
+        f"/opportunities/status{scan}": {"get": _status()},
+        f"/opportunities/results{scan}": {"get": _results()},
         f"/opportunities/events{scan}": {
             "get": operation(
+                "events",
                 "The scan as server-sent events, until its end",
                 {
-                    200: Answer("The events `snapshot`, `update`, `end`", {EVENTS_TYPE: TEXT}, STREAMED),
+                    200: Answer("Its frames, each as an event with the cursor as its id", _events(ONE_SCAN), _STREAMED),
                     204: Answer("The scan is terminal, and nothing of it is new"),
                     **absent(),
-                    **refused(422, 503),
                 },
                 *("scan_id", "since", "Last-Event-ID"),
+                refuses=(422,),
                 access=TOKENS,
             )
         },
@@ -133,8 +119,9 @@ def _scan_paths() -> Plain:
         f"/opportunities/share{scan}": {"post": _share()},
         f"/opportunities/cancel{scan}": {
             "post": operation(
+                "cancel",
                 "Ask for the scan's end",
-                {202: in_json("The state", ref(ScanState)), **absent(), **refused(503)},
+                {202: in_json("The state", ref(ScanState)), **absent()},
                 "scan_id",
                 access=TOKENS,
             )
@@ -144,45 +131,87 @@ def _scan_paths() -> Plain:
 
 def _discover() -> Plain:
     return operation(
+        "discover",
         "Register a scan, acknowledge it, start it",
-        {
-            202: in_json("The ack", ref(AckBody), "Location", "Retry-After"),
-            **refused(400, 413, 415, 422, 429, 503),
-        },
+        {202: in_json("The ack", ref(AckBody), "Location", "Retry-After")},
         "Idempotency-Key",
+        refuses=(415, 422, 429),
         body=DiscoverRequest,
     )
 
 
-def _share() -> Plain:
-    absent_or_none = Answer(
-        "As for any scan that is not there; `no_such_route` where nobody is asked who they are",
-        {JSON_TYPE: ref(AbsentScan), PROBLEM_MEDIA_TYPE: ref(ProblemDetails)},
-    )
+def _status() -> Plain:
     return operation(
-        "A token for this one scan, to be handed on",
+        "status",
+        "The state, at once or as soon as it is newer",
         {
-            200: in_json("The token, and addresses with it", ref(Shared)),
+            200: in_json("The state", _STATE, "ETag", "Retry-After", *_WAITED),
+            304: Answer("It is as the caller has it", None, ("ETag", "Retry-After", *_WAITED)),
             **absent(),
-            404: absent_or_none,
-            **refused(400, 413, 415, 422, 503),
         },
-        "scan_id",
-        body=ShareRequest,
+        *("scan_id", "since", "wait", "Prefer", "If-None-Match"),
+        refuses=(422,),
+        access=TOKENS,
+    )
+
+
+def _results() -> Plain:
+    lines: Plain = {**TEXT, "description": "An `Opportunity` in each line", LINES: ref(Opportunity)}
+    return operation(
+        "results",
+        "Everything found, once the scan is terminal",
+        {
+            200: Answer("The results", {JSON_TYPE: ref(Results), LINES_TYPE: lines}, _WAITED),
+            202: in_json("The state: the scan goes on", _STATE, "Retry-After", *_WAITED),
+            **absent(),
+        },
+        *("scan_id", "wait", "Prefer"),
+        own={
+            "limit": _within(1, MOST_RESULTS, MOST_RESULTS, "The most that is given"),
+            "offset": _within(0, MOST_RESULTS, 0, "How many to pass over"),
+        },
+        refuses=(422,),
+        access=TOKENS,
     )
 
 
 def _follow() -> Plain:
-    frames: Plain = {"type": "array", "items": {"oneOf": [ref(kind) for kind in FRAMES]}}
+    frames: Plain = {
+        "type": "array",
+        "maxItems": MOST_FOLLOWED,
+        "items": {"oneOf": [ref(kind) for kind in FRAMES]},
+    }
     polled: Plain = {"type": "object", "required": ["frames"], "properties": {"frames": frames}}
-    bodies = {JSON_TYPE: polled, EVENTS_TYPE: TEXT}
     return operation(
+        "follow",
         "Many scans: as events until all have ended, or a long poll",
-        {200: Answer("What is new of them", bodies, STREAMED), **refused(400, 413, 415, 422, 503)},
+        {200: Answer("What is new of them", {JSON_TYPE: polled, **_events(FRAMES)}, _STREAMED)},
+        refuses=(415, 422),
         body=FollowRequest,
         required=True,
         access=TOKENS,
     )
+
+
+def _share() -> Plain:
+    return operation(
+        "share",
+        "A token for this one scan, to be handed on; there is no such path where nobody is asked who they are",
+        {200: in_json("The token, and addresses with it", ref(Shared)), **absent()},
+        "scan_id",
+        refuses=(415, 422),
+        body=ShareRequest,
+    )
+
+
+def _events(kinds: tuple[type, ...]) -> Plain:
+    told = {kind.__struct_config__.tag: ref(kind) for kind in kinds}  # type: ignore[attr-defined]  # Structs
+    return {EVENTS_TYPE: {**TEXT, "description": "WHATWG HTML, section 9.2", EVENTS: told}}
+
+
+def _within(least: int, most: int, default: int, description: str) -> Parameter:
+    schema: Plain = {"type": "integer", "minimum": least, "maximum": most, "default": default}
+    return Parameter("query", description, schema)
 
 
 def _list_paths() -> Plain:
@@ -191,108 +220,82 @@ def _list_paths() -> Plain:
     scans: Plain = {
         "type": "object",
         "required": ["success", "scans"],
-        "properties": {"success": {"const": True}, "scans": {"type": "array", "items": state}},
+        "properties": {"success": {"const": True}, "scans": {"type": "array", "maxItems": MOST_SCANS, "items": state}},
     }
     catalogue: Plain = {"type": "array", "items": ref(CatalogueEntry)}
     return {
         "/opportunities/scans": {
             "get": operation(
+                "scans",
                 "The caller's scans, newest first",
-                {200: in_json("The scans", scans), **absent(), **refused(422, 503)},
-                *("limit", "before"),
+                {200: in_json("The scans", scans), **absent(in_path=False)},
+                "before",
+                own={"limit": _within(1, MOST_SCANS, SOME_SCANS, "The most that are told")},
+                refuses=(422,),
             )
         },
         "/opportunities/market": {
-            "get": operation("What is scanned", {200: in_json("The market", ref(MarketBody))}),
+            "get": operation("market", "What is scanned", {200: in_json("The market", ref(MarketBody))}),
         },
         "/opportunities/market/candles": {
             "get": operation(
+                "candles",
                 "The newest prices of one symbol",
                 {
                     200: in_json("The candles", ref(CandlesBody), "ETag"),
                     304: Answer("They are as the caller has them", None, ("ETag",)),
-                    **refused(422),
                 },
                 *("symbol", "bars", "If-None-Match"),
+                refuses=(422,),
             )
         },
         "/opportunities/strategies": {
-            "get": operation("What is looked for", {200: in_json("The catalogue", catalogue)}),
+            "get": operation("strategies", "What is looked for", {200: in_json("The catalogue", catalogue)}),
         },
     }
 
 
 def _server_paths() -> Plain:
     """What is about the server."""
+    handshake = ("Sec-WebSocket-Version",)
     upgrade = {
-        **refused(400, headers=("Sec-WebSocket-Version",)),
-        **refused(426, headers=("Upgrade", "Sec-WebSocket-Version")),
+        101: Answer("A WebSocket", None, ("Upgrade",)),
+        400: refusal(400, handshake),
+        426: refusal(426, ("Upgrade", *handshake)),
     }
     return {
+        "/": {"get": _page("page", "The web page")},
         "/healthz": {
-            "get": operation("Whether the process is alive", {200: in_json("It is", ref(Condition))}, access=PUBLIC)
+            "get": operation(
+                "alive", "Whether the process is alive", {200: in_json("It is", ref(Condition))}, access=PUBLIC
+            ),
         },
         "/readyz": {
             "get": operation(
-                "Whether the store answers", {200: in_json("It does", ref(Condition)), **refused(503)}, access=PUBLIC
+                "ready", "Whether the store answers", {200: in_json("It does", ref(Condition))}, access=PUBLIC
+            ),
+        },
+        "/metrics": {
+            "get": operation("metrics", "For Prometheus", {200: Answer("The metrics", {"text/plain": TEXT})}),
+        },
+        "/openapi.json": {"get": operation("openapi", "This document", {200: in_json("It", _OBJECT)}, access=PUBLIC)},
+        "/asyncapi.json": {
+            "get": operation(
+                "asyncapi",
+                "The contract of the WebSocket and the streams",
+                {200: in_json("It", _OBJECT)},
+                access=PUBLIC,
             )
         },
-        "/metrics": {"get": operation("For Prometheus", {200: Answer("The metrics", {"text/plain": TEXT})})},
-        "/openapi.json": {"get": operation("This document", {200: in_json("It", _OBJECT)}, access=PUBLIC)},
-        "/asyncapi.json": {"get": operation("The WebSocket's contract", {200: in_json("It", _OBJECT)}, access=PUBLIC)},
-        "/ws": {
-            "get": operation("The WebSocket: see /asyncapi.json", {101: Answer("A WebSocket"), **upgrade}),
-        },
+        "/ws": {"get": operation("socket", "The WebSocket: see /asyncapi.json", upgrade)},
     }
 
 
-_ENDS = (
-    "A handshake is refused as a plain request is (see /ws in /openapi.json). Close codes: 1000 normal, 1003 wrong kind"
-    " of frame, 1007 no UTF-8, 1008 policy, 1009 message too big, 1012 restart, 1013 try again later, 4401 and 4403 who"
-    " is asking; reasons are words"
-)
-_HANDSHAKE: Plain = {
-    "method": "GET",
-    "headers": {
-        "type": "object",
-        "properties": {
-            "Origin": {**TEXT, "description": "Of a web page: this server's, or one of --allow-origin"},
-            "Sec-WebSocket-Protocol": {
-                "enum": [codec.subprotocol for codec in CODECS],
-                "description": f"Beside it {BEARER_PROTOCOL} and a credential in base64url, where one is asked for",
-            },
-            "Authorization": {**TEXT, "description": "`Bearer` and a credential, from others than web pages"},
-        },
-    },
-    "bindingVersion": "0.1.0",
-}
-
-
-@cache
-def asyncapi() -> Plain:
-    """The AsyncAPI document of the WebSocket."""
-    sides = {"receive": get_args(ClientMessage), "send": get_args(ServerMessage)}
-    kinds = [kind for side in sides.values() for kind in side]
-    pointer = "#/channels/scans/messages/{name}"
-    return {
-        "asyncapi": "3.0.0",
-        "info": _INFO,
-        "defaultContentType": JSON_TYPE,
-        "channels": {
-            "scans": {
-                "address": "/ws",
-                "description": "Subprotocols: " + ", ".join(codec.subprotocol for codec in CODECS) + f". {_ENDS}",
-                "bindings": {"ws": _HANDSHAKE},
-                "messages": {kind.__name__: {"name": kind.__name__, "payload": ref(kind)} for kind in kinds},
-            }
-        },
-        "operations": {
-            action: {
-                "action": action,
-                "channel": {"$ref": "#/channels/scans"},
-                "messages": [{"$ref": pointer.format(name=kind.__name__)} for kind in side],
-            }
-            for action, side in sides.items()
-        },
-        "components": {"schemas": components(kinds)},
+def _page(name: str, summary: str) -> Plain:
+    """A page, and the headers that confine it."""
+    confined = tuple("-".join(part.capitalize() for part in header.split("-")) for header in CONFINED)
+    told = {
+        200: Answer("It", {"text/html": TEXT}, ("ETag", "Content-Encoding", *confined)),
+        304: Answer("It is as the caller has it", None, ("ETag",)),
     }
+    return operation(name, summary, told, "If-None-Match", access=PUBLIC)

@@ -1,71 +1,80 @@
 """The words of OpenAPI: parameters, headers, answers and refusals, each said once."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias
 
-from scanstream.errors import TABLE
+from scanstream.errors import TABLE, Row
 from scanstream.message import KEY_BOUNDS, LONGEST_WAIT_SECONDS
 from scanstream.push.bodies import AbsentScan, ProblemDetails
 from scanstream.push.candles import MOST_BARS, SOME_BARS
-from scanstream.push.contract.schemas import ref
+from scanstream.push.contract.schemas import TEXT, Plain, ref
 from scanstream.push.credentials import PARAMETER
 from scanstream.push.problem import PROBLEM_MEDIA_TYPE
 from scanstream.push.query import JSON_TYPE
 
-Plain: TypeAlias = dict[str, Any]
-
-TEXT: Plain = {"type": "string"}
 _SECONDS: Plain = {"type": "integer", "minimum": 0}
 
 HEADERS: dict[str, tuple[str, Plain]] = {
-    "Access-Control-Allow-Origin": ("To a page of an allowed origin: that origin", TEXT),
-    "Access-Control-Expose-Headers": ("To a page of an allowed origin: the headers that it may read", TEXT),
     "Accept-Encoding": ("The content codings that a body may be in", TEXT),
+    "Access-Control-Allow-Headers": ("To a preflight: the headers that may be sent", TEXT),
+    "Access-Control-Allow-Methods": ("To a preflight: the methods that may be used", TEXT),
+    "Access-Control-Allow-Origin": ("To a page of an allowed origin: that origin", TEXT),
+    "Access-Control-Allow-Private-Network": ("To a preflight that asks for it", {"const": "true"}),
+    "Access-Control-Expose-Headers": ("To a page of an allowed origin: the headers that it may read", TEXT),
+    "Access-Control-Max-Age": ("To a preflight: seconds for which its answer holds", _SECONDS),
     "Allow": ("The methods that the path takes", TEXT),
     "Cache-Control": ("`no-cache` what changes, `no-store` what is absent or refused", TEXT),
+    "Content-Encoding": ("`gzip` for who takes that", {"const": "gzip"}),
+    "Content-Security-Policy": ("What the page may load, and be framed by", TEXT),
+    "Cross-Origin-Opener-Policy": ("No other page has a hand on this one", TEXT),
     "ETag": ("Stands for all that the answer says", TEXT),
     "Location": ("Where the scan's status is", TEXT),
-    "Preference-Applied": ("The preference that was followed: `wait=N`", TEXT),
-    "Referrer-Policy": ("`no-referrer` where the address has a token in it", TEXT),
+    "Permissions-Policy": ("What of the device the page may use: nothing", TEXT),
+    "Preference-Applied": ("The preference that was followed", {**TEXT, "pattern": "^wait=[0-9]+$"}),
+    "Referrer-Policy": ("No other site is told of an address that names a scan, or has a token", TEXT),
     "Retry-After": ("Seconds after which to ask again", _SECONDS),
     "Sec-WebSocket-Version": ("The version that is spoken, where a handshake is refused", TEXT),
     "Upgrade": ("What the path speaks", TEXT),
     "Vary": ("The request's headers that the answer depends on", TEXT),
     "WWW-Authenticate": ("`Bearer`; with `error` where something was shown", TEXT),
-    "X-Accel-Buffering": ("`no`: proxies are to pass the stream on as it comes", TEXT),
+    "X-Accel-Buffering": ("Proxies are to pass the stream on as it comes", {"const": "no"}),
+    "X-Content-Type-Options": ("The media type is meant", {"const": "nosniff"}),
 }
 EVERY = ("Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Cache-Control", "Referrer-Policy", "Vary")
-"""Any answer may have these."""
-ALWAYS = {"Cache-Control", "Location", "Upgrade", "WWW-Authenticate"}
+"""Any answer may have these, but for that to a handshake, which is none of the application's."""
+ALWAYS = {"Allow", "Cache-Control", "Location", "Upgrade", "WWW-Authenticate"}
 """These are there whenever an answer may have them."""
 
 _BARS: Plain = {"type": "integer", "minimum": 1, "maximum": MOST_BARS, "default": SOME_BARS}
 _WAIT: Plain = {**_SECONDS, "maximum": LONGEST_WAIT_SECONDS, "default": 0}
-PARAMETERS: dict[str, tuple[str, str, Plain]] = {
-    "scan_id": ("path", "An id that `discover` gave, or `latest`", TEXT),
-    "since": ("query", "A cursor: only what is newer", TEXT),
-    "wait": ("query", "Seconds to wait for news", _WAIT),
-    "limit": ("query", "The most that is given", {"type": "integer", "minimum": 1}),
-    "offset": ("query", "How many to pass over", {"type": "integer", "minimum": 0, "default": 0}),
-    "symbol": ("query", "One of those that the market has", TEXT),
-    "bars": ("query", "How many of its newest bars", _BARS),
-    "before": ("query", "A scan's id: only older ones", TEXT),
-    "Prefer": ("header", "`wait=N` (RFC 7240): as the parameter `wait`", TEXT),
-    "If-None-Match": ("header", "Tags of answers that the caller has", TEXT),
-    "Idempotency-Key": (
-        "header",
-        "The same key is the same scan",
-        {**TEXT, **KEY_BOUNDS},
-    ),
-    "Last-Event-ID": ("header", "The id of the last event: wins over `since`", TEXT),
+
+
+class Parameter(NamedTuple):
+    """One parameter of a request."""
+
+    place: str
+    description: str
+    schema: Plain
+    required: bool = False
+
+
+PARAMETERS: dict[str, Parameter] = {
+    "scan_id": Parameter("path", "An id that `discover` gave, or `latest`", TEXT, True),
+    "since": Parameter("query", "A cursor: only what is newer", TEXT),
+    "wait": Parameter("query", "Seconds to wait for news", _WAIT),
+    "symbol": Parameter("query", "One of those that the market has", {**TEXT, "minLength": 1}, True),
+    "bars": Parameter("query", "How many of its newest bars", _BARS),
+    "before": Parameter("query", "A scan's id: only older ones", TEXT),
+    "Prefer": Parameter("header", "`wait=N` (RFC 7240): as the parameter `wait`, which wins over it", TEXT),
+    "If-None-Match": Parameter("header", "Tags of answers that the caller has", TEXT),
+    "Idempotency-Key": Parameter("header", "The same key is the same scan", {**TEXT, **KEY_BOUNDS}),
+    "Last-Event-ID": Parameter("header", "The id of the last event: wins over `since`", TEXT),
 }
-REQUIRED = {"scan_id", "symbol"}
+"""Those that mean the same wherever they are."""
 
-ANY = (400, 403, 408, 431, 500, 503)
+ANY = (400, 403, 408, 413, 431, 500, 503)
 """What every path may refuse with, its own reasons apart: no host, a foreign page, a head that is too long or does not
-go on, a defect, more clients than there is room for."""
-
-
+go on, a body that nothing here takes, a defect, more clients than there is room for."""
 Access: TypeAlias = tuple[str, ...]
 KEYS: Access = ("credential",)
 TOKENS: Access = ("credential", "scanToken")
@@ -84,6 +93,8 @@ SCHEMES: Plain = {
     },
 }
 """Ways to say who asks (docs/protocol.md, section 8)."""
+_REFUSED = "Refused{status}"
+_RESPONSE = "#/components/responses/{name}"
 
 
 class Answer(NamedTuple):
@@ -95,63 +106,84 @@ class Answer(NamedTuple):
     headers: tuple[str, ...] = ()
 
 
+Answers: TypeAlias = Mapping[int, Answer]
+
+
 def in_json(description: str, schema: Plain, *headers: str) -> Answer:
     """An answer in JSON."""
     return Answer(description, {JSON_TYPE: schema}, headers)
 
 
-def absent() -> dict[int, Answer]:
-    """The answers for a scan that is not there."""
-    return {status: in_json(_codes(status), ref(AbsentScan)) for status in (404, 410)}
+def absent(*, in_path: bool = True) -> dict[int, Answer]:
+    """The answers for a scan that is not there.
+
+    :param in_path: whether its id is a part of the path: one with a slash in it leads to no path at all
+    """
+    nowhere = {PROBLEM_MEDIA_TYPE: _problem_schema(404, {"no_such_route"})} if in_path else {}
+    return {
+        404: Answer("`not_found`: there is no such scan", {JSON_TYPE: _absent_schema("not_found"), **nowhere}),
+        410: Answer("`expired`: the scan is over, and forgotten", {JSON_TYPE: _absent_schema("expired")}),
+    }
 
 
-def refused(*statuses: int, headers: tuple[str, ...] = ()) -> dict[int, Answer]:
-    """Problems with these statuses."""
-    return {status: _problem(_codes(status), status, headers) for status in statuses}
+def _absent_schema(status: str) -> Plain:
+    return {"allOf": [ref(AbsentScan), {"properties": {"status": {"const": status}}}]}
 
 
-def _problem(description: str, status: int, headers: tuple[str, ...]) -> Answer:
-    later = ("Retry-After",) if any(row.retry for row in _rows(status).values()) else ()
+def refusal(status: int, headers: tuple[str, ...] = ()) -> Answer:
+    """Problems with this status."""
+    rows = _rows(status)
+    told = "; ".join(f"`{code}`: {row.title}" for code, row in rows.items())
+    later = ("Retry-After",) if any(row.retry for row in rows.values()) else ()
     own = {401: ("WWW-Authenticate",), 415: ("Accept-Encoding",)}.get(status, ())
-    return Answer(description, {PROBLEM_MEDIA_TYPE: ref(ProblemDetails)}, (*later, *own, *headers))
+    schema = _problem_schema(status, rows)
+    return Answer(told, {PROBLEM_MEDIA_TYPE: schema}, (*later, *own, *headers))
 
 
-def _rows(status: int) -> dict[str, Any]:
+def _problem_schema(status: int, codes: Any) -> Plain:
+    said = {"status": {"const": status}, "code": {"enum": sorted(codes)}}
+    return {"allOf": [ref(ProblemDetails), {"properties": said}]}
+
+
+def _rows(status: int) -> dict[str, Row]:
     return {code: row for code, row in TABLE.items() if row.status == status and row.fault != "operator"}
 
 
-def _codes(status: int) -> str:
-    return "; ".join(f"`{code}`: {row.title}" for code, row in _rows(status).items())
-
-
 def operation(
+    name: str,
     summary: str,
-    answers: dict[int, Answer],
+    answers: Answers,
     *parameters: str,
+    own: Mapping[str, Parameter] | None = None,
+    refuses: tuple[int, ...] = (),
     body: type | None = None,
     required: bool = False,
     access: Access = KEYS,
 ) -> Plain:
-    """One method of one path. Whatever else it may answer is a problem."""
-    others = refused(*ANY, *((401,) if access else ()))
-    every = {**answers, **{status: told for status, told in others.items() if status not in answers}}
-    made: Plain = {
-        "summary": summary,
-        "security": [*({name: []} for name in access), {}] if access else [],
-        "responses": {
-            **{str(status): _answer(every[status]) for status in sorted(every)},
-            "default": _answer(Answer("Refused", {PROBLEM_MEDIA_TYPE: ref(ProblemDetails)}, ("Allow", "Retry-After"))),
-        },
-    }
-    if parameters:
-        made["parameters"] = [{"$ref": f"#/components/parameters/{name}"} for name in parameters]
+    """One method of one path.
+
+    :param parameters: names in `PARAMETERS`
+    :param own: parameters that mean something else elsewhere
+    :param refuses: statuses of refusals beside `ANY`
+    :param access: the ways to say who asks
+    """
+    told = {str(status): response(answer, every=() if status == 101 else EVERY) for status, answer in answers.items()}
+    for status in {*ANY, *refuses, *((401,) if access else ())} - answers.keys():
+        told[str(status)] = {"$ref": _RESPONSE.format(name=_REFUSED.format(status=status))}
+    security = [*({way: []} for way in access), {}] if access else []
+    made: Plain = {"operationId": name, "summary": summary, "security": security}
+    made["responses"] = dict(sorted(told.items()))
+    shared = [{"$ref": f"#/components/parameters/{parameter}"} for parameter in parameters]
+    if given := [*shared, *(_parameter(key, one) for key, one in (own or {}).items())]:
+        made["parameters"] = given
     if body is not None:
         made["requestBody"] = {"required": required, "content": {JSON_TYPE: {"schema": ref(body)}}}
     return made
 
 
-def _answer(answer: Answer) -> Plain:
-    names = sorted({*EVERY, *answer.headers})
+def response(answer: Answer, every: tuple[str, ...] = EVERY) -> Plain:
+    """An answer as OpenAPI has it."""
+    names = sorted({*every, *answer.headers})
     made: Plain = {
         "description": answer.description,
         "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in names},
@@ -159,6 +191,28 @@ def _answer(answer: Answer) -> Plain:
     if answer.bodies:
         made["content"] = {media_type: {"schema": schema} for media_type, schema in answer.bodies.items()}
     return made
+
+
+def without_body(get: Plain) -> Plain:
+    """The HEAD beside a GET: its head only, at once (RFC 9110, section 9.3.2)."""
+    told = {
+        status: {key: value for key, value in one.items() if key != "content"}
+        for status, one in get["responses"].items()
+    }
+    summary = "As GET, without the body, and without waiting"
+    return {**get, "operationId": f"{get['operationId']}_head", "summary": summary, "responses": told}
+
+
+def options(name: str, *in_path: str) -> Plain:
+    """What a path takes (RFC 9110, section 9.3.7), and the preflight of a page from elsewhere (WHATWG Fetch)."""
+    preflight = (f"Access-Control-{name}" for name in ("Allow-Headers", "Allow-Methods", "Max-Age"))
+    may = Answer(
+        "To the preflight of an allowed origin: it may",
+        {"text/plain": TEXT},
+        (*preflight, "Access-Control-Allow-Private-Network"),
+    )
+    takes = Answer("What the path takes", None, ("Allow",))
+    return operation(f"{name}_options", "What the path takes", {200: may, 204: takes}, *in_path)
 
 
 def header_components() -> Plain:
@@ -169,15 +223,22 @@ def header_components() -> Plain:
     }
 
 
-def parameter_components(names: Iterable[str] = PARAMETERS) -> Plain:
-    """Every parameter of a request."""
+def parameter_components() -> Plain:
+    """Every parameter that several requests have."""
+    return {name: _parameter(name, parameter) for name, parameter in PARAMETERS.items()}
+
+
+def _parameter(name: str, parameter: Parameter) -> Plain:
     return {
-        name: {
-            "name": name,
-            "in": PARAMETERS[name][0],
-            "description": PARAMETERS[name][1],
-            "schema": PARAMETERS[name][2],
-            **({"required": True} if name in REQUIRED else {}),
-        }
-        for name in names
+        "name": name,
+        "in": parameter.place,
+        "description": parameter.description,
+        "schema": parameter.schema,
+        **({"required": True} if parameter.required else {}),
     }
+
+
+def response_components() -> Plain:
+    """The refusals, by their status."""
+    statuses = sorted({row.status for row in TABLE.values() if row.fault != "operator"} - {404, 405, 410})
+    return {_REFUSED.format(status=status): response(refusal(status)) for status in statuses}

@@ -5,11 +5,19 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from scanstream import __version__
 from scanstream.message import DiscoverRequest
 from scanstream.model import ScanState
 
 Plain: TypeAlias = dict[str, Any]
 
+TEXT: Plain = {"type": "string"}
+ABOUT: Plain = {
+    "title": "scanstream",
+    "version": __version__,
+    "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
+}
+"""What both contracts are of."""
 _REF = "#/components/schemas/{name}"
 IN_FULL = {
     ("Discover", "request"): DiscoverRequest,
