@@ -63,7 +63,7 @@ class Judge:
         """What is wrong with it; nothing, if it is as the documents say."""
         match exchange:
             case Closed():
-                known = exchange.code in self._codes
+                known = exchange.repeated or exchange.code in self._codes
                 return [] if known else [f"close {exchange.code} {exchange.reason!r}: no such code is documented"]
             case Message():
                 return [f"{self._side(exchange)}: {fault}" for fault in self._of_message(exchange)]
@@ -87,7 +87,7 @@ class Judge:
         if message.by_server:
             yield from self._no_message(_decoded(message.data), by_server=True)
             return
-        with suppress(InvalidJson):
+        with suppress(InvalidJson, msgspec.DecodeError, RecursionError):
             taken = _taken(MESSAGEPACK if binary else JSON, message.data)
             faults = self._no_message(_decoded(message.data), by_server=False)
             if taken and faults:

@@ -61,6 +61,8 @@ class Closed(NamedTuple):
 
     code: int
     reason: str
+    repeated: bool = False
+    """Whether that is the client's own goodbye, with the client's code."""
 
 
 Exchange = Answered | Message | Closed
@@ -69,7 +71,7 @@ Exchange = Answered | Message | Closed
 class Line:
     """One connection."""
 
-    __slots__ = ("asked", "closed", "heard", "kept", "said")
+    __slots__ = ("asked", "closed", "heard", "kept", "left", "said")
 
     def __init__(self) -> None:
         self.asked: list[Asked] = []
@@ -79,6 +81,8 @@ class Line:
         self.kept = True
         """Whether all of it is in `said`."""
         self.closed = False
+        self.left = False
+        """Whether a WebSocket's client has said goodbye first."""
 
 
 class Traffic:
@@ -176,6 +180,7 @@ class Recorded(HttpTransport):
 def record(patch: pytest.MonkeyPatch) -> None:
     """From now on."""
     taken, lost = WebSocketTransport.send_receive_event_to_app, WebSocketTransport.connection_lost
+    left = WebSocketTransport.handle_close
 
     def take(self: Any) -> None:
         line = getattr(self.transport, "line", None)
@@ -189,6 +194,12 @@ def record(patch: pytest.MonkeyPatch) -> None:
             line.closed = True
         lost(self, exc)
 
+    def leave(self: Any, event: Any) -> None:
+        if (line := getattr(self.transport, "line", None)) is not None:
+            line.left = line.left or not self.close_sent
+        left(self, event)
+
+    patch.setattr(WebSocketTransport, "handle_close", leave)
     patch.setattr(scanstream.server, "HttpTransport", Recorded)
     patch.setattr(WebSocketTransport, "send_receive_event_to_app", take)
     patch.setattr(WebSocketTransport, "connection_lost", lose)
@@ -212,7 +223,8 @@ def exchanges(line: Line) -> Iterator[Exchange]:
             yield Answered(request, status, headers, b"", True)
             protocol = named.get("sec-websocket-protocol")
             yield from (Message(False, data, protocol) for data in line.heard)
-            yield from _frames(rest, protocol)
+            for said in _frames(rest, protocol):
+                yield said._replace(repeated=line.left) if isinstance(said, Closed) else said
             return
         body, whole, rest = _body(request, status, named, rest)
         yield Answered(request, status, headers, body, whole and (line.kept or bool(rest)))

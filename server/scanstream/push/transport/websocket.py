@@ -200,7 +200,10 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
         try:
             text = data.decode()
         except UnicodeDecodeError:
-            self.conn.send_close(1007, "a text frame that is not UTF-8")
+            try:
+                self.conn.send_close(1007, "a text frame that is not UTF-8")
+            except InvalidState:
+                return  # the client's own close came right behind it, and is answered
             self.handle_parser_exception()
         else:
             self.queue.put_nowait({"type": "websocket.receive", "text": text})
