@@ -111,7 +111,7 @@ class Judge:
 
     def route(self, target: str) -> str | None:
         """The path of the document that a request is for, below whatever prefix."""
-        path = unquote(urlsplit(target).path)
+        path = unquote(urlsplit(target).path) or "/"
         if BEYOND.fullmatch(path):
             return ONE_OF_FILES
         found = [route for route, pattern in self._routes if pattern.fullmatch(path)]
