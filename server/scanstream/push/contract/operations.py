@@ -170,7 +170,7 @@ def operation(
     told = {str(status): response(answer, every=() if status == 101 else EVERY) for status, answer in answers.items()}
     for status in {*ANY, *refuses, *((401,) if access else ())} - answers.keys():
         told[str(status)] = {"$ref": _RESPONSE.format(name=_REFUSED.format(status=status))}
-    security = [*({way: []} for way in access), {}] if access else []
+    security: list[Plain] = [*({way: []} for way in access), {}] if access else []
     made: Plain = {"operationId": name, "summary": summary, "security": security}
     made["responses"] = dict(sorted(told.items()))
     shared = [{"$ref": f"#/components/parameters/{parameter}"} for parameter in parameters]
