@@ -50,7 +50,6 @@ _DESCRIPTION = (
 _SUBPROTOCOLS = [codec.subprotocol for codec in CODECS]
 CLOSES: Mapping[int, str] = {
     1000: "normal",
-    1001: "the server is gone; reconnect with your cursors",
     1002: "what came is no WebSocket's frame",
     1003: "a wrong kind of frame for the subprotocol",
     1007: "text that is no UTF-8, or what cannot be decompressed",
