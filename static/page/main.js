@@ -1,5 +1,6 @@
 /** The page: binds its parts to a client, and to the scan that the address names. */
 import { Client } from "../scanstream.js";
+import { Access } from "./access.js";
 import { Announcer } from "./announce.js";
 import { Badge } from "./badge.js";
 import { element, mark, still, tell, write } from "./dom.js";
@@ -18,27 +19,29 @@ const STALE_MS = 60_000;
 /** What an absent scan means for whoever looks at this page. @type {Record<string, string>} */
 const WORDS = {
   not_found: "No scan found: its link may be cut off, or of another server, or this server has lost its data.",
-  unauthorized: "This server does not know you: sign in where you were given its address, then load this page again.",
+  unauthorized: "This server does not know you.",
   expired: "This scan has expired: what has ended is kept for a while only.",
 };
 const LATEST = "latest";
 const NARROW = "(max-width: 64rem)";
 
 const home = new URL("../../", import.meta.url);
-const client = new Client(home.href);
+const access = new Access(home, () => begin());
+const client = new Client(home.href, { token: access.token, fetch: access.fetch });
 const announcer = new Announcer(element("told"));
 const badge = new Badge(element("badge"), client, announcer);
 const form = new Form(element("form"), (request) => start(request));
 const view = new View(element("view"), {
   announcer,
   home,
+  access,
   repeat: (request) => start(request),
   change,
   news,
 });
 const scans = new Scans(
   { list: element("scans-list"), state: element("scans-state"), older: element("older") },
-  (page) => client.scans(page),
+  (page) => (alone() ? Promise.resolve([]) : client.scans(page)),
   {
     repeat: (request) => start(request),
     heard: (trouble) => badge.heard(trouble),
@@ -94,8 +97,13 @@ async function follow(scan, name) {
   if (view.shows(scan)) badge.follows(false);
 }
 
+/** Whether there is no list, as nobody has signed in, or somebody sees one scan only. */
+const alone = () => access.asks || access.shared;
+
 /** The scan on show is not to be had. @param {any} error */
 function lost(error) {
+  if (error.code === "unauthorized") access.refused();
+  if (access.asks) return;
   const gone = ["not_found", "expired"].includes(error.code) || [404, 410].includes(error.status);
   const why = WORDS[error.code] ?? reason(error);
   if (view.state) view.lose(`What is shown here is as of ${clock(Date.now())}.`);
@@ -121,6 +129,7 @@ async function start(request) {
     scans.refresh();
   } catch (error) {
     if (abort.signal.aborted) return;
+    if (access.asks) return;
     if (/** @type {any} */ (error).code !== "unreachable") unanswered.text = "";
     form.refused(error);
   } finally {
@@ -195,6 +204,7 @@ async function learn() {
 
 /** The market is asked for again, where it may be another one by now. @param {boolean} [surely] */
 function relearn(surely = false) {
+  if (alone()) return;
   if (surely || performance.now() - learned > STALE_MS) learn().catch(() => {}); // what is known stays; how the server is the badge says
 }
 
@@ -203,8 +213,8 @@ async function insist(ask, place, what) {
   try {
     await ask();
   } catch (error) {
-    const { code } = /** @type {any} */ (error);
-    write(place, code === "unauthorized" ? WORDS[code] : `${what} are not to be had: ${reason(error)}. They are asked for again.`);
+    if (access.asks) return access.then(() => insist(ask, place, what));
+    write(place, `${what} are not to be had: ${reason(error)}. They are asked for again.`);
     setTimeout(() => insist(ask, place, what), AGAIN_MS);
   }
 }
@@ -225,8 +235,17 @@ setInterval(() => {
   badge.draw();
 }, 1000);
 
-insist(async () => form.offer(await client.strategies()), element("strategies-state"), "The strategies");
-insist(learn, element("market"), "The symbols");
-scans.refresh();
-show(router.named);
+/** What there is, and the scan that the address names; again when somebody has signed in. */
+function begin() {
+  if (!alone()) scans.refresh();
+  show(router.named);
+}
+
+if (!access.shared) {
+  insist(async () => form.offer(await client.strategies()), element("strategies-state"), "The strategies");
+  insist(learn, element("market"), "The symbols");
+} else {
+  access.then(() => location.reload()); // who has signed in here since may see it all
+}
+begin();
 mark(document.documentElement, "data-begun", "");

@@ -21,10 +21,12 @@ export class Prices {
 
   /**
    * @param {URL} url the route of candles
+   * @param {(url: URL, more: RequestInit) => Promise<Response>} fetched
    * @param {() => void} arrived called when there are more prices
    */
-  constructor(url, arrived) {
+  constructor(url, fetched, arrived) {
     this.url = url;
+    this.fetched = fetched;
     this.arrived = arrived;
   }
 
@@ -82,7 +84,7 @@ export class Prices {
     const url = new URL(this.url);
     url.search = new URLSearchParams({ symbol, bars: String(BARS) }).toString();
     try {
-      const answer = await fetch(url, { signal: AbortSignal.timeout(PATIENCE_MS) });
+      const answer = await this.fetched(url, { signal: AbortSignal.timeout(PATIENCE_MS) });
       if (answer.ok) return { candles: (await answer.json()).candles, kept: KEPT_MS };
       return { candles: [], kept: answer.status < 500 && answer.status !== 429 ? KEPT_MS : AGAIN_MS };
     } catch {

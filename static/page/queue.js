@@ -10,10 +10,12 @@ export class Queue {
 
   /**
    * @param {URL} home of the server
+   * @param {(url: URL, more: RequestInit) => Promise<Response>} fetched
    * @param {(rank: number | undefined) => void} told 1 is the next; undefined where it waits no more
    */
-  constructor(home, told) {
+  constructor(home, fetched, told) {
     this.home = home;
+    this.fetched = fetched;
     this.told = told;
   }
 
@@ -38,7 +40,7 @@ export class Queue {
   async #answered(scanId) {
     try {
       const url = new URL(`opportunities/status/${encodeURIComponent(scanId)}`, this.home);
-      const answer = await fetch(url, { signal: AbortSignal.timeout(PATIENCE_MS) });
+      const answer = await this.fetched(url, { signal: AbortSignal.timeout(PATIENCE_MS) });
       const seconds = Number(answer.headers.get("Retry-After"));
       const rest = Math.max(REST_MS, Number.isFinite(seconds) ? 1000 * seconds : 0);
       return answer.ok ? { rank: (await answer.json()).rank, rest } : { rest };

@@ -1,6 +1,7 @@
 /** Which scan the address names: `#scan_…`, or `#latest`. So a reload, a link and the way back lead to a scan. */
 
-const SCAN = /^#(scan_[\w-]+|latest)$/;
+/** Behind the name there may be a token, which opens the scan: see access.js. */
+const SCAN = /^#(scan_[\w-]+|latest)(?:&token=[^&]*)?$/;
 
 export class Router {
   /** @param {(scanId: string | null) => void} show */
@@ -30,5 +31,5 @@ export class Router {
   }
 }
 
-/** The address of a scan, to be sent to somebody. @param {string} scanId */
-export const link = (scanId) => new URL(`#${scanId}`, location.href).href;
+/** The address of a scan, to be sent to somebody. @param {string} scanId @param {string} [token] that opens it */
+export const link = (scanId, token) => new URL(`#${scanId}${token ? `&token=${token}` : ""}`, location.href).href;

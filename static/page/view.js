@@ -11,9 +11,12 @@ import { Table } from "./table.js";
 import { verdict } from "../scanstream/words.js";
 import { clock, count, reason } from "./words.js";
 
+/** How long a link opens the scan for somebody who has no key. */
+const SHARED_SECONDS = 86_400;
+
 /** @typedef {import("./words.js").Plain} Plain */
 /** @typedef {import("./announce.js").Announcer} Announcer */
-/** @typedef {{ announcer: Announcer, home: URL, repeat: (request: Plain) => void, change: (request: Plain) => void, news: (state: Plain) => void }} Given */
+/** @typedef {{ announcer: Announcer, home: URL, access: import("./access.js").Access, repeat: (request: Plain) => void, change: (request: Plain) => void, news: (state: Plain) => void }} Given */
 
 export class View {
   /** @type {any} */
@@ -39,13 +42,14 @@ export class View {
     const found = h("section", { "aria-labelledby": "found-title" }, h("h3", { id: "found-title" }, "Opportunities"));
     const exports = h("span", { class: "exports", role: "group", "aria-label": "Export what is shown" }, "Export", this.#csv, this.#json);
     this.#shared.append(this.#link, this.#sharedText);
-    const actions = h("p", { class: "actions" }, this.#cancel, this.#repeat, this.#change, this.#share, exports);
+    const own = h("span", { class: "actions own" }, this.#cancel, this.#repeat, this.#change, this.#share);
+    const actions = h("p", { class: "actions" }, own, exports);
     const about = h("details", { class: "about" }, h("summary", {}, h("h3", {}, "About this scan")));
     root.append(this.#head, this.#trouble, actions, this.#shared, strategies, found, about);
     this.progress = new Progress(this.#head, strategies);
     this.about = new About(about, given.home);
-    this.queue = new Queue(given.home, (rank) => this.progress.waits(rank));
-    this.prices = new Prices(new URL("opportunities/market/candles", given.home), () => this.table.draw());
+    this.queue = new Queue(given.home, given.access.ask, (rank) => this.progress.waits(rank));
+    this.prices = new Prices(new URL("opportunities/market/candles", given.home), given.access.ask, () => this.table.draw());
     const details = new Details(element("details"), this.prices);
     this.table = new Table(found, this.prices, (one) => details.open(one), (text) => given.announcer.say(text));
   }
@@ -170,11 +174,27 @@ export class View {
   }
 
   async #showLink() {
-    const { expires_at: expires } = this.#scan.state;
-    this.#link.value = link(this.#scan.id);
+    const scan = this.#scan;
+    const { expires_at: expires } = scan.state;
+    let kept = expires ? `It leads here until ${clock(expires)}.` : "It leads here while the scan runs, and for a while after.";
+    let token = "";
+    if (this.given.access.known) {
+      still(this.#share, true);
+      tell(this.#trouble, "");
+      try {
+        token = (await scan.share({ expiresIn: SHARED_SECONDS })).token;
+      } catch (error) {
+        if (this.#scan === scan) tell(this.#trouble, `The scan could not be shared: ${reason(error)}.`);
+        return;
+      } finally {
+        still(this.#share, false);
+      }
+      if (this.#scan !== scan) return;
+      kept = `Whoever has it sees this scan, and nothing else, for a day at most. ${kept}`;
+    }
+    this.#link.value = link(scan.id, token);
     this.#shared.hidden = false;
     this.#link.select();
-    const kept = expires ? `It leads here until ${clock(expires)}.` : "It leads here while the scan runs, and for a while after.";
     let copied = "Copy it.";
     try {
       await navigator.clipboard.writeText(this.#link.value); // absent where the page did not come over https

@@ -1,0 +1,166 @@
+/**
+ * Who looks at this page. Nobody is asked before the server asks: then somebody with a key, which is kept for the
+ * session of this tab, or somebody with a link that was shared, whose token is in the fragment and opens one scan.
+ */
+import { element, tell, write } from "./dom.js";
+
+const PLACE = "scanstream.key";
+const SHARED = /^#scan_[\w-]+&token=([\w.~+/-]+=*)$/;
+/** What a key or token may be written in. */
+const SIGNS = /^[\w.~+/-]+=*$/;
+const PATIENCE_MS = 10_000;
+const WORDS = {
+  key: "This server wants to know who is asking. Your key is kept until this tab is closed, and goes to this server only.",
+  over: "Your key is not good any more: it has run out, or was taken back. Scans go on meanwhile.",
+  link: "This link has run out, or is cut off. Ask whoever gave it to you for another, or sign in with a key of your own.",
+};
+
+export class Access {
+  /** The token of the link that this page was opened with. @type {string | null} */
+  #link = linked();
+  /** @type {string | null} */
+  #key = null;
+  /** Whether the server has asked, and was given nothing good. */
+  #asks = false;
+  /** @type {(() => void)[]} */
+  #waiting = [];
+
+  /** @param {URL} home of the server @param {() => void} entered called when somebody has signed in */
+  constructor(home, entered) {
+    this.home = home;
+    this.entered = entered;
+    this.#key = kept();
+    element("access-form").addEventListener("submit", (/** @type {Event} */ event) => {
+      event.preventDefault(); // the policy of the page forbids the rest
+      this.#enter(element("key").value.trim());
+    });
+    element("sign-out").addEventListener("click", () => {
+      keep(null);
+      location.reload();
+    });
+    addEventListener("hashchange", () => linked() !== this.#link && location.reload());
+    this.#draw();
+  }
+
+  /** What goes along with each question. @type {() => string | null} */
+  token = () => this.#link ?? this.#key;
+
+  /** Whether this is somebody with a link: they see one scan, and nothing else. */
+  get shared() {
+    return this.#link !== null && !this.#asks;
+  }
+
+  /** Whether somebody has signed in. */
+  get known() {
+    return this.#key !== null && this.#link === null;
+  }
+
+  /** Whether the server asks who they are. */
+  get asks() {
+    return this.#asks;
+  }
+
+  /** Once somebody has signed in. @param {() => void} call */
+  then(call) {
+    this.#waiting.push(call);
+  }
+
+  /** `fetch`, which hears when the server asks. @type {typeof globalThis.fetch} */
+  fetch = async (input, more = {}) => {
+    const answer = await globalThis.fetch(input, more);
+    const asks = answer.headers.get("WWW-Authenticate")?.startsWith("Bearer"); // else it is of a proxy
+    const sent = /** @type {any} */ (more.headers)?.Authorization ?? null;
+    const now = this.token();
+    if (answer.status === 401 && asks && sent === (now && `Bearer ${now}`)) this.refused(); // else what was shown is out of date
+    return answer;
+  };
+
+  /** The same for the page's own questions. @param {URL} url @param {RequestInit} [more] */
+  ask = (url, more = {}) => {
+    const token = this.token();
+    return this.fetch(url, { ...more, headers: token ? { Authorization: `Bearer ${token}` } : {} });
+  };
+
+  /** What was shown is not good. */
+  refused() {
+    if (this.#asks) return;
+    const why = this.#link ? WORDS.link : this.#key ? WORDS.over : WORDS.key;
+    this.#asks = true;
+    this.#key = null;
+    keep(null);
+    write(element("access-why"), why);
+    this.#draw();
+    element("access").focus();
+  }
+
+  /** @param {string} key */
+  async #enter(key) {
+    const place = element("access-error");
+    tell(place, "");
+    const trouble = await this.#tried(key);
+    if (trouble) {
+      tell(place, trouble);
+      element("key").select();
+      return;
+    }
+    this.#key = key;
+    this.#asks = false;
+    keep(key);
+    element("key").value = "";
+    if (this.#link) {
+      this.#link = null;
+      history.replaceState(history.state, "", location.hash.replace(/&token=.*/, ""));
+    }
+    this.#draw();
+    this.entered();
+    for (const call of this.#waiting.splice(0)) call();
+  }
+
+  /** Why this key opens nothing; nothing where it does. @param {string} key @returns {Promise<string>} */
+  async #tried(key) {
+    if (!SIGNS.test(key)) return "This is no key: a key has letters, digits and few other signs, and no blanks.";
+    try {
+      const headers = { Authorization: `Bearer ${key}` };
+      const url = new URL("opportunities/strategies", this.home);
+      const { ok, status } = await globalThis.fetch(url, { headers, signal: AbortSignal.timeout(PATIENCE_MS) });
+      if (ok) return "";
+      if (status === 401) return "This is no key of this server, or no longer one.";
+      if (status === 403) return "This key may start and see no scans: it lacks the right for that.";
+      return `The server does not answer as it should (${status}). Try again.`;
+    } catch {
+      return "The server does not answer. Try again.";
+    }
+  }
+
+  #draw() {
+    element("access").hidden = !this.#asks;
+    element("shared-note").hidden = !this.shared;
+    element("sign-out").hidden = !this.known;
+    document.documentElement.toggleAttribute("data-asks", this.#asks);
+    document.documentElement.toggleAttribute("data-shared", this.shared);
+  }
+}
+
+/** The token in the address. @returns {string | null} */
+function linked() {
+  return SHARED.exec(location.hash)?.[1] ?? null;
+}
+
+/** @returns {string | null} */
+function kept() {
+  try {
+    return sessionStorage.getItem(PLACE);
+  } catch {
+    return null; // a browser that keeps nothing for pages
+  }
+}
+
+/** @param {string | null} key */
+function keep(key) {
+  try {
+    if (key === null) sessionStorage.removeItem(PLACE);
+    else sessionStorage.setItem(PLACE, key);
+  } catch {
+    // then it lasts until the page is loaded again
+  }
+}

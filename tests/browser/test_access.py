@@ -1,0 +1,165 @@
+"""The page before a server that asks who is there: a key for the session, links that open one scan, and their ends."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from browser.test_reach import looker
+from scanstream.security.caller import Right
+from scanstream.security.keychanges import revoke_key
+from scanstream.server import serving
+from scanstream.settings import Settings
+from support.guards import bearer, key_in
+from support.visit import Visit
+from support.wire import request
+
+pytestmark = [pytest.mark.anyio, pytest.mark.browser]
+
+
+class House(NamedTuple):
+    """A server, and its file of keys."""
+
+    url: str
+    keys: Path
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    keys = tmp_path / "keys.toml"
+    key_in(keys, "somebody")
+    async with serving(Settings(port=0, data=":memory:", workers=1, auth="required", keys=str(keys))) as url:
+        yield House(url, keys)
+
+
+async def key_of(house: House, name: str, *rights: Right) -> str:
+    """A key that the server knows by now."""
+    key = key_in(house.keys, name, *rights)
+    while (await request(house.url, "GET", "/nothing", None, bearer(key))).status == 401:
+        pass
+    return key
+
+
+async def enter(visit: Visit, key: str) -> None:
+    await visit.page.get_by_label("Key", exact=True).fill(key)
+    await visit.page.get_by_role("button", name="Sign in").click()
+
+
+async def test_a_key_for_the_session(visit: Visit, house: House) -> None:
+    page, key = visit.page, await key_of(house, "ann")
+    await visit.open(house.url)
+    await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    await expect(page.locator("#start")).to_be_hidden()
+    await expect(page.locator("#access")).to_be_focused()
+    operator = await key_of(house, "olga", Right.OPERATE)
+    for wrong, told in (
+        ("", "no key"),
+        ("two words", "no key"),
+        ("ssk_unknown", "no key of this"),
+        (operator, "right"),
+    ):
+        await enter(visit, wrong)
+        await expect(page.locator("#access-error")).to_contain_text(told)
+    await enter(visit, key)
+    await expect(page.locator("#access")).to_be_hidden()
+    await expect(page.locator("#strategies-state")).not_to_contain_text("Asking")
+    await visit.scan("BTC/USDT")
+    await visit.until()
+    await expect(page.locator("#scans-list li")).to_have_count(1)
+    shown = await visit.rows.count()
+    assert shown
+    await page.reload()
+    await visit.until()
+    await expect(page.locator("#scans-list li")).to_have_count(1)
+    assert key not in "".join([*visit.asked, page.url])
+    await page.get_by_role("button", name="Sign out").click()
+    await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    assert await page.evaluate("sessionStorage.length") == 0
+    assert await visit.violations() == []
+
+
+async def test_a_link_that_is_shared(visit: Visit, chromium: Browser, house: House) -> None:
+    page, key = visit.page, await key_of(house, "ann")
+    await visit.open(house.url)
+    await enter(visit, key)
+    await visit.scan("BTC/USDT")
+    await visit.until()
+    await page.get_by_role("button", name="Share").click()
+    field = page.get_by_label("Link to this scan")
+    await expect(field).to_be_visible()
+    link = await field.input_value()
+    assert urlsplit(link).fragment.startswith(f"{visit.scan_id}&token=sst_")
+    assert key not in link
+    assert urlsplit(page.url).fragment == visit.scan_id
+    found = await visit.rows.count()
+
+    context = await chromium.new_context()
+    guest = Visit(await context.new_page())
+    await guest.open(link)
+    await guest.until()
+    await expect(guest.rows).to_have_count(found)
+    await expect(guest.page.locator("#shared-note")).to_be_visible()
+    for hidden in ("#start", "#scans", "#sign-out", ".own"):
+        await expect(guest.page.locator(hidden)).to_be_hidden()
+    token = link.partition("token=")[2]
+    assert token not in "".join(guest.asked), "it goes in headers"
+    asked = {urlsplit(url).path for url in guest.asked}
+    assert not asked & {f"/opportunities/{name}" for name in ("market", "strategies", "scans")}
+    await guest.page.reload()
+    await guest.until()
+    await expect(guest.page.locator("#shared-note")).to_be_visible()
+    assert guest.complaints == []
+
+    wrong = link[:-1] + ("A" if link[-1] != "A" else "B")
+    await guest.page.goto(wrong)
+    await expect(guest.page.locator("#access-why")).to_contain_text("This link has run out")
+    await enter(guest, key)
+    await guest.until()
+    assert urlsplit(guest.page.url).fragment == visit.scan_id
+    await expect(guest.page.locator("#scans-list li")).to_have_count(1)
+    await context.close()
+
+
+async def test_nobody_is_shut_out_by_how_it_looks(visit: Visit, house: House) -> None:
+    look = looker(visit)
+    await visit.open(house.url)
+    await expect(visit.page.locator("#access")).to_be_visible()
+    for _ in range(4):
+        await look()
+    await enter(visit, "two words")
+    await expect(visit.page.locator("#access-error")).to_be_visible()
+    await look()
+    await enter(visit, await key_of(house, "ann"))
+    await visit.scan("BTC/USDT")
+    await visit.until()
+    await look()
+
+
+async def test_a_key_that_is_taken_back(visit: Visit, house: House) -> None:
+    page = visit.page
+    await visit.open(house.url)
+    await enter(visit, await key_of(house, "ann"))
+    await visit.scan("BTC/USDT")
+    await visit.until()
+    revoke_key(house.keys, "ann")
+    await expect(page.locator("#access-why")).to_contain_text("not good any more")
+    await expect(page.locator("#start")).to_be_hidden()
+    assert await page.evaluate("sessionStorage.length") == 0
+    await enter(visit, key_in(house.keys, "ann", name="another"))
+    await expect(page.locator("#access-error, #start").first).to_be_visible()
+
+
+async def test_where_nobody_is_asked_nothing_is_said_of_keys(visit: Visit, tmp_path: Path) -> None:
+    async with serving(Settings(port=0, data=":memory:", workers=1)) as url:
+        await visit.open(url)
+        await visit.scan("BTC/USDT")
+        await visit.until()
+        for hidden in ("#access", "#sign-out", "#shared-note"):
+            await expect(visit.page.locator(hidden)).to_be_hidden()
+        await visit.page.get_by_role("button", name="Share").click()
+        link = await visit.page.get_by_label("Link to this scan").input_value()
+        assert urlsplit(link).fragment == visit.scan_id
+        assert visit.complaints == []
