@@ -13,7 +13,7 @@ from scanstream.security import fetched
 from scanstream.security.guard import Guard
 from scanstream.security.opening import open_guard
 from scanstream.settings import Settings
-from support.identity import Publisher, by_key, claims, jwk, publisher
+from support.identity import Publisher, by_key, by_secret, claims, jwk, publisher
 from support.until import until
 
 pytestmark = pytest.mark.anyio
@@ -141,6 +141,7 @@ async def test_before_it_was_had_once_nobody_is_judged(monkeypatch: pytest.Monke
                 await guard.caller(token())
             assert not await is_let_in(guard, "ssk_" + "A" * 43), "what is no JWT is judged all the same"
             assert not await is_let_in(guard, "a.b.c")
+            assert not await is_let_in(guard, by_secret()), "nor by a kind of key that is not asked for there"
 
 
 async def test_one_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 
 from scanstream.model import Milliseconds
+from scanstream.security.algorithms import OF_PUBLIC_KEYS
 from scanstream.security.claims import Expected, judged
 from scanstream.security.fetched import Fetched
 from scanstream.security.jws import Signed, plain_object, taken_apart
@@ -58,7 +59,7 @@ class Jwts:
         if token.algorithm not in self._allowed:
             raise ValueError("its alg is not one of --jwt-algorithms")
         fitting = self._fitting(token)
-        if not fitting and self._published is not None:
+        if not fitting and self._published is not None and token.algorithm in OF_PUBLIC_KEYS:
             await self._published.newer()
             fitting = self._fitting(token)
         if not fitting:

@@ -66,9 +66,11 @@ class AuthSettings:
 
     @property
     def algorithms(self) -> frozenset[str]:
-        """By which JWTs may be signed."""
+        """By which JWTs may be signed: of those that are allowed the ones of the kinds of keys that there are."""
         with naming("jwt_algorithms", self.jwt_algorithms):
-            return allowed(self.jwt_algorithms)
+            names = allowed(self.jwt_algorithms)
+        secrets = SHORTEST_SECRETS.keys() if self.jwt_secret or self.jwt_secret_file else frozenset()
+        return names & (secrets | (OF_PUBLIC_KEYS if self.jwt_keys else frozenset()))
 
     @property
     def jwks_url(self) -> str | None:
