@@ -1,11 +1,14 @@
 """Who may come in, as the settings say it: what cannot work, or is not safe, is refused at the start."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from client.programs import run
+from conftest import ROOT
 from scanstream.app import Scanstream
+from scanstream.cli import main
 from scanstream.errors import SettingError
 from scanstream.model import Principal, now
 from scanstream.security.caller import Right
@@ -165,3 +168,29 @@ def test_without_the_extra_it_is_said_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.setattr("scanstream.security.options.find_spec", lambda name: None if name == missing else object())
     with pytest.raises(SettingError, match=r"--jwt-keys …: it needs PyJWT.*pip install 'scanstream\[jwt\]'"):
         Settings(auth="required", jwt_keys=URL)
+
+
+def deployed() -> dict[str, dict[str, str]]:
+    """What our own files for platforms and containers set, of where a server listens and whom it asks."""
+    image = re.sub(r"\\\n", " ", (ROOT / "Dockerfile").read_text())
+    return {
+        "Procfile": {"PORT": "0", "line": (ROOT / "Procfile").read_text().splitlines()[0]},
+        "Dockerfile": dict(re.findall(r"\b(SCANSTREAM_(?:HOST|INSECURE))=(\S+)", image)),
+    }
+
+
+@pytest.mark.parametrize("name", ["Procfile", "Dockerfile"])
+def test_our_own_files_say_that_nobody_is_asked_and_a_variable_changes_that(
+    name: str, monkeypatch: pytest.MonkeyPatch, keys: str
+) -> None:
+    environment = deployed()[name]
+    words = environment.pop("line", "web: scanstream serve").replace("$PORT", "0").split()[2:]
+    for asks in (False, True):
+        for variable, value in {**environment, **({"SCANSTREAM_AUTH": "required"} if asks else {})}.items():
+            monkeypatch.setenv(variable, value)
+        monkeypatch.setenv("SCANSTREAM_KEYS", keys if asks else "")
+        context = main.commands[words[0]].make_context("serve", words[1:])
+        settings = Settings(**context.params)
+        assert settings.host == "0.0.0.0"  # noqa: S104
+        assert (settings.insecure, settings.asks) == (True, asks)
+        settings.check_reach()

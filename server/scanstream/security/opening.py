@@ -117,7 +117,7 @@ async def _follow(setting: str, file: Watched[Content], take: Callable[[Content]
             continue
         if content is not None:
             take(content)
-            logger.warning("--%s %s: read again, as it has changed", setting, file.path)
+            logger.info("--%s %s: read again, as it has changed", setting, file.path)
         if broken:
             broken = False
             telling.anew()
