@@ -38,7 +38,7 @@ LEVELS: tuple[tuple[set[str], ...], ...] = (
             "worker",
             "health",
         }
-        | {"settings", "metrics", "instruments", "pulse"},
+        | {"settings", "limits", "tls", "metrics", "instruments", "pulse"},
         {"client"},
     ),  # settings names the markets, so it stands above them
     ({"terminal"}, {"notebook"}, {"conformance"}),

@@ -31,7 +31,13 @@ __all__ = ["Core", "Options", "Scanstream", "open_core"]
 
 LEAVE_SECONDS = 4.0
 """What clients have to leave, where the server has not made them leave before."""
-HOSTS_OWN = frozenset({"host", "port", "health_port", "insecure", "stall", "keep_alive", "compression", "log_format"})
+HOSTS_OWN = frozenset(
+    {
+        *("host", "port", "health_port", "insecure", "stall", "keep_alive", "compression", "max_head", "silence"),
+        "log_format",
+        *("tls_cert", "tls_key", "tls_key_password_file"),
+    }
+)
 """Settings of a server's socket and log, which are not ours here."""
 
 SEVERAL = frozenset({"allow_origin", "allow_host", "trusted_proxy"})
@@ -67,6 +73,12 @@ class Options(TypedDict, total=False):
     max_in_loop: int
     max_in_loop_per_scan: int
     max_scans: int
+    max_own_scans: int | None
+    max_discovers: int | None
+    max_sockets: int | None
+    max_own_sockets: int | None
+    max_subscriptions: int
+    max_messages: int
     budget: float
     retention: float
     fresh: float | None

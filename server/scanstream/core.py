@@ -11,6 +11,7 @@ from pathlib import Path
 import anyio
 from anyio import to_thread
 
+from scanstream.descriptors import places as places_of
 from scanstream.engine import Engine, open_engine
 from scanstream.errors import EngineUnusable, StoreUnavailable
 from scanstream.instruments import of_node, of_push, of_scans, of_store, of_work
@@ -28,6 +29,7 @@ from scanstream.push.fanout import Fanout
 from scanstream.push.listing import listing
 from scanstream.push.transport.listener import Sight
 from scanstream.push.vigil import Vigil
+from scanstream.scans.admission import Admission
 from scanstream.scans.appending import Appender
 from scanstream.scans.budget import Budgets, Clock
 from scanstream.scans.desk import Limits as DeskLimits
@@ -46,7 +48,7 @@ from scanstream.scans.runner import Runner
 from scanstream.scans.selection import known_symbols
 from scanstream.scans.shortages import Shortages
 from scanstream.scans.skills import Skills
-from scanstream.scans.supply import Window
+from scanstream.scans.supply import Windows
 from scanstream.scans.sweeper import Sweeper
 from scanstream.scans.tries import Tries
 from scanstream.scans.view import View
@@ -54,6 +56,7 @@ from scanstream.scans.work.processes import Processes
 from scanstream.scans.work.waiting import Lanes
 from scanstream.security.guard import Guard
 from scanstream.security.opening import open_guard
+from scanstream.security.seats import Seats
 from scanstream.settings import Settings
 from scanstream.strategies.installed import registry, require_all
 
@@ -77,6 +80,7 @@ class Core:
         self._refresh = settings.refresh
         self.hub = Hub(store)
         self.drain = Drain()
+        self.seats = Seats(lambda: settings.sockets(places_of(settings.workers), told_apart=settings.asks))
         self.clock = Clock()
         budgets = self.budgets = Budgets(self.clock)
         self.machine = Shortages(budgets)
@@ -89,17 +93,18 @@ class Core:
         self.workers = Processes(directory, most=max(1, settings.workers), idle=idle)
         inquiry = Inquiry(self.planning, self.clock, tries)
         waits = {strategy.id for strategy in registry().values() if strategy.waits}
-        self.ranks = Ranks(settings.max_running)
+        self.ranks = Ranks(settings.max_running, engine.line)
         view = View(store, self.hub, writing)
         places: Places = lambda strategy_id: engine.places(strategy_id in waits)  # noqa: E731
-        window: Window = lambda waiting: engine.window(self.ranks.running(), waiting)  # noqa: E731
+        windows: Windows = lambda owner, waiting: engine.window(self.ranks.sharing(owner), waiting)  # noqa: E731
         skills, last_try = Skills(engine.own, engine.anybody, shared=store.shared), LastTry()
         conduct = partial(Planner, appender, self.hub, jobs, engine.calls, inquiry, budgets, view)
-        self.planner = conduct(places, skills, last_try, window)
+        self.planner = conduct(places, skills, last_try, windows)
         runner = partial(Runner, appender, self.hub, jobs, self.workers, budgets, tries, view, places, skills, last_try)
         self.runner = runner(most_in_loop=settings.max_in_loop) if settings.workers else None
         self.pace = Pace(panels.current.market, lambda: len(panels.current.symbols))
-        self.forecast = Forecast(self.pace, self.ranks.rank, waits, partial(_capacity, settings, engine))
+        capacity = partial(_capacity, settings, engine)
+        self.forecast = Forecast(self.pace, self.ranks.rank, waits, capacity, self.ranks.behind)
         self.desk = ScanDesk(
             store,
             self.hub,
@@ -112,8 +117,8 @@ class Core:
                 budget=settings.budget,
                 retention=settings.retention,
                 fresh=settings.fresh_seconds,
-                max_scans=settings.max_scans,
             ),
+            Admission(settings.new_work(told_apart=settings.asks), self.hub.unfinished, engine.owners.unfinished),
             Releases(self.hub, appender),
             self.machine,
         )
@@ -135,7 +140,7 @@ class Core:
             *of_store(self.engine.commits),
             *of_scans(self.hub, self.ranks, self.desk),
             *of_work(self.runner, outcomes, partial(_waiting, self.engine), pools, registry()),
-            *of_push(self.fanout, self.drain, self.sight),
+            *of_push(self.fanout, self.drain, self.seats, self.sight),
         ]
         return Metrics(instruments, registry())
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
@@ -16,6 +16,8 @@ from scanstream.market.library import Library
 from scanstream.measure import Commits
 from scanstream.scans.calls import LocalCalls
 from scanstream.scans.local import LocalJobs
+from scanstream.scans.owners import Owners
+from scanstream.scans.ranks import Line
 from scanstream.scans.turns import Turns
 from scanstream.settings import Settings
 from scanstream.strategies.installed import releases
@@ -52,17 +54,20 @@ class Engine:
     """The strategies that this node can run, by id, and their releases; what is taken out is told to the others."""
     anybody: Callable[[Releases], bool]
     """Whether a node that runs shards has all of these."""
+    line: Line | None = None
+    """The scans that wait to be let in; None: several nodes let them in, and the logs tell their order."""
+    owners: Owners = field(default_factory=Owners)
     library: Library | None = None
     """Where nodes share what they know of markets; None: there is but one."""
     watchers: Sequence[Watcher] = ()
     """Who hears of every change of every scan, from the first one on."""
 
-    def window(self, scans: int, waiting: bool) -> int | None:
-        """How many shards of one of so many scans are in a queue or at work; None: all. See `Supply`."""
+    def window(self, parts: int, waiting: bool) -> int | None:
+        """How many shards of a scan are in a queue or at work, where it has one of so many parts; None: all."""
         if not self.store.shared:
             return None
         places = self.places(waiting)
-        return max(LEAST_WINDOW, places if waiting else math.ceil(ROUNDS * places / max(1, scans)))
+        return max(LEAST_WINDOW, places if waiting else math.ceil(ROUNDS * places / max(1, parts)))
 
 
 @asynccontextmanager
@@ -77,17 +82,19 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
             yield engine
         return
     async with open_store(settings.directory) as store:
-        calls, own = LocalCalls(settings.max_running), releases()
+        calls, own, owners = LocalCalls(settings.max_running), releases(), Owners()
         yield Engine(
             store=store,
-            computing=LocalJobs(),
-            waiting=Turns(settings.max_in_loop_per_scan),
+            computing=LocalJobs(owners.of),
+            waiting=Turns(settings.max_in_loop_per_scan, owners.of),
             calls=calls,
             commits=store.commits,
+            line=calls,
+            owners=owners,
             places=lambda waits: waiting if waits else max(1, settings.workers),
             own=own,
             anybody=partial(covers, own),
-            watchers=(calls.notice,),
+            watchers=(owners.notice, calls.notice),
         )
 
 
@@ -98,7 +105,7 @@ async def _on_nats(options: NatsOptions, computing: int, waiting: int) -> AsyncI
     from scanstream.engines.nats.queues import open_queues  # noqa: PLC0415
     from scanstream.engines.nats.store import open_nats  # noqa: PLC0415
 
-    strategies = releases()
+    strategies, owners = releases(), Owners()
     own = Own(computing=computing, waiting=waiting, strategies=strategies)
     async with open_nats(options) as store, open_queues(store.connection, own) as queues:
         yield Engine(
@@ -107,6 +114,8 @@ async def _on_nats(options: NatsOptions, computing: int, waiting: int) -> AsyncI
             waiting=queues.waiting,
             calls=queues.calls,
             commits=store.commits,
+            owners=owners,
+            watchers=(owners.notice,),
             library=await open_library(store),
             places=lambda waits: queues.places.waiting() if waits else queues.places.computing(),
             own=strategies,

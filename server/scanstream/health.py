@@ -81,7 +81,7 @@ async def answering_for_health(settings: Settings) -> AsyncIterator[Health]:
         return
     paths = {"/healthz": health.alive, "/readyz": health.ready, "/metrics": health.metrics}
     app = Starlette(routes=[Route(path, answer) for path, answer in paths.items()], exception_handlers=REFUSALS)
-    checked = OriginCheck(CacheRule(app), origins=frozenset(), names=settings.host_names)
+    checked = CacheRule(OriginCheck(app, origins=frozenset(), names=settings.host_names))
     try:
         listener = listen(settings.host, port)
     except OSError as error:

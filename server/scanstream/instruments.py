@@ -12,6 +12,7 @@ from scanstream.metrics import Counter, Gauge, Instrument, Spread, counter, gaug
 from scanstream.pulse import Pulse
 from scanstream.push.drain import Drain
 from scanstream.push.fanout import Fanout
+from scanstream.push.refused import REFUSED
 from scanstream.push.transport.listener import Sight
 from scanstream.scans.desk import ScanDesk
 from scanstream.scans.outcomes import Outcomes
@@ -19,6 +20,7 @@ from scanstream.scans.ranks import Ranks
 from scanstream.scans.runner import Runner
 from scanstream.scans.shortages import Shortages
 from scanstream.scans.work.processes import Processes
+from scanstream.security.seats import Seats
 
 
 def of_node(engine: str, pulse: Pulse, *shortages: Shortages) -> list[Instrument]:
@@ -123,11 +125,18 @@ def of_work(
     ]
 
 
-def of_push(fanout: Fanout, drain: Drain, sight: Sight) -> list[Instrument]:
+def of_push(fanout: Fanout, drain: Drain, seats: Seats, sight: Sight) -> list[Instrument]:
     """What readers are told, and whether they take it."""
     return [
         gauge("scanstream_readers", "Scans followed, over all connections", fanout.readers),
         gauge("scanstream_connections", "WebSockets, event streams and long polls", lambda: len(drain)),
+        gauge("scanstream_sockets", "WebSockets and event streams", lambda: len(seats)),
+        Counter(
+            "scanstream_refused_total",
+            "What was refused, by the code of its error",
+            ("code",),
+            lambda: {(code,): count for code, count in REFUSED.items()},
+        ),
         gauge(
             "scanstream_connections_behind",
             "Connections whose reader has not taken all that was sent, when they were last looked at",

@@ -117,9 +117,47 @@ WORK: tuple[Callable[[Any], Any], ...] = (
 )
 """What is scanned, and how much of that at once."""
 
+LIMITS: tuple[Callable[[Any], Any], ...] = (
+    setting("--max-scans", type=int, default=10_000, help="Scans under way, waiting ones included."),
+    setting(
+        "--max-own-scans",
+        type=int,
+        default=None,
+        show_default="a fourth of these where callers are told apart, else none",
+        help="Of these of one principal's.",
+    ),
+    setting(
+        "--max-discovers",
+        type=int,
+        default=None,
+        show_default="30 where callers are told apart, else none",
+        help="Scans that a principal starts in a minute.",
+    ),
+    setting(
+        "--max-sockets",
+        type=int,
+        default=None,
+        show_default="as many as the open files allow",
+        help="WebSockets and event streams at once.",
+    ),
+    setting(
+        "--max-own-sockets",
+        type=int,
+        default=None,
+        show_default="a fourth of these where callers are told apart, else none",
+        help="Of these of one principal, or address.",
+    ),
+    setting("--max-subscriptions", type=int, default=256, help="Scans that one WebSocket follows."),
+    setting("--max-messages", type=int, default=500, help="Messages a second that one WebSocket may send."),
+    setting("--max-message", type=int, default=1024 * 1024, help="Bytes of the largest message accepted."),
+    setting("--max-head", type=int, default=32 * 1024, help="Bytes of the largest head of a request accepted."),
+    setting("--silence", type=float, default=10.0, help="Seconds in which a new connection must say something."),
+)
+"""What one caller, one connection and all together may have."""
+
 SETTINGS: tuple[Callable[[Any], Any], ...] = (
     *WORK,
-    setting("--max-scans", type=int, default=10_000, help="Scans under way, waiting ones included."),
+    *LIMITS,
     setting("--budget", type=float, default=900.0, help="Seconds that a scan may run; what is missing then times out."),
     setting("--retention", type=float, default=3600.0, help="Seconds that a finished scan answers."),
     setting(
@@ -137,7 +175,21 @@ SETTINGS: tuple[Callable[[Any], Any], ...] = (
         default="none",
         help="none, or deflate: compresses the messages of WebSockets whose clients offer that.",
     ),
-    setting("--max-message", type=int, default=1024 * 1024, help="Bytes of the largest message accepted."),
+    setting(
+        "--tls-cert",
+        default="",
+        show_default="none: plain HTTP",
+        metavar="FILE",
+        help="Our certificate, with those that lead to its authority.",
+    ),
+    setting("--tls-key", default="", show_default="in that file", metavar="FILE", help="… and its key."),
+    setting(
+        "--tls-key-password-file",
+        default="",
+        show_default="none",
+        metavar="FILE",
+        help="Where that is encrypted, a file with its password.",
+    ),
     setting("--allow-origin", multiple=True, help="A web origin beside our own whose pages may use the server."),
     setting("--allow-host", multiple=True, help="A name beside loopback's that requests may be for."),
     setting(

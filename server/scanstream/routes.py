@@ -27,6 +27,7 @@ from scanstream.push.forwarded import Forwarded, prefix_here
 from scanstream.push.glance import Glance
 from scanstream.push.head import HeadRule
 from scanstream.push.http import HttpDoor
+from scanstream.push.manners import Bounds
 from scanstream.push.orders import Orders
 from scanstream.push.origin import OriginCheck
 from scanstream.push.page import PageDoor
@@ -61,13 +62,15 @@ def doors(settings: Settings, core: Core) -> Doors:
     """The ASGI application over a running core, and the short way beside it."""
     fanout = core.fanout
     guard, vigil = core.guard, core.vigil
-    room = Room(fanout, core.drain, Deadlines(), vigil)
+    room = Room(fanout, core.drain, Deadlines(), vigil, core.seats)
     streams = Streams(room)
     orders = Orders(core.desk, guard, core.attendance.start)
     poll = PollDoor(core.desk, room, core.answers)
     events = EventsDoor(core.desk, streams)
     follow = FollowDoor(core.desk, room, core.attendance, most_bytes=settings.max_message)
-    socket = SocketDoor(Common(core.desk, fanout, core.drain, guard, vigil), core.attendance.start)
+    bounds = Bounds(settings.max_subscriptions, settings.message_rate)
+    common = Common(core.desk, fanout, core.drain, guard, vigil, core.seats, bounds)
+    socket = SocketDoor(common, core.attendance.start)
     door = HttpDoor(core.desk, guard, poll, core.panels.shown, catalogue(), most_bytes=settings.max_message)
     share = ShareDoor(core.desk, guard, most_bytes=settings.max_message)
     page = PageDoor(static_files(), lambda: core.panels.current.market)
@@ -110,7 +113,8 @@ def doors(settings: Settings, core: Core) -> Doors:
     checked = OriginCheck(SocketsFirst(ShortageRule(app), socket), origins=settings.origins, names=names)
     placed = Forwarded(checked, prefix=settings.prefix, trusted=settings.proxies)
     glance = Glance(core.desk, room, core.answers, streams, orders, Entrance(placed, checked))
-    return Doors(DrainRule(HeadRule(CacheRule(placed)), core.drain), glance)
+    whole = CacheRule(placed, strict=bool(settings.tls_cert))
+    return Doors(DrainRule(HeadRule(whole), core.drain), glance)
 
 
 async def openapi_here(request: Request) -> Response:

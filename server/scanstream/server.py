@@ -1,12 +1,17 @@
 """Puts a core on a socket: listener, uvicorn, and the way out."""
 
+import asyncio
 import contextlib
 import errno
+import logging
+import signal
 import socket
+import ssl
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
+from typing import Any
 
 import anyio
 import uvicorn
@@ -23,12 +28,17 @@ from scanstream.push.transport.listener import keep_watch, listen
 from scanstream.push.transport.websocket import WebSocketTransport
 from scanstream.routes import Doors, doors
 from scanstream.settings import Settings
+from scanstream.tls import renew
+
+logger = logging.getLogger("scanstream")
 
 PING_INTERVAL_SECONDS = 20.0
 DRAIN_SECONDS = 4.0
 """What clients have to leave when the server stops; a second more is for the rest of the server."""
 CUT_SECONDS = 0.5
 """What their requests have to end once the connections are cut."""
+PATIENT = 3
+"""Times the silence that a new connection may keep: for a head as a whole, and for a body that does not go on."""
 POLL_SECONDS = 0.02
 SWITCH_SECONDS = 0.001
 """What the loop waits at most, each time that it comes back from the kernel, for a thread that runs Python: the
@@ -48,6 +58,7 @@ async def serving(settings: Settings, collector: Collector | None = None) -> Asy
     async with open_core(settings) as core:
         with contextlib.closing(_listener(settings)) as listener:
             server = _server(settings, doors(settings, core))
+            server.config.crowded = lambda: core.seats.crowded
             port = listener.getsockname()[1]
             if collector is not None:
                 collector.anybody = lambda: bool(server.server_state.connections or core.hub.unfinished())
@@ -56,7 +67,9 @@ async def serving(settings: Settings, collector: Collector | None = None) -> Asy
                 tasks.start_soon(keep_watch, server.server_state.connections, server.patience.sweep, core.sight)
                 try:
                     await server.listening.wait()
-                    yield f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{port}"
+                    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+                    with _renewing(settings, server.tls):
+                        yield f"{'http' if server.tls is None else 'https'}://{host}:{port}"
                 finally:
                     await _drain(core, server)
                     tasks.cancel_scope.cancel()
@@ -77,6 +90,29 @@ async def _drain(core: Core, server: "_Server") -> None:
         await core.drain.cut()
         core.attendance.cut()
         server.should_exit = True
+
+
+@contextmanager
+def _renewing(settings: Settings, tls: ssl.SSLContext | None) -> Iterator[None]:
+    """With each SIGHUP in here connections that come later see the certificate that is in the files then."""
+    if tls is None:
+        yield
+        return
+
+    def renewed() -> None:
+        try:
+            renew(tls, settings, settings.naming)
+        except SettingError as error:
+            logger.error("the certificate stays the old one: %s", error.detail)  # noqa: TRY400  # no defect
+        else:
+            logger.warning("the certificate was read anew")
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, renewed)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
 
 
 async def _until_drained(server: "_Server", listener: socket.socket) -> None:
@@ -145,23 +181,49 @@ def _server(settings: Settings, doors: Doors) -> "_Server":
     config.glance = doors.glance
     config.places = partial(places, settings.workers)
     config.patience = PATIENCE._replace(
-        stall=settings.stall, ping=PING_INTERVAL_SECONDS, pong=max(settings.stall, PING_INTERVAL_SECONDS)
+        stall=settings.stall,
+        ping=PING_INTERVAL_SECONDS,
+        pong=max(settings.stall, PING_INTERVAL_SECONDS),
+        silence=settings.silence,
+        head=PATIENT * settings.silence,
+        body=PATIENT * settings.silence,
     )
-    return _Server(config)
+    config.most_head_bytes = settings.max_head
+    return _Server(config, settings.tls_context(settings.naming) if settings.tls_cert else None)
 
 
 class _Server(uvicorn.Server):
     """uvicorn without its signal handlers: whoever opened the server decides when it ends."""
 
-    def __init__(self, config: DoorConfig) -> None:
+    config: DoorConfig
+
+    def __init__(self, config: DoorConfig, tls: ssl.SSLContext | None = None) -> None:
         super().__init__(config)
         self.patience = config.patience
+        self.tls = tls
         self.listening = anyio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and tell whoever waits for it."""
-        await super().startup(sockets)
+        if self.tls is None:
+            await super().startup(sockets)
+        else:
+            self.servers = [await self._accepting(one, self.tls) for one in sockets or ()]
+            self.started = True
         self.listening.set()
+
+    async def _accepting(self, listener: socket.socket, tls: ssl.SSLContext) -> asyncio.Server:
+        """As uvicorn has it, which lets a handshake take a minute, and a goodbye half of one."""
+        make: Any = self.config.http_protocol_class
+        protocol = partial(make, config=self.config, server_state=self.server_state, app_state={})
+        return await asyncio.get_running_loop().create_server(
+            protocol,
+            sock=listener,
+            ssl=tls,
+            backlog=self.config.backlog,
+            ssl_handshake_timeout=self.patience.silence,
+            ssl_shutdown_timeout=self.patience.linger,
+        )
 
     def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]  # same use
         return contextlib.nullcontext()

@@ -11,6 +11,7 @@ from scanstream.engines.nats.address import Login, names_nats, read_addresses, w
 from scanstream.engines.nats.names import WORDS
 from scanstream.engines.nats.options import NatsOptions
 from scanstream.errors import SettingError
+from scanstream.limits import Limits
 from scanstream.market.exchange import ExchangeMarket
 from scanstream.market.files import FilesMarket
 from scanstream.market.market import Market
@@ -21,6 +22,7 @@ from scanstream.push.forwarded import Network, network_of, prefix_of
 from scanstream.push.host import HostNames, host_of, is_local
 from scanstream.push.origin import Origin, origin_of
 from scanstream.security.options import AuthSettings
+from scanstream.tls import Tls
 
 MEMORY = ":memory:"
 NO_HOST = "must be an address or a name to listen on, as in 127.0.0.1; 0.0.0.0 takes connections from everywhere"
@@ -36,7 +38,7 @@ _NAMESPACE = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9_-]{0,31})?")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(AuthSettings):
+class Settings(AuthSettings, Limits, Tls):
     """What an operator decides; the defaults suit one machine. Who may come in: see `AuthSettings`."""
 
     host: str = "127.0.0.1"
@@ -81,8 +83,6 @@ class Settings(AuthSettings):
     """… and of one scan."""
     log_format: str = "auto"
     """How the log is written: `text`, `json`, or `auto`: text on a terminal, else JSON."""
-    max_scans: int = 10_000
-    """Scans under way, waiting ones included; a discover beyond is refused."""
     budget: float = 900.0
     """Seconds that a scan may run; what is missing then has timed out."""
     retention: float = 3600.0
@@ -97,8 +97,6 @@ class Settings(AuthSettings):
     """Seconds between two flushes of one scan to its readers."""
     compression: str = "none"
     """`deflate` compresses the messages of WebSockets whose clients offer that."""
-    max_message: int = 1024 * 1024
-    """Bytes of the largest message and body accepted."""
     allow_origin: tuple[str, ...] = ()
     """Web origins beside our own whose pages may use the server."""
     allow_host: tuple[str, ...] = ()
@@ -116,11 +114,11 @@ class Settings(AuthSettings):
             ("max_running", 1),
             ("max_in_loop", 1),
             ("max_in_loop_per_scan", 1),
-            ("max_scans", 1),
-            ("max_message", 1024),
             ("live_bars", 2),
         ):
             self._require(getattr(self, name) >= least, name, f"must be at least {least}")
+        self._check_limits(self._require)
+        self._check_tls(self.naming)
         for name in ("budget", "retention", "stall", "keep_alive", "refresh"):
             self._require(0 < getattr(self, name) <= LONGEST_SECONDS, name, "must be above 0 and at most ten years")
         self._require(0 <= self.tick <= LONGEST_TICK_SECONDS, "tick", f"must be from 0 to {LONGEST_TICK_SECONDS:g}")
@@ -130,7 +128,7 @@ class Settings(AuthSettings):
         self._require(host_of(f"[{self.host}]" if ":" in self.host else self.host) is not None, "host", NO_HOST)
         self._require("*" not in self.host, "host", NO_HOST)
         self.origins, self.host_names, self.prefix, self.proxies  # noqa: B018  # each refuses what it cannot read
-        with self._naming("live_timeframe", self.live_timeframe):
+        with self.naming("live_timeframe", self.live_timeframe):
             timeframe_length(self.live_timeframe)
         self._require(self.port <= 65_535, "port", "must be at most 65535")
         self._require(0 <= (self.health_port or 0) <= 65_535, "health_port", "must be from 0 to 65535")
@@ -175,14 +173,14 @@ class Settings(AuthSettings):
         told = "it needs nats-py, which is not installed here; install it with: pip install 'scanstream[nats]'"
         self._require(not missing, "engine", told, without_login(self.engine))
         for name, path in options.files():
-            with self._naming(f"engine_{name}", str(path)):
+            with self.naming(f"engine_{name}", str(path)):
                 _readable(path)
         if options.creds is not None:
             from scanstream.engines.nats.credentials import read_credentials  # noqa: PLC0415  # nkeys is an extra
 
             told = "there is a login in --engine, too; give one of them"
             self._require(options.login == Login(), "engine_creds", told, self.engine_creds)
-            with self._naming("engine_creds", self.engine_creds):
+            with self.naming("engine_creds", self.engine_creds):
                 read_credentials(options.creds)
         self._check_certificates(options)
 
@@ -190,7 +188,7 @@ class Settings(AuthSettings):
         """Each by itself, so that the one that cannot be used is named."""
         ours = options.cert is not None
         for name, part in (("ca", replace(options, cert=None, key=None)), ("cert", replace(options, ca=None))):
-            with self._naming(f"engine_{name}", getattr(self, f"engine_{name}")):
+            with self.naming(f"engine_{name}", getattr(self, f"engine_{name}")):
                 try:
                     part.tls()
                 except OSError as error:
@@ -198,7 +196,7 @@ class Settings(AuthSettings):
                     raise ValueError(f"this is no certificate that can be used{key}: {error}") from error
 
     @contextmanager
-    def _naming(self, name: str, value: str, what: str | None = None) -> Iterator[None]:
+    def naming(self, name: str, value: str, what: str | None = None) -> Iterator[None]:
         """A ValueError in here is one of this setting."""
         try:
             yield
@@ -223,14 +221,14 @@ class Settings(AuthSettings):
     def host_names(self) -> HostNames:
         """The names that requests may be for: those allowed, and the one that is listened on."""
         for text in _several(self.allow_host):
-            with self._naming("allow_host", text, "write a name, *.NAME or *"):
+            with self.naming("allow_host", text, "write a name, *.NAME or *"):
                 HostNames([text])
         return HostNames([*_several(self.allow_host), *([] if ":" in self.host else [self.host])])
 
     @property
     def prefix(self) -> str:
         """The path that the server stands below; empty, or with a slash before each part."""
-        with self._naming("root_path", self.root_path):
+        with self.naming("root_path", self.root_path):
             return prefix_of(self.root_path)
 
     @property
@@ -238,7 +236,7 @@ class Settings(AuthSettings):
         """The networks of `--trusted-proxy`."""
         networks: list[Network] = []
         for text in _several(self.trusted_proxy):
-            with self._naming("trusted_proxy", text, "write an address or a network, as in 10.0.0.0/8"):
+            with self.naming("trusted_proxy", text, "write an address or a network, as in 10.0.0.0/8"):
                 networks.append(network_of(text))
         return networks
 
@@ -247,7 +245,7 @@ class Settings(AuthSettings):
         """How NATS is reached and used; None with the engine `sqlite`."""
         if not names_nats(self.engine):
             return None
-        with self._naming("engine", without_login(self.engine)):
+        with self.naming("engine", without_login(self.engine)):
             servers, login = read_addresses(self.engine)
         given = bool(self.engine_cert) or not self.engine_key
         self._require(given, "engine_key", "there is a key without its certificate, --engine-cert", self.engine_key)

@@ -5,11 +5,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from engines.jobs_contract import CallsContract, JobsContract, LetIn, Opened, Released
+from engines.jobs_contract import CallsContract, JobsContract, LetIn, Opened, Released, names, taken
 from scanstream.jobs import Calls, Jobs
 from scanstream.log.entry import Queued
 from scanstream.log.scanlog import ScanLog
-from scanstream.model import ScanId
+from scanstream.model import Principal, ScanId
 from scanstream.scans.calls import LocalCalls
 from scanstream.scans.local import LocalJobs
 from scanstream.scans.turns import Turns
@@ -51,3 +51,20 @@ class TestCalls(CallsContract):
             yield calls, release
 
         return let_in
+
+
+@pytest.mark.anyio
+async def test_shards_for_workers_go_around_principals_and_then_their_scans() -> None:
+    """Whoever has fifty scans has one turn of two, as the other one has who has one."""
+    jobs = LocalJobs(lambda scan_id: Principal(scan_id[5]))
+    for number in range(50):
+        await jobs.put(names(ScanId(f"scan_a{number}"), 0, 1))
+    await jobs.put(names(ScanId("scan_b"), *range(8)))
+    turns = [lease.shard.scan_id for lease in await taken(jobs, 16)]
+    assert turns[1::2] == ["scan_b"] * 8
+    assert turns[::2] == [f"scan_a{number}" for number in range(8)]
+    for number in range(50):
+        await jobs.drop(ScanId(f"scan_a{number}"))
+    await jobs.drop(ScanId("scan_b"))
+    assert jobs.depth() == 0
+    assert not jobs._waiting

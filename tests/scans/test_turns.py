@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from scanstream.jobs import Shard
-from scanstream.model import DiscoverRequest, ScanId
+from scanstream.model import ANYONE, DiscoverRequest, Principal, ScanId
 from scanstream.scans.turns import Turn, Turns
 
 pytestmark = pytest.mark.anyio
@@ -147,4 +147,17 @@ async def test_many_scans_are_not_walked_over_for_each_place() -> None:
     assert [turn.shard.scan_id for turn in await taken(turns, 2)] == ["scan_7", "scan_250"]
     for turn in held:
         await turns.drop(turn.shard.scan_id)
-    assert len(turns._able) <= 2 * 300 + 64
+    assert len(turns._principals.members[ANYONE].scans._offers) <= 2 * 300 + 64
+
+
+async def test_principals_have_equal_places_however_many_scans_they_have() -> None:
+    turns = Turns(32, lambda scan_id: Principal(scan_id[0]))
+    for number in range(50):
+        await turns.put(shards(f"a{number}", 2, 10))
+    flooded = await taken(turns, 20)
+    await turns.put(shards("b0", 2, 20))
+    later = await taken(turns, 20)
+    assert [turn.shard.scan_id for turn in later] == ["b0"] * 20
+    assert len({turn.shard.scan_id for turn in flooded}) == 20
+    more = Counter(turn.shard.scan_id[0] for turn in await taken(turns, 20))
+    assert more == {"a": 10, "b": 10}

@@ -1,6 +1,7 @@
 """The SSE door: one scan as a stream of events, resumed by `Last-Event-ID`."""
 
 from collections.abc import AsyncGenerator
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,11 +12,13 @@ from scanstream.push.callers import caller_of
 from scanstream.push.codec import JSON
 from scanstream.push.desk import Desk
 from scanstream.push.holding import HeldStream
+from scanstream.push.line import Line
 from scanstream.push.query import single
 from scanstream.push.sse import HEARTBEAT, HEARTBEAT_SECONDS, RETRY, EventStream, event
 from scanstream.push.stream import EXPELLED, Stream, Streams, chunk
 from scanstream.push.vigil import is_over, watched
 from scanstream.security.caller import Caller
+from scanstream.security.seats import Seat
 
 
 class EventsDoor:
@@ -24,7 +27,7 @@ class EventsDoor:
     def __init__(self, desk: Desk, streams: Streams) -> None:
         self._desk = desk
         self._streams = streams
-        self._fanout, self._drain, _, self._vigil = streams.room
+        self._room = streams.room
 
     async def events(self, request: Request) -> Response:
         """Frames as events; 204 where nothing is left of a terminal scan, which makes an EventSource stop."""
@@ -41,17 +44,22 @@ class EventsDoor:
         events = self._frames(log, position, caller)
         if log.ended:
             return EventStream(events)
-        return HeldStream(events, lambda line: Stream(self._streams, log, position, line, chunk(RETRY), caller))
+        seat = self._room.seat(caller, request.scope)
+        wait = partial(self._stream, log, position, caller, seat)
+        return HeldStream(events, wait, seat)
+
+    def _stream(self, log: ScanLog, position: Position, caller: Caller, seat: Seat | None, line: Line) -> Stream:
+        return Stream(self._streams, log, position, line, chunk(RETRY), caller, seat)
 
     async def _frames(self, log: ScanLog, position: Position, caller: Caller) -> AsyncGenerator[bytes, None]:
         yield RETRY
         with (
-            self._fanout.reading(log.scan_id) as reader,
-            self._drain.attending(reader.wake),
-            watched(self._vigil, reader.wake, caller),
+            self._room.fanout.reading(log.scan_id) as reader,
+            self._room.drain.attending(reader.wake),
+            watched(self._room.vigil, reader.wake, caller),
         ):
-            while not self._drain.begun and not log.expired and not log.left:
-                if is_over(self._vigil, caller):
+            while not self._room.drain.begun and not log.expired and not log.left:
+                if is_over(self._room.vigil, caller):
                     yield EXPELLED
                     return
                 message = reader.channel.next(log, position, JSON)

@@ -33,6 +33,7 @@ from scanstream.push.together import Together
 from scanstream.push.vigil import is_over, watched
 from scanstream.push.waiter import Room, Waiter
 from scanstream.security.caller import Caller
+from scanstream.security.seats import Seat
 
 MOST_ANSWER_BYTES = 1024 * 1024
 """An answer of the long poll takes no further frame beyond this; what is left comes with the next one, at once."""
@@ -61,15 +62,16 @@ class FollowDoor:
             scans = await self._round(asked.follow, caller, "stream" if streams else "longpoll")
             frames = [] if streams else await self._frames(scans)
         if streams:
-            stream = HeldStream(self._events(scans, caller), lambda line: self._stream(scans, line, caller))
+            seat = self._room.seat(caller, request.scope)
+            stream = HeldStream(self._events(scans, caller), lambda line: self._stream(scans, line, caller, seat), seat)
             stream.headers.update(VARIES)
             return stream
         if frames or not asked.seconds or self._room.drain.begun:
             return _answer(frames)
         return Held(self.follow, lambda way: Poller(self._room, scans, way, asked.seconds))
 
-    def _stream(self, scans: Round, line: Line, caller: Caller) -> Together:
-        return Together(self._room, scans, line, self._find(caller), self._attendance.start, caller)
+    def _stream(self, scans: Round, line: Line, caller: Caller, seat: Seat | None) -> Together:
+        return Together(self._room, scans, line, self._find(caller), self._attendance.start, caller, seat)
 
     def _find(self, caller: Caller) -> Find:
         return partial(self._desk.find, caller.owner)

@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from scanstream.push.line import HOLD, WAITED, Hold, Line, Waiting, WayBack
 from scanstream.push.presence import while_there
 from scanstream.push.sse import EventStream
+from scanstream.security.seats import Seat
 
 Door: TypeAlias = Callable[[Request], Awaitable[Response]]
 
@@ -54,17 +55,28 @@ class Held(Response):
 class HeldStream(EventStream):
     """A stream whose events are written at its line, after the head; in its task, on a server that knows no lines."""
 
-    def __init__(self, events: AsyncGenerator[bytes, None], wait: Callable[[Line], Waiting]) -> None:
-        """:param events: the same events, for where they need a task"""
+    def __init__(
+        self, events: AsyncGenerator[bytes, None], wait: Callable[[Line], Waiting], seat: Seat | None = None
+    ) -> None:
+        """:param events: the same events, for where they need a task
+        :param seat: what it has taken for itself; who waits at a line leaves it when it ends
+        """
         super().__init__(events)
         self._wait = wait
+        self._seat = seat
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Begin, and let the rest be written by whoever tells of it."""
-        await self._begin(send)
-        hold = _hold(scope) if scope["http_version"] != "1.0" else None  # which ends a stream in another way
-        if hold is None or not hold(self._wait):
-            await self._go_on(receive, send)
+        try:
+            await self._begin(send)
+            hold = _hold(scope) if scope["http_version"] != "1.0" else None  # which ends a stream in another way
+            if hold is not None and hold(self._wait):
+                self._seat = None
+            else:
+                await self._go_on(receive, send)
+        finally:
+            if self._seat is not None:
+                self._seat.leave()
 
 
 def _hold(scope: Scope) -> Hold | None:

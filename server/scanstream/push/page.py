@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from scanstream.push import confined
 from scanstream.push.shelf import Shelf, Text
 
 POLICY = {
@@ -23,9 +24,8 @@ POLICY = {
 }
 """Content Security Policy (W3C, level 3): what the page may load, ask, and be framed by. Nothing is inline."""
 CONFINED = {
+    **confined.CONFINED,
     "content-security-policy": "; ".join(f"{name} {sources}" for name, sources in POLICY.items()),
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
@@ -52,7 +52,9 @@ class PageDoor:
         if self._page is None or self._page[0] != market:
             named = f'data-market="{html.escape(market)}"'
             self._page = (market, Text(self._text.replace(MARKET, named, 1).encode()))
-        return self._shelf.answer(self._page[1], request, "text/html", CONFINED)
+        answer = self._shelf.answer(self._page[1], request, "text/html")
+        answer.headers.update(CONFINED)  # of a 304 as well: its headers replace those that a cache has of the page
+        return answer
 
 
 class Confined:

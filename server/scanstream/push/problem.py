@@ -11,7 +11,9 @@ from starlette.types import Receive, Scope, Send
 from scanstream.errors import PROBLEM_TYPE, Expired, NotFound, ScanstreamError, Unauthorized, UnsupportedMedia
 from scanstream.message import FieldProblem
 from scanstream.push.bodies import AbsentScan, ProblemDetails
+from scanstream.push.confined import CONFINED
 from scanstream.push.query import JSON_TYPE
+from scanstream.push.refused import counted
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 DENIAL_EXTENSION = "websocket.http.response"
@@ -20,6 +22,7 @@ DENIAL_EXTENSION = "websocket.http.response"
 
 def problem(error: ScanstreamError, headers: dict[str, str] | None = None) -> Response:
     """The answer that says what went wrong, and when to come back. It is never to be kept by a cache."""
+    counted(error)
     row = error.row
     headers = {"cache-control": "no-store", **(headers or {})}
     if row.retry:
@@ -53,6 +56,10 @@ def json_response(
 async def refuse(error: ScanstreamError, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer a request, or the handshake of a WebSocket, with a problem."""
     if scope["type"] == "websocket" and DENIAL_EXTENSION not in scope.get("extensions", {}):
+        counted(error)
         await send({"type": "websocket.close", "code": error.row.close or 1008, "reason": error.row.title})
-    else:
-        await problem(error)(scope, receive, send)
+        return
+    answer = problem(error)
+    if scope["type"] == "websocket":  # no rule completes its head
+        answer.headers.update(CONFINED)
+    await answer(scope, receive, send)

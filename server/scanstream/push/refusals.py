@@ -12,6 +12,7 @@ from starlette.websockets import WebSocket
 
 from scanstream.about import mention
 from scanstream.errors import Internal, MethodNotAllowed, NoSuchRoute, ScanstreamError, Shortage, UpgradeRequired
+from scanstream.push.confined import STRICT, confined, is_strict
 from scanstream.push.problem import problem, refuse
 from scanstream.shortage import shortage
 
@@ -21,22 +22,26 @@ ANY_PATH = "/{path:path}"
 
 
 class CacheRule:
-    """ASGI middleware: every answer is whole, and says how it may be cached (RFC 9111, section 5.2.2).
+    """ASGI middleware: every answer is whole, confined, and says how it may be cached (RFC 9111, section 5.2.2).
 
     What changes is to be asked for again, what is absent or refused is not to be kept; an answer that says so itself
     is left as it is. A range of anything here helps nobody, and a server may pass it over (RFC 9110, section 14.2).
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, strict: bool = False) -> None:
+        """:param strict: TLS ends here, so this server may say that it is to be asked by nothing else"""
         self.inner = app
+        self._strict = strict
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, and complete the head of the answer."""
 
         async def completed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(raw=list(message.get("headers", ())))
+                headers = MutableHeaders(raw=confined(message.get("headers", ())))
                 headers.setdefault("cache-control", "no-store" if message["status"] >= 400 else "no-cache")
+                if self._strict and is_strict(scope):
+                    headers["strict-transport-security"] = STRICT
                 del headers["accept-ranges"]
                 message = {**message, "headers": headers.raw}
             await send(message)

@@ -10,9 +10,11 @@ from scanstream.push.callers import let_in
 from scanstream.push.codec import CODECS, JSON
 from scanstream.push.forwarded import route_path
 from scanstream.push.outlet import GONE, PlainOutlet, Start
+from scanstream.push.problem import refuse
 from scanstream.push.transport.ready_made import EXTENSION, ReadyMadeOutlet
 from scanstream.push.websocket import Common, Connection
 from scanstream.security.caller import EVERYBODY, Caller
+from scanstream.security.seats import payer
 
 PATH = "/ws"
 NO_ONE = Caller(None, frozenset())
@@ -45,13 +47,19 @@ class SocketDoor:
         caller, refusal = EVERYBODY, None
         if self._common.vigil is not None:
             caller, refusal = await self._judged(scope)
+        try:
+            seat = self._common.seats.take(payer(caller.principal, scope.get("client")))
+        except ScanstreamError as error:
+            await refuse(error, scope, receive, send)
+            return
         codec = next((codec for codec in CODECS if codec.subprotocol in scope["subprotocols"]), None)
         try:
             await send({"type": "websocket.accept", "subprotocol": codec.subprotocol if codec else None, "headers": []})
         except GONE:
+            seat.leave()
             return  # it has left before it was let in
         fast: ReadyMadeOutlet | None = scope.get("extensions", {}).get(EXTENSION)
-        connect = partial(Connection, self._common, scope, send, codec or JSON, caller)
+        connect = partial(Connection, self._common, scope, send, codec or JSON, caller, seat)
         if fast is not None:
             connection = connect(fast, self._start)
             if refusal is None:

@@ -22,6 +22,7 @@ from scanstream.push.sse import HEARTBEAT, HEARTBEAT_SECONDS, RETRY, UNBUFFERED,
 from scanstream.push.transport.bounds import HIGH_WATER_BYTES
 from scanstream.push.waiter import Room, ScanWaiter
 from scanstream.security.caller import Caller
+from scanstream.security.seats import Seat
 
 MOST_BYTES = 8 * 1024 * 1024
 """Of events that are kept for others at the same position; the oldest are forgotten first."""
@@ -79,23 +80,34 @@ class Streams:
         since = asked.since
         if log.ended or self.room.drain.begun or (since and since.epoch == log.epoch and since.position.seq > log.seq):
             return None
+        seat, seats = None, self.room.seats
+        if seats is not None and (seat := seats.at_once(asked.caller.principal)) is None:
+            return None
         position = log.place(since)
         self.room.fanout.resumes.took("stream", log, since, position, given=since is not None)
-        return Stream(self, log, position, line, line.start(200) + _BEGINNING, asked.caller)
+        return Stream(self, log, position, line, line.start(200) + _BEGINNING, asked.caller, seat)
 
 
 class Stream(ScanWaiter):
     """One reader: a position, and the way to it. While it takes nothing more it is left where it is."""
 
-    __slots__ = ("_events", "_position", "_said_at")
+    __slots__ = ("_events", "_position", "_said_at", "_seat")
     _line: Line
 
     def __init__(
-        self, streams: Streams, log: ScanLog, position: Position, line: Line, beginning: bytes, caller: Caller
+        self,
+        streams: Streams,
+        log: ScanLog,
+        position: Position,
+        line: Line,
+        beginning: bytes,
+        caller: Caller,
+        seat: Seat | None,
     ) -> None:
         """:param beginning: what is said before any event"""
         super().__init__(streams.room, log, line)
         self._events = streams.events
+        self._seat = seat
         self._position = position
         self._said_at = asyncio.get_running_loop().time()
         self._join(HEARTBEAT_SECONDS)
@@ -136,6 +148,8 @@ class Stream(ScanWaiter):
 
     def _part(self) -> None:
         super()._part()
+        if self._seat is not None:
+            self._seat.leave()
         if (vigil := self._room.vigil) is not None:
             vigil.depart(self.expel)
 

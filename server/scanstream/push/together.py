@@ -16,6 +16,7 @@ from scanstream.push.stream import EXPELLED, HEARTBEAT_CHUNK, LAST_CHUNK, chunk
 from scanstream.push.transport.bounds import HIGH_WATER_BYTES
 from scanstream.push.waiter import Room, Waiter
 from scanstream.security.caller import Caller
+from scanstream.security.seats import Seat
 
 
 class EventsOutlet(Outlet):
@@ -74,11 +75,14 @@ class EventsOutlet(Outlet):
 class Together(Waiter):
     """The stream of one `follow`."""
 
-    __slots__ = ("_following", "_outlet")
+    __slots__ = ("_following", "_outlet", "_seat")
     _line: Line
 
-    def __init__(self, room: Room, scans: Round, line: Line, find: Find, start: Start, caller: Caller) -> None:
+    def __init__(
+        self, room: Room, scans: Round, line: Line, find: Find, start: Start, caller: Caller, seat: Seat | None
+    ) -> None:
         super().__init__(room, line)
+        self._seat = seat
         self._outlet = EventsOutlet(line, self._over)
         self._following = Following(self._outlet, JSON, room.fanout, find, start)
         self._following.failed = self._failed
@@ -99,6 +103,8 @@ class Together(Waiter):
     def _part(self) -> None:
         self._following.close()
         self._outlet.shut()
+        if self._seat is not None:
+            self._seat.leave()
         if self._room.vigil is not None:
             self._room.vigil.depart(self.expel)
 

@@ -5,6 +5,8 @@ import logging
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
+from starlette.types import Scope
+
 from scanstream.log.scanlog import ScanLog
 from scanstream.push.deadlines import Deadlines
 from scanstream.push.drain import Drain
@@ -13,6 +15,8 @@ from scanstream.push.flushes import READERS_A_WAKE
 from scanstream.push.line import WayBack
 from scanstream.push.outlet import Outlet
 from scanstream.push.vigil import Vigil
+from scanstream.security.caller import Caller
+from scanstream.security.seats import Seat, Seats, payer
 
 logger = logging.getLogger("scanstream")
 
@@ -28,6 +32,15 @@ class Room(NamedTuple):
     deadlines: Deadlines
     vigil: Vigil | None = None
     """None where nobody is asked who they are."""
+    seats: Seats | None = None
+    """None where streams are not counted."""
+
+    def seat(self, caller: Caller, scope: Scope) -> Seat | None:
+        """One for the stream that this request asks for.
+
+        :raises Overloaded, RateLimited: if there are as many as may be
+        """
+        return None if self.seats is None else self.seats.take(payer(caller.principal, scope.get("client")))
 
 
 class Waiter(ABC):

@@ -18,8 +18,6 @@ from scanstream.about import mention
 from scanstream.errors import (
     Forbidden,
     Internal,
-    InvalidJson,
-    InvalidMessage,
     Restarting,
     ScanstreamError,
     StoreUnavailable,
@@ -28,7 +26,6 @@ from scanstream.errors import (
 )
 from scanstream.log.cursor import START, parse
 from scanstream.message import (
-    MOST_FOLLOWED,
     Ack,
     AckBody,
     Authenticate,
@@ -52,17 +49,17 @@ from scanstream.push.drain import Drain
 from scanstream.push.fanout import Fanout
 from scanstream.push.following import Following
 from scanstream.push.forwarded import below, prefix_here
+from scanstream.push.manners import Bounds, Manners
 from scanstream.push.outgoing import Outgoing
 from scanstream.push.outlet import GONE, Outlet, OutletClosed, Start
 from scanstream.push.query import idempotency_key
+from scanstream.push.refused import counted
 from scanstream.push.share import with_token
 from scanstream.push.transport.ready_made import ReadyMadeOutlet
 from scanstream.push.vigil import Vigil, is_over
 from scanstream.security.caller import Caller
 from scanstream.security.guard import Guard
-
-MOST_MALFORMED = 10
-"""Messages in a row that are none: then the other side does not speak this protocol."""
+from scanstream.security.seats import RETRY_SECONDS, Seat, Seats
 
 NOT_ALLOWED = 4403
 """Closes a WebSocket whose caller may do nothing here."""
@@ -78,12 +75,16 @@ class Common(NamedTuple):
     drain: Drain
     guard: Guard
     vigil: Vigil | None
+    seats: Seats
+    bounds: Bounds
 
 
 class Connection:
     """One WebSocket from its accept to its end."""
 
-    __slots__ = ("_caller", "_codec", "_common", "_following", "_malformed", "_outlet", "_prefix", "_send", "_start")
+    __slots__ = (
+        *("_caller", "_codec", "_common", "_following", "_manners", "_outlet", "_prefix", "_seat", "_send", "_start"),
+    )
 
     def __init__(
         self,
@@ -92,6 +93,7 @@ class Connection:
         send: Send,
         codec: Codec,
         caller: Caller,
+        seat: Seat,
         outlet: Outlet,
         start: Start,
     ) -> None:
@@ -105,7 +107,8 @@ class Connection:
         self._following = Following(outlet, codec, common.fanout, partial(common.desk.find, caller.owner), start)
         self._following.failed = self._fail
         self._following.delayed = self._say_delayed
-        self._malformed = 0
+        self._manners = Manners(common.bounds.messages)
+        self._seat = seat
         common.drain.attend(self._dismiss)
         if common.vigil is not None:
             common.vigil.attend(self._expel, caller)
@@ -145,6 +148,7 @@ class Connection:
             self._common.vigil.depart(self._expel)
         self._following.close()
         self._outlet.shut()
+        self._seat.leave()
 
     async def _take(self, event: Any) -> None:
         payload = event.get("text" if self._codec.text else "bytes")
@@ -154,19 +158,21 @@ class Connection:
             return
         await self._answer(payload)
         self._following.fill()  # what has waited for the answer to be taken
-        if self._malformed >= MOST_MALFORMED:
-            await self._close(1008, f"{MOST_MALFORMED} malformed messages in a row")
+        if fault := self._manners.fault:
+            await self._close(1008, fault)
 
     # Answering
 
     async def _answer(self, payload: Payload) -> None:
         message: ClientMessage | None = None
         try:
+            self._manners.speak()
             message = self._codec.decode_message(payload)
-            self._malformed = 0
+            self._manners.read()
             await self._handle(message)
         except ScanstreamError as error:
-            self._malformed += isinstance(error, InvalidJson | InvalidMessage)
+            counted(error)
+            self._manners.refused(error)
             await self._say(error_message(error, message.id if message else self._codec.id_of(payload)))
             if isinstance(error, Unauthorized) and not isinstance(message, Authenticate):
                 await self._close(*_end(error))
@@ -176,6 +182,7 @@ class Connection:
             mention(getattr(message, "scan_id", ""))
             logger.exception("a defect in answering a %s", type(message).__name__)
             defect = Internal("The server failed on this message; its log says why", retry_after=1)
+            counted(defect)
             await self._say(error_message(defect, message.id if message else UNSET))
 
     async def _handle(self, message: ClientMessage) -> None:
@@ -269,10 +276,12 @@ class Connection:
 
     @property
     def _full(self) -> bool:
-        return len(self._following) >= MOST_FOLLOWED
+        return len(self._following) >= self._common.bounds.followed
 
     def _refuse_too_many(self) -> NoReturn:
-        raise TooManySubscriptions(f"This connection follows {MOST_FOLLOWED} scans; open another")
+        most = self._common.bounds.followed
+        detail = f"This connection follows {most} scans; leave one with unsubscribe, or open another connection"
+        raise TooManySubscriptions(detail, retry_after=RETRY_SECONDS)
 
     def _ack(self, body: AckBody, message_id: str | UnsetType) -> Ack:
         body = with_token(below(self._prefix, body), self._caller, self._common.guard)
@@ -309,6 +318,7 @@ class Connection:
             self._leave()
 
     async def _say_goodbye(self, error: ScanstreamError) -> None:
+        counted(error)
         with suppress(OutletClosed):
             await self._say(error_message(error))
             await self._close(*_end(error))

@@ -1,12 +1,13 @@
-"""Scans are let in, in one process: first come, first served, and at most so many at once."""
+"""Scans are let in, in one process: at most so many at once, the principals in turn, and each one's as they came."""
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import AsyncIterator
 
 import anyio
 
 from scanstream.log.scanlog import ScanLog
-from scanstream.model import ScanId
+from scanstream.model import Principal, ScanId
+from scanstream.scans.rota import Rota
 
 
 class LocalCall:
@@ -41,7 +42,7 @@ class LocalCalls:
     def __init__(self, places: int) -> None:
         """`places`: how many scans run at once."""
         self._free = places
-        self._waiting: OrderedDict[ScanId, None] = OrderedDict()
+        self._waiting = Rota()
         self._cancelled: deque[ScanId] = deque()
         """Those that had a plan before a restart and were cancelled since: they need no place to end."""
         self._granted: set[ScanId] = set()
@@ -53,13 +54,27 @@ class LocalCalls:
         if scan_id in self._granted or scan_id in self._cancelled:
             return
         if log.ended or phase == "cancelling":
-            self._waiting.pop(scan_id, None)
+            self._waiting.leave(scan_id)
             if not log.ended:
                 self._cancelled.append(scan_id)
                 self._changed.set()
         elif phase != "init" and scan_id not in self._waiting:
-            self._waiting[scan_id] = None
+            planned = log.folded.tallies is not None  # before a restart: what had begun goes on first
+            self._waiting.join(scan_id, log.folded.registered.principal, first=planned)
             self._changed.set()
+
+    def rank(self, scan_id: ScanId) -> int | None:
+        """See `Line.rank`: those for whom there are places are just being let in."""
+        place = self._waiting.rank(scan_id)
+        return place - self._free if place is not None and place > self._free else None
+
+    def waiting(self) -> int:
+        """See `Line.waiting`."""
+        return max(0, len(self._waiting) - self._free)
+
+    def behind(self, principal: Principal) -> int:
+        """See `Line.behind`."""
+        return self._waiting.behind(principal)
 
     async def granted(self) -> AsyncIterator[LocalCall]:
         """See `Calls.granted`."""
@@ -73,10 +88,11 @@ class LocalCalls:
     def _next(self) -> LocalCall | None:
         if self._cancelled:
             return LocalCall(self, self._cancelled.popleft(), places=0)
-        if not self._free or not self._waiting:
+        scan_id = self._waiting.let_in() if self._free else None
+        if scan_id is None:
             return None
         self._free -= 1
-        return LocalCall(self, self._waiting.popitem(last=False)[0], places=1)
+        return LocalCall(self, scan_id, places=1)
 
     def leave(self, call: LocalCall) -> None:
         """Its place is free."""

@@ -12,7 +12,7 @@ import anyio
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from scanstream.errors import InvalidRequest, Overloaded, TooManyScans
+from scanstream.errors import InvalidRequest, Overloaded, ScanstreamError
 from scanstream.log.cursor import START, Position
 from scanstream.log.entry import CancelRequested, Registered
 from scanstream.log.hub import Hub
@@ -49,7 +49,6 @@ class Limits(NamedTuple):
     budget: float
     retention: float
     fresh: float
-    max_scans: int
 
 
 class ScanDesk:
@@ -65,6 +64,7 @@ class ScanDesk:
         judge: Callable[[Installed, dict[str, Any]], Awaitable[Installed]],
         estimate: Callable[[ScanLog], float | None],
         limits: Limits,
+        admission: Admission,
         releases: Releases,
         machine: Shortages,
     ) -> None:
@@ -84,7 +84,7 @@ class ScanDesk:
         self.place = self._archive.place
         self._limits = limits
         self._retention: Milliseconds = round(limits.retention * 1000)
-        self._admission = Admission(hub.unfinished, limits.max_scans)
+        self._admission = admission
         self._releases = releases
         self._machine = machine
         self.acks: dict[Labels, Histogram] = {(answer,): Histogram(QUICK_SECONDS) for answer in ANSWERS}
@@ -107,32 +107,33 @@ class ScanDesk:
         :param prefix: the path that the server stands below for the caller
         :raises InvalidRequest: naming the fields, or for a key that was used with another request
         :raises Overloaded: if strategies that look at parameters themselves do not come to it
-        :raises TooManyScans: for new work, if as many are under way as may be
+        :raises TooManyScans: for new work, if as many are under way as may be, of all or of the principal's
+        :raises RateLimited: for new work, if the principal has started as many lately as may be
         :raises Shortage: for new work, while the machine lacks what a scan needs
         :raises StoreUnavailable: if it could not be made durable; then nothing happened
         """
         began = time.perf_counter()
         scan = await self._registration(principal, request, key, prefix)
-        granted = await self._admission.enter()
+        refusal, new = await self._admission.enter(principal), False
         try:
-            log = await self._admitted(granted, scan, key)
+            log = await self._admitted(refusal, scan, key)
+            new = log.scan_id == scan.scan_id
         finally:
-            if granted:
-                self._admission.leave()
-        new = log.scan_id == scan.scan_id
+            if refusal is None:
+                self._admission.leave(principal, new=new)
         ack = self.acknowledge(log, START, "Scan registered", status="initiated") if new else self._joined(log, key)
         self.acks["new" if new else ack.reused or "key",].add(time.perf_counter() - began)
         return ack
 
-    async def _admitted(self, granted: bool, scan: Registered, key: IdempotencyKey | None) -> ScanLog:
-        """The log that answers this registration: a new one, where there is a place for it."""
-        if granted and not self._machine.current():
+    async def _admitted(self, refusal: ScanstreamError | None, scan: Registered, key: IdempotencyKey | None) -> ScanLog:
+        """The log that answers this registration: a new one, where nothing is said against it."""
+        if refusal is None and not self._machine.current():
             with anyio.CancelScope(shield=True):
                 return await self._settle_on(scan, key)
         if (existing := await self._existing(scan, key)) is not None:
             return existing
         self._machine.refuse()
-        raise TooManyScans(f"{self._limits.max_scans} scans are under way; try again later", retry_after=5)
+        raise refusal or Overloaded("The server lacked something a moment ago; try again", retry_after=1)
 
     async def answered(
         self, principal: Principal, request: DiscoverRequest, key: IdempotencyKey | None = None

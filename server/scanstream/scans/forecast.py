@@ -9,7 +9,7 @@ from msgspec import UnsetType
 
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.tally import Tally
-from scanstream.model import ScanId
+from scanstream.model import Principal, ScanId
 from scanstream.scans.pace import Kind, Pace, Work
 
 COUNTED_AT_ONCE = 64
@@ -61,12 +61,16 @@ class Forecast:
         rank: Callable[[ScanId], int | None],
         waiting: Container[str],
         capacity: Callable[[], Capacity],
+        behind: Callable[[Principal], int] = lambda _: 0,
     ) -> None:
-        """:param waiting: the strategies that wait for input, and take no worker"""
+        """:param waiting: the strategies that wait for input, and take no worker
+        :param behind: how many that wait are let in after a scan of this principal that joins them
+        """
         self._pace = pace
         self._rank = rank
         self._waits_for_input = waiting
         self._capacity = capacity
+        self._behind = behind
         self._waiting: dict[ScanId, Watched] = {}
         """Those without a plan, in the order of their registration."""
         self._running: dict[ScanId, Watched] = {}
@@ -202,7 +206,7 @@ class Forecast:
         if scan_id not in self._waiting:
             return 0
         if watched.log.folded.state.phase == "init":
-            return len(self._waiting) - 1
+            return max(0, len(self._waiting) - 1 - self._behind(watched.log.folded.registered.principal))
         return min(self._rank(scan_id) or 1, len(self._waiting)) - 1  # without a rank: it has just been let in
 
 

@@ -1,14 +1,16 @@
 """Jobs in memory: the embedded engine needs no table for them, they are the plan less the outcomes."""
 
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 
 import anyio
 
 from scanstream.jobs import ShardName
 from scanstream.log.refold import Slices
-from scanstream.model import ScanId
+from scanstream.model import ANYONE, Principal, ScanId
 
+Owner = Callable[[ScanId], Principal]
+"""Whose a scan is."""
 Key = tuple[str, int]
 """Strategy and number: which shard of a scan."""
 
@@ -35,18 +37,21 @@ class LocalLease:
 
 
 class LocalJobs:
-    """The jobs port in one process: the scans take turns, one shard each."""
+    """The jobs port in one process: the principals take turns, one shard each, and the scans of each of them do."""
 
-    def __init__(self) -> None:
-        self._waiting: OrderedDict[ScanId, deque[LocalLease]] = OrderedDict()
-        self._known: dict[ScanId, set[Key]] = {}
+    def __init__(self, owner: Owner = lambda _: ANYONE) -> None:
+        self._owner = owner
+        self._waiting: OrderedDict[Principal, OrderedDict[ScanId, deque[LocalLease]]] = OrderedDict()
+        self._known: dict[ScanId, tuple[Principal, set[Key]]] = {}
         self._arrived = anyio.Event()
 
     async def put(self, shards: Iterable[ShardName]) -> None:
         """See `Jobs.put`. A plan may have thousands: others have turns between."""
         slices = Slices()
         for shard in shards:
-            known = self._known.setdefault(shard.scan_id, set())
+            if shard.scan_id not in self._known:
+                self._known[shard.scan_id] = (self._owner(shard.scan_id), set())
+            _, known = self._known[shard.scan_id]
             key = (shard.strategy_id, shard.number)
             if key not in known:
                 known.add(key)
@@ -59,7 +64,9 @@ class LocalJobs:
             self._add(LocalLease(self, shard, attempt))
 
     def _add(self, lease: LocalLease) -> None:
-        self._waiting.setdefault(lease.shard.scan_id, deque()).append(lease)
+        scan_id = lease.shard.scan_id
+        scans = self._waiting.setdefault(self._known[scan_id][0], OrderedDict())
+        scans.setdefault(scan_id, deque()).append(lease)
         self._arrived.set()
 
     async def leases(self) -> AsyncIterator[LocalLease]:
@@ -68,10 +75,13 @@ class LocalJobs:
             while not self._waiting:
                 self._arrived = anyio.Event()
                 await self._arrived.wait()
-            scan_id, queue = self._waiting.popitem(last=False)
+            principal, scans = self._waiting.popitem(last=False)
+            scan_id, queue = scans.popitem(last=False)
             lease = queue.popleft()
             if queue:
-                self._waiting[scan_id] = queue  # at the end: the others have their turn first
+                scans[scan_id] = queue  # at the end: the others have their turn first
+            if scans:
+                self._waiting[principal] = scans
             yield lease
 
     async def elsewhere(self, scan_id: ScanId, strategy_id: str | None = None) -> bool:
@@ -80,9 +90,13 @@ class LocalJobs:
 
     async def drop(self, scan_id: ScanId) -> None:
         """See `Jobs.drop`."""
-        self._waiting.pop(scan_id, None)
-        self._known.pop(scan_id, None)
+        principal, _ = self._known.pop(scan_id, (None, None))
+        scans = self._waiting.get(principal) if principal is not None else None
+        if principal is not None and scans is not None:
+            scans.pop(scan_id, None)
+            if not scans:
+                del self._waiting[principal]
 
     def depth(self) -> int:
         """How many shards wait."""
-        return sum(map(len, self._waiting.values()))
+        return sum(len(queue) for scans in self._waiting.values() for queue in scans.values())

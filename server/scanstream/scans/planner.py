@@ -23,7 +23,7 @@ from scanstream.scans.inquiry import Inquiry
 from scanstream.scans.places import Places, possible
 from scanstream.scans.returns import MOST_DEATHS, LastTry, NotHere
 from scanstream.scans.skills import Skills, cut_with, named
-from scanstream.scans.supply import Supply, Window
+from scanstream.scans.supply import Supply, Windows
 from scanstream.scans.view import View
 from scanstream.scans.work.planning import Part
 
@@ -67,9 +67,9 @@ class Planner:
         places: Places,
         skills: Skills,
         last_try: LastTry,
-        window: Window = lambda _: None,
+        windows: Windows = lambda _, __: None,
     ) -> None:
-        """:param window: how many shards of one scan are in the queue or at work at once"""
+        """:param windows: how many shards of one scan of a principal's are in the queue or at work at once"""
         self._append = appender.append
         self._hub = hub
         self._jobs = jobs
@@ -82,7 +82,7 @@ class Planner:
         self._last_try = last_try
         self._told: OrderedDict[ScanId, None] = OrderedDict()
         """Scans of which the log says that they wait for a node that can run them."""
-        self._window = window
+        self._windows = windows
 
     async def run(self) -> None:
         """Conduct every scan that is let in."""
@@ -174,7 +174,8 @@ class Planner:
     async def _attend(self, log: ScanLog, budget: ScanBudget) -> None:
         """See a running scan to its end: cancel it where that was asked for, end what is over its budget."""
         lacking = partial(self._lacking, log)
-        supply, swept = Supply(log.folded, self._jobs, self._window, lacking), anyio.current_time()
+        window = partial(self._windows, log.folded.registered.principal)
+        supply, swept = Supply(log.folded, self._jobs, window, lacking), anyio.current_time()
         while not log.over:
             seen = log.changed  # before what is appended here: that is a change, too, and may be the end
             if log.folded.state.phase == "cancelling":

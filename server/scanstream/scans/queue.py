@@ -33,6 +33,13 @@ class Queue:
             insort(self._left, number)
             self._close_up()
 
+    def first(self) -> ScanId:
+        """The one that has waited for longest.
+
+        :raises StopIteration: if nobody waits
+        """
+        return next(iter(self._numbers))
+
     def rank(self, scan_id: ScanId) -> int | None:
         """1 for the scan that is let in next; None for one that does not wait."""
         number = self._numbers.get(scan_id)

@@ -1,4 +1,4 @@
-"""A scan's shards on their way into the queue: where nodes share it a window of them, so that scans take turns.
+"""A scan's shards on their way into the queue: where nodes share it a window of them, so that all take turns.
 
 The strategies take turns, too: the next shard is of the one that has the fewest in the queue or at work. So each shows
 life early, and one whose shards hang fills up what the others leave.
@@ -13,6 +13,7 @@ from anyio.lowlevel import checkpoint
 from scanstream.jobs import Jobs, ShardName
 from scanstream.log.fold import Folded
 from scanstream.log.tally import Tally
+from scanstream.model import Principal
 from scanstream.scans.work.waiting import waits
 
 MOST_PUT_AT_ONCE = 256
@@ -20,6 +21,8 @@ MOST_PUT_AT_ONCE = 256
 
 Window: TypeAlias = Callable[[bool], int | None]
 """How many shards of one scan are in the queue or at work, of those that wait for input or of the others; None: all."""
+Windows: TypeAlias = Callable[[Principal, bool], int | None]
+"""The same for a scan of this principal's: who has several shares with others what is one's own among them."""
 
 
 class _Lane:

@@ -1,22 +1,24 @@
 """The queue of shards that the loop runs: its places are shared fairly, and none that hangs starves the others.
 
-A free place goes to the scan that holds the fewest, and in it to the strategy that holds the fewest; where that is
-equal, to the one whose turn is longest ago. So every scan, and every strategy of it, shows life early, and one whose
-shards hang fills up what the others leave.
+A free place goes to the principal who holds the fewest, of theirs to the scan that holds the fewest, and in it to the
+strategy that holds the fewest; where that is equal, to the one whose turn is longest ago. So every scan, and every
+strategy of it, shows life early, and one whose shards hang fills up what the others leave.
 """
 
+from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterable
 from heapq import heapify, heappop, heappush
+from typing import Generic, TypeVar
 
 import anyio
 
 from scanstream.jobs import ShardName
-from scanstream.model import ScanId
-from scanstream.scans.local import Key
+from scanstream.model import ANYONE, Principal, ScanId
+from scanstream.scans.local import Key, Owner
 
 MOST_LEFT_OVER = 64
-"""Offers that hold no more, beside two for each scan."""
+"""Offers that hold no more, beside two for each who takes part."""
 
 
 class Turn:
@@ -41,19 +43,74 @@ class Turn:
         self._turns.leave(self.shard)
 
 
-class _Scan:
-    """One scan's shards that wait, by strategy, and how many have a place."""
+class _Holder(ABC):
+    """Somebody who holds places, and may have more."""
 
     def __init__(self, number: int) -> None:
         self.number = number
-        """Its place among the scans where nothing else tells them apart."""
+        """Tells them apart where nothing else does."""
+        self.places = 0
+        """How many it holds, over all strategies."""
+        self.last = 0
+        """When it had its last turn."""
+
+    @property
+    @abstractmethod
+    def able(self) -> bool:
+        """Whether one more place is of use to it, and it may have it."""
+
+
+H = TypeVar("H", bound=_Holder)
+K = TypeVar("K")
+
+
+class _Fewest(Generic[K, H]):
+    """Who holds the fewest places, of those who may have one more; of these, whose turn is longest ago."""
+
+    def __init__(self) -> None:
+        self.members: dict[K, H] = {}
+        self._offers: list[tuple[int, int, int, H]] = []
+        """A heap of (places held, last turn, number, member): the next is of its first whose numbers still hold."""
+
+    def offer(self, member: H) -> None:
+        """It may have a place: from now on with what it holds."""
+        if not member.able:
+            return
+        if len(self._offers) > 2 * len(self.members) + MOST_LEFT_OVER:
+            self._offers = [_offer(one) for one in self.members.values() if one.able]
+            heapify(self._offers)
+        heappush(self._offers, _offer(member))
+
+    def first(self) -> H | None:
+        """Who is next; None: nobody may have a place."""
+        while self._offers:
+            *_, member = self._offers[0]
+            if member.able and _offer(member) == self._offers[0]:
+                return member
+            heappop(self._offers)
+        return None
+
+
+def _offer(member: H) -> tuple[int, int, int, H]:
+    return member.places, member.last, member.number, member
+
+
+class _Scan(_Holder):
+    """One scan's shards that wait, by strategy, and how many have a place."""
+
+    def __init__(self, number: int, principal: Principal, most: int) -> None:
+        super().__init__(number)
+        self.principal = principal
+        self._most = most
         self.waiting: dict[str, deque[Turn]] = {}
         self.known: set[Key] = set()
         self.held: Counter[str] = Counter()
-        self.places = 0
-        """How many it holds, over all strategies."""
         self.served: dict[str, int] = {}
-        self.last = 0
+
+    @property
+    def able(self) -> bool:
+        """See `_Holder.able`."""
+        return bool(self.waiting) and self.places < self._most
 
     def next(self, number: int) -> Turn:
         """The strategy with the fewest places is next; `number` counts the turns of all scans."""
@@ -68,29 +125,47 @@ class _Scan:
         return turn
 
 
+class _Principal(_Holder):
+    """One principal's scans."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.scans = _Fewest[ScanId, _Scan]()
+
+    @property
+    def able(self) -> bool:
+        """See `_Holder.able`."""
+        return self.scans.first() is not None
+
+
 class Turns:
     """The jobs port for shards in the loop: at most so many of one scan have a place at once."""
 
-    def __init__(self, most_of_a_scan: int) -> None:
+    def __init__(self, most_of_a_scan: int, owner: Owner = lambda _: ANYONE) -> None:
         self._most_of_a_scan = most_of_a_scan
+        self._owner = owner
         self._scans: dict[ScanId, _Scan] = {}
+        self._principals = _Fewest[Principal, _Principal]()
         self._number = 0
         self._met = 0
-        self._able: list[tuple[int, int, int, ScanId]] = []
-        """A heap of (places held, last turn, number, scan): the next scan is its first whose numbers still hold."""
         self._changed = anyio.Event()
 
     async def put(self, shards: Iterable[ShardName]) -> None:
         """See `Jobs.put`."""
         for shard in shards:
-            scan = self._scans.get(shard.scan_id)
-            if scan is None:
-                self._met += 1
-                scan = self._scans[shard.scan_id] = _Scan(self._met)
+            scan = self._scans.get(shard.scan_id) or self._meet(shard.scan_id)
             key = (shard.strategy_id, shard.number)
             if key not in scan.known:
                 scan.known.add(key)
                 self._add(scan, Turn(self, shard, attempt=1))
+
+    def _meet(self, scan_id: ScanId) -> _Scan:
+        self._met += 1
+        owner = self._owner(scan_id)
+        scan = self._scans[scan_id] = _Scan(self._met, owner, self._most_of_a_scan)
+        principal = self._principals.members.setdefault(owner, _Principal(self._met))
+        principal.scans.members[scan_id] = scan
+        return scan
 
     def again(self, shard: ShardName, attempt: int) -> None:
         """Put back what could not be finished, unless its scan was dropped."""
@@ -102,43 +177,33 @@ class Turns:
         first = not scan.waiting
         scan.waiting.setdefault(turn.shard.strategy_id, deque()).append(turn)
         if first:
-            self._offer(turn.shard.scan_id, scan)
+            self._offer(scan)
         self._changed.set()
 
-    def _offer(self, scan_id: ScanId, scan: _Scan) -> None:
-        """The scan may have a place: from now on with what it holds."""
-        if not scan.waiting or scan.places >= self._most_of_a_scan:
-            return
-        if len(self._able) > 2 * len(self._scans) + MOST_LEFT_OVER:
-            self._able = [entry for entry in self._able if self._holds(entry)]
-            heapify(self._able)
-        heappush(self._able, (scan.places, scan.last, scan.number, scan_id))
-
-    def _holds(self, entry: tuple[int, int, int, ScanId]) -> bool:
-        places, last, number, scan_id = entry
-        scan = self._scans.get(scan_id)
-        if scan is None or not scan.waiting:
-            return False
-        return (scan.places, scan.last, scan.number) == (places, last, number)
+    def _offer(self, scan: _Scan) -> None:
+        principal = self._principals.members[scan.principal]
+        principal.scans.offer(scan)
+        self._principals.offer(principal)
 
     async def leases(self) -> AsyncIterator[Turn]:
         """See `Jobs.leases`: each must `leave` its place in the end."""
         while True:
-            while (scan_id := self._next()) is None:
+            while (turn := self._next()) is None:
                 self._changed = anyio.Event()
                 await self._changed.wait()
-            self._number += 1
-            scan = self._scans[scan_id]
-            turn = scan.next(self._number)
-            self._offer(scan_id, scan)
             yield turn
 
-    def _next(self) -> ScanId | None:
-        while self._able:
-            entry = heappop(self._able)
-            if self._holds(entry):
-                return entry[-1]
-        return None
+    def _next(self) -> Turn | None:
+        principal = self._principals.first()
+        scan = principal.scans.first() if principal is not None else None
+        if principal is None or scan is None:
+            return None
+        self._number += 1
+        turn = scan.next(self._number)
+        principal.places += 1
+        principal.last = self._number
+        self._offer(scan)
+        return turn
 
     def leave(self, shard: ShardName) -> None:
         """A place is free."""
@@ -147,7 +212,8 @@ class Turns:
             return
         scan.held[shard.strategy_id] -= 1
         scan.places -= 1
-        self._offer(shard.scan_id, scan)
+        self._principals.members[scan.principal].places -= 1
+        self._offer(scan)
         self._forget(shard.scan_id, scan)
         self._changed.set()
 
@@ -164,8 +230,13 @@ class Turns:
             self._forget(scan_id, scan)
 
     def _forget(self, scan_id: ScanId, scan: _Scan) -> None:
-        if not scan.known and not scan.places:
-            del self._scans[scan_id]
+        if scan.known or scan.places:
+            return
+        del self._scans[scan_id]
+        principal = self._principals.members[scan.principal]
+        del principal.scans.members[scan_id]
+        if not principal.scans.members:
+            del self._principals.members[scan.principal]
 
     def depth(self) -> int:
         """How many shards wait."""

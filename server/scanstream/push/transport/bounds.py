@@ -13,7 +13,8 @@ import uvicorn
 from scanstream.push.line import Taker
 
 MOST_HEAD_BYTES = 32 * 1024
-"""Of a request's line and headers in all; of its trailers as well; of what surrounds the chunks of a body."""
+"""Of a request's line and headers in all, unless the operator says otherwise; of its trailers as well; of what
+surrounds the chunks of a body."""
 MOST_HEADERS = 100
 LONGEST_LINE_BYTES = 8 * 1024
 """Of one line in the head of a WebSocket's handshake: `websockets` reads no longer one."""
@@ -75,11 +76,24 @@ class DoorConfig(uvicorn.Config):
     """How many connections there may be; asked at each."""
     glance: Taker | None = None
     """Answers plain requests where their heads are read."""
+    most_head_bytes: int = MOST_HEAD_BYTES
+    crowded: Callable[[], bool] = staticmethod(bool)
+    """Whether there are as many WebSockets and streams as there may be."""
 
 
 def places_of(config: uvicorn.Config) -> int:
     """How many connections there may be now; a plain uvicorn has no limit."""
     return config.places() if isinstance(config, DoorConfig) else unbounded()
+
+
+def most_head_bytes_of(config: uvicorn.Config) -> int:
+    """How large a head may be; a plain uvicorn has the usual."""
+    return config.most_head_bytes if isinstance(config, DoorConfig) else MOST_HEAD_BYTES
+
+
+def is_crowded(config: uvicorn.Config) -> bool:
+    """Whether one more WebSocket is refused before anything is made of it; a plain uvicorn has no limit."""
+    return isinstance(config, DoorConfig) and config.crowded()
 
 
 def glance_of(config: uvicorn.Config) -> Taker | None:

@@ -6,6 +6,7 @@ from typing import Any
 from uvicorn._types import HTTPScope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from scanstream.push.confined import CONFINED_LINES
 from scanstream.push.line import WAITED, Waiting
 
 
@@ -56,7 +57,7 @@ class Exchange:
     def start(self, status: int) -> bytes:
         """See `Line`."""
         always = [name + b": " + value + b"\r\n" for name, value in self._connection.server_state.default_headers]
-        return b"".join([STATUS_LINE[status], *always])
+        return b"".join([STATUS_LINE[status], *always, CONFINED_LINES])
 
     def say(self, data: bytes) -> None:
         """See `Line`."""

@@ -23,6 +23,8 @@ from scanstream.push.transport.bounds import (
     MOST_UNREAD_BYTES,
     SLICE_BYTES,
     glance_of,
+    is_crowded,
+    most_head_bytes_of,
     places_of,
 )
 from scanstream.push.transport.close_delimited import close_delimited
@@ -46,7 +48,7 @@ class HttpTransport(Watched):
         super().__init__(*arguments, **named)
         self.pipeline = Pipeline()  # type: ignore[assignment]  # as far as it is used
         self._glance = glance_of(self.config)
-        self._intake = Intake(MOST_BODIES * self.config.ws_max_size)
+        self._intake = Intake(MOST_BODIES * self.config.ws_max_size, most_head_bytes_of(self.config))
         self._told = False
         """Whether the request whose head was read is taken already, at a glance."""
         self._head = b""
@@ -146,15 +148,16 @@ class HttpTransport(Watched):
 
     def _upgrade(self, rest: bytes) -> None:
         """A WebSocket goes on as one, with what came behind its handshake; of another protocol nothing is known."""
-        rest += bytes(self._unread)
-        self._unread.clear()
+        rest, self._unread = rest + bytes(self._unread), bytearray()
         if not self._should_upgrade():
             self._unread += rest
             return
         if any(len(name) + len(value) + 4 > LONGEST_LINE_BYTES for name, value in [(b"GET", self.url), *self.headers]):
             self.refuse(HeadersTooLarge(f"A line of a WebSocket's handshake has over {LONGEST_LINE_BYTES} bytes"))
-            return
-        take_over(self, rest)
+        elif is_crowded(self.config):
+            self.refuse(Overloaded("As many WebSockets are open as the server takes; try again later", retry_after=5))
+        else:
+            take_over(self, rest)
 
     # What the parser says
 

@@ -25,10 +25,20 @@ class Refused(Exception):
 class Intake:
     """Counts a request: its head, then its body and its trailers."""
 
-    __slots__ = ("_body_bytes", "_fields", "_head_bytes", "_most_body_bytes", "_paused", "_swallowed", "refusal")
+    __slots__ = (
+        "_body_bytes",
+        "_fields",
+        "_head_bytes",
+        "_most_body_bytes",
+        "_most_head_bytes",
+        "_paused",
+        "_swallowed",
+        "refusal",
+    )
 
-    def __init__(self, most_body_bytes: int) -> None:
+    def __init__(self, most_body_bytes: int, most_head_bytes: int = MOST_HEAD_BYTES) -> None:
         self._most_body_bytes = most_body_bytes
+        self._most_head_bytes = most_head_bytes
         self.refusal: ScanstreamError | None = None
         self.begin()
 
@@ -50,20 +60,20 @@ class Intake:
             self._paused = False
             return
         self._swallowed += size
-        if self._swallowed > MOST_HEAD_BYTES:
-            self.refusal = too_large_a_head()
+        if self._swallowed > self._most_head_bytes:
+            self.refusal = too_large_a_head(self._most_head_bytes)
 
     def add(self, size: int) -> None:
         """Bytes of the request line."""
         self._head_bytes += size
-        if self._head_bytes > MOST_HEAD_BYTES:
-            self._refuse(too_large_a_head())
+        if self._head_bytes > self._most_head_bytes:
+            self._refuse(too_large_a_head(self._most_head_bytes))
 
     def field(self, name: bytes, value: bytes) -> None:
         """A header, or a trailer."""
         self._fields += 1
         if self._fields > MOST_HEADERS:
-            self._refuse(too_large_a_head())
+            self._refuse(too_large_a_head(self._most_head_bytes))
         self.add(len(name) + len(value) + LINE_BYTES)
 
     def framing(self, headers: list[tuple[bytes, bytes]], *, upgrades: bool) -> None:
@@ -93,9 +103,9 @@ class Intake:
         raise Refused
 
 
-def too_large_a_head() -> ScanstreamError:
+def too_large_a_head(most_bytes: int) -> ScanstreamError:
     """The refusal of a head, or of trailers."""
     return HeadersTooLarge(
-        f"The request line and headers (or the trailers) have over {MOST_HEAD_BYTES} bytes or {MOST_HEADERS} fields;"
+        f"The request line and headers (or the trailers) have over {most_bytes} bytes or {MOST_HEADERS} fields;"
         " send fewer and shorter ones"
     )

@@ -8,7 +8,9 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from scanstream.errors import RequestTimeout, ScanstreamError, TooLarge
+from scanstream.push.confined import CONFINED
 from scanstream.push.problem import problem
+from scanstream.push.refused import hung_up
 from scanstream.push.transport.bounds import MOST_LINGER_BYTES, patience_of
 from scanstream.push.transport.exchange import Exchange
 from scanstream.push.transport.flow import Flow, Pipeline
@@ -95,6 +97,8 @@ class Watched(HttpToolsProtocol):
         if self._phase is Phase.QUIET and not self._answering:
             kept = self.timeout_keep_alive if self._greeted else patience.silence
             if silent >= kept:
+                if not self._greeted:
+                    hung_up(RequestTimeout.code)
                 self.transport.close()
             elif self.outflow.clear:
                 self.rests_until = min(now + patience.rest, self._heard_at + kept)
@@ -126,10 +130,11 @@ class Watched(HttpToolsProtocol):
             return
         self.transport.write(self._answer(error))
         self.flow.hold(False)
-        self.transport.write_eof()
+        if self.transport.can_write_eof():  # TLS cannot: there the connection lingers, and is cut
+            self.transport.write_eof()
 
     def _answer(self, error: ScanstreamError) -> bytes:
-        response = problem(error, {"connection": "close"})
+        response = problem(error, {"connection": "close", **CONFINED})
         headers = [*self.server_state.default_headers, *response.raw_headers]
         lines = [STATUS_LINE[response.status_code], *(name + b": " + value + b"\r\n" for name, value in headers)]
         return b"".join([*lines, b"\r\n", bytes(response.body)])

@@ -22,14 +22,27 @@ from websockets.http11 import Request, Response
 from websockets.protocol import Protocol
 from websockets.server import ServerProtocol
 
-from scanstream.errors import Forbidden, Internal, MalformedRequest, MethodNotAllowed, UpgradeRequired
+from scanstream.errors import (
+    Forbidden,
+    Internal,
+    InvalidMessage,
+    MalformedRequest,
+    MethodNotAllowed,
+    TooLarge,
+    UpgradeRequired,
+)
+from scanstream.push.confined import CONFINED
 from scanstream.push.problem import problem
+from scanstream.push.refused import hung_up
 from scanstream.push.transport.bounds import HIGH_WATER_BYTES, SLICE_BYTES, patience_of
 from scanstream.push.transport.outflow import MOST_HELD_BYTES, Outflow
 from scanstream.push.transport.ready_made import EXTENSION, Gate, Inbox, ReadyMadeOutlet, Taker
 
 SLOWEST_BYTES_A_SECOND = 2000
 """A pong comes behind what was sent before its ping: who reads has the time to read that, no faster than this."""
+
+TOO_BIG = 1009
+"""A close code (RFC 6455, section 7.4.1)."""
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -49,7 +62,7 @@ class Handshake(ServerProtocol):
         kind = {403: Forbidden, 405: MethodNotAllowed, 426: UpgradeRequired}.get(
             response.status_code, Internal if response.status_code >= 500 else MalformedRequest
         )
-        told = problem(kind(text.strip() or response.reason_phrase))
+        told = problem(kind(text.strip() or response.reason_phrase), CONFINED)
         response.body = bytes(told.body)
         for name, value in told.headers.items():
             if name in response.headers:
@@ -241,6 +254,12 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
             self._feed()
 
     # The end
+
+    def handle_parser_exception(self) -> None:
+        """What has come is no frame, or too large a message: the connection ends."""
+        sent = self.conn.close_sent
+        hung_up(TooLarge.code if sent is not None and sent.code == TOO_BIG else InvalidMessage.code)
+        super().handle_parser_exception()
 
     def handle_close(self, event: Frame) -> None:
         """The client leaves: nothing is pushed behind the answer to its close."""

@@ -1,0 +1,34 @@
+"""Whose the unfinished scans are, and how many of them each principal has."""
+
+from collections import Counter
+
+from scanstream.log.scanlog import ScanLog
+from scanstream.model import ANYONE, Principal, ScanId
+
+
+class Owners:
+    """Told by the logs: on several nodes all of them count alike."""
+
+    def __init__(self) -> None:
+        self._of: dict[ScanId, Principal] = {}
+        self._unfinished: Counter[Principal] = Counter()
+
+    def notice(self, log: ScanLog) -> None:
+        """A watcher of all scans."""
+        if log.over:
+            principal = self._of.pop(log.scan_id, None)
+            if principal is not None:
+                self._unfinished[principal] -= 1
+                if not self._unfinished[principal]:
+                    del self._unfinished[principal]
+        elif log.scan_id not in self._of:
+            principal = self._of[log.scan_id] = log.folded.registered.principal
+            self._unfinished[principal] += 1
+
+    def of(self, scan_id: ScanId) -> Principal:
+        """Whose it is; of one that has ended nobody asks."""
+        return self._of.get(scan_id, ANYONE)
+
+    def unfinished(self, principal: Principal) -> int:
+        """How many of theirs have not ended."""
+        return self._unfinished[principal]

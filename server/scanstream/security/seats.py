@@ -1,0 +1,90 @@
+"""Places for connections that stay: so many in all, and of these so many for each who asks."""
+
+from collections import Counter
+from collections.abc import Callable
+
+from scanstream.errors import Overloaded, RateLimited
+from scanstream.model import ANYONE, Principal
+
+RETRY_SECONDS = 5
+"""When somebody is to come again who found no place: when one is free nobody knows."""
+
+
+class Seat:
+    """One of them, taken."""
+
+    __slots__ = ("_seats", "_who")
+
+    def __init__(self, seats: "Seats", who: str) -> None:
+        self._seats: Seats | None = seats
+        self._who = who
+
+    def leave(self) -> None:
+        """It is free again. More than once is once."""
+        seats, self._seats = self._seats, None
+        if seats is not None:
+            seats.left(self._who)
+
+
+class Seats:
+    """All of them."""
+
+    def __init__(self, bounds: Callable[[], tuple[int, int]]) -> None:
+        """:param bounds: how many there are, and how many of them one may have; asked each time"""
+        self._bounds = bounds
+        self._taken = 0
+        self._own: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return self._taken
+
+    @property
+    def crowded(self) -> bool:
+        """Whether none is free."""
+        return self._taken >= self._bounds()[0]
+
+    def take(self, who: str) -> Seat:
+        """One for this principal, or for whoever is at this address: see `payer`.
+
+        :raises Overloaded: if none is free
+        :raises RateLimited: if they have as many as one may have
+        """
+        most, own = self._bounds()
+        if self._taken >= most:
+            detail = "As many WebSockets and streams are open as the server takes; try again later"
+            raise Overloaded(detail, retry_after=RETRY_SECONDS)
+        if self._own[who] >= own:
+            detail = f"{own} WebSockets and streams of yours are open, and no more may be; close one, or come later"
+            raise RateLimited(detail, retry_after=RETRY_SECONDS)
+        return self._taken_by(who)
+
+    def at_once(self, principal: Principal | None) -> Seat | None:
+        """One for this principal; None where none is free, or where it is an address that counts."""
+        most, own = self._bounds()
+        apart = principal is not None and principal != ANYONE
+        who = payer(principal, None)
+        if self._taken >= most or (own < most and not apart) or self._own[who] >= own:
+            return None
+        return self._taken_by(who)
+
+    def _taken_by(self, who: str) -> Seat:
+        self._taken += 1
+        self._own[who] += 1
+        return Seat(self, who)
+
+    def left(self, who: str) -> None:
+        """See `Seat.leave`."""
+        self._taken -= 1
+        self._own[who] -= 1
+        if not self._own[who]:
+            del self._own[who]
+
+
+def payer(principal: Principal | None, client: tuple[str, int] | None) -> str:
+    """Whose seats these are: the principal's; of those who are not told apart, whoever is at that address.
+
+    :param client: as the scope has it: behind a proxy that is trusted the address that it says
+    """
+    if principal is not None and principal != ANYONE:
+        return principal
+    return f"[{client[0] if client else ''}]"
