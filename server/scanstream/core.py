@@ -80,7 +80,7 @@ class Core:
         self._refresh = settings.refresh
         self.hub = Hub(store)
         self.drain = Drain()
-        self.seats = Seats(lambda: settings.sockets(places_of(settings.workers), told_apart=settings.asks))
+        self.seats = Seats(lambda: settings.sockets(places_of(settings.workers), told_apart=guard.required))
         self.clock = Clock()
         budgets = self.budgets = Budgets(self.clock)
         self.machine = Shortages(budgets)
@@ -118,7 +118,7 @@ class Core:
                 retention=settings.retention,
                 fresh=settings.fresh_seconds,
             ),
-            Admission(settings.new_work(told_apart=settings.asks), self.hub.unfinished, engine.owners.unfinished),
+            Admission(settings.new_work(told_apart=guard.required), self.hub.unfinished, engine.owners.unfinished),
             Releases(self.hub, appender),
             self.machine,
         )

@@ -10,7 +10,7 @@ from scanstream.security.allowance import Bucket, Rate
 MOST_MALFORMED = 10
 """Messages in a row that are none: then the other side does not speak this protocol."""
 MOST_HASTY = 1000
-"""Messages in a row that came too fast: then it does not heed what it is told."""
+"""Messages that came too fast, less those that did not: then it does not heed what it is told."""
 
 
 class Bounds(NamedTuple):
@@ -40,7 +40,7 @@ class Manners:
         if self._rate is None or self._bucket is None:
             return
         seconds = self._bucket.take(self._rate, monotonic())
-        self._hasty = self._hasty + 1 if seconds else 0
+        self._hasty = self._hasty + 1 if seconds else max(0, self._hasty - 1)
         if seconds:
             detail = f"At most {self._rate.most} messages a second are taken; this one was not looked at"
             raise RateLimited(detail, retry_after=seconds)
@@ -58,4 +58,4 @@ class Manners:
         """Why the connection is to end; empty where it is not."""
         if self._malformed >= MOST_MALFORMED:
             return f"{MOST_MALFORMED} malformed messages in a row"
-        return f"{MOST_HASTY} messages in a row that came too fast" if self._hasty >= MOST_HASTY else ""
+        return f"{MOST_HASTY} messages that came too fast" if self._hasty >= MOST_HASTY else ""
