@@ -42,7 +42,7 @@ LEVELS: tuple[tuple[set[str], ...], ...] = (
         {"client"},
     ),  # settings names the markets, so it stands above them
     ({"terminal"}, {"notebook"}, {"conformance"}),
-    ({"cli", "key", "launch", "options", "parts", "streams", "logs", "demo", "__main__"},),
+    ({"cli", "key", "launch", "flag", "options", "parts", "streams", "logs", "demo", "__main__"},),
 )
 """The rooms on each level, the lowest first. A room is a package, or modules that stand together."""
 

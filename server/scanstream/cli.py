@@ -8,6 +8,7 @@ import click
 
 from scanstream import __version__, streams
 from scanstream.conformance.commands import conformance
+from scanstream.flag import on_command_line, setting
 from scanstream.key import key
 from scanstream.launch import EXIT_FAILED, EXIT_INTERRUPTED, importing, log, run, told
 from scanstream.launch import serve as launch_serve
@@ -18,11 +19,9 @@ from scanstream.options import (
     engine,
     health,
     of_client,
-    on_command_line,
     patience,
     read_by,
     scan,
-    setting,
     settings,
     work,
 )

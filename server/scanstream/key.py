@@ -8,7 +8,8 @@ from typing import Any, NoReturn
 import click
 
 from scanstream.errors import SettingError
-from scanstream.options import Unusable, in_words_given, read_by, setting
+from scanstream.flag import Unusable, in_words_given, setting
+from scanstream.options import read_by
 
 of_keys = setting(
     "--keys", required=True, metavar="FILE", show_default=False, help="The key file, as in `serve --keys FILE`."

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import click
 
 from scanstream.errors import EngineUnusable, Restarting, SetupError
-from scanstream.options import in_words_given
+from scanstream.flag import in_words_given
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2

@@ -3,7 +3,7 @@
 import sys
 from importlib.util import find_spec
 
-from scanstream.options import Unusable
+from scanstream.flag import Unusable
 
 OF_THE_SERVER = ("httptools", "numpy", "prometheus_client", "starlette", "uvicorn", "uvloop", "werkzeug")
 """The modules that the extra `server` of pyproject.toml brings (tests/test_packaging.py holds the two equal)."""
