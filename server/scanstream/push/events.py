@@ -31,7 +31,7 @@ class EventsDoor:
 
     async def events(self, request: Request) -> Response:
         """Frames as events; 204 where nothing is left of a terminal scan, which makes an EventSource stop."""
-        scan_id, resumes = request.path_params["scan_id"], self._fanout.resumes
+        scan_id, resumes = request.path_params["scan_id"], self._room.fanout.resumes
         caller = caller_of(request)
         with resumes.sought("stream"):
             log = await self._desk.find(caller.reads(scan_id), scan_id)
@@ -65,7 +65,7 @@ class EventsDoor:
                 message = reader.channel.next(log, position, JSON)
                 if message is not None:
                     position = message.position
-                    self._fanout.told.add(message)
+                    self._room.fanout.told.add(message)
                     yield event(message, str(log.cursor(position)))
                     if message.last:
                         return

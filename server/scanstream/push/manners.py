@@ -1,9 +1,17 @@
-"""What the other side of a WebSocket is held to: messages of this protocol, and not too many at a time."""
+"""What the other side of a WebSocket is held to (messages of this protocol, not too many at a time), and its end."""
 
 from time import monotonic
 from typing import NamedTuple
 
-from scanstream.errors import InvalidJson, InvalidMessage, RateLimited, ScanstreamError
+from scanstream.errors import (
+    Forbidden,
+    InvalidJson,
+    InvalidMessage,
+    RateLimited,
+    Restarting,
+    ScanstreamError,
+    Unauthorized,
+)
 from scanstream.message import MOST_FOLLOWED
 from scanstream.security.allowance import Bucket, Rate
 
@@ -11,6 +19,9 @@ MOST_MALFORMED = 10
 """Messages in a row that are none: then the other side does not speak this protocol."""
 MOST_HASTY = 1000
 """Messages that came too fast, less those that did not: then it does not heed what it is told."""
+
+NOT_ALLOWED = 4403
+"""Closes a WebSocket whose caller may do nothing here."""
 
 
 class Bounds(NamedTuple):
@@ -59,3 +70,16 @@ class Manners:
         if self._malformed >= MOST_MALFORMED:
             return f"{MOST_MALFORMED} malformed messages in a row"
         return f"{MOST_HASTY} messages that came too fast" if self._hasty >= MOST_HASTY else ""
+
+
+def farewell(error: ScanstreamError) -> tuple[int, str]:
+    """Code and reason of the close that an error of a whole connection ends in."""
+    match error:
+        case Restarting():
+            return 1012, "restart; reconnect with your cursors"
+        case Unauthorized():
+            return 4401, "no credential, or one that has run out; come back with another"
+        case Forbidden():
+            return NOT_ALLOWED, "this credential lacks the right scan"
+        case _:
+            return error.row.close or 1013, "try again later"

@@ -49,7 +49,7 @@ from scanstream.push.drain import Drain
 from scanstream.push.fanout import Fanout
 from scanstream.push.following import Following
 from scanstream.push.forwarded import below, prefix_here
-from scanstream.push.manners import Bounds, Manners
+from scanstream.push.manners import Bounds, Manners, farewell
 from scanstream.push.outgoing import Outgoing
 from scanstream.push.outlet import GONE, Outlet, OutletClosed, Start
 from scanstream.push.query import idempotency_key
@@ -60,9 +60,6 @@ from scanstream.push.vigil import Vigil, is_over
 from scanstream.security.caller import Caller
 from scanstream.security.guard import Guard
 from scanstream.security.seats import RETRY_SECONDS, Seat, Seats
-
-NOT_ALLOWED = 4403
-"""Closes a WebSocket whose caller may do nothing here."""
 
 logger = logging.getLogger("scanstream")
 
@@ -175,7 +172,7 @@ class Connection:
             self._manners.refused(error)
             await self._say(error_message(error, message.id if message else self._codec.id_of(payload)))
             if isinstance(error, Unauthorized) and not isinstance(message, Authenticate):
-                await self._close(*_end(error))
+                await self._close(*farewell(error))
         except OutletClosed:
             raise
         except Exception:
@@ -321,7 +318,7 @@ class Connection:
         counted(error)
         with suppress(OutletClosed):
             await self._say(error_message(error))
-            await self._close(*_end(error))
+            await self._close(*farewell(error))
 
     async def _fail(self, error: Exception) -> None:
         """A scan cannot be told."""
@@ -342,16 +339,3 @@ class Connection:
         with suppress(*GONE):
             await self._send({"type": "websocket.close", "code": code, "reason": reason})
         self._outlet.shut()
-
-
-def _end(error: ScanstreamError) -> tuple[int, str]:
-    """Code and reason of the close that an error of a whole connection ends in."""
-    match error:
-        case Restarting():
-            return 1012, "restart; reconnect with your cursors"
-        case Unauthorized():
-            return 4401, "no credential, or one that has run out; come back with another"
-        case Forbidden():
-            return NOT_ALLOWED, "this credential lacks the right scan"
-        case _:
-            return error.row.close or 1013, "try again later"
