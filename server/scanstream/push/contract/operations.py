@@ -25,7 +25,7 @@ HEADERS: dict[str, tuple[str, Plain]] = {
     "Allow": ("The methods that the path takes", TEXT),
     "Cache-Control": ("`no-cache` what changes, `no-store` what is absent or refused", TEXT),
     "Content-Encoding": ("`gzip` for who takes that", {"const": "gzip"}),
-    "Content-Security-Policy": ("What the page may load, and be framed by", TEXT),
+    "Content-Security-Policy": ("What of the answer may be loaded, and framed by others: of no page anything", TEXT),
     "Cross-Origin-Opener-Policy": ("No other page has a hand on this one", TEXT),
     "ETag": ("Stands for all that the answer says", TEXT),
     "Location": ("Where the scan's status is", TEXT),
@@ -34,15 +34,22 @@ HEADERS: dict[str, tuple[str, Plain]] = {
     "Referrer-Policy": ("No other site is told of an address that names a scan, or has a token", TEXT),
     "Retry-After": ("Seconds after which to ask again", _SECONDS),
     "Sec-WebSocket-Version": ("The version that is spoken, where a handshake is refused", TEXT),
+    "Strict-Transport-Security": ("Where TLS ends at this server, and it was asked by its name", TEXT),
     "Upgrade": ("What the path speaks", TEXT),
     "Vary": ("The request's headers that the answer depends on", TEXT),
     "WWW-Authenticate": ("`Bearer`; with `error` where something was shown", TEXT),
     "X-Accel-Buffering": ("Proxies are to pass the stream on as it comes", {"const": "no"}),
     "X-Content-Type-Options": ("The media type is meant", {"const": "nosniff"}),
+    "X-Frame-Options": ("No page may have the answer in a frame", {"const": "DENY"}),
 }
-EVERY = ("Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Cache-Control", "Referrer-Policy", "Vary")
+CONFINING = ("Content-Security-Policy", "Referrer-Policy", "X-Content-Type-Options", "X-Frame-Options")
+"""See push/confined.py."""
+EVERY = (
+    *("Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Cache-Control", "Vary"),
+    *("Strict-Transport-Security", *CONFINING),
+)
 """Any answer may have these, but for that to a handshake, which is none of the application's."""
-ALWAYS = {"Allow", "Cache-Control", "Location", "Upgrade", "WWW-Authenticate"}
+ALWAYS = {"Allow", "Cache-Control", "Location", "Upgrade", "WWW-Authenticate", *CONFINING}
 """These are there whenever an answer may have them."""
 
 _BARS: Plain = {"type": "integer", "minimum": 1, "maximum": MOST_BARS, "default": SOME_BARS}
