@@ -111,7 +111,7 @@ def _scan_paths() -> Plain:
                     **absent(),
                 },
                 *("scan_id", "since", "Last-Event-ID"),
-                refuses=(422,),
+                refuses=(422, 429),
                 access=TOKENS,
             )
         },
@@ -186,7 +186,7 @@ def _follow() -> Plain:
         "follow",
         "Many scans: as events until all have ended, or a long poll",
         {200: Answer("What is new of them", {JSON_TYPE: polled, **_events(FRAMES)}, _STREAMED)},
-        refuses=(415, 422),
+        refuses=(415, 422, 429),
         body=FollowRequest,
         required=True,
         access=TOKENS,
@@ -262,6 +262,7 @@ def _server_paths() -> Plain:
         101: Answer("A WebSocket", None, ("Upgrade",)),
         400: refusal(400, handshake),
         426: refusal(426, ("Upgrade", *handshake)),
+        429: refusal(429),
     }
     return {
         "/": {"get": _page("page", "The web page")},
@@ -296,6 +297,6 @@ def _page(name: str, summary: str) -> Plain:
     confined = tuple("-".join(part.capitalize() for part in header.split("-")) for header in CONFINED)
     told = {
         200: Answer("It", {"text/html": TEXT}, ("ETag", "Content-Encoding", *confined)),
-        304: Answer("It is as the caller has it", None, ("ETag",)),
+        304: Answer("It is as the caller has it", None, ("ETag", *confined)),
     }
     return operation(name, summary, told, "If-None-Match", access=PUBLIC)
