@@ -46,6 +46,12 @@ def test_on_this_machine_nobody_need_be_asked(host: str) -> None:
     Settings(host=host).check_reach()
 
 
+def test_a_worker_has_no_doors_and_says_anywhere_how_it_is() -> None:
+    """Its `--host` is where `--health-port` is."""
+    Settings(host="0.0.0.0", health_port=0)  # noqa: S104
+    assert not {"--auth", "--insecure"} & {flag for option in main.commands["worker"].params for flag in option.opts}
+
+
 async def test_a_server_there_does_not_start() -> None:
     with pytest.raises(SettingError, match="--insecure"):
         async with serving(Settings(host="0.0.0.0", port=0, data=":memory:", workers=0)):  # noqa: S104

@@ -75,6 +75,9 @@ def test_no_credential_is_in_a_log_an_answer_or_a_metric(keys: Path, tmp_path: P
             ack = shown("POST", "/opportunities/discover", vouched, json=REQUEST).json()
             shown.answers.pop()
             token = ack["scan_token"]
+            form = {"content": b'{"rights": ["read"], "expires_in_seconds": 3600}'}  # as in docs/security.md, by curl
+            assert shown("POST", "/opportunities/share/latest", good, **form).json()["rights"] == ["read"]
+            shown.answers.pop()
             path = f"/opportunities/status/{ack['scan_id']}"
             assert shown("GET", path, token).status_code == 200
             assert shown("GET", f"{path}?token={token}", "").status_code == 200
