@@ -27,6 +27,8 @@ class Ring:
         self.given: dict[str, Caller] = {}
         self._shown: set[str] = set()
         self._revoked: set[bytes] = set()
+        self.trouble: Exception | None = None
+        """Why it can say nothing now."""
 
     def key(
         self, principal: str, *rights: Right, text: str | None = None, expires_at: Milliseconds | None = None
@@ -53,6 +55,8 @@ class Ring:
 
     async def caller(self, credential: str | None) -> Caller:
         """See `Guard.caller`."""
+        if self.trouble is not None:
+            raise self.trouble
         caller = self.given.get(credential or "")
         if caller is None or credential is None or not self.good(caller):
             raise Unauthorized(f"{credential} is not to be told to anybody")

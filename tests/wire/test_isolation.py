@@ -8,11 +8,13 @@ import msgspec
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from scanstream.core import open_core
+from scanstream.errors import Overloaded
 from scanstream.message import ClientMessage
 from scanstream.model import Principal, ScanId, now
+from scanstream.push.contract.documents import openapi
 from scanstream.push.refusals import ANY_PATH
 from scanstream.routes import application
 from scanstream.scans.identity import new_scan_id
@@ -20,7 +22,7 @@ from scanstream.security.caller import Right
 from scanstream.security.keychanges import revoke_key
 from scanstream.server import serving
 from scanstream.settings import Settings
-from support.guards import bearer, key_in
+from support.guards import Ring, bearer, guarded, key_in
 from support.wire import ONE_QUICK_SCAN, Answer, request, websocket
 
 pytestmark = pytest.mark.anyio
@@ -62,10 +64,10 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
     }
     revoke_key(keys, "revoked")
     async with serving(Settings(port=0, data=":memory:", workers=1, auth="required", keys=str(keys))) as url:
-        yield World(url, *(await _scan_of(url, shown)))
+        yield World(url, *(await scan_of(url, shown)))
 
 
-async def _scan_of(url: str, shown: dict[str, str]) -> tuple[str, dict[str, str]]:
+async def scan_of(url: str, shown: dict[str, str]) -> tuple[str, dict[str, str]]:
     """A scan of Ann's, once it has ended, and the credentials with its tokens."""
     ann = bearer(shown["ann"])
     ack = (await request(url, "POST", "/opportunities/discover", msgspec.json.encode(ONE_QUICK_SCAN), ann)).json()
@@ -292,3 +294,89 @@ async def test_reuse_and_keys_are_ones_own(world: World) -> None:
             answer = await request(world.url, "POST", "/opportunities/discover", wanted, headers)
             scans.append(answer.json()["scan_id"])
         assert scans[0] == scans[2] != scans[1]
+
+
+# Beside the matrix
+
+PAGE = "https://page.example"
+
+
+@pytest.fixture(scope="module")
+async def friendly() -> AsyncIterator[tuple[str, Ring]]:
+    """A server that pages of another origin may use, and who knows its callers."""
+    ring = Ring()
+    async with guarded(ring, workers=0, allow_origin=(PAGE,)) as url:
+        yield url, ring
+
+
+async def test_a_preflight_needs_no_credential_and_a_page_may_read_why_it_is_refused(
+    friendly: tuple[str, Ring],
+) -> None:
+    url, ring = friendly
+    asks = {"origin": PAGE, "access-control-request-method": "POST", "access-control-request-headers": "authorization"}
+    answer = await request(url, "OPTIONS", "/opportunities/discover", None, asks)
+    assert answer.status == 200
+    assert "authorization" in answer.headers["access-control-allow-headers"].lower()
+    for shown, status in (({}, 401), (bearer(ring.key("ann")), 200)):
+        answer = await request(url, "GET", "/opportunities/scans", None, {"origin": PAGE, **shown})
+        assert (answer.status, answer.headers["access-control-allow-origin"]) == (status, PAGE)
+    foreign = {"origin": "https://evil.example", **bearer(ring.key("ann"))}
+    assert (await request(url, "POST", "/opportunities/discover", b"{}", foreign)).status == 403
+
+
+async def test_any_name_will_do_where_who_asks_has_to_say_who_they_are(friendly: tuple[str, Ring]) -> None:
+    """A page whose name was made to point here has no key (DNS rebinding)."""
+    url, ring = friendly
+    for shown, status in (({}, 401), (bearer(ring.key("ann")), 200)):
+        answer = await request(url, "GET", "/opportunities/scans", None, {"host": "scans.example.org", **shown})
+        assert answer.status == status
+    assert (await request(url, "GET", "/opportunities/scans", None, {"host": "a b"})).status == 400
+
+
+async def test_a_socket_where_there_is_none(friendly: tuple[str, Ring]) -> None:
+    url, ring = friendly
+    for headers, status in (({}, 401), (bearer(ring.key("ann")), 404)):
+        with pytest.raises(InvalidStatus) as refused:
+            async with websocket(url, "/nothing", additional_headers=headers):
+                pass
+        assert refused.value.response.status_code == status
+
+
+async def test_a_head_is_refused_as_a_get_is(friendly: tuple[str, Ring]) -> None:
+    url, _ = friendly
+    for path in ("/opportunities/scans", "/nothing", f"/opportunities/events/{'scan_' + '0' * 42}"):
+        told = [await request(url, method, path) for method in ("GET", "HEAD")]
+        assert [answer.status for answer in told] == [401, 401]
+        assert told[1].body == b""
+        assert told[0].headers["www-authenticate"] == told[1].headers["www-authenticate"] == "Bearer"
+
+
+async def test_nobody_can_say_now(friendly: tuple[str, Ring]) -> None:
+    """As where the keys of JWTs cannot be had: that is no refusal, and passes."""
+    url, ring = friendly
+    ring.trouble = Overloaded("The keys cannot be had", retry_after=7)
+    try:
+        answer = await request(url, "GET", "/opportunities/scans", None, bearer("unknown"))
+        assert (answer.status, answer.headers["retry-after"]) == (503, "7")
+        async with websocket(url, additional_headers=bearer("unknown")) as socket:
+            assert (await socket.receive())["code"] == "overloaded"
+            with pytest.raises(ConnectionClosed) as closed:
+                await socket.receive()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1013
+        ring.trouble = LookupError("a defect")
+        answer = await request(url, "GET", "/opportunities/scans", None, bearer("unknown"))
+        assert (answer.status, answer.json()["code"]) == (500, "internal")
+    finally:
+        ring.trouble = None
+
+
+def test_the_contract_says_where_a_credential_is_needed() -> None:
+    public = {route for route, row in MATRIX.items() if set(row.values()) == {200}}
+    for path, methods in openapi()["paths"].items():
+        for method, operation in methods.items():
+            route = f"{method.upper()} {path}"
+            assert (operation["security"] == []) == (route in public), route
+            assert ("401" in operation["responses"]) == (route not in public), route
+            tokens = any("scanToken" in way for way in operation["security"])
+            assert tokens == (MATRIX[route]["nothing"] == 401 and MATRIX[route]["?of_ack"] != 401), route

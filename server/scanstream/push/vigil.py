@@ -3,6 +3,7 @@
 One look a second at all of them. Where nobody is asked who they are there is no vigil, and nobody keeps one.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeAlias
@@ -14,6 +15,8 @@ from scanstream.security.caller import Caller
 from scanstream.security.guard import Guard
 
 SWEEP_SECONDS = 1.0
+
+logger = logging.getLogger("scanstream")
 
 Expel: TypeAlias = Callable[[], None]
 """Ends a connection, and says why."""
@@ -57,9 +60,12 @@ class Vigil:
         """Expel those whose credential is no good any more."""
         slices = Slices()
         for expel, caller in list(self._watched.items()):
-            if not self.good(caller) and self._watched.get(expel) is caller:  # who may have left meanwhile
+            if self._watched.get(expel) is caller and not self.good(caller):  # who may have left meanwhile
                 self.depart(expel)
-                expel()
+                try:
+                    expel()
+                except Exception:
+                    logger.exception("a defect in ending a connection whose credential has ended")
             await slices.turn()
 
     def __len__(self) -> int:
