@@ -53,3 +53,9 @@ def _openssl(*words: str | Path) -> None:
         pytest.skip("openssl is not on this machine")
     done = subprocess.run([openssl, *map(str, words)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def encrypted(key: Path, to: Path, password: str) -> Path:
+    """The same key, behind a password."""
+    _openssl("pkey", "-in", key, "-aes256", "-passout", f"pass:{password}", "-out", to)
+    return to

@@ -39,7 +39,7 @@ class ServerProcess:
         """Wait for the line with its address."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        match = re.search(r"http://\S+:\d+", line)
+        match = re.search(r"https?://\S+:\d+", line)
         if match is None:
             _, errors = self.process.communicate(timeout=30)
             raise RuntimeError(f"the server did not start: {line}{errors}")

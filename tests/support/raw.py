@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from support.plain import NO_TLS
 from support.process import ServerProcess
 
 HOST = b"Host: 127.0.0.1\r\n"
@@ -35,13 +36,14 @@ def frame(opcode: int, data: bytes, *, last: bool = True) -> bytes:
 def connected(url: str, first: bytes = b"", *, receive_buffer: int | None = None) -> Iterator[socket.socket]:
     """A connection that has said this much."""
     address = urlsplit(url)
-    with socket.socket() as connection:
+    with socket.socket() as plain:
         if receive_buffer is not None:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        connection.settimeout(30)
-        connection.connect((address.hostname, address.port))
-        connection.sendall(first)
-        yield connection
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        plain.settimeout(30)
+        plain.connect((address.hostname, address.port))
+        with NO_TLS.wrap_socket(plain) if address.scheme == "https" else plain as connection:
+            connection.sendall(first)
+            yield connection
 
 
 def everything(connection: socket.socket) -> bytes:

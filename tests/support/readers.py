@@ -82,7 +82,7 @@ class SocketReader(Reader):
         """Connect and subscribe."""
         address = "ws" + self.url.removeprefix("http") + "/ws"
         options: dict[str, Any] = {"max_size": None, "compression": self.compression, "max_queue": 1}
-        options["close_timeout"] = 0.2
+        options |= {"close_timeout": 0.2, **({"ssl": NO_TLS} if self.url.startswith("https") else {})}
         socket = connect(address, subprotocols=[Subprotocol(self.subprotocol)], **options)
         self.socket: ClientConnection = await self.stack.enter_async_context(socket)
         assert self.socket.subprotocol == self.subprotocol

@@ -12,6 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from scanstream.client.mirror import Mirror
+from support.plain import NO_TLS
 
 ONE_QUICK_SCAN: dict[str, Any] = {
     "force_refresh": True,
@@ -45,7 +46,9 @@ async def request(
     lines = [f"{method} {address.path}{path} HTTP/1.1", *(f"{name}: {value}" for name, value in head.items()), "", ""]
     assert address.hostname is not None
     assert address.port is not None
-    async with await anyio.connect_tcp(address.hostname, address.port) as stream:
+    options: dict[str, Any] = {"tls": True, "ssl_context": NO_TLS, "tls_standard_compatible": False}
+    connecting = anyio.connect_tcp(address.hostname, address.port, **(options if address.scheme == "https" else {}))
+    async with await connecting as stream:
         await stream.send("\r\n".join(lines).encode() + (body or b""))
         received = bytearray()
         async for chunk in stream:
@@ -112,6 +115,7 @@ async def websocket(url: str, path: str = "/ws", **options: Any) -> AsyncIterato
         "subprotocols": [Subprotocol("scanstream.v1.json")],
         "max_size": None,
         "compression": None,
+        **({"ssl": NO_TLS} if url.startswith("https") else {}),
         **options,
     }
     async with connect("ws" + url.removeprefix("http") + path, **settings) as connection:
