@@ -25,6 +25,9 @@ MOST_UNREAD_BYTES = 64 * 1024
 """Bytes kept of a connection whose earlier requests or messages are not done with; beyond that it is not read."""
 HIGH_WATER_BYTES = 64 * 1024
 """Bytes in a transport's buffer from which on its connection waits."""
+SLOWEST_BODY_BYTES_A_SECOND, BODY_PARTS = 1000, 4
+"""A body, or a message, that goes on may take so many times as long as it may stand still, and longer as far as it has
+come this fast. Else one byte each half a minute would make it wait for ever."""
 MOST_REFUSED_AT_ONCE = 32
 """Connections beyond those that there may be which are told so; of more at once the rest is cut off."""
 MOST_LINGER_BYTES = 64 * 1024
@@ -44,7 +47,7 @@ class Patience(NamedTuple):
     head: float = 30.0
     """How long a head may take as a whole: one byte each nine seconds does not make it wait for ever."""
     body: float = 30.0
-    """How long a request's body may not go on."""
+    """How long a request's body, or a message that has begun, may not go on: see `whole` for all of it."""
     linger: float = 2.0
     """How long a refused connection has to take its answer."""
     ping: float = 20.0
@@ -53,6 +56,10 @@ class Patience(NamedTuple):
     """How long its answer may take, where nothing else shows that the reader is alive."""
     sweep: float = 0.5
     """The time between two looks at all connections."""
+
+    def whole(self, size: int) -> float:
+        """How long a body or a message may take until so many bytes of it have come."""
+        return BODY_PARTS * self.body + size / SLOWEST_BODY_BYTES_A_SECOND
 
     @property
     def rest(self) -> float:

@@ -24,15 +24,14 @@ from scanstream.push.transport.bounds import (
     SLICE_BYTES,
     glance_of,
     is_crowded,
-    most_head_bytes_of,
     places_of,
 )
 from scanstream.push.transport.close_delimited import close_delimited
 from scanstream.push.transport.exchange import DONE, Exchange, extend
 from scanstream.push.transport.flow import Flow, Pipeline
-from scanstream.push.transport.intake import Intake, Phase
+from scanstream.push.transport.intake import Phase
 from scanstream.push.transport.outflow import Outflow
-from scanstream.push.transport.watched import MOST_BODIES, Watched
+from scanstream.push.transport.watched import Watched
 from scanstream.push.transport.websocket import take_over
 
 NONE: tuple[Any, ...] = ()
@@ -42,13 +41,12 @@ NONE: tuple[Any, ...] = ()
 class HttpTransport(Watched):
     """uvicorn's protocol of one HTTP connection."""
 
-    __slots__ = ("_asked", "_begun", "_body", "_glance", "_head", "_intake", "_order", "_told", "_whole")
+    __slots__ = ("_asked", "_begun", "_body", "_glance", "_head", "_order", "_told", "_whole")
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.pipeline = Pipeline()  # type: ignore[assignment]  # as far as it is used
         self._glance = glance_of(self.config)
-        self._intake = Intake(MOST_BODIES * self.config.ws_max_size, most_head_bytes_of(self.config))
         self._told = False
         """Whether the request whose head was read is taken already, at a glance."""
         self._head = b""

@@ -98,6 +98,11 @@ class Intake:
                 TooLarge(f"The body is over {self._most_body_bytes} bytes, which no path of this server takes")
             )
 
+    @property
+    def body_bytes(self) -> int:
+        """Of the body, so far."""
+        return self._body_bytes
+
     def _refuse(self, error: ScanstreamError) -> None:
         self.refusal = error
         raise Refused

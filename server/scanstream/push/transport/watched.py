@@ -11,10 +11,10 @@ from scanstream.errors import RequestTimeout, ScanstreamError, TooLarge
 from scanstream.push.confined import CONFINED
 from scanstream.push.problem import problem
 from scanstream.push.refused import hung_up
-from scanstream.push.transport.bounds import MOST_LINGER_BYTES, patience_of
+from scanstream.push.transport.bounds import MOST_LINGER_BYTES, most_head_bytes_of, patience_of
 from scanstream.push.transport.exchange import Exchange
 from scanstream.push.transport.flow import Flow, Pipeline
-from scanstream.push.transport.intake import Phase
+from scanstream.push.transport.intake import Intake, Phase
 from scanstream.push.transport.outflow import Outflow
 
 MOST_BODIES = 2
@@ -29,6 +29,7 @@ class Watched(HttpToolsProtocol):
         "_answered",
         "_greeted",
         "_heard_at",
+        "_intake",
         "_lingered",
         "_most_linger_bytes",
         "_owed",
@@ -47,6 +48,7 @@ class Watched(HttpToolsProtocol):
         super().__init__(*arguments, **named)
         self.pipeline = Pipeline()  # type: ignore[assignment]  # as far as it is used
         self._patience = patience_of(self.config)
+        self._intake = Intake(MOST_BODIES * self.config.ws_max_size, most_head_bytes_of(self.config))
         self._unread = bytearray()
         self._phase = Phase.QUIET
         self._phase_at = self._heard_at = self.loop.time()
@@ -82,7 +84,7 @@ class Watched(HttpToolsProtocol):
         ):
             self.outflow.cut()
         elif self.flow.read_paused:
-            self._heard_at = now
+            self._heard_at = self._phase_at = now
             if self.outflow.other_side_left():
                 self.outflow.cut()
         elif self._phase is Phase.WHOLE:
@@ -106,6 +108,8 @@ class Watched(HttpToolsProtocol):
             self.refuse(RequestTimeout("The head of the request did not go on; send it again, at once"))
         elif self._phase is Phase.BODY and silent >= patience.body:
             self.refuse(RequestTimeout(f"The request's body did not go on for {patience.body:g} s; send it again"))
+        elif self._phase is Phase.BODY and now - self._phase_at >= patience.whole(self._intake.body_bytes):
+            self.refuse(RequestTimeout("The request's body came too slowly; send it again, faster"))
 
     def refuse(self, error: ScanstreamError) -> None:
         """Answer with a problem, once it is this request's turn to be answered, and hang up."""

@@ -28,6 +28,7 @@ from scanstream.errors import (
     InvalidMessage,
     MalformedRequest,
     MethodNotAllowed,
+    RequestTimeout,
     TooLarge,
     UpgradeRequired,
 )
@@ -96,6 +97,9 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
         self._heard = 0
         """What the reader's side had acknowledged when its last pong came."""
         self._ping_at = float("inf")
+        self._begun_at: float | None = None
+        """When the message began that has not come wholly; its bytes so far, and when it last went on."""
+        self._begun_bytes, self._went_on_at = 0, 0.0
 
     def connection_made(self, transport: Any) -> None:
         """See `asyncio.Protocol.connection_made`."""
@@ -174,7 +178,25 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
             piece = bytes(self._unread[:SLICE_BYTES])
             del self._unread[:SLICE_BYTES]
             super().data_received(piece)
+            self._measure(len(piece))
         self._hold(bool(self._unread))
+
+    def _measure(self, size: int) -> None:
+        """Whether a message has begun, and how far it has come."""
+        if not (self.frames or self._fragments is not None or self.conn.reader.buffer):
+            self._begun_at = None
+            return
+        self._went_on_at = self.loop.time()
+        if self._begun_at is None:
+            self._begun_at, self._begun_bytes = self._went_on_at, 0
+        self._begun_bytes += size
+
+    def _is_late(self, now: float) -> bool:
+        """Whether a message that has begun does not go on, or takes for ever."""
+        if self._begun_at is None or self.close_sent:
+            return False
+        stopped = now - self._went_on_at >= self._patience.body
+        return stopped or now - self._begun_at >= self._patience.whole(self._begun_bytes)
 
     @property
     def _busy(self) -> bool:
@@ -304,8 +326,13 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
         if idle >= self._patience.stall and idle >= self.outflow.patience(self._patience.stall, flooding=self._held):
             self.expel(1013, "no byte taken; reconnect with your cursors")
         elif self._held:
+            self._begun_at = None if self._begun_at is None else now
+            self._went_on_at = now
             if self.outflow.other_side_left():
                 self.outflow.cut()
+        elif self._is_late(now):
+            hung_up(RequestTimeout.code)
+            self.expel(1008, "a message that does not go on")
         elif self.pending_ping_payload is not None:
             self._await_pong(now)
         elif now >= self._ping_at:
