@@ -48,6 +48,7 @@ async def test_the_names_that_are_used_exist() -> None:
     for transport, names in used.items():
         for name in names.split():
             assert hasattr(transport, name), name
+    assert socket_.conn.reader.buffer == b""
     handshake = inspect.getsource(WebSocketsSansIOProtocol.handle_connect)
     for name in ("request", "response", "scope"):
         assert f"self.{name}" in handshake, name

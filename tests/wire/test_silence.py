@@ -17,20 +17,21 @@ from conftest import Serve
 from scanstream import server as server_module
 from scanstream.push.transport.bounds import PATIENCE
 from support.process import ServerProcess
-from support.raw import HOST, PING, TEXT, UPGRADE, connected, everything, frame, get, seconds_until_cut
+from support.raw import CONTINUATION, HOST, PING, TEXT, UPGRADE, connected, everything, frame, get, seconds_until_cut
 from support.script import scripting
 from support.wire import discover, request
 
 pytestmark = pytest.mark.anyio
 
 POST = b"POST /opportunities/discover HTTP/1.1\r\n" + HOST
+SILENCE = 0.3
 HALF = POST + b"Content-Length: 20\r\n\r\n{"
 
 
 @pytest.fixture
 def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that waits a fraction of a second where a real one waits ten, or thirty."""
-    hasty = PATIENCE._replace(silence=0.3, head=0.8, body=0.5, sweep=0.05)
+    """A server that looks so often that it can wait a fraction of a second where a real one waits ten, or thirty."""
+    hasty = PATIENCE._replace(sweep=0.05)
     monkeypatch.setattr(server_module, "PATIENCE", hasty)
 
 
@@ -46,7 +47,7 @@ def test_the_times_are_those_of_the_protocol() -> None:
 
 @pytest.mark.usefixtures("_hasty")
 async def test_a_connection_that_says_nothing_is_closed(serve: Serve) -> None:
-    async with serve(workers=0) as url:
+    async with serve(workers=0, silence=SILENCE) as url:
         for first in (b"", b"\r\n"):
             with connected(url, first) as connection:
                 assert await to_thread.run_sync(everything, connection) == b""
@@ -65,7 +66,7 @@ async def test_a_connection_that_says_nothing_is_closed(serve: Serve) -> None:
     ],
 )
 async def test_a_request_that_does_not_go_on_is_answered_with_a_timeout(serve: Serve, first: bytes) -> None:
-    async with serve(workers=0) as url:
+    async with serve(workers=0, silence=SILENCE) as url:
         with connected(url, first) as connection:
             received = await to_thread.run_sync(everything, connection)
     head, _, body = received.partition(b"\r\n\r\n")
@@ -88,14 +89,14 @@ async def test_a_head_that_drips_is_not_waited_for(serve: Serve) -> None:
                 continue
         return b""
 
-    async with serve(workers=0) as url:
+    async with serve(workers=0, silence=SILENCE) as url:
         with connected(url, b"GET / HTTP/1.1\r\nX: ") as connection:
             assert (await to_thread.run_sync(drip, connection)).startswith(b"HTTP/1.1 408 ")
 
 
 @pytest.mark.usefixtures("_hasty")
 async def test_a_body_that_goes_on_is_waited_for(serve: Serve) -> None:
-    """It takes twice as long as it may stand still."""
+    """It takes more than twice as long as it may stand still."""
     body = b'{"strategy_ids":["tsmom"]}'
 
     def upload(connection: socket.socket) -> bytes:
@@ -104,14 +105,72 @@ async def test_a_body_that_goes_on_is_waited_for(serve: Serve) -> None:
             time.sleep(0.04)  # the client's slowness is the matter of this test
         return connection.recv(4096)
 
-    async with serve(workers=0) as url:
+    async with serve(workers=0, silence=SILENCE / 2) as url:
         with connected(url, POST + b"Content-Length: %d\r\n\r\n" % len(body)) as connection:
             assert (await to_thread.run_sync(upload, connection)).startswith(b"HTTP/1.1 202 ")
 
 
+def dripping(connection: socket.socket) -> bytes:
+    """What comes to somebody who sends a byte ten times a second, without end."""
+    connection.settimeout(0.1)
+    received = b""
+    for _ in range(300):
+        with suppress(TimeoutError, ConnectionError):
+            connection.sendall(b"a")
+            while chunk := connection.recv(4096):
+                received += chunk
+            break
+        if b" message" in received:
+            break
+    return received
+
+
+@pytest.mark.usefixtures("_hasty")
+@pytest.mark.parametrize(
+    ("first", "says"),
+    [
+        pytest.param(POST + b"Content-Length: 900\r\n\r\n{", b"HTTP/1.1 408 ", id="body"),
+        pytest.param(UPGRADE + b"\r\n" + frame(TEXT, b"a" * 900)[:10], b"\x03\xf0a message", id="frame"),
+    ],
+)
+async def test_what_drips_is_not_waited_for_however_long_it_goes_on(serve: Serve, first: bytes, says: bytes) -> None:
+    async with serve(workers=0, silence=SILENCE / 2) as url:
+        with connected(url, first) as connection:
+            assert says in await to_thread.run_sync(dripping, connection)
+
+
+@pytest.mark.usefixtures("_hasty")
+@pytest.mark.parametrize(
+    "half",
+    [
+        pytest.param(b"\x81", id="a byte"),
+        pytest.param(frame(TEXT, b"abc")[:-1], id="a frame"),
+        pytest.param(frame(TEXT, b"abc", last=False), id="a fragment"),
+        pytest.param(frame(TEXT, b"abc", last=False) + frame(CONTINUATION, b"d", last=False), id="fragments"),
+    ],
+)
+async def test_a_message_that_does_not_go_on_ends_its_socket(serve: Serve, half: bytes) -> None:
+    """Also where its sender answers pings: a socket that has begun to say something is no reader."""
+    async with serve(workers=0, silence=SILENCE / 2) as url:
+        with connected(url, UPGRADE + b"\r\n" + half) as connection:
+            received = b""
+            while b"\x03\xf0a message" not in received:
+                chunk = await heard(connection)
+                assert chunk, received
+                received += chunk
+        with connected(url, UPGRADE + b"\r\n" + half) as connection:
+            assert (await heard(connection)).startswith(b"HTTP/1.1 101 ")
+            rest = {b"\x81": frame(TEXT, b"{}")[1:], frame(TEXT, b"abc")[:-1]: b"c"}.get(
+                half, frame(CONTINUATION, b"d")
+            )
+            connection.sendall(rest)
+            assert b"error" in await heard(connection)
+            assert await to_thread.run_sync(seconds_until_cut, connection, 1.5) is None
+
+
 @pytest.mark.usefixtures("_hasty")
 async def test_between_two_requests_and_on_a_socket_silence_is_no_fault(serve: Serve) -> None:
-    async with serve(workers=0) as url:
+    async with serve(workers=0, silence=SILENCE) as url:
         with connected(url, get("/healthz") + b"\r\n") as idle, connected(url, UPGRADE + b"\r\n") as watcher:
             assert (await heard(idle)).startswith(b"HTTP/1.1 200 ")
             assert (await heard(watcher)).startswith(b"HTTP/1.1 101 ")
@@ -127,7 +186,7 @@ async def test_between_two_requests_and_on_a_socket_silence_is_no_fault(serve: S
 async def test_a_socket_whose_client_answers_no_ping_is_closed(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its system takes the pings, as it does of a program that is stopped: that is no sign of life."""
     monkeypatch.setattr(server_module, "PING_INTERVAL_SECONDS", 0.3)
-    async with serve(workers=0, stall=0.3) as url:
+    async with serve(workers=0, silence=SILENCE, stall=0.3) as url:
         with connected(url, UPGRADE + b"\r\n") as watcher:
             assert (await heard(watcher)).startswith(b"HTTP/1.1 101 ")
             assert await to_thread.run_sync(seconds_until_cut, watcher, 20) is not None

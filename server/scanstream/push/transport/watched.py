@@ -134,8 +134,10 @@ class Watched(HttpToolsProtocol):
             return
         self.transport.write(self._answer(error))
         self.flow.hold(False)
-        if self.transport.can_write_eof():  # TLS cannot: there the connection lingers, and is cut
+        if self.transport.can_write_eof():
             self.transport.write_eof()
+        else:  # TLS says goodbye itself, and throws away what comes until that is answered
+            self.transport.close()
 
     def _answer(self, error: ScanstreamError) -> bytes:
         response = problem(error, {"connection": "close", **CONFINED})

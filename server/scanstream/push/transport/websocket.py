@@ -17,7 +17,7 @@ from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidState
-from websockets.frames import Frame
+from websockets.frames import CloseCode, Frame
 from websockets.http11 import Request, Response
 from websockets.protocol import Protocol
 from websockets.server import ServerProtocol
@@ -37,13 +37,12 @@ from scanstream.push.problem import problem
 from scanstream.push.refused import hung_up
 from scanstream.push.transport.bounds import HIGH_WATER_BYTES, SLICE_BYTES, patience_of
 from scanstream.push.transport.outflow import MOST_HELD_BYTES, Outflow
+from scanstream.push.transport.partial import Partial
 from scanstream.push.transport.ready_made import EXTENSION, Gate, Inbox, ReadyMadeOutlet, Taker
 
 SLOWEST_BYTES_A_SECOND = 2000
 """A pong comes behind what was sent before its ping: who reads has the time to read that, no faster than this."""
 
-TOO_BIG = 1009
-"""A close code (RFC 6455, section 7.4.1)."""
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -97,9 +96,7 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
         self._heard = 0
         """What the reader's side had acknowledged when its last pong came."""
         self._ping_at = float("inf")
-        self._begun_at: float | None = None
-        """When the message began that has not come wholly; its bytes so far, and when it last went on."""
-        self._begun_bytes, self._went_on_at = 0, 0.0
+        self._partial = Partial()
 
     def connection_made(self, transport: Any) -> None:
         """See `asyncio.Protocol.connection_made`."""
@@ -178,25 +175,9 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
             piece = bytes(self._unread[:SLICE_BYTES])
             del self._unread[:SLICE_BYTES]
             super().data_received(piece)
-            self._measure(len(piece))
+            begun = bool(self.frames or self._fragments is not None or self.conn.reader.buffer)
+            self._partial.see(begun=begun, size=len(piece), now=self.loop.time())
         self._hold(bool(self._unread))
-
-    def _measure(self, size: int) -> None:
-        """Whether a message has begun, and how far it has come."""
-        if not (self.frames or self._fragments is not None or self.conn.reader.buffer):
-            self._begun_at = None
-            return
-        self._went_on_at = self.loop.time()
-        if self._begun_at is None:
-            self._begun_at, self._begun_bytes = self._went_on_at, 0
-        self._begun_bytes += size
-
-    def _is_late(self, now: float) -> bool:
-        """Whether a message that has begun does not go on, or takes for ever."""
-        if self._begun_at is None or self.close_sent:
-            return False
-        stopped = now - self._went_on_at >= self._patience.body
-        return stopped or now - self._begun_at >= self._patience.whole(self._begun_bytes)
 
     @property
     def _busy(self) -> bool:
@@ -280,7 +261,7 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
     def handle_parser_exception(self) -> None:
         """What has come is no frame, or too large a message: the connection ends."""
         sent = self.conn.close_sent
-        hung_up(TooLarge.code if sent is not None and sent.code == TOO_BIG else InvalidMessage.code)
+        hung_up(TooLarge.code if sent is not None and sent.code == CloseCode.MESSAGE_TOO_BIG else InvalidMessage.code)
         super().handle_parser_exception()
 
     def handle_close(self, event: Frame) -> None:
@@ -326,11 +307,10 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
         if idle >= self._patience.stall and idle >= self.outflow.patience(self._patience.stall, flooding=self._held):
             self.expel(1013, "no byte taken; reconnect with your cursors")
         elif self._held:
-            self._begun_at = None if self._begun_at is None else now
-            self._went_on_at = now
+            self._partial.unread(now)
             if self.outflow.other_side_left():
                 self.outflow.cut()
-        elif self._is_late(now):
+        elif not self.close_sent and self._partial.is_late(self._patience, now):
             hung_up(RequestTimeout.code)
             self.expel(1008, "a message that does not go on")
         elif self.pending_ping_payload is not None:
