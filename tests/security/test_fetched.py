@@ -131,6 +131,7 @@ async def test_while_it_cannot_be_had_known_keys_go_on_and_nobody_else_is_judged
                         await anyio.sleep(0.01)
                     else:
                         break
+            assert f"--jwt-keys {identity.url}: it can be had again" in caplog.text
 
 
 async def test_before_it_was_had_once_nobody_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:

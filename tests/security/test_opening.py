@@ -133,6 +133,7 @@ async def test_a_file_that_breaks_lets_in_and_throws_out_nobody(
         mended(keys, before)
         other = create(keys, "other")
         await until(lambda: is_let_in(guard, other))
+        assert f"--keys {keys}: it can be read again" in caplog.text
     assert key not in caplog.text
 
 
@@ -173,3 +174,20 @@ async def test_it_is_closed_though_a_look_at_the_file_takes_for_ever(
     with anyio.fail_after(10):
         async with opened(keys):
             await until(looks.is_set)
+
+
+async def test_a_machine_without_threads_keeps_what_was_read(
+    keys: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = create(keys, "first")
+    async with opened(keys) as guard:
+        with monkeypatch.context() as lacking:
+
+            async def no_thread(*_: object, **__: object) -> None:
+                raise RuntimeError("can't start new thread")
+
+            lacking.setattr("scanstream.security.opening.to_thread.run_sync", no_thread)
+            await until(lambda: "can't start new thread; what was read before goes on" in caplog.text)
+        assert is_let_in(guard, key)
+        other = create(keys, "other")
+        await until(lambda: is_let_in(guard, other))

@@ -12,6 +12,7 @@ import anyio
 import httpx
 
 from scanstream.errors import Overloaded
+from scanstream.shortage import shortage
 from scanstream.telling import Telling
 
 logger = logging.getLogger("scanstream.security")
@@ -27,6 +28,7 @@ RETRY_SECONDS = 2.0
 """From one question that failed to the next, at first …"""
 LONGEST_RETRY_SECONDS = 30.0
 """… and at last: each time twice as long."""
+NOT_YET = "it was not fetched yet"
 MOST_WAITING = 100
 """Callers who wait for the answer to one question."""
 HEADERS = {"accept": "application/json", "accept-encoding": "identity"}
@@ -46,7 +48,7 @@ class Fetched:
         self._waiting = 0
         self._asked_at = float("-inf")
         self._asking = False
-        self._why: str | None = "it was not fetched yet"
+        self._why: str | None = NOT_YET
         self._pause = RETRY_SECONDS
 
     async def run(self) -> None:
@@ -55,13 +57,15 @@ class Fetched:
         async with httpx.AsyncClient(timeout=FETCH_SECONDS, headers=HEADERS) as client:
             while True:
                 self._asking, self._asked_at, self._wanted = True, time.monotonic(), anyio.Event()
-                self._why = await self._fetch(client)
+                before, self._why = self._why, await self._fetch(client)
                 self._asking = False
                 answered, self._answered = self._answered, anyio.Event()
                 answered.set()
                 if self._why is None:
                     telling.anew()
                     self._pause = RETRY_SECONDS
+                    if before not in (None, NOT_YET):
+                        logger.warning("--jwt-keys %s: it can be had again", self._shown)
                 elif telling.due():
                     logger.error("--jwt-keys %s: %s; the keys that are known go on", self._shown, self._why)
                 await self._rest()
@@ -95,6 +99,10 @@ class Fetched:
             return f"it cannot be had ({type(error).__name__})"
         except (ValueError, OSError, httpx.InvalidURL) as error:
             return str(error)
+        except Exception as error:
+            if why := shortage(error):
+                return f"the machine lacks {why}"
+            raise
         return None
 
     async def newer(self) -> None:

@@ -15,6 +15,7 @@ from scanstream.security.guard import Guard, Open
 from scanstream.security.options import AuthSettings
 from scanstream.security.required import Required
 from scanstream.security.watched import Watched
+from scanstream.shortage import shortage
 from scanstream.telling import Telling
 
 if TYPE_CHECKING:
@@ -109,15 +110,18 @@ async def _follow(setting: str, file: Watched[Content], take: Callable[[Content]
         await anyio.sleep(LOOK_SECONDS)
         try:
             content = await to_thread.run_sync(file.newer, abandon_on_cancel=True, limiter=limiter)
-        except ValueError as error:
+        except Exception as error:
+            if not isinstance(error, ValueError) and not shortage(error):
+                raise
             broken = True
             if telling.due():
                 told = "--%s %s: %s; what was read before goes on, until this is mended"
                 logger.error(told, setting, file.path, error)  # noqa: TRY400  # a trace would say nothing
             continue
-        if content is not None:
-            take(content)
-            logger.info("--%s %s: read again, as it has changed", setting, file.path)
         if broken:
             broken = False
             telling.anew()
+            logger.warning("--%s %s: it can be read again", setting, file.path)
+        if content is not None:
+            take(content)
+            logger.info("--%s %s: read again, as it has changed", setting, file.path)
