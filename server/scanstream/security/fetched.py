@@ -84,15 +84,8 @@ class Fetched:
         """Ask once; why nothing came of it."""
         try:
             with anyio.fail_after(FETCH_SECONDS):
-                async with client.stream("GET", self._url) as answer:
-                    if answer.status_code != httpx.codes.OK:
-                        return f"it answers {answer.status_code}"
-                    content = bytearray()
-                    async for piece in answer.aiter_raw():
-                        content += piece
-                        if len(content) > MOST_BYTES:
-                            return f"it is longer than {MOST_BYTES} bytes"
-            self._take(bytes(content))
+                content = await self._answer(client)
+            self._take(content)
         except TimeoutError:
             return f"no answer within {FETCH_SECONDS:g} s"
         except httpx.HTTPError as error:
@@ -100,10 +93,21 @@ class Fetched:
         except (ValueError, OSError, httpx.InvalidURL) as error:
             return str(error)
         except Exception as error:
-            if why := shortage(error):
-                return f"the machine lacks {why}"
-            raise
+            if not (lacking := shortage(error)):
+                raise
+            return f"the machine lacks {lacking}"
         return None
+
+    async def _answer(self, client: httpx.AsyncClient) -> bytes:
+        async with client.stream("GET", self._url) as answer:
+            if answer.status_code != httpx.codes.OK:
+                raise ValueError(f"it answers {answer.status_code}")
+            content = bytearray()
+            async for piece in answer.aiter_raw():
+                content += piece
+                if len(content) > MOST_BYTES:
+                    raise ValueError(f"it is longer than {MOST_BYTES} bytes")
+            return bytes(content)
 
     async def newer(self) -> None:
         """See to it that what was fetched is of just now, as something is not in it.
