@@ -18,7 +18,7 @@ SOURCES = Path(__file__).parent.parent / "server" / "scanstream"
 LEVELS: tuple[tuple[set[str], ...], ...] = (
     (
         {"scanstream", "model", "message", "panel", "parcel", "quotes", "errors", "shortage"}
-        | {"telling", "measure", "about"},
+        | {"telling", "measure", "about", "explanation"},
     ),
     ({"log"}, {"jobs"}),
     ({"engines"}, {"market"}, {"strategies"}, {"security"}),
@@ -38,11 +38,11 @@ LEVELS: tuple[tuple[set[str], ...], ...] = (
             "worker",
             "health",
         }
-        | {"settings", "limits", "tls", "metrics", "instruments", "pulse"},
+        | {"settings", "limits", "tls", "metrics", "instruments", "pulse", "traces"},
         {"client"},
     ),  # settings names the markets, so it stands above them
-    ({"terminal"}, {"notebook"}, {"conformance"}),
-    ({"cli", "key", "launch", "flag", "options", "parts", "streams", "logs", "demo", "__main__"},),
+    ({"terminal"}, {"notebook"}, {"conformance"}, {"doctor"}),
+    ({"cli", "key", "preflight", "launch", "flag", "options", "parts", "streams", "logs", "demo", "__main__"},),
 )
 """The rooms on each level, the lowest first. A room is a package, or modules that stand together."""
 

@@ -253,6 +253,7 @@ COMMANDS = [
     ["status", "scan_1"],
     ["results", "scan_1"],
     ["cancel", "scan_1"],
+    ["explain", "scan_1"],
     ["strategies"],
 ]
 
@@ -271,7 +272,7 @@ def test_without_a_server_every_command_says_so_soon_and_exits_with_three(comman
     )
 
 
-@pytest.mark.parametrize("command", ["watch", "status", "results", "cancel"])
+@pytest.mark.parametrize("command", ["watch", "status", "results", "cancel", "explain"])
 def test_a_scan_that_never_was_is_said_plainly(url: str, command: str) -> None:
     shown = run(command, "scan_1", "--url", url)
     assert shown.returncode == 1

@@ -141,7 +141,8 @@ def _row_of(option: click.Option) -> Row:
     }
 
 
-CLIENT = [name for name in main.commands if name not in ("serve", "worker", "demo", "market", "conformance", "key")]
+OF_A_SERVER = ("serve", "worker", "demo", "market", "conformance", "key", "doctor")
+CLIENT = [name for name in main.commands if name not in OF_A_SERVER]
 
 
 def test_the_table_of_flags_tells_defaults_and_variables() -> None:

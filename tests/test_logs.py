@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from conftest import ROOT
 from docs.pages import code, table
-from scanstream.about import about, mention
-from scanstream.logs import MOVED_IN, JsonLines, Lines, node_name
+from scanstream.about import about, mention, node_name
+from scanstream.logs import MOVED_IN, JsonLines, Lines
 from support.process import ServerProcess
 
 SCAN = "scan_" + "0123456789abcdef" * 2 + "0123456789"

@@ -60,7 +60,7 @@ def test_a_client_alone_needs_little() -> None:
     assert {name.replace("_", "-") for name in OF_THE_SERVER} == names(EXTRAS["server"])
 
 
-@pytest.mark.parametrize("extra", ["parquet", "live", "nats", "jwt", "dev"])
+@pytest.mark.parametrize("extra", ["parquet", "live", "nats", "otel", "jwt", "dev"])
 def test_an_extra_that_the_server_needs_brings_the_server(extra: str) -> None:
     assert "scanstream[server]" in EXTRAS[extra]
 

@@ -10,7 +10,7 @@ from scanstream import __version__, streams
 from scanstream.conformance.commands import conformance
 from scanstream.flag import on_command_line, setting
 from scanstream.key import key
-from scanstream.launch import EXIT_FAILED, EXIT_INTERRUPTED, importing, log, run, told
+from scanstream.launch import EXIT_FAILED, EXIT_INTERRUPTED, importing, run, told
 from scanstream.launch import serve as launch_serve
 from scanstream.launch import work as launch_work
 from scanstream.options import (
@@ -26,6 +26,7 @@ from scanstream.options import (
     work,
 )
 from scanstream.parts import needs_server
+from scanstream.preflight import doctor, market
 
 
 class Interruptible(click.Group):
@@ -267,6 +268,24 @@ def cancel(url: str, as_json: bool, scan_id: str) -> None:
 
 
 @main.command()
+@scan
+@of_client
+def explain(url: str, as_json: bool, scan_id: str) -> None:
+    """Tell a scan's life: what happened when, how long it took, and what it waits for now.
+
+    SCAN_ID may be `latest`. Of a scan of many shards the slowest are told, and those that failed.
+
+    \b
+    Examples:
+      scanstream explain latest
+      scanstream explain latest --json | jq -r '.waits_for[].why'
+    """
+    from scanstream.terminal import life  # noqa: PLC0415
+
+    sys.exit(life.explain(url, scan_id, as_json=as_json))
+
+
+@main.command()
 @of_client
 def strategies(url: str, as_json: bool) -> None:
     """List the strategies of the server, and their parameters.
@@ -277,46 +296,10 @@ def strategies(url: str, as_json: bool) -> None:
     _leave(lambda commands: commands.strategies(url, as_json=as_json))
 
 
-@main.group()
-def market() -> None:
-    """Look at a market before it is served."""
-
-
-@market.command()
-@click.argument("path", metavar="PATH")
-@click.option("--json", "as_json", is_flag=True, help="JSON on standard output, for programs.")
-def check(path: str, as_json: bool) -> None:
-    """Say what of the files at PATH would be served, and what is wrong with them, file by file.
-
-    PATH is a file or a directory, as behind `--market files:`. Everything is read; nothing is kept, and no server is
-    needed.
-
-    \b
-    Examples:
-      scanstream market check candles/
-      scanstream market check candles/ --json | jq -r '.problems[]'
-
-    Exits with 0 when it would be served, 1 when something is wrong.
-    """
-    needs_server("market check")
-    from pathlib import Path  # noqa: PLC0415
-
-    import msgspec  # noqa: PLC0415
-
-    from scanstream.market import checking  # noqa: PLC0415
-
-    log()
-    report = checking.check(Path(path.removeprefix("files:")).expanduser())
-    if as_json:
-        click.echo(msgspec.json.encode(checking.plain(report)))  # bytes: UTF-8 whatever the terminal is
-    else:
-        for line in checking.lines(report):
-            click.echo(line)
-    sys.exit(0 if report.would_be_served else 1)
-
-
 main.add_command(conformance)
+main.add_command(doctor)
 main.add_command(key)
+main.add_command(market)
 
 
 def _leave(command: Callable[[Any], int]) -> NoReturn:

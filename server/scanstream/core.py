@@ -34,6 +34,7 @@ from scanstream.scans.appending import Appender
 from scanstream.scans.budget import Budgets, Clock
 from scanstream.scans.desk import Limits as DeskLimits
 from scanstream.scans.desk import ScanDesk
+from scanstream.scans.explaining import Explainer, Rooms
 from scanstream.scans.forecast import Capacity, Forecast
 from scanstream.scans.inquiry import Inquiry
 from scanstream.scans.outcomes import Outcomes
@@ -59,6 +60,7 @@ from scanstream.security.opening import open_guard
 from scanstream.security.seats import Seats
 from scanstream.settings import Settings
 from scanstream.strategies.installed import registry, require_all
+from scanstream.traces import Traces, wanted
 
 PLANNING_PROCESSES = 2
 """Beside the workers: a plan does not wait behind long shards, nor a second one behind a strategy that hangs."""
@@ -129,9 +131,23 @@ class Core:
         self.guard = guard
         self.vigil = Vigil(guard) if guard.required else None
         self.readiness = Readiness(store, self.machine, lambda: self.drain.begun)
+        self._max_running = settings.max_running
+        self._look_on(skills, appender.outcomes, writing)
+
+    def _look_on(self, skills: Skills, outcomes: Outcomes, writing: Shortages) -> None:
+        """What tells how all of it is."""
+        ranks, most = self.ranks, self._max_running
+        rooms = Rooms(ranks.rank, self.runner, self.machine, writing, skills, ranks.running, most)
+        self.explainer = Explainer(self.store, rooms)
+        self.traces = self._traces() if wanted() else None
         self.pulse = Pulse()
         self.sight = Sight()
-        self.metrics = self._metrics(appender.outcomes, writing)
+        self.metrics = self._metrics(outcomes, writing)
+
+    def _traces(self) -> Traces:
+        traces = Traces(self.store.history, self.fanout.telling, self.attendance.start)
+        self.desk.registered, self.planner.on_let_in = traces.registered, traces.let_in
+        return traces
 
     def _metrics(self, outcomes: Outcomes, writing: Shortages) -> Metrics:
         pools = {"shards": self.workers, "plans": self.planning}
@@ -150,6 +166,8 @@ class Core:
         with ExitStack() as stack:
             parts = (self.ranks, self.forecast, self.sweeper, self.metrics, self.answers)
             shared = (self.budgets.notice,) if self.store.shared else ()
+            if self.traces is not None:
+                shared = (*shared, self.traces.notice)
             for watcher in (*self.engine.watchers, *(part.notice for part in parts), *shared):
                 stack.enter_context(self.hub.watching_all(watcher))
             yield
@@ -189,6 +207,8 @@ class Core:
                     yield
                 finally:
                     tasks.cancel_scope.cancel()
+                    if self.traces is not None:
+                        await self.traces.close()
 
 
 def _prepared(panel: Panel) -> Panel:

@@ -7,13 +7,11 @@ line (of a traceback) is moved in. Who asks is never said, neither a principal n
 
 import json
 import logging
-import os
-import platform
 import sys
 import threading
 from typing import Any
 
-from scanstream.about import SCAN_ID, at_stake
+from scanstream.about import SCAN_ID, at_stake, node_name
 from scanstream.model import timestamp
 
 FORMATS = ("auto", "text", "json")
@@ -42,11 +40,6 @@ def install(form: str = "text") -> None:
     logging.captureWarnings(True)
     sys.unraisablehook = _unraisable
     threading.excepthook = _of_thread
-
-
-def node_name() -> str:
-    """Which process this is, among those whose lines come together."""
-    return f"{platform.node() or 'localhost'}:{os.getpid()}"
 
 
 class Lines(logging.Formatter):

@@ -267,6 +267,16 @@ def _credential(context: click.Context, parameter: click.Parameter, value: str |
         say_once(context, credential.IN_SIGHT)
 
 
+credential = setting(
+    "--token",
+    metavar="TOKEN",
+    show_default="none",
+    callback=_credential,
+    expose_value=False,
+    help="A key or token for it; better in the environment, where the list of processes does not show it.",
+)
+
+
 def of_client(command: Command) -> Command:
     """The flags of every command that talks to a server."""
     for decorate in (
@@ -274,14 +284,7 @@ def of_client(command: Command) -> Command:
         setting(
             "--url", metavar="URL", default="http://127.0.0.1:8000", callback=read_by("address"), help="The server."
         ),
-        setting(
-            "--token",
-            metavar="TOKEN",
-            show_default="none",
-            callback=_credential,
-            expose_value=False,
-            help="A key or token for it; better in the environment, where the list of processes does not show it.",
-        ),
+        credential,
     ):
         command = decorate(command)
     return command

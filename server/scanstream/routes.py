@@ -22,6 +22,7 @@ from scanstream.push.deadlines import Deadlines
 from scanstream.push.drain import DrainRule
 from scanstream.push.entrance import Entrance
 from scanstream.push.events import EventsDoor
+from scanstream.push.explain import ExplainDoor
 from scanstream.push.follow import FollowDoor
 from scanstream.push.forwarded import Forwarded, prefix_here
 from scanstream.push.glance import Glance
@@ -95,6 +96,7 @@ def doors(settings: Settings, core: Core) -> Doors:
             Route("/opportunities/events/{scan_id}", events.events),
             Route("/opportunities/follow", follow.follow, methods=["POST"]),
             *share.routes(),
+            *ExplainDoor(core.desk, core.explainer.explain).routes(),
             Route("/ws", upgrade_required),
             WebSocketRoute(ANY_PATH, no_such_socket),
             Route("/healthz", alive),

@@ -3,6 +3,7 @@ import { About } from "./about.js";
 import { element, h, isStill, mark, painted, still, tell } from "./dom.js";
 import { Details } from "./details.js";
 import { csv, json, save } from "./exports.js";
+import { Life } from "./life.js";
 import { Prices } from "./prices.js";
 import { Progress } from "./progress.js";
 import { Queue } from "./queue.js";
@@ -45,9 +46,11 @@ export class View {
     const own = h("span", { class: "actions own" }, this.#cancel, this.#repeat, this.#change, this.#share);
     const actions = h("p", { class: "actions" }, own, exports);
     const about = h("details", { class: "about" }, h("summary", {}, h("h3", {}, "About this scan")));
-    root.append(this.#head, this.#trouble, actions, this.#shared, strategies, found, about);
+    const life = h("details", { class: "life" }, h("summary", {}, h("h3", {}, "What happened, and when")));
+    root.append(this.#head, this.#trouble, actions, this.#shared, strategies, found, about, life);
     this.progress = new Progress(this.#head, strategies);
     this.about = new About(about, given.home);
+    this.life = new Life(life, given.home, given.access.ask);
     this.queue = new Queue(given.home, given.access.ask, (rank) => this.progress.waits(rank));
     this.prices = new Prices(new URL("opportunities/market/candles", given.home), given.access.ask, () => this.table.draw());
     const details = new Details(element("details"), this.prices);
@@ -84,6 +87,7 @@ export class View {
     this.table.clear();
     this.progress.clear();
     this.about.clear();
+    this.life.clear();
     this.queue.watch(null);
     this.#shared.hidden = true;
     tell(this.#trouble, "");
@@ -125,6 +129,7 @@ export class View {
     this.progress.show(state);
     this.table.explain(nothing(state));
     this.about.show(state);
+    this.life.show(state);
     this.queue.watch(["init", "queued"].includes(state.phase) ? state.scan_id : null);
     const going = state.status === "scanning";
     this.#buttons(going);

@@ -204,7 +204,8 @@ PROMISED = {
     "conformance": "only seed timeout request token json",
     "key": "keys principal right expires json",
     "discover": "url strategy symbol parameter force-refresh json detach",
-    **dict.fromkeys(("watch", "status", "results", "cancel", "strategies"), "url json"),
+    **dict.fromkeys(("watch", "status", "results", "cancel", "explain", "strategies"), "url json"),
+    "doctor": "url json",
 }
 """Flags that may not vanish, neither from the page nor from the commands: it is a contract."""
 

@@ -113,6 +113,7 @@ MATRIX: dict[str, dict[str, int]] = {
     f"GET /opportunities/events{SCAN}": of_scan(200, shared=200),
     f"POST /opportunities/cancel{SCAN}": of_scan(202, shared=403),
     f"POST /opportunities/share{SCAN}": of_scan(200, shared=200, lenient=False),
+    f"GET /opportunities/explain{SCAN}": {**of_scan(200, shared=200, lenient=False), "operator": 200},
     "POST /opportunities/follow": {**of_scan(200, shared=200), "ben": 200},
     "GET /metrics": strangers_out(ann=403, ben=403, operator=200, of_ack=403, shared=403),
     "GET /ws": strangers_out(**dict.fromkeys(GOOD, 426)),

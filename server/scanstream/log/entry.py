@@ -36,6 +36,8 @@ class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A fact with a time. The time is the writer's clock; the fold keeps it from going back."""
 
     at: Annotated[Milliseconds, Meta(ge=0, le=LATEST)]
+    by: str = ""
+    """The node that wrote it, where that is known; nothing depends on it."""
 
 
 class Registered(Entry, frozen=True, kw_only=True, omit_defaults=False, tag="registered"):

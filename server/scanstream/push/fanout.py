@@ -321,6 +321,11 @@ class Fanout:
         with self.following(scan_id, reader.wake) as reader.channel:
             yield reader
 
+    def telling(self, scan_id: ScanId) -> bool:
+        """Whether somebody is still to be told what has changed of the scan."""
+        channel = self._channels.get(scan_id)
+        return channel is not None and channel.pending
+
     def readers(self) -> int:
         """How many readers follow anything."""
         return sum(map(len, self._channels.values()))

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from scanstream.about import came_from
 from scanstream.errors import InvalidRequest
 from scanstream.log.cursor import Position
 from scanstream.log.refold import Slices, sliced
@@ -107,6 +108,7 @@ class HttpDoor:
         """Register a scan, acknowledge it, start it."""
         caller = caller_of(request)
         principal = caller.starts()
+        came_from(request.headers.get("traceparent"))
         body = await read_body(request, self._most_bytes)
         key = _key(request)
         prefix = prefix_here(request.scope)

@@ -24,7 +24,7 @@ OF_CALLERS = frozenset([b"if-none-match", b"prefer", b"last-event-id"])
 
 DISCOVER = b"/opportunities/discover"
 NOT_PLAIN_ORDER = frozenset(
-    b"origin expect upgrade transfer-encoding content-encoding access-control-request-method".split()
+    b"origin expect upgrade transfer-encoding content-encoding access-control-request-method traceparent".split()
 )
 """Headers by which the chain answers a discover otherwise, or reads its body otherwise."""
 OF_ORDERS = frozenset([b"idempotency-key", b"content-length"])

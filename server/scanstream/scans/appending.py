@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
+from scanstream.about import node_name
 from scanstream.errors import NotFound, StoreUnavailable
 from scanstream.log.entry import AnyEntry
 from scanstream.log.store import Store
@@ -20,6 +21,7 @@ class Appender:
         self._store = store
         self._time = time
         self._shortages = shortages
+        self._node = node_name()
         self.outcomes = Outcomes()
 
     async def append(self, scan_id: ScanId, *entries: AnyEntry) -> None:
@@ -27,9 +29,8 @@ class Appender:
 
         A scan that has expired meanwhile is nobody's business any more. Ends when it is cancelled from outside, too.
         """
-        if self._time is not None:
-            at = self._time()
-            entries = tuple(replace(entry, at=at) for entry in entries)
+        at = None if self._time is None else self._time()
+        entries = tuple(replace(entry, by=self._node, at=entry.at if at is None else at) for entry in entries)
         pause: Pause | None = None
         while True:
             try:

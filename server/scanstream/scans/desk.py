@@ -89,6 +89,8 @@ class ScanDesk:
         self._machine = machine
         self.acks: dict[Labels, Histogram] = {(answer,): Histogram(QUICK_SECONDS) for answer in ANSWERS}
         """How long acks took that could be given, by what answered: until they could be handed out."""
+        self.registered: Callable[[ScanId, float], None] | None = None
+        """Called with each new scan, and how long ago it was asked for."""
         self._ages = Ages(limits.fresh, common=store.now if store.shared else None)
 
     async def register(
@@ -122,7 +124,10 @@ class ScanDesk:
             if refusal is None:
                 self._admission.leave(principal, new=new)
         ack = self.acknowledge(log, START, "Scan registered", status="initiated") if new else self._joined(log, key)
-        self.acks["new" if new else ack.reused or "key",].add(time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        self.acks["new" if new else ack.reused or "key",].add(seconds)
+        if new and self.registered is not None:
+            self.registered(log.scan_id, seconds)
         return ack
 
     async def _admitted(self, refusal: ScanstreamError | None, scan: Registered, key: IdempotencyKey | None) -> ScanLog:

@@ -2,7 +2,7 @@
 
 import logging
 from collections import OrderedDict
-from collections.abc import Container
+from collections.abc import Callable, Container
 from contextlib import AbstractContextManager
 from functools import partial
 
@@ -83,6 +83,8 @@ class Planner:
         self._told: OrderedDict[ScanId, None] = OrderedDict()
         """Scans of which the log says that they wait for a node that can run them."""
         self._windows = windows
+        self.on_let_in: Callable[[ScanId], None] | None = None
+        """Called with each scan that is let in here to be planned."""
 
     async def run(self) -> None:
         """Conduct every scan that is let in."""
@@ -121,6 +123,8 @@ class Planner:
             return
         with self._let_in(log) as budget:
             if log.folded.tallies is None:
+                if self.on_let_in is not None:
+                    self.on_let_in(log.scan_id)
                 deaths = await call.deaths()
                 if deaths >= MOST_DEATHS:
                     detail = f"It could not be planned: the node that planned it died {deaths} times"

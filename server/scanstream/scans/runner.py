@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -114,6 +115,10 @@ class Runner:
     def running(self) -> int:
         """How many shards run."""
         return sum(map(len, self._scopes.values()))
+
+    def at_work(self, scan_id: ScanId) -> dict[str, int]:
+        """How many shards of each strategy of the scan run here."""
+        return dict(Counter(strategy_id for strategy_id, _ in self._scopes.get(scan_id, ())))
 
     def _notice(self, log: ScanLog) -> None:
         """Stop what is still running and not wanted any more."""

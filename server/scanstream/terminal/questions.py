@@ -21,6 +21,7 @@ STATE = ("scan_id", "status", "message", "market", "progress", "strategies", "cu
 GATEWAY = (502, 503, 504, 520, 521, 522, 523, 524, 530)
 """What proxies say while the server behind them is away; from 520 on Cloudflare's."""
 
+EXPLAIN_PATH = "/opportunities/explain/"
 T = TypeVar("T")
 
 
@@ -174,6 +175,11 @@ async def _ask_about(url: str, method: str, path: str, scan_id: str, **more: Any
 async def status(url: str, scan_id: str) -> Document:
     """How a scan is doing."""
     return await _ask_about(url, "GET", STATUS_PATH, scan_id, needs=STATE)
+
+
+async def explanation(url: str, scan_id: str) -> Document:
+    """A scan's life as a timeline, and what it waits for."""
+    return await _ask_about(url, "GET", EXPLAIN_PATH, scan_id, needs=("scan_id", "timeline", "waits_for", "strategies"))
 
 
 async def found(url: str, scan_id: str, patience: Patience) -> Document:

@@ -8,6 +8,7 @@ down in `_scan_paths`, `_list_paths` or `_server_paths`; a message needs no more
 import re
 from functools import cache
 
+from scanstream.explanation import Explanation
 from scanstream.message import (
     MOST_FOLLOWED,
     AckBody,
@@ -70,7 +71,17 @@ def openapi() -> Plain:
     """The OpenAPI document of the plain requests."""
     kinds = (
         *(DiscoverRequest, FollowRequest, ShareRequest, Shared, SharedLinks, AckBody, ScanState, Opportunity, *FRAMES),
-        *(ProblemDetails, AbsentScan, Envelope, Results, MarketBody, CandlesBody, CatalogueEntry, Condition),
+        *(
+            ProblemDetails,
+            AbsentScan,
+            Envelope,
+            Results,
+            MarketBody,
+            CandlesBody,
+            CatalogueEntry,
+            Condition,
+            Explanation,
+        ),
     )
     paths = {**_scan_paths(), **_list_paths(), **_server_paths()}
     return {
@@ -115,6 +126,7 @@ def _scan_paths() -> Plain:
                 access=TOKENS,
             )
         },
+        f"/opportunities/explain{scan}": {"get": _explain()},
         "/opportunities/follow": {"post": _follow()},
         f"/opportunities/share{scan}": {"post": _share()},
         f"/opportunities/cancel{scan}": {
@@ -172,6 +184,15 @@ def _results() -> Plain:
         },
         refuses=(422,),
         access=TOKENS,
+    )
+
+
+def _explain() -> Plain:
+    return operation(
+        "explain",
+        "The scan's life as a timeline, and what it waits for",
+        {200: in_json("Its life until now", ref(Explanation)), **absent()},
+        "scan_id",
     )
 
 

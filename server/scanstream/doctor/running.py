@@ -1,0 +1,107 @@
+"""A server that runs, asked over the network as any client asks it."""
+
+import re
+import time
+from collections.abc import AsyncIterator
+from email.utils import parsedate_to_datetime
+
+import httpx
+import msgspec
+from websockets.asyncio.client import connect
+from websockets.exceptions import WebSocketException
+from websockets.typing import Subprotocol
+
+from scanstream.client.addresses import shown
+from scanstream.client.token import Secret, Token, headers, subprotocols
+from scanstream.doctor.finding import Finding, bad, good
+
+SECONDS = 10.0
+LATE_SECONDS = 5.0
+SUBPROTOCOL = Subprotocol("scanstream.v1.json")
+
+
+async def of_running(url: str, secret: Secret = None) -> AsyncIterator[Finding]:
+    """Whether it lives, is ready, and passes on what its clients need."""
+    told = shown(url)
+    token = await Token(secret).now()
+    async with httpx.AsyncClient(base_url=url, timeout=SECONDS, headers=headers(token), trust_env=False) as client:
+        try:
+            alive = await client.get("healthz")
+        except httpx.HTTPError as error:
+            words = str(error) or type(error).__name__
+            yield bad("server", f"nothing answers at {told} ({words})", "start it, or give --url where it is")
+            return
+        if alive.status_code != 200 or b"ok" not in alive.content:
+            yield bad("server", f"what answers at {told} is no scanstream server", "give --url where it is")
+            return
+        yield good("server", f"it answers at {told}")
+        yield _clock(alive.headers.get("date", ""))
+        yield _ready(await client.get("readyz"))
+        yield _metrics(await client.get("metrics"))
+        yield _strategies(await client.get("opportunities/strategies"))
+        yield _contract(await client.get("openapi.json"))
+    yield await _socket(url, token)
+
+
+def _clock(date: str) -> Finding:
+    try:
+        apart = time.time() - parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return good("clock", "the server does not say what time it is")
+    if abs(apart) > LATE_SECONDS:
+        return bad("clock", f"this machine's is {apart:+.0f} s from the server's", "have both set by NTP")
+    return good("clock", "this machine's agrees with the server's")
+
+
+def _ready(answer: httpx.Response) -> Finding:
+    if answer.status_code == 200:
+        return good("ready", "it takes new work")
+    return bad("ready", f"it takes no new work: {_detail(answer)}", "docs/operations.md, Health, says what that means")
+
+
+def _metrics(answer: httpx.Response) -> Finding:
+    if answer.status_code in (401, 403):
+        return good("metrics", "they want a credential with the right operate", "give one with SCANSTREAM_TOKEN")
+    build = re.search(r"scanstream_build_info\{([^}]*)}", answer.text)
+    lacks = re.search(r"^scanstream_shortages ([0-9.]+)", answer.text, re.M)
+    if answer.status_code != 200 or lacks is None:
+        return bad("metrics", f"HTTP {answer.status_code}", "is something in front that does not pass /metrics on?")
+    if float(lacks[1]):
+        return bad("metrics", "the machine or the store lacks something", "the server's log and /readyz name it")
+    return good("metrics", build[1] if build else "they are there")
+
+
+def _strategies(answer: httpx.Response) -> Finding:
+    if answer.status_code == 401:
+        return bad("credential", _detail(answer), "give an API key with SCANSTREAM_TOKEN")
+    if answer.status_code != 200:
+        return bad("strategies", f"HTTP {answer.status_code}: {_detail(answer)}", "docs/errors.md says what that means")
+    return good("strategies", ", ".join(one["id"] for one in answer.json()))
+
+
+def _contract(answer: httpx.Response) -> Finding:
+    if answer.status_code != 200:
+        return bad("contract", f"HTTP {answer.status_code}", "is something in front that does not pass all paths on?")
+    return good("contract", f"OpenAPI {answer.json().get('openapi')}")
+
+
+async def _socket(url: str, token: str | None) -> Finding:
+    address = "ws" + url.removeprefix("http").rstrip("/") + "/ws"
+    offered = subprotocols(SUBPROTOCOL, token)
+    try:
+        async with connect(address, subprotocols=offered, open_timeout=SECONDS, proxy=None) as socket:
+            await socket.send(msgspec.json.encode({"type": "ping", "id": "doctor"}).decode())
+            answer = msgspec.json.decode(await socket.recv())
+    except (OSError, TimeoutError, WebSocketException, msgspec.DecodeError) as error:
+        words = str(error) or type(error).__name__
+        return bad("websocket", words, "a proxy must pass upgrades on: docs/operations.md, What must stand in front")
+    if answer.get("type") != "pong":
+        return bad("websocket", "it answers, and not as ours does", "is this a scanstream server?")
+    return good("websocket", "it is passed on")
+
+
+def _detail(answer: httpx.Response) -> str:
+    try:
+        return str(answer.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return f"HTTP {answer.status_code}"

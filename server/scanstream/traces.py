@@ -1,0 +1,207 @@
+"""Traces for OpenTelemetry: a scan from its discover to its last frame, where an exporter is configured for that.
+
+Nothing is imported and nothing is paid for unless the standard variables say where traces go
+(`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`). The spans are made when a scan has ended, from
+its log, by the node that took its discover: so shards that ran elsewhere are in it, and no entry has to carry a trace.
+If that node dies before the end, there is no trace of the scan.
+"""
+
+import logging
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from importlib.util import find_spec
+from typing import Any, NamedTuple
+
+import anyio
+from anyio import to_thread
+
+from scanstream import __version__
+from scanstream.about import node_name, traceparent
+from scanstream.log.entry import AnyEntry, Planned, Queued, ShardDone, ShardFailed
+from scanstream.log.refold import Slices
+from scanstream.log.scanlog import ScanLog
+from scanstream.model import ScanId
+
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+MOST_SCANS = 20_000
+"""Scans whose end is waited for; of more the oldest have no trace."""
+MOST_SHARDS = 256
+"""Of which a trace has a span each; of the others the sums."""
+TELLING_SECONDS = 5.0
+"""How long the readers' last frame is waited for."""
+LEAVE_SECONDS = 2.0
+MILLION = 1_000_000
+
+logger = logging.getLogger("scanstream")
+
+History = Callable[[ScanId], Awaitable[list[AnyEntry] | None]]
+
+
+class _Begun(NamedTuple):
+    """A scan that was asked for here. Times in nanoseconds."""
+
+    parent: str | None
+    asked_at: int
+    durable_at: int
+    let_in_at: int = 0
+
+
+def wanted(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether traces are to be sent, and can be."""
+    if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return False
+    if environ.get("OTEL_TRACES_EXPORTER", "otlp").strip().lower() == "none":
+        return False
+    named = next((name for name in ENDPOINTS if environ.get(name)), None)
+    if named is None:
+        return False
+    if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
+        logger.warning("%s is set, and OpenTelemetry is not installed: pip install 'scanstream[otel]'", named)
+        return False
+    return True
+
+
+class Traces:
+    """Makes the traces of this node's scans, and sends them off in a thread of its own."""
+
+    def __init__(
+        self, history: History, telling: Callable[[ScanId], bool], start: Callable[[Callable[[], Any]], object]
+    ) -> None:
+        """:param telling: whether readers of the scan are still to be told something; `start` has a task run"""
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+        from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
+        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+
+        told = {"service.version": __version__, "service.instance.id": node_name()}
+        name = {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": "scanstream"}
+        self._provider = TracerProvider(resource=Resource.create({**name, **told}), shutdown_on_exit=False)
+        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        self._tracer = self._provider.get_tracer("scanstream", __version__)
+        self._history = history
+        self._telling = telling
+        self._start = start
+        self._begun: OrderedDict[ScanId, _Begun] = OrderedDict()
+
+    def registered(self, scan_id: ScanId, seconds: float) -> None:
+        """A scan is durable; it was asked for so many seconds ago."""
+        now = time.time_ns()
+        self._begun[scan_id] = _Begun(traceparent(), now - int(seconds * 1e9), now)
+        if len(self._begun) > MOST_SCANS:
+            self._begun.popitem(last=False)
+
+    def let_in(self, scan_id: ScanId) -> None:
+        """It is let in, and will be planned."""
+        if (begun := self._begun.get(scan_id)) is not None:
+            self._begun[scan_id] = begun._replace(let_in_at=time.time_ns())
+
+    def notice(self, log: ScanLog) -> None:
+        """A watcher of all scans: tells of those that end."""
+        if log.over and (begun := self._begun.pop(log.scan_id, None)) is not None and log.ended:
+            self._start(lambda: self._tell(log, begun))
+
+    async def _tell(self, log: ScanLog, begun: _Begun) -> None:
+        with anyio.move_on_after(TELLING_SECONDS):
+            while self._telling(log.scan_id):  # noqa: ASYNC110  # nobody tells that readers are told
+                await anyio.sleep(0.005)
+        told_at = time.time_ns()
+        try:
+            entries = await self._history(log.scan_id)
+        except Exception:
+            logger.exception("%s: its log cannot be read for its trace", log.scan_id)
+            return
+        if entries:
+            await Trace(self._tracer, log, begun).make(entries, told_at)
+
+    async def close(self) -> None:
+        """Send off what is there, and end."""
+        with anyio.move_on_after(LEAVE_SECONDS, shield=True):
+            await to_thread.run_sync(self._provider.shutdown, abandon_on_cancel=True)
+
+
+class Trace:
+    """One scan's spans."""
+
+    def __init__(self, tracer: Any, log: ScanLog, begun: _Begun) -> None:
+        self._tracer = tracer
+        self._log = log
+        self._begun = begun
+
+    async def make(self, entries: list[AnyEntry], told_at: int) -> None:
+        """All of them, from the log's entries."""
+        folded, begun = self._log.folded, self._begun
+        ended = folded.at * MILLION
+        root = self._span("scan", begun.asked_at, _parent(begun.parent), self._facts())
+        within = _within(root)
+        self._span("register", begun.asked_at, within).end(begun.durable_at)
+        queued = next((entry.at for entry in entries if isinstance(entry, Queued)), None)
+        planned = next((entry.at for entry in entries if isinstance(entry, Planned)), None)
+        if queued is not None:
+            until = begun.let_in_at or (planned * MILLION if planned else ended)
+            self._span("queue", queued * MILLION, within).end(max(until, queued * MILLION))
+        if planned is not None:
+            if begun.let_in_at:
+                self._span("plan", begun.let_in_at, within).end(max(planned * MILLION, begun.let_in_at))
+            shards = self._span("shards", planned * MILLION, within)
+            await self._shards(entries, _within(shards))
+            shards.end(ended)
+        self._span("tell", ended, within).end(max(told_at, ended))
+        root.end(max(told_at, ended))
+
+    def _facts(self) -> dict[str, Any]:
+        state = self._log.folded.state
+        return {
+            "scanstream.scan_id": self._log.scan_id,
+            "scanstream.status": state.status,
+            "scanstream.strategies": list(state.strategies),
+            "scanstream.shards": state.progress.total_shards,
+            "scanstream.opportunities": state.total_opportunities,
+        }
+
+    async def _shards(self, entries: list[AnyEntry], within: Any) -> None:
+        slices, made = Slices(), 0
+        for entry in entries:
+            if not isinstance(entry, ShardDone | ShardFailed) or made >= MOST_SHARDS:
+                continue
+            made += 1
+            done = isinstance(entry, ShardDone)
+            began = entry.at - (entry.elapsed_ms if isinstance(entry, ShardDone) else 0)
+            facts: dict[str, Any] = {
+                "scanstream.strategy": entry.strategy_id,
+                "scanstream.shard": entry.shard,
+                "scanstream.outcome": "done" if isinstance(entry, ShardDone) else entry.code,
+                "scanstream.node": entry.by,
+            }
+            span = self._span("shard", began * MILLION, within, facts)
+            if not done:
+                span.set_status(_failed())
+            span.end(entry.at * MILLION)
+            await slices.turn()
+
+    def _span(self, name: str, start: int, within: Any, facts: Mapping[str, Any] | None = None) -> Any:
+        return self._tracer.start_span(name, context=within, start_time=start, attributes=facts)
+
+
+def _parent(told: str | None) -> Any:
+    """The context that a caller's `traceparent` names (W3C Trace Context); a new one where there is none."""
+    from opentelemetry.context import Context  # noqa: PLC0415
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
+
+    if told is None:
+        return Context()
+    return TraceContextTextMapPropagator().extract({"traceparent": told}, Context())
+
+
+def _within(span: Any) -> Any:
+    from opentelemetry.context import Context  # noqa: PLC0415
+    from opentelemetry.trace import set_span_in_context  # noqa: PLC0415
+
+    return set_span_in_context(span, Context())
+
+
+def _failed() -> Any:
+    from opentelemetry.trace import Status, StatusCode  # noqa: PLC0415
+
+    return Status(StatusCode.ERROR)

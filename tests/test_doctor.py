@@ -1,0 +1,173 @@
+"""`scanstream doctor`: what holds is said to hold, what does not is named with what to do, and nothing is changed."""
+
+import json
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import Serve
+from scanstream.doctor.examining import examine
+from scanstream.doctor.finding import Finding, lines
+from scanstream.doctor.machine import versions
+from scanstream.server import serving
+from scanstream.settings import Settings
+from support.nats import NatsServer
+
+pytestmark = pytest.mark.anyio
+
+SECRET = "open-sesame-4711"  # noqa: S105  # it opens nothing
+
+
+async def found(url: str | None = None, secret: str | None = None, **flags: Any) -> dict[str, Finding]:
+    """What is found, by what was looked at; the port is any, unless given."""
+    given = {"port": 0, "data": ":memory:", **flags}
+    findings = await examine(given, url, secret)
+    assert all(one.do for one in findings if not one.holds), findings
+    return {one.check: one for one in findings}
+
+
+def failing(findings: dict[str, Finding]) -> set[str]:
+    return {name for name, one in findings.items() if not one.holds}
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() if path.is_file() else b"" for path in sorted(directory.rglob("*"))}
+
+
+async def test_all_holds_where_a_server_would_work(tmp_path: Path) -> None:
+    data = tmp_path / "scans"
+    told = await found(data=str(data))
+    assert failing(told) == set()
+    assert "made at the start" in told["data"].says
+    assert contents(tmp_path) == {}
+    async with serving(Settings(port=0, data=str(data), workers=0)):
+        told = await found(data=str(data))
+        assert failing(told) == set()
+        assert "a server uses the directory" in told["lock"].says
+        assert "write-ahead log" in told["database"].says
+    before = contents(data)
+    told = await found(data=str(data))
+    assert (failing(told), told["lock"].says) == (set(), "free")
+    assert contents(data) == before
+
+
+def test_what_is_installed_is_told_with_its_version() -> None:
+    told = {one.check: one.says for one in versions()}
+    assert "msgspec" in told["libraries"]
+    assert "starlette" in told["installed: server"]
+    assert told["python"].startswith(".".join(map(str, sys.version_info[:3])))
+
+
+@contextmanager
+def taken() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+async def test_what_does_not_hold_is_named(tmp_path: Path) -> None:
+    assert failing(await found(workers=-1)) == {"settings"}
+    assert failing(await found(market="horoscope")) == {"market"}
+    assert failing(await found(market=f"files:{tmp_path / 'nowhere'}")) == {"market"}
+    with taken() as port:
+        assert failing(await found(port=port)) == {"port"}
+    (tmp_path / "A").mkdir()
+    (tmp_path / "A" / "scanstream.db").write_text("no database, but long enough to be one" * 10)
+    assert failing(await found(data=str(tmp_path / "A"))) == {"database"}
+    (tmp_path / "B").mkdir()
+    with sqlite3.connect(tmp_path / "B" / "scanstream.db") as database:
+        database.execute("PRAGMA user_version = 99")
+        database.execute("CREATE TABLE one (two)")
+    database.close()
+    told = await found(data=str(tmp_path / "B"))
+    assert (failing(told), "schema 99" in told["database"].says) == ({"database"}, True)
+    assert failing(await found(auth="required", keys=str(tmp_path / "no.keys"))) & {"settings", "credentials"}
+    assert "no shard is run" in (await found(workers=0))["settings"].do
+
+
+async def test_nats_is_asked_and_not_written_to(nats: NatsServer) -> None:
+    told = await found(engine=nats.url, namespace="doctor")
+    assert failing(told) == set()
+    assert "is not there yet" in told["stream"].says
+    again = await found(engine=nats.url, namespace="doctor")
+    assert "is not there yet" in again["stream"].says
+    async with serving(Settings(port=0, data=":memory:", workers=0, engine=nats.url, namespace="doctor")):
+        told = await found(engine=nats.url, namespace="doctor")
+    assert failing(told) == set()
+    assert "messages" in told["stream"].says
+    assert "clocks" in told
+
+
+async def test_no_secret_is_told() -> None:
+    with taken() as port:
+        pass
+    told = await found(engine=f"nats://me:{SECRET}@127.0.0.1:{port}")
+    assert failing(told) == {"nats"}
+    assert SECRET not in str(told)
+    told = await found(f"http://me:{SECRET}@127.0.0.1:{port}", SECRET)
+    assert failing(told) == {"server"}
+    assert SECRET not in str(told)
+
+
+async def test_a_server_that_runs_is_asked(serve: Serve) -> None:
+    async with serve(workers=0) as url:
+        told = await found(url)
+        assert failing(told) == set()
+        assert {"server", "ready", "metrics", "strategies", "websocket", "clock"} <= told.keys()
+        assert 'engine="sqlite"' in told["metrics"].says
+    assert failing(await found(url)) == {"server"}
+    assert failing(await found("no url at all")) == {"url"}
+
+
+async def test_what_is_no_server_of_ours_is_told_so() -> None:
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Other) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            told = await found(f"http://127.0.0.1:{server.server_port}")
+        finally:
+            server.shutdown()
+            thread.join()
+    assert failing(told) == {"server"}
+    assert "no scanstream server" in told["server"].says
+
+
+def test_lines_are_for_people_and_json_for_programs(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "scanstream",
+        "doctor",
+        "--data",
+        ":memory:",
+        "--port",
+        "0",
+        "--market",
+        "horoscope",
+    ]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert shown.returncode == 1
+    assert "NOT  market: --market horoscope" in shown.stdout
+    assert shown.stdout.splitlines()[-1].endswith("do not hold.")
+    told = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=60, check=False)
+    document = json.loads(told.stdout)
+    assert (told.returncode, document["ok"]) == (1, False)
+    assert [one["check"] for one in document["checks"] if not one["holds"]] == ["market"]
+    nasty = Finding(check="x", holds=False, says="a", do="b")
+    assert list(lines([nasty])) == ["NOT  x: a", "     → b"]

@@ -1,0 +1,142 @@
+"""A scan explained: its life as a timeline, what it waits for, and for whom nodes are named."""
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from conftest import Serve
+from scanstream.about import node_name
+from scanstream.log.entry import AnyEntry, Cut, Planned, Queued, Registered, ShardDone, ShardFailed, ShardStarted
+from scanstream.log.scanlog import ScanLog
+from scanstream.model import DiscoverRequest, ScanId
+from scanstream.scans.explaining import MOST_MOMENTS, Life
+from support.script import scripting
+from support.wire import discover, request, until_terminal
+
+pytestmark = pytest.mark.anyio
+
+
+async def explained(url: str, scan_id: str, status: int = 200) -> dict[str, Any]:
+    answer = await request(url, "GET", f"/opportunities/explain/{scan_id}")
+    assert answer.status == status, answer
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+async def test_a_scan_is_explained_while_it_waits_runs_and_when_it_has_ended(serve: Serve) -> None:
+    async with serve(workers=1, max_running=1) as url, scripting() as script:
+        first = (await discover(url, script.request(shards=3))).json()["scan_id"]
+        shard = await script.started()
+        second = (await discover(url, script.request(shards=1, force_refresh=True))).json()["scan_id"]
+        while (waiting := await explained(url, second))["phase"] != "queued":
+            pass
+        [place] = waiting["waits_for"]
+        assert place["what"] == "place"
+        assert place["why"] == "1 scans run, of at most 1 (--max-running); this one is next"
+        running = await explained(url, first)
+        [wait] = running["waits_for"]
+        assert (wait["what"], running["strategies"]["scripted"]["running_here"]) == ("shards", 1)
+        assert "1 of its 3 missing shards are at work here" in wait["why"]
+        assert [moment["what"] for moment in running["timeline"]] == [
+            "registered",
+            "queued",
+            "planned",
+            "shard_started",
+        ]
+        await shard.tell("find 2", "end")
+        await (await script.started()).tell("fail it broke")
+        for _ in range(2):
+            await (await script.started()).tell("end")
+        for scan_id in (first, second):
+            await until_terminal(url, scan_id)
+        ended = await explained(url, "latest")
+        assert (ended["scan_id"], ended["waits_for"]) == (second, [])
+        told = await explained(url, first)
+    what = [moment["what"] for moment in told["timeline"]]
+    assert what[:3] == ["registered", "queued", "planned"]
+    assert what[-1] == "ended"
+    assert (what.count("shard_done"), what.count("shard_failed"), told["left_out"]) == (2, 1, 0)
+    at = [moment["at"] for moment in told["timeline"] if "shard" not in moment]
+    assert at == sorted(at)
+    assert all(moment["by"] == node_name() for moment in told["timeline"] if moment["what"].startswith(("shard_", "q")))
+    life = told["strategies"]["scripted"]
+    assert (life["total_shards"], life["done"], life["failed"], life["opportunities_found"]) == (3, 2, 1, 2)
+    assert [len(life["slowest"]), len(life["failures"])] == [2, 1]
+    assert "it broke" in life["failures"][0]["detail"]
+
+
+async def test_what_never_was_is_not_explained(serve: Serve) -> None:
+    async with serve(workers=0) as url:
+        assert (await explained(url, "scan_" + "0" * 42, 404))["status"] == "not_found"
+        assert (await explained(url, "x", 404))["status"] == "not_found"
+        scan_id = (await discover(url)).json()["scan_id"]
+        while (told := await explained(url, scan_id))["phase"] == "init" or not told["waits_for"]:
+            pass
+    assert told["waits_for"][0]["what"] in ("plan", "worker")
+
+
+SCAN = ScanId("scan_" + "0" * 42)
+
+
+def life_of(shards: int, *, who: bool = True) -> tuple[Life, ScanLog]:
+    """A scan of one strategy, each tenth of whose shards fails; the one with the highest number takes longest."""
+    registered = Registered(
+        at=1000,
+        scan_id=SCAN,
+        principal="me",  # type: ignore[arg-type]
+        slot="",
+        market="m",
+        digest="d",
+        request=DiscoverRequest(),
+        filters={},
+        budgets={"a": 1.0},
+        budget=1.0,
+        retention=1000,
+    )
+    entries: list[AnyEntry] = [registered, Queued(at=1001), Planned(at=1100, cuts={"a": Cut(shards)})]
+    for number in range(shards):
+        at = 1200 + 10 * number
+        entries.append(ShardStarted(at=at, strategy_id="a", shard=number))
+        if number % 10 == 9:
+            entries.append(
+                ShardFailed(
+                    at=at + 5, strategy_id="a", shard=number, reason="failed", code="strategy_error", detail="x"
+                )
+            )
+        else:
+            entries.append(ShardDone(at=at + 5, strategy_id="a", shard=number, elapsed_ms=number))
+    log = ScanLog(registered, "e")
+    life = Life(log, who=who)
+    for seq, entry in enumerate(entries[1:], start=2):
+        log.apply(seq, entry)
+    whole = Life(log, who=who)
+    for entry in entries:
+        whole.take(replace(entry, by="n:1"))
+        whole.take(entry)  # a second outcome means nothing
+    del life
+    return whole, log
+
+
+def test_four_thousand_shards_are_summed_up() -> None:
+    life, _ = life_of(4000)
+    timeline = life.timeline()
+    assert [moment.what for moment in timeline if moment.what != "registered"][-1] == "ended"
+    assert len(timeline) < 10
+    assert life.left_out > 4000
+    told = life.strategies({})["a"]
+    assert (told.done, told.failed, told.missing) == (3600, 400, 0)
+    assert [shard.shard for shard in told.slowest] == [3998, 3997, 3996, 3995, 3994]
+    assert [shard.shard for shard in told.failures] == [9, 19, 29, 39, 49]
+    assert told.began_after_ms == 100
+
+
+def test_few_shards_are_told_one_by_one_and_nodes_only_to_those_who_operate() -> None:
+    for who in (True, False):
+        life, _ = life_of(10, who=who)
+        timeline = life.timeline()
+        assert sum(moment.what == "shard_done" for moment in timeline) == 9
+        assert len(timeline) < MOST_MOMENTS
+        assert {moment.by for moment in timeline if moment.what == "shard_done"} == (
+            {"n:1"} if who else {timeline[0].detail}
+        )
