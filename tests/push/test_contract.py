@@ -70,6 +70,7 @@ class Asked(NamedTuple):
 
 STATUS, RESULTS = "/opportunities/status/{scan_id}", "/opportunities/results/{scan_id}"
 EVENTS, CANCEL = "/opportunities/events/{scan_id}", "/opportunities/cancel/{scan_id}"
+EXPLAIN = "/opportunities/explain/{scan_id}"
 DISCOVER, FOLLOW, SCANS = "/opportunities/discover", "/opportunities/follow", "/opportunities/scans"
 CANDLES = "/opportunities/market/candles"
 LINES = {"accept": "application/x-ndjson"}
@@ -122,6 +123,9 @@ ASKED = [
     Asked(204, "GET", EVENTS, "?since=END"),
     Asked(204, "HEAD", EVENTS, "?since=END"),
     Asked(404, "GET", EVENTS, scan_id="scan_unknown"),
+    *(Asked(200, method, EXPLAIN) for method in ("GET", "HEAD")),
+    Asked(200, "GET", EXPLAIN, scan_id="latest"),
+    Asked(404, "GET", EXPLAIN, scan_id="scan_unknown"),
     Asked(202, "POST", CANCEL),
     Asked(404, "POST", CANCEL, scan_id="scan_unknown"),
     Asked(405, "GET", CANCEL),
