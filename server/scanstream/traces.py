@@ -32,6 +32,10 @@ MOST_SHARDS = 256
 TELLING_SECONDS = 5.0
 """How long the readers' last frame is waited for."""
 LEAVE_SECONDS = 2.0
+AT_ONCE = 4
+MOST_WAITING = 1000
+"""Scans that have ended and whose spans are being made: logs that are read at once, and that wait for it. Beyond, as
+where thousands end together, a scan has no trace."""
 MILLION = 1_000_000
 
 logger = logging.getLogger("scanstream")
@@ -84,6 +88,8 @@ class Traces:
         self._telling = telling
         self._start = start
         self._begun: OrderedDict[ScanId, _Begun] = OrderedDict()
+        self._places = anyio.CapacityLimiter(AT_ONCE)
+        self._waiting = 0
 
     def registered(self, scan_id: ScanId, seconds: float) -> None:
         """A scan is durable; it was asked for so many seconds ago."""
@@ -99,21 +105,31 @@ class Traces:
 
     def notice(self, log: ScanLog) -> None:
         """A watcher of all scans: tells of those that end."""
-        if log.over and (begun := self._begun.pop(log.scan_id, None)) is not None and log.ended:
-            self._start(lambda: self._tell(log, begun))
+        if not log.over or (begun := self._begun.pop(log.scan_id, None)) is None or not log.ended:
+            return
+        if self._waiting < MOST_WAITING:
+            self._waiting += 1
+            self._start(lambda: self._told(log, begun))
+
+    async def _told(self, log: ScanLog, begun: _Begun) -> None:
+        try:
+            await self._tell(log, begun)
+        finally:
+            self._waiting -= 1
 
     async def _tell(self, log: ScanLog, begun: _Begun) -> None:
         with anyio.move_on_after(TELLING_SECONDS):
             while self._telling(log.scan_id):  # noqa: ASYNC110  # nobody tells that readers are told
                 await anyio.sleep(0.005)
         told_at = time.time_ns()
-        try:
-            entries = await self._history(log.scan_id)
-        except Exception:
-            logger.exception("%s: its log cannot be read for its trace", log.scan_id)
-            return
-        if entries:
-            await Trace(self._tracer, log, begun).make(entries, told_at)
+        async with self._places:
+            try:
+                entries = await self._history(log.scan_id)
+            except Exception:
+                logger.exception("%s: its log cannot be read for its trace", log.scan_id)
+                return
+            if entries:
+                await Trace(self._tracer, log, begun).make(entries, told_at)
 
     async def close(self) -> None:
         """Send off what is there, and end."""

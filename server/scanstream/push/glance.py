@@ -11,7 +11,7 @@ has shown before, …) is left to the chain, which says the same of what is: tes
 
 import logging
 
-from scanstream.about import mention
+from scanstream.about import about
 from scanstream.errors import Forbidden, Unauthorized
 from scanstream.push.answers import StatusAnswers
 from scanstream.push.credentials import in_fields
@@ -93,8 +93,8 @@ class Glance:
                 return None
             return (self._streams if asked.events else self._polls).take(log, asked, line)
         except Exception:  # the chain meets it, too, and knows what to say of it
-            mention(asked.scan_id)
-            logger.exception("a request cannot be answered at a glance")
+            with about(scan_id=asked.scan_id):
+                logger.exception("a request cannot be answered at a glance")
             return None
 
 

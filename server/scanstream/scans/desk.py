@@ -12,6 +12,7 @@ import anyio
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
+from scanstream.about import node_name
 from scanstream.errors import InvalidRequest, Overloaded, ScanstreamError
 from scanstream.log.cursor import START, Position
 from scanstream.log.entry import CancelRequested, Registered
@@ -87,6 +88,7 @@ class ScanDesk:
         self._admission = admission
         self._releases = releases
         self._machine = machine
+        self._node = node_name()
         self.acks: dict[Labels, Histogram] = {(answer,): Histogram(QUICK_SECONDS) for answer in ANSWERS}
         """How long acks took that could be given, by what answered: until they could be handed out."""
         self.registered: Callable[[ScanId, float], None] | None = None
@@ -195,6 +197,7 @@ class ScanDesk:
             budget=self._limits.budget,
             retention=self._retention,
             prefix=prefix,
+            by=self._node,
         )
 
     async def _settle_on(self, scan: Registered, key: IdempotencyKey | None) -> ScanLog:
@@ -272,7 +275,7 @@ class ScanDesk:
         """
         log = await self.find(owner, scan_id)
         if not log.ended:
-            await self._store.append(log.scan_id, CancelRequested(at=self._store.now()))
+            await self._store.append(log.scan_id, CancelRequested(at=self._store.now(), by=self._node))
             await self._hub.until(log.scan_id, lambda log: log.ended or log.folded.state.phase == "cancelling")
         return log if not log.left else await self.find(owner, scan_id)
 
