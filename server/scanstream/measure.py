@@ -29,6 +29,12 @@ class Histogram:
         """Of each bound those that are not within an earlier one; last those beyond all bounds."""
         self.sum = 0.0
 
+    def copy(self) -> "Histogram":
+        """As it is now."""
+        copied = Histogram(self.bounds)
+        copied.counts[:], copied.sum = self.counts, self.sum
+        return copied
+
     def add(self, value: float) -> None:
         """One more."""
         self.counts[bisect_left(self.bounds, value)] += 1

@@ -26,10 +26,10 @@ class Gauge(NamedTuple):
     labels: Labels
     read: Callable[[], Mapping[Labels, float]]
 
-    def family(self) -> Metric:
-        """As Prometheus has it."""
+    def family(self, read: Mapping[Labels, float]) -> Metric:
+        """What was read, as Prometheus has it."""
         family = GaugeMetricFamily(self.name, self.text, labels=self.labels)
-        for values, number in self.read().items():
+        for values, number in read.items():
             family.add_metric(values, number)
         return family
 
@@ -42,10 +42,10 @@ class Counter(NamedTuple):
     labels: Labels
     read: Callable[[], Mapping[Labels, float]]
 
-    def family(self) -> Metric:
-        """As Prometheus has it."""
+    def family(self, read: Mapping[Labels, float]) -> Metric:
+        """What was read, as Prometheus has it."""
         family = CounterMetricFamily(self.name.removesuffix("_total"), self.text, labels=self.labels)
-        for values, number in self.read().items():
+        for values, number in read.items():
             family.add_metric(values, number)
         return family
 
@@ -58,10 +58,10 @@ class Spread(NamedTuple):
     labels: Labels
     read: Callable[[], Mapping[Labels, Histogram]]
 
-    def family(self) -> Metric:
-        """As Prometheus has it: each bucket holds those of the smaller ones, too."""
+    def family(self, read: Mapping[Labels, Histogram]) -> Metric:
+        """What was read, as Prometheus has it: each bucket holds those of the smaller ones, too."""
         family = HistogramMetricFamily(self.name, self.text, labels=self.labels)
-        for values, histogram in self.read().items():
+        for values, histogram in read.items():
             bounds = [*(f"{float(bound):g}" for bound in histogram.bounds), "+Inf"]
             family.add_metric(values, list(zip(bounds, accumulate(histogram.counts), strict=True)), histogram.sum)
         return family
@@ -85,7 +85,29 @@ def spread(name: str, text: str, histogram: Histogram) -> Spread:
     return Spread(name, text, (), lambda: {(): histogram})
 
 
-class Metrics(Collector):
+class Taken(Collector):
+    """All instruments as they were at one moment: to write that down takes longer than the loop has."""
+
+    def __init__(self, instruments: Iterable[Instrument]) -> None:
+        self._read = [(one, {labels: _held(value) for labels, value in one.read().items()}) for one in instruments]
+
+    def collect(self) -> Iterator[Metric]:
+        """See `prometheus_client.registry.Collector`."""
+        for instrument, read in self._read:
+            yield instrument.family(read)  # type: ignore[arg-type]  # it has read them itself
+
+    def text(self) -> bytes:
+        """As Prometheus reads it."""
+        registry = CollectorRegistry()
+        registry.register(self)
+        return generate_latest(registry)
+
+
+def _held(value: float | Histogram) -> float | Histogram:
+    return value.copy() if isinstance(value, Histogram) else value
+
+
+class Metrics:
     """All instruments of a server, and what its scans came to."""
 
     def __init__(self, instruments: Iterable[Instrument], strategies: Iterable[str]) -> None:
@@ -95,8 +117,7 @@ class Metrics(Collector):
         self._found: Counting[str] = Counting(dict.fromkeys(strategies, 0))
         self._seconds: dict[Labels, Histogram] = {(status,): Histogram(LONG_SECONDS) for status in ENDS}
         self._waited = Histogram(LONG_SECONDS)
-        self._own, self._process = CollectorRegistry(), CollectorRegistry()
-        self._own.register(self)
+        self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
         PlatformCollector(registry=self._process)
         GCCollector(registry=self._process)
@@ -137,22 +158,23 @@ class Metrics(Collector):
             for strategy_id, strategy in folded.state.strategies.items():
                 self._found[strategy_id] += strategy.opportunities_found
 
-    def collect(self) -> Iterator[Metric]:
-        """See `prometheus_client.registry.Collector`."""
-        for instrument in self._instruments:
-            yield instrument.family()
-
     def own(self) -> bytes:
         """What the rooms say, as of now."""
-        return generate_latest(self._own)
+        return Taken(self._instruments).text()
 
     async def text(self) -> bytes:
-        """The same, and what the system says of the process: that takes long where it has many descriptors."""
+        """The same, and what the system says of the process.
+
+        Written down in a thread: that takes milliseconds, and more where there are many descriptors.
+        """
+        taken = Taken(self._instruments)
         try:
-            process = await to_thread.run_sync(generate_latest, self._process)
+            return await to_thread.run_sync(self._whole, taken)
         except RuntimeError:  # no thread can be started: just then somebody wants to know how things are
-            process = generate_latest(self._process)
-        return self.own() + process
+            return self._whole(taken)
+
+    def _whole(self, taken: Taken) -> bytes:
+        return taken.text() + generate_latest(self._process)
 
 
 def _labelled(counts: Mapping[str, float]) -> dict[Labels, float]:
