@@ -5,8 +5,9 @@ from typing import Any
 
 import click
 
+from scanstream.flag import setting
 from scanstream.launch import log
-from scanstream.options import auth, credential, engine, setting, settings
+from scanstream.options import auth, credential, engine, settings
 from scanstream.parts import needs_server
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from conftest import Serve
 from docs.pages import code, table
+from scanstream.errors import TABLE
 from scanstream.push.resumes import OUTCOMES, TRANSPORTS
 from scanstream.scans import outcomes
 from scanstream.scans.desk import ANSWERS
@@ -85,8 +86,12 @@ async def test_every_counter_is_there_before_anything_has_happened(serve: Serve)
     for name, samples in expected.items():
         for labels in samples:
             assert said.of(name, **labels) == 0, (name, labels)
+    codes = {code for code, row in TABLE.items() if row.fault != "operator"}
+    assert said.samples["scanstream_refused_total"]["code"] == codes  # of the process, so others may have counted
     counted = {name for name, family in said.families.items() if family.kind == "counter"}
-    assert {name for name in counted if name.startswith("scanstream_")} <= expected.keys()
+    assert {name for name in counted if name.startswith("scanstream_")} <= expected.keys() | {
+        "scanstream_refused_total"
+    }
 
 
 async def test_a_scan_leaves_its_marks(url: str) -> None:
