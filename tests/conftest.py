@@ -97,7 +97,7 @@ def _recorded() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def _contracts_are_kept(_recorded: None) -> Iterator[None]:
     """Whatever was said in a test is as docs/openapi.json and docs/asyncapi.json say."""
     yield
