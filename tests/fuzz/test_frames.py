@@ -2,14 +2,10 @@
 
 import asyncio
 import logging
-import os
-import select
-import socket
 import time
 from collections.abc import Iterator
 from functools import partial
 from itertools import count, product
-from pathlib import Path
 
 import anyio
 import pytest
@@ -17,11 +13,12 @@ from anyio import to_thread
 
 from conftest import Serve
 from fuzz.odd_frames import BINARY, CLOSE, CLOSE_CODES, DEFLATED, MOVES, RESERVED, Speaker, masked
+from fuzz.speaking import MOST_GROWTH, SOAK_SECONDS, descriptors, seeds, told
 from scanstream.push.codec import CODECS, JSON, MESSAGEPACK, Codec
 from scanstream.push.contract.channels import CLOSES
 from support.judge import judge
 from support.process import ServerProcess, server_process
-from support.raw import CONTINUATION, PING, TEXT, UPGRADE, connected, resident
+from support.raw import CONTINUATION, PING, TEXT, UPGRADE, resident
 from support.traffic import Answered, Asked, Closed, Line, Message, exchanges
 from support.until import until
 
@@ -29,12 +26,7 @@ pytestmark = pytest.mark.anyio
 
 SPEECHES = 24
 """Of each kind of connection, in the normal run."""
-SOAK_SECONDS = 120
-SECONDS = 20.0
-"""The longest that a connection may stay after all was said."""
-PATIENCE = 0.3
 AT_ONCE = 8
-MOST_GROWTH = 20 * 1024 * 1024
 KINDS = list(product(CODECS, (False, True)))
 """Each format, on the fast outlet and, where messages are compressed, on the plain one."""
 
@@ -43,30 +35,6 @@ def handshake(codec: Codec, *, deflates: bool) -> bytes:
     """Ask for a WebSocket."""
     offer = b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n" if deflates else b""
     return UPGRADE + f"Sec-WebSocket-Protocol: {codec.subprotocol}\r\n".encode() + offer + b"\r\n"
-
-
-def told(url: str, said: bytes, seconds: float = SECONDS) -> bytes:
-    """What a server says to this, which it may take as slowly as it likes, until it hangs up.
-
-    Where it waits for more (half a frame, or what it takes for one) it is left after a moment.
-    """
-    heard, end = bytearray(), time.monotonic() + seconds
-    with connected(url) as connection:
-        connection.setblocking(False)
-        while time.monotonic() < end:
-            readable, writable, _ = select.select([connection], [connection] if said else [], [], PATIENCE)
-            try:
-                if writable:
-                    said = said[connection.send(said) :]
-                elif not readable and not said:
-                    connection.shutdown(socket.SHUT_WR)
-                if readable:
-                    if not (chunk := connection.recv(65536)):
-                        return bytes(heard)
-                    heard += chunk
-            except OSError:  # it has hung up, with something of ours unread
-                return bytes(heard)
-    raise TimeoutError("the server did not hang up")
 
 
 def heard(url: str, codec: Codec, frames: bytes, *, deflates: bool) -> list[Message | Closed]:
@@ -106,16 +74,6 @@ async def test_speeches_leave_nothing_behind(serve: Serve, caplog: pytest.LogCap
                         crowd.start_soon(to_thread.run_sync, partial(speak, url, seed, codec, deflates=deflates))
         await until(lambda: len(asyncio.all_tasks()) <= tasks and descriptors() <= files)
     assert [record.getMessage() for record in caplog.records if record.name != "asyncio"] == []
-
-
-def descriptors() -> int:
-    """Open files of this process."""
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def seeds() -> int:
-    """The first seed of a long run: another one each time, unless it is said."""
-    return int(os.environ.get("SCANSTREAM_SEED", time.time_ns() // 1_000_000 * 1000))
 
 
 @pytest.fixture

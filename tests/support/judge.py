@@ -14,11 +14,12 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import jsonschema_rs
 import msgspec
 
-from scanstream.errors import InvalidJson, InvalidMessage
+from scanstream.errors import InvalidJson, InvalidMessage, InvalidRequest
+from scanstream.message import Discover
 from scanstream.push.codec import JSON, MESSAGEPACK, Codec
 from scanstream.push.contract.channels import SOCKET
 from scanstream.push.problem import PROBLEM_MEDIA_TYPE
-from scanstream.push.query import EVENTS_TYPE, LINES_TYPE
+from scanstream.push.query import EVENTS_TYPE, LINES_TYPE, idempotency_key
 from support.traffic import Answered, Asked, Closed, Exchange, Message
 
 Plain = dict[str, Any]
@@ -29,6 +30,7 @@ OF_SOCKETS = {"sec-websocket-accept", "sec-websocket-extensions", "sec-websocket
 BEYOND = re.compile(r"(/.*)?/static(/.*)?")
 """Files: whoever asks for one knows its kind."""
 ONE_OF_FILES = "files"
+PROBLEM = {"$ref": "#/components/schemas/ProblemDetails"}
 NUMBER = re.compile(r"[0-9]+")
 
 
@@ -156,8 +158,11 @@ class Judge:
         elif answer.whole and not (media_type == PROBLEM_MEDIA_TYPE or _is_head(answer)):
             yield f"a refusal in {media_type or 'nothing'}"
         elif answer.whole and answer.body:
-            problem = {"$ref": "#/components/schemas/ProblemDetails"}
-            yield from self._invalid(problem, msgspec.json.decode(answer.body), self._openapi)
+            yield from self.problem(msgspec.json.decode(answer.body))
+
+    def problem(self, said: Any) -> list[str]:
+        """What is wrong with a problem document, whatever it is about."""
+        return list(self._invalid(PROBLEM, said, self._openapi))
 
     def _of_response(self, answer: Answered, told: Plain) -> Iterator[str]:
         may = {name.lower(): self._resolved(header) for name, header in told.get("headers", {}).items()}
@@ -285,8 +290,10 @@ def _taken(codec: Codec, data: str | bytes) -> bool:
     :raises InvalidJson: if it is not of the format at all
     """
     try:
-        codec.decode_message(data)
-    except InvalidMessage:
+        message = codec.decode_message(data)
+        if isinstance(message, Discover):
+            idempotency_key("idempotency_key", message.idempotency_key)
+    except (InvalidMessage, InvalidRequest):
         return False
     return True
 

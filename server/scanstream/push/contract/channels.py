@@ -27,10 +27,8 @@ from scanstream.push.contract.schemas import ABOUT, TEXT, Plain, components, ref
 from scanstream.push.credentials import BEARER_PROTOCOL
 from scanstream.push.query import EVENTS_TYPE, JSON_TYPE
 
-ONE_SCAN: tuple[type, ...] = (Snapshot, Update, End)
-"""What is told of a scan that is followed."""
-FRAMES: tuple[type, ...] = (*ONE_SCAN, Error)
-"""The same of many, of which one may be absent."""
+FRAMES: tuple[type, ...] = (Snapshot, Update, End, Error)
+"""What is told of a scan that is followed; an error where it expires, or the credential runs out."""
 REPLIES: Mapping[type, tuple[type, ...]] = {
     Discover: (Ack, Error),
     Subscribe: (Ack, Error),
@@ -105,7 +103,7 @@ def asyncapi() -> Plain:
                 "address": "/opportunities/events/{scan_id}",
                 "description": f"`GET`, answered with `{EVENTS_TYPE}`: the name of an event is the type of its message",
                 "parameters": _SCAN_ID,
-                "messages": _messages(ONE_SCAN),
+                "messages": _messages(FRAMES),
             },
             FOLLOW: {
                 "address": "/opportunities/follow",
@@ -116,7 +114,7 @@ def asyncapi() -> Plain:
         "operations": {
             **{_name(asked): _asked(asked, REPLIES[asked]) for asked in get_args(ClientMessage)},
             "tell": _told(SOCKET, FRAMES, "What happens to the scans that are followed, as it happens"),
-            "tellOne": _told(EVENTS, ONE_SCAN, "The frames of one scan, until its end", "GET"),
+            "tellOne": _told(EVENTS, FRAMES, "The frames of one scan, until its end", "GET"),
             "tellMany": _told(FOLLOW, FRAMES, "The frames of many scans, until all have ended", "POST"),
         },
         "components": {

@@ -29,7 +29,7 @@ from scanstream.push.bodies import (
     ProblemDetails,
     Results,
 )
-from scanstream.push.contract.channels import FRAMES, ONE_SCAN, asyncapi
+from scanstream.push.contract.channels import FRAMES, asyncapi
 from scanstream.push.contract.operations import (
     PUBLIC,
     SCHEMES,
@@ -117,7 +117,7 @@ def _scan_paths() -> Plain:
                 "events",
                 "The scan as server-sent events, until its end",
                 {
-                    200: Answer("Its frames, each as an event with the cursor as its id", _events(ONE_SCAN), _STREAMED),
+                    200: Answer("Its frames, each as an event with the cursor as its id", _events(FRAMES), _STREAMED),
                     204: Answer("The scan is terminal, and nothing of it is new"),
                     **absent(),
                 },

@@ -150,6 +150,9 @@ class HttpTransport(Watched):
         if not self._should_upgrade():
             self._unread += rest
             return
+        if self._busy_answering:  # its answer would overtake those of the requests before it
+            self._owed = MalformedRequest("A WebSocket's handshake waits until the requests before it are answered")
+            return
         if any(len(name) + len(value) + 4 > LONGEST_LINE_BYTES for name, value in [(b"GET", self.url), *self.headers]):
             self.refuse(HeadersTooLarge(f"A line of a WebSocket's handshake has over {LONGEST_LINE_BYTES} bytes"))
         elif is_crowded(self.config):
@@ -180,7 +183,7 @@ class HttpTransport(Watched):
 
     def on_headers_complete(self) -> None:
         """The request can be answered from here on."""
-        self._intake.framing(self.headers, upgrades=self.parser.should_upgrade() and self._should_upgrade())
+        self._intake.framing(self.headers, upgrades=self.parser.should_upgrade() and self._asks_for_socket)
         self.url = origin_form(self.url, self.headers)
         if self._glance is not None and (self._tell(self._glance) or self._takes_order(self._glance)):
             return
@@ -208,7 +211,7 @@ class HttpTransport(Watched):
             return
         super().on_message_complete()
         self._intake.pause()
-        self._enter(Phase.WHOLE if self._answering or self.pipeline else Phase.QUIET)
+        self._enter(Phase.WHOLE if self._busy_answering else Phase.QUIET)
 
     def on_response_complete(self) -> None:
         """The last byte of an answer: what came meanwhile is next."""
@@ -272,7 +275,7 @@ class HttpTransport(Watched):
     @property
     def _is_held_up(self) -> bool:
         """Whether nothing is told at a glance: beside an answer that is under way, or while the client takes none."""
-        busy = self._answering or bool(self.pipeline) or self.transport.is_closing()
+        busy = self._busy_answering or self.transport.is_closing()
         return busy or self.transport.get_write_buffer_size() > HIGH_WATER_BYTES
 
     def _take(self, glance: Taker, asked: Question) -> bool:
@@ -308,10 +311,6 @@ class HttpTransport(Watched):
             return False
         self._enter(Phase.WHOLE if self._answering else Phase.QUIET)
         return True
-
-    def _should_upgrade(self) -> bool:
-        """HTTP/1.0 cannot be left for another protocol (RFC 9110, section 7.8)."""
-        return super()._should_upgrade() and self.parser.get_http_version() != "1.0"
 
     def resume_writing(self) -> None:
         """See `asyncio.Protocol.resume_writing`."""

@@ -72,6 +72,19 @@ class Watched(HttpToolsProtocol):
     def _answering(self) -> bool:
         return self._answered is not None and not self._answered.response_complete
 
+    def _should_upgrade(self) -> bool:
+        """What asks about the path is answered as it is anywhere: a HEAD without a body."""
+        return self._asks_for_socket and self.parser.get_method() not in (b"HEAD", b"OPTIONS")
+
+    @property
+    def _asks_for_socket(self) -> bool:
+        """HTTP/1.0 cannot be left for another protocol (RFC 9110, section 7.8)."""
+        return super()._should_upgrade() and self.parser.get_http_version() != "1.0"
+
+    @property
+    def _busy_answering(self) -> bool:
+        return self._answering or bool(self.pipeline)
+
     def look(self, now: float) -> None:
         """Called every now and then: be rid of a client that takes nothing, says nothing, or has left."""
         self.outflow.look(now)
@@ -113,7 +126,7 @@ class Watched(HttpToolsProtocol):
 
     def refuse(self, error: ScanstreamError) -> None:
         """Answer with a problem, once it is this request's turn to be answered, and hang up."""
-        if self._phase is Phase.HEAD and (self._answering or self.pipeline):
+        if self._phase is Phase.HEAD and self._busy_answering:
             self._unread.clear()
             self._owed = self._owed or error
             return
