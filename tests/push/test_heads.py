@@ -155,6 +155,7 @@ async def _nowhere(*_: Any) -> None:
     """Whoever is let in."""
 
 
+@settings(deadline=None)
 @given(LATIN, st.lists(st.tuples(st.sampled_from([b"host", b"x"]), st.binary(max_size=9)), max_size=3))
 def test_a_target_has_no_host_in_it_afterwards(target: str, headers: list[tuple[bytes, bytes]]) -> None:
     for scheme in ("", "http://", "HTTPS://a.example:1"):
@@ -192,6 +193,7 @@ def test_no_bytes_are_a_defect_at_a_glance(target: bytes, fields: list[tuple[byt
         order(path, fields)
 
 
+@settings(deadline=None)
 @given(LATIN)
 def test_a_prefix_is_one_or_a_value_error(text: str) -> None:
     for written in (text, f"/{text}", f"/tools/{text}"):
