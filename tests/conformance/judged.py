@@ -5,6 +5,7 @@ from typing import Any
 
 from scanstream.conformance.judging import Verdict, judge
 from scanstream.conformance.run import Options
+from scanstream.conformance.stage.playing import Played
 
 SECONDS = 60.0
 
@@ -45,4 +46,10 @@ def told(*verdicts: Verdict) -> str:
         [one.check.name, one.outcome, f"expected: {one.expected}", f"seen: {one.seen}", *one.trace, ""]
         for one in verdicts
     ]
+    return "\n".join(line for told in lines for line in told)
+
+
+def told_of(*plays: Played) -> str:
+    """The same of scripts."""
+    lines = [[one.script.name, str(one.broken), *one.trace, ""] for one in plays]
     return "\n".join(line for told in lines for line in told)

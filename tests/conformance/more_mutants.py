@@ -4,6 +4,8 @@ import json
 from typing import Any
 
 from conformance.mutants import (
+    MUTANTS,
+    Mutant,
     Told,
     _absent,
     _since,
@@ -479,3 +481,6 @@ NO_MUTANT = {
     "heartbeat": "a comment that does not come is 15 s of waiting",
 }
 """Checks that no mutant here is for, and why."""
+
+ALL: dict[str, Mutant] = MUTANTS
+"""Those of mutants.py, too."""

@@ -12,7 +12,7 @@ from anyio import to_thread
 from click.testing import CliRunner, Result
 
 from conformance.judged import REQUESTS
-from conformance.mutants import MUTANTS
+from conformance.more_mutants import ALL as MUTANTS
 from conformance.mutating import Mutated, Mutation, mutated_server
 from docs.pages import code, table
 from scanstream.cli import main

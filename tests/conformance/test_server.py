@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from conformance import more_mutants
 from conformance.judged import SECONDS, judged, scripted, told
-from conformance.mutants import MUTANTS
+from conformance.more_mutants import ALL as MUTANTS
+from conformance.more_mutants import NO_MUTANT
 from conformance.mutating import Mutated, Mutation, mutated_server
 from docs.pages import code, table
 from scanstream.app import Scanstream
@@ -139,7 +139,7 @@ async def test_an_expired_scan_is_told_from_one_that_never_was() -> None:
 
 
 def test_each_check_has_a_mutant() -> None:
-    assert {mutant.check for mutant in MUTANTS.values()} | more_mutants.NO_MUTANT.keys() == CHECKS.keys()
+    assert {mutant.check for mutant in MUTANTS.values()} | NO_MUTANT.keys() == CHECKS.keys()
     assert {*QUICK} <= CHECKS.keys()
     assert MUTANTS.keys() >= FEW | SILENT
 

@@ -71,3 +71,39 @@ def server(urls: tuple[str, ...], listing: bool, requests: tuple[str, ...], **fl
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     sys.exit(telling.server(options, flags["as_json"]))
+
+
+@conformance.command()
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="-- COMMAND…")
+@click.option("--list", "listing", is_flag=True, help="Say which scripts there are, and play none.")
+@click.option("--only", multiple=True, metavar="SCRIPT", help="Play this script only (repeatable).")
+@click.option("--seed", type=int, default=None, metavar="N", show_default="by chance", help="What chance decides.")
+@click.option("--jobs", type=click.IntRange(1, 64), default=4, show_default=True, help="Scripts at once.")
+@click.option("--quick", is_flag=True, help="Leave out scripts in which a client waits for time to pass.")
+@click.option("--json", "as_json", is_flag=True, help="A verdict a line, as JSON, for programs.")
+def client(command: tuple[str, ...], listing: bool, **flags: Any) -> None:
+    """Judge the client behind COMMAND: an adapter, which prints what its user would be told.
+
+    A scripted server tells it a scan, script by script, and does on purpose what networks do. COMMAND is started for
+    each; it reads one line of JSON on standard input, and writes one for each thing told: docs/conformance.md.
+
+    \b
+    Examples:
+      scanstream conformance client -- python tests/conformance/adapter.py
+      scanstream conformance client --only cut --seed 7 -- node tests/conformance/adapter.mjs
+      scanstream conformance client --list
+
+    Exits with 0 when every script ends as promised, 1 when one does not, 2 when a flag is not valid, 3 when COMMAND
+    cannot be started.
+    """
+    from scanstream.conformance import telling  # noqa: PLC0415
+
+    if listing:
+        telling.list_scripts()
+        return
+    if not command:
+        raise click.UsageError("Name the adapter: scanstream conformance client -- COMMAND")
+    try:
+        sys.exit(telling.client(command, **flags))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error

@@ -6,6 +6,8 @@ from typing import Any
 from scanstream.conformance.judging import BROKEN, HOLDS, NOT_TRIED, Verdict
 from scanstream.conformance.promise import CHECKS
 from scanstream.conformance.scans import Scans
+from scanstream.conformance.stage.playing import Played
+from scanstream.conformance.stage.scripts import SCRIPTS
 
 MARKS = {HOLDS: "ok", BROKEN: "BROKEN", NOT_TRIED: "not tried"}
 
@@ -71,3 +73,38 @@ def plain(verdict: Verdict, again: str) -> dict[str, Any]:
         "seconds": round(verdict.seconds, 3),
         **(more if verdict.outcome == BROKEN else why),
     }
+
+
+def scripts() -> Iterator[str]:
+    """All scripts for clients, one a line."""
+    width = max(map(len, SCRIPTS))
+    for script in SCRIPTS.values():
+        yield f"{script.name:{width}}  {script.promise}{' (slow)' if script.slow else ''}"
+
+
+def played(play: Played, again: str) -> Iterator[str]:
+    """What has come of one script; where a promise is broken, all that helps to find out why."""
+    mark = MARKS[BROKEN if play.broken else HOLDS]
+    yield f"{mark:9} {play.script.name}: {play.script.promise} ({play.seconds:.1f} s)"
+    if play.broken is not None:
+        yield f"            expected: {play.broken.expected}"
+        yield f"            seen:     {play.broken.seen}"
+        yield "            what it asked for, and what it told, the last lines:"
+        yield from (f"              {line}" for line in play.trace)
+        yield f"            again:    {again}"
+
+
+def plainly_played(play: Played, again: str) -> dict[str, Any]:
+    """The same as a JSON object."""
+    told = {"script": play.script.name, "promise": play.script.promise, "seconds": round(play.seconds, 3)}
+    if play.broken is None:
+        return {**told, "outcome": HOLDS}
+    more = {"expected": play.broken.expected, "seen": str(play.broken.seen), "trace": list(play.trace), "again": again}
+    return {**told, "outcome": BROKEN, **more}
+
+
+def of_scripts(plays: Sequence[Played]) -> str:
+    """The last line."""
+    names = [play.script.name for play in plays if play.broken]
+    broken = f"{len(names)} do not ({', '.join(names)})" if names else "none does not"
+    return f"{len(plays) - len(names)} scripts end as promised, {broken}"

@@ -16,6 +16,9 @@ from scanstream.conformance.judging import BROKEN, Verdict, judge
 from scanstream.conformance.promise import CHECKS
 from scanstream.conformance.run import Options
 from scanstream.conformance.scans import KINDS, Scans
+from scanstream.conformance.stage.adapter import Unusable
+from scanstream.conformance.stage.playing import Played, play_all
+from scanstream.conformance.stage.scripts import SCRIPTS
 
 EXIT_HOLDS = 0
 EXIT_BROKEN = 1
@@ -27,6 +30,45 @@ MOST_SEED = 10_000
 def list_checks() -> None:
     """All that there are."""
     _say(report.listed())
+
+
+def list_scripts() -> None:
+    """All that there are."""
+    _say(report.scripts())
+
+
+def client(
+    command: Sequence[str], *, only: Sequence[str], seed: int | None, jobs: int, quick: bool, as_json: bool
+) -> int:
+    """Judge a client; the exit code.
+
+    :raises ValueError: if there is no such script
+    """
+    unknown = [name for name in only if name not in SCRIPTS]
+    if unknown:
+        raise ValueError(f"There is no script {unknown[0]}; --list says which there are")
+    by_chance = randrange(MOST_SEED) if seed is None else seed  # noqa: S311  # nothing secret
+    chosen = [
+        script for script in SCRIPTS.values() if script.name in only or (not only and not (quick and script.slow))
+    ]
+    all_played: list[Played] = []
+
+    def tell(played: Played) -> None:
+        all_played.append(played)
+        words = ["client", "--only", played.script.name, "--seed", str(by_chance), "--", *command]
+        again = shlex.join(["scanstream", "conformance", *words])
+        if as_json:
+            click.echo(json.dumps(report.plainly_played(played, again)))
+        else:
+            _say(report.played(played, again))
+
+    try:
+        anyio.run(play_all, chosen, command, by_chance, jobs, tell)
+    except Unusable as unusable:
+        click.echo(f"scanstream: {unusable}", err=True)
+        return EXIT_UNREACHABLE
+    click.echo(report.of_scripts(all_played), err=as_json)
+    return EXIT_BROKEN if any(one.broken for one in all_played) else EXIT_HOLDS
 
 
 def options(
