@@ -57,6 +57,7 @@ async def test_the_client_keeps_its_promises() -> None:
 
 
 @pytest.mark.clients
+@pytest.mark.timeout(500)
 @pytest.mark.parametrize("command", [PYTHON, NODE], ids=["python", "node"])
 @pytest.mark.parametrize("slow", [False, True], ids=["quick", "slow"])
 async def test_ours_keep_all_of_their_promises(command: list[str], slow: bool) -> None:

@@ -83,6 +83,7 @@ async def test_the_server_keeps_its_promises() -> None:
 
 
 @pytest.mark.clients
+@pytest.mark.timeout(500)
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_the_server_keeps_all_of_its_promises(seed: int, tmp_path: Path) -> None:
     async with serving(Settings(port=0, data=str(tmp_path), workers=1, worker_priority="low")) as url:
@@ -92,6 +93,7 @@ async def test_the_server_keeps_all_of_its_promises(seed: int, tmp_path: Path) -
 
 
 @pytest.mark.clients
+@pytest.mark.timeout(500)
 async def test_the_plain_outlet_keeps_all_of_its_promises() -> None:
     """In an application of somebody's own, behind an ordinary uvicorn: nothing is answered at a glance."""
     ours = "large-heads"  # a bound of our transports; that of somebody else's server is its own

@@ -8,7 +8,7 @@ from scanstream.conformance import laws
 from scanstream.conformance.promise import NotTried, check, equal, expect
 from scanstream.conformance.run import Run
 
-MOST_QUEUED = 16
+MOST_QUEUED = 24
 AT_ONCE_SECONDS = 5
 """Far more than an answer takes, far less than the wait that was asked for."""
 

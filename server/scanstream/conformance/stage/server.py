@@ -3,28 +3,19 @@
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import anyio
 
 from scanstream.conformance.cursors import Place, place, read
+from scanstream.conformance.stage.attempts import Attempt, bearer, kind_of, other
 from scanstream.conformance.stage.lines import GONE, Asked, Cut, Line, Reply, Socket, as_json, listening
 from scanstream.conformance.stage.tale import Tale
 from scanstream.conformance.stage.weather import ABSENT, Freeze, Weather, problem
 
 HEARTBEAT_SECONDS = 5.0
-EVENTS = "text/event-stream"
 RESTART = 1012
 EXPIRED = 4401
-
-
-class Attempt(NamedTuple):
-    """One request that a client made."""
-
-    kind: str
-    at: float
-    since: str | None
-    token: str | None
 
 
 class Stage:
@@ -87,11 +78,11 @@ class Stage:
     async def serve(self, line: Line) -> None:
         """One request."""
         asked = await line.asked()
-        kind = _kind(asked)
+        kind = kind_of(asked)
         since = asked.query.get("since") or asked.headers.get("last-event-id")
         if kind in ("stream", "longpoll"):
             since = next((one.get("since") for one in asked.body.get("follow", ())), None)
-        shown = asked.headers.get("authorization", "").removeprefix("Bearer ") or _bearer(asked)
+        shown = asked.headers.get("authorization", "").removeprefix("Bearer ") or bearer(asked)
         self.attempts.append(Attempt(kind, time.monotonic(), since, shown))
         if kind in ("stream", "longpoll"):
             self.subscriptions.append(self.attempts[-1])
@@ -150,7 +141,7 @@ class Stage:
             self.keys.append(asked.headers.get("idempotency-key"))
             return as_json(202, self.ack(), location=f"/opportunities/status/{self.tale.scan_id}", retry_after="1")
         if kind == "other":
-            return _other(asked)
+            return other(asked)
         if not self._known(scan_id):
             status = 410 if self.absent == "expired" else 404
             return as_json(status, {**ABSENT, "status": self.absent or "not_found", "scan_id": scan_id})
@@ -329,33 +320,6 @@ def _alone() -> Iterator[None]:
         raise Freeze
     if gone:
         raise Cut
-
-
-def _kind(asked: Asked) -> str:
-    if asked.upgrade:
-        return "websocket"
-    if asked.path == "/opportunities/follow" and isinstance(asked.body, dict):
-        return "stream" if EVENTS in asked.headers.get("accept", "") else "longpoll"
-    kinds = {"status": "poll", "discover": "discover", "results": "results"}
-    return kinds.get(asked.path.removeprefix("/opportunities/").partition("/")[0], "other")
-
-
-def _bearer(asked: Asked) -> str | None:
-    """The credential among the subprotocols of a browser's WebSocket."""
-    import base64  # noqa: PLC0415
-
-    offered = [one.strip() for one in asked.headers.get("sec-websocket-protocol", "").split(",")]
-    shown = [one.removeprefix("scanstream.bearer.") for one in offered if one.startswith("scanstream.bearer.")]
-    return base64.urlsafe_b64decode(shown[0] + "=" * (-len(shown[0]) % 4)).decode() if shown else None
-
-
-def _other(asked: Asked) -> Reply:
-    known: dict[str, Any] = {
-        "/opportunities/strategies": {"strategies": []},
-        "/opportunities/market": {"market": "told", "symbols": []},
-        "/opportunities/scans": {"scans": []},
-    }
-    return as_json(200, known[asked.path]) if asked.path in known else problem(404, "no_such_route")
 
 
 @asynccontextmanager

@@ -193,7 +193,7 @@ class LosesAck(Weather):
 
 
 class Sometimes(Weather):
-    """Every so many-th request is answered with this instead."""
+    """One of every so many requests is answered with this instead, the first of them."""
 
     def __init__(self, reply: Reply, every: int, *kinds: str, most: int = 1000) -> None:
         self._reply = reply
@@ -207,7 +207,7 @@ class Sometimes(Weather):
         if kind not in self._kinds or self._most == 0:
             return None
         self._count += 1
-        if self._count % self._every:
+        if (self._count - 1) % self._every:
             return None
         self._most -= 1
         return self._reply

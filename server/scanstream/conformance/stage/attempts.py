@@ -1,0 +1,45 @@
+"""Requests to the scripted server: what each is about, and over which transport it goes."""
+
+import base64
+from typing import Any, NamedTuple
+
+from scanstream.conformance.stage.lines import Asked, Reply, as_json
+from scanstream.conformance.stage.weather import problem
+
+EVENTS = "text/event-stream"
+
+
+class Attempt(NamedTuple):
+    """One request that a client made."""
+
+    kind: str
+    at: float
+    since: str | None
+    token: str | None
+
+
+def kind_of(asked: Asked) -> str:
+    """Over which transport it goes, or what it is about."""
+    if asked.upgrade:
+        return "websocket"
+    if asked.path == "/opportunities/follow" and isinstance(asked.body, dict):
+        return "stream" if EVENTS in asked.headers.get("accept", "") else "longpoll"
+    kinds = {"status": "poll", "discover": "discover", "results": "results"}
+    return kinds.get(asked.path.removeprefix("/opportunities/").partition("/")[0], "other")
+
+
+def bearer(asked: Asked) -> str | None:
+    """The credential among the subprotocols of a browser's WebSocket."""
+    offered = [one.strip() for one in asked.headers.get("sec-websocket-protocol", "").split(",")]
+    shown = [one.removeprefix("scanstream.bearer.") for one in offered if one.startswith("scanstream.bearer.")]
+    return base64.urlsafe_b64decode(shown[0] + "=" * (-len(shown[0]) % 4)).decode() if shown else None
+
+
+def other(asked: Asked) -> Reply:
+    """The answer to what is about no scan."""
+    known: dict[str, Any] = {
+        "/opportunities/strategies": {"strategies": []},
+        "/opportunities/market": {"market": "told", "symbols": []},
+        "/opportunities/scans": {"scans": []},
+    }
+    return as_json(200, known[asked.path]) if asked.path in known else problem(404, "no_such_route")
