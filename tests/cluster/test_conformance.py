@@ -19,7 +19,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.cluster, pytest.mark.timeout(500)]
 APART = {"expired", "heartbeat"}
 """Checks that need a server of their own."""
 PIECE = 64 * 1024
-GONE = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, OSError)
+GONE = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, OSError, RuntimeError)
+"""The last is what uvloop says of a connection that it has closed."""
 
 
 @asynccontextmanager
