@@ -56,7 +56,7 @@ class Tale:
 
     def _ended(self, state: dict[str, Any]) -> dict[str, Any]:
         times = {"finished_at": AT, "expires_at": "2026-11-23T15:00:00.000Z", "estimated_time_remaining_seconds": 0}
-        error = {"error": {"code": "strategy_error", "detail": "as told"}} if self.status == "failed" else {}
+        error = {"error": {"code": "internal", "detail": "as told"}} if self.status == "failed" else {}
         percentage = 100 if self.status == "complete" else state["progress"]["percentage"]
         progress = {**state["progress"], "percentage": percentage}
         return {
