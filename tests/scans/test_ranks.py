@@ -1,8 +1,10 @@
 """The place of a scan that waits is told by the logs alone: by whoever has read them, whoever conducts what."""
 
+from msgspec.structs import replace
+
 from scanstream.log.entry import Cancelled, CancelRequested, Queued
 from scanstream.log.scanlog import ScanLog
-from scanstream.model import ScanId
+from scanstream.model import Principal, ScanId
 from scanstream.scans.ranks import Ranks
 from support.histories import NOON, planned, registered
 
@@ -65,3 +67,23 @@ def test_where_more_run_than_may_all_others_wait() -> None:
     house.apply(0, CancelRequested(at=NOON))
     house.apply(0, Cancelled(at=NOON))
     assert house.told() == [None, None, 1, 2]
+
+
+def test_what_scans_share_goes_to_principals_first_and_of_ones_part_to_each_scan() -> None:
+    """So many shards each has in the queue that nodes share: one scan of a second principal has as much as four."""
+    ranks = Ranks(8)
+    for number, owner in enumerate("aaaab"):
+        log = ScanLog(replace(registered("s", scan_id=ScanId(f"scan_{number}")), principal=Principal(owner)), "epoch")
+        for seq, entry in enumerate((Queued(at=NOON), planned(s=1)), start=2):
+            log.apply(seq, entry)  # type: ignore[arg-type]  # one of the entries
+        ranks.notice(log)
+    assert [ranks.sharing(Principal(owner)) for owner in "ab"] == [8, 2]
+    assert ranks.sharing(Principal("c")) == 2, "who has nothing yet has a part, too, once they have"
+    ranks.notice(_ended(log))
+    assert ranks.sharing(Principal("a")) == 4, "alone, they have all, as ever"
+
+
+def _ended(log: ScanLog) -> ScanLog:
+    log.apply(log.seq + 1, CancelRequested(at=NOON))
+    log.apply(log.seq + 1, Cancelled(at=NOON))
+    return log

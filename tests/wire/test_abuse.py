@@ -15,7 +15,8 @@ from conftest import Serve
 from docs.pages import code, table
 from scanstream.errors import TABLE
 from scanstream.limits import Limits
-from support.raw import HOST, connected, everything, get
+from support.guards import Ring, bearer, guarded
+from support.raw import HOST, UPGRADE, connected, everything, get
 from support.wire import Answer, discover, request, websocket
 
 pytestmark = pytest.mark.anyio
@@ -231,3 +232,44 @@ async def test_a_socket_beyond_the_limit_costs_nothing_that_lasts(serve: Serve) 
                 pass
         text = (await request(url, "GET", "/metrics")).body.decode()
         assert "scanstream_sockets 1.0" in text
+
+
+async def test_a_place_is_free_again_however_its_connection_ends(serve: Serve) -> None:
+    """The streams of the fast way and of the chain, both forms, sockets in use and sockets that were let go."""
+
+    async def taken(url: str) -> int:
+        text = (await request(url, "GET", "/metrics")).body.decode()
+        return int(float(text.partition("\nscanstream_sockets ")[2].split()[0]))
+
+    async with serve(workers=0) as url:
+        scan_id = (await discover(url, wanted(0))).json()["scan_id"]
+        follow = msgspec.json.encode({"follow": [{"scan_id": scan_id}]})
+        post = b"POST /opportunities/follow HTTP/1.1\r\n" + HOST + b"Accept: text/event-stream\r\n"
+        asked = [
+            get(f"/opportunities/events/{scan_id}"),
+            get("/opportunities/events/latest"),
+            post + b"Content-Length: %d\r\n\r\n" % len(follow) + follow,
+            UPGRADE + b"\r\n",
+        ]
+        for first in asked:
+            with connected(url, first) as one:
+                assert await to_thread.run_sync(one.recv, 4096)
+                with anyio.fail_after(20):
+                    while await taken(url) != 1:  # noqa: ASYNC110  # the server tells nobody
+                        await anyio.sleep(0.02)
+            with anyio.fail_after(20):
+                while await taken(url):  # noqa: ASYNC110
+                    await anyio.sleep(0.02)
+        head = await request(url, "HEAD", f"/opportunities/events/{scan_id}")
+        assert (head.status, await taken(url)) == (200, 0)
+
+
+async def test_whoever_may_not_come_in_takes_no_place() -> None:
+    ring = Ring()
+    async with guarded(ring, workers=0, max_sockets=2) as url, AsyncExitStack() as strangers:
+        for _ in range(4):
+            one = await strangers.enter_async_context(websocket(url))
+            assert (await one.receive())["code"] == "unauthorized"
+        async with websocket(url, additional_headers=bearer(ring.key("a"))) as friend:
+            await friend.send(type="ping", id="1")
+            assert (await friend.receive())["type"] == "pong"

@@ -14,7 +14,7 @@ from scanstream.push.problem import refuse
 from scanstream.push.transport.ready_made import EXTENSION, ReadyMadeOutlet
 from scanstream.push.websocket import Common, Connection
 from scanstream.security.caller import EVERYBODY, Caller
-from scanstream.security.seats import payer
+from scanstream.security.seats import NO_SEAT, payer
 
 PATH = "/ws"
 NO_ONE = Caller(None, frozenset())
@@ -47,8 +47,10 @@ class SocketDoor:
         caller, refusal = EVERYBODY, None
         if self._common.vigil is not None:
             caller, refusal = await self._judged(scope)
+        seat = NO_SEAT  # whoever may not come in takes none away from those who may
         try:
-            seat = self._common.seats.take(payer(caller.principal, scope.get("client")))
+            if refusal is None:
+                seat = self._common.seats.take(payer(caller.principal, scope.get("client")))
         except ScanstreamError as error:
             await refuse(error, scope, receive, send)
             return

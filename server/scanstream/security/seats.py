@@ -15,8 +15,8 @@ class Seat:
 
     __slots__ = ("_seats", "_who")
 
-    def __init__(self, seats: "Seats", who: str) -> None:
-        self._seats: Seats | None = seats
+    def __init__(self, seats: "Seats | None", who: str) -> None:
+        self._seats = seats
         self._who = who
 
     def leave(self) -> None:
@@ -24,6 +24,10 @@ class Seat:
         seats, self._seats = self._seats, None
         if seats is not None:
             seats.left(self._who)
+
+
+NO_SEAT = Seat(None, "")
+"""Of those who are about to be hung up on."""
 
 
 class Seats:
