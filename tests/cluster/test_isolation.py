@@ -9,7 +9,7 @@ from scanstream.security.caller import Right
 from scanstream.security.keychanges import revoke_key
 from scanstream.server import serving
 from scanstream.settings import Settings
-from support.guards import key_in
+from support.guards import LENIENT, key_in
 from support.nats import NatsServer, options
 from wire.test_isolation import (  # the cells, in the world of this file
     World,
@@ -51,8 +51,8 @@ async def world(tmp_path_factory: pytest.TempPathFactory, nats: NatsServer) -> A
     named = options(nats).namespace
 
     def node(name: str) -> Settings:
-        there = {"engine": nats.url, "namespace": named, "data": str(directory / name), "auth": "required"}
-        return Settings(port=0, workers=1, keys=str(keys), **there)  # type: ignore[arg-type]
+        there = {**LENIENT, "engine": nats.url, "namespace": named, "data": str(directory / name), "auth": "required"}
+        return Settings(workers=1, keys=str(keys), **there)  # type: ignore[arg-type]
 
     async with serving(node("one")) as one, serving(node("two")) as two:
         yield World(two, *(await scan_of(one, shown)))

@@ -17,6 +17,9 @@ from scanstream.security.keychanges import create_key
 from scanstream.server import serving
 from scanstream.settings import Settings
 
+LENIENT: dict[str, Any] = {"port": 0, "data": ":memory:", "max_discovers": 10_000}
+"""Settings of servers that many tests share."""
+
 
 class Ring:
     """Knows those to whom it has given a credential: `Guard`."""
@@ -93,7 +96,7 @@ async def guarded(guard: Guard, cores: list[Core] | None = None, **settings: Any
 
     async with AsyncExitStack() as stack:
         with mock.patch("scanstream.server.open_core", opened):  # as long as it takes to start
-            url = await stack.enter_async_context(serving(Settings(**{"port": 0, "data": ":memory:", **settings})))
+            url = await stack.enter_async_context(serving(Settings(**{**LENIENT, **settings})))
         yield url
 
 

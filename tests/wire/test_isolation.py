@@ -22,7 +22,7 @@ from scanstream.security.caller import Right
 from scanstream.security.keychanges import revoke_key
 from scanstream.server import serving
 from scanstream.settings import Settings
-from support.guards import Ring, bearer, guarded, key_in
+from support.guards import LENIENT, Ring, bearer, guarded, key_in
 from support.wire import ONE_QUICK_SCAN, Answer, request, websocket
 
 pytestmark = pytest.mark.anyio
@@ -63,7 +63,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
         "unknown": key_in(keys.parent / "others.toml", "ann"),
     }
     revoke_key(keys, "revoked")
-    async with serving(Settings(port=0, data=":memory:", workers=1, auth="required", keys=str(keys))) as url:
+    async with serving(Settings(**LENIENT, workers=1, auth="required", keys=str(keys))) as url:
         yield World(url, *(await scan_of(url, shown)))
 
 
