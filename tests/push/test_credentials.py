@@ -98,6 +98,8 @@ def test_a_scan_token_in_an_address(path: str) -> None:
         f"token={TOKEN},{TOKEN}",
         f"token={TOKEN}ä",
         f"token={TOKEN.upper()}",
+        "&".join([f"token={TOKEN}", *(f"a{number}=1" for number in range(100))]),
+        "%&" * 10_000,
     ],
 )
 def test_what_is_no_scan_token_there(query: str) -> None:

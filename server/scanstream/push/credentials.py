@@ -20,6 +20,8 @@ BEARER_PROTOCOL = "scanstream.bearer."
 SCAN_PREFIX = "sst_"
 PARAMETER = "token"
 """Of a query. It may be a scan token, on the routes of its scan; keys and JWTs never stand in an address."""
+MOST_PARAMETERS = 100
+"""In a query in which there may be one."""
 FOLLOW_PATH = "/opportunities/follow"
 WITH_PARAMETER = (STATUS_PATH, RESULTS_PATH, EVENTS_PATH, "/opportunities/cancel/")
 """What the paths begin with that take it, beside that one."""
@@ -73,8 +75,8 @@ def shown(scope: Scope) -> str | None:
 
 
 def in_address(scope: Scope) -> bool:
-    """Whether a request has a token in its address."""
-    return bool(_parameters(scope))
+    """Whether a request has, or may have, a token in its address."""
+    return b"token" in scope.get("query_string", b"") or b"%" in scope.get("query_string", b"")
 
 
 def _only(given: Iterable[str]) -> str | None:
@@ -119,7 +121,9 @@ def _takes_parameter(scope: Scope) -> bool:
 
 
 def _parameters(scope: Scope) -> list[str]:
-    query = scope.get("query_string", b"")
-    if not query:
+    query: bytes = scope.get("query_string", b"")
+    if b"token" not in query and b"%" not in query:
         return []
+    if query.count(b"&") >= MOST_PARAMETERS:  # nobody who means well; a stranger is not to cost so much
+        raise unauthorized()
     return [value for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True) if name == PARAMETER]
