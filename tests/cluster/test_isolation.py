@@ -52,7 +52,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory, nats: NatsServer) -> A
 
     def node(name: str) -> Settings:
         there = {**LENIENT, "engine": nats.url, "namespace": named, "data": str(directory / name), "auth": "required"}
-        return Settings(workers=1, keys=str(keys), **there)  # type: ignore[arg-type]
+        return Settings(workers=1, keys=str(keys), **there)
 
     async with serving(node("one")) as one, serving(node("two")) as two:
         yield World(two, *(await scan_of(one, shown)))
