@@ -21,7 +21,8 @@ LONGEST = 60
 HEAD = """# Licences
 
 scanstream is under the Apache License 2.0. What a server brings along (`requirements-nats.lock`; those with a `*` only
-with the engine for several nodes), and what each of them says of its licence. Written by `python docs/licences.py`.
+with the engine for several nodes, or for JWTs), and what each of them says of its licence. Written by
+`python docs/licences.py`.
 
 | package | version | licence |
 | --- | --- | --- |

@@ -69,7 +69,7 @@ def test_the_lock_of_the_server_has_all_that_the_server_needs() -> None:
     needed = names([*PROJECT["dependencies"], *EXTRAS["server"]])
 
     assert needed <= locked("requirements.lock").keys()
-    several = names([*EXTRAS["nats"], *needed]) - {"scanstream"}
+    several = names([*EXTRAS["nats"], *EXTRAS["jwt"], *needed]) - {"scanstream"}
     assert several <= locked("requirements-nats.lock").keys()
     assert locked("requirements.lock").items() <= locked("requirements-nats.lock").items()
     assert names(line for line in EXTRAS["dev"] if "scanstream" not in line) <= locked("requirements-dev.lock").keys()
@@ -78,7 +78,7 @@ def test_the_lock_of_the_server_has_all_that_the_server_needs() -> None:
 def test_a_platform_that_starts_the_procfile_installs_the_server() -> None:
     lines = (ROOT / "requirements.txt").read_text().splitlines()
 
-    assert [line for line in lines if not line.startswith("#")] == [".[nats]"]
+    assert [line for line in lines if not line.startswith("#")] == [".[nats,jwt]"]
     assert "scanstream[server]" in EXTRAS["nats"]
 
 
