@@ -171,3 +171,16 @@ def test_lines_are_for_people_and_json_for_programs(tmp_path: Path) -> None:
     assert [one["check"] for one in document["checks"] if not one["holds"]] == ["market"]
     nasty = Finding(check="x", holds=False, says="a", do="b")
     assert list(lines([nasty])) == ["NOT  x: a", "     → b"]
+
+
+def test_where_only_a_client_is_installed_that_is_said() -> None:
+    program = (
+        "import sys\n"
+        "sys.modules.update(dict.fromkeys(('numpy', 'starlette', 'uvicorn')))\n"
+        "from scanstream.cli import main\n"
+        "main(['doctor', '--data', ':memory:'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "NOT  settings: the server is not installed" in done.stdout
+    assert "pip install 'scanstream[server]'" in done.stdout

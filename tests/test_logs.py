@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -119,8 +120,6 @@ def test_what_nobody_catches_is_logged_too(tmp_path: Path) -> None:
         "warnings.warn('old')\n"
         "logging.getLogger('uvicorn.error').error('Exception in ASGI application\\n')\n"
     )
-    import subprocess
-
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, cwd=ROOT, check=True
     )
@@ -135,3 +134,17 @@ def test_a_node_is_named_by_its_machine_and_process() -> None:
     import os
 
     assert node_name().rpartition(":")[2] == str(os.getpid())
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_the_last_words_of_a_server_are_in_the_form_of_its_log(form: str) -> None:
+    program = (
+        "from scanstream.launch import run\n"
+        "async def fail(): raise RuntimeError('no\\nmore')\n"
+        f"run(fail, log_format={form!r})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    words = json.loads(line)["message"] if form == "json" else line.removeprefix("scanstream: ")
+    assert words.startswith("the server has failed, and ends: RuntimeError: no more (")

@@ -32,11 +32,11 @@ def importing() -> Iterator[None]:
             gc.enable()
 
 
-def log(form: str = "text") -> None:
-    """What a server says beside its answers, on standard error; `form` as logs.py has it."""
+def log(form: str = "text") -> bool:
+    """What a server says beside its answers, on standard error; whether that is for programs. See `logs.install`."""
     from scanstream.logs import install  # noqa: PLC0415
 
-    install(form)
+    return install(form)
 
 
 def told(settings: Any, shown: Collection[str]) -> None:
@@ -63,7 +63,7 @@ def run(
     """
     import anyio  # noqa: PLC0415
 
-    log(log_format)
+    for_programs = log(log_format)
     status = EXIT_FAILED
     try:
         status = anyio.run(command, *arguments, backend_options={"use_uvloop": sys.platform != "win32"})
@@ -75,8 +75,19 @@ def run(
         status = EXIT_INTERRUPTED
     except* Exception as group:
         for error in _first_causes(_leaves(group)):
-            click.echo(f"scanstream: the server has failed, and ends: {_described(error)}", err=True)
+            _say_failed(_described(error), for_programs)
     leave(status)
+
+
+def _say_failed(why: str, for_programs: bool) -> None:
+    """The last words of a server: in the log's form, as whoever reads that wants them most."""
+    words = f"the server has failed, and ends: {why}"
+    if for_programs:
+        import logging  # noqa: PLC0415
+
+        logging.getLogger("scanstream").critical("%s", words)
+    else:
+        click.echo(f"scanstream: {words}", err=True)
 
 
 def _first_causes(errors: list[BaseException]) -> list[BaseException]:

@@ -20,16 +20,16 @@ FIELDS = ("scan_id", "strategy", "shard")
 MOVED_IN = "    "
 
 
-def install(form: str = "text") -> None:
+def install(form: str = "text") -> bool:
     """Have all that is logged in this process written so, uvicorn's lines and Python's warnings, too.
 
-    Where somebody else has seen to that, it stays as it is.
+    Where somebody else has seen to that, it stays as it is. Whether it is for programs.
 
     :param form: `auto`: JSON unless standard error is a terminal
     """
     root = logging.getLogger()
     if root.handlers:
-        return
+        return False
     people = form == "text" or (form != "json" and sys.stderr.isatty())
     handler = logging.StreamHandler()
     handler.setFormatter(Lines() if people else JsonLines(node_name()))
@@ -40,6 +40,7 @@ def install(form: str = "text") -> None:
     logging.captureWarnings(True)
     sys.unraisablehook = _unraisable
     threading.excepthook = _of_thread
+    return not people
 
 
 class Lines(logging.Formatter):

@@ -7,10 +7,21 @@ from msgspec.structs import replace
 
 from conftest import Serve
 from scanstream.about import node_name
-from scanstream.log.entry import AnyEntry, Cut, Planned, Queued, Registered, ShardDone, ShardFailed, ShardStarted
+from scanstream.log.entry import (
+    AnyEntry,
+    CancelRequested,
+    Cut,
+    Planned,
+    Queued,
+    Registered,
+    ShardDone,
+    ShardFailed,
+    ShardStarted,
+)
 from scanstream.log.scanlog import ScanLog
-from scanstream.model import DiscoverRequest, ScanId
-from scanstream.scans.explaining import MOST_MOMENTS, Life
+from scanstream.model import ANYONE, DiscoverRequest, ScanId
+from scanstream.scans.explaining import MOST_MOMENTS, Life, Rooms, waits
+from support.nats import NatsServer
 from support.script import scripting
 from support.wire import discover, request, until_terminal
 
@@ -76,25 +87,24 @@ async def test_what_never_was_is_not_explained(serve: Serve) -> None:
     assert told["waits_for"][0]["what"] in ("plan", "worker")
 
 
-SCAN = ScanId("scan_" + "0" * 42)
+REGISTERED = Registered(
+    at=1000,
+    scan_id=ScanId("scan_" + "0" * 42),
+    principal=ANYONE,
+    slot="",
+    market="m",
+    digest="d",
+    request=DiscoverRequest(),
+    filters={},
+    budgets={"a": 1.0},
+    budget=1.0,
+    retention=1000,
+)
 
 
 def life_of(shards: int, *, who: bool = True) -> tuple[Life, ScanLog]:
     """A scan of one strategy, each tenth of whose shards fails; the one with the highest number takes longest."""
-    registered = Registered(
-        at=1000,
-        scan_id=SCAN,
-        principal="me",  # type: ignore[arg-type]
-        slot="",
-        market="m",
-        digest="d",
-        request=DiscoverRequest(),
-        filters={},
-        budgets={"a": 1.0},
-        budget=1.0,
-        retention=1000,
-    )
-    entries: list[AnyEntry] = [registered, Queued(at=1001), Planned(at=1100, cuts={"a": Cut(shards)})]
+    entries: list[AnyEntry] = [REGISTERED, Queued(at=1001), Planned(at=1100, cuts={"a": Cut(shards)})]
     for number in range(shards):
         at = 1200 + 10 * number
         entries.append(ShardStarted(at=at, strategy_id="a", shard=number))
@@ -106,7 +116,7 @@ def life_of(shards: int, *, who: bool = True) -> tuple[Life, ScanLog]:
             )
         else:
             entries.append(ShardDone(at=at + 5, strategy_id="a", shard=number, elapsed_ms=number))
-    log = ScanLog(registered, "e")
+    log = ScanLog(REGISTERED, "e")
     life = Life(log, who=who)
     for seq, entry in enumerate(entries[1:], start=2):
         log.apply(seq, entry)
@@ -140,3 +150,76 @@ def test_few_shards_are_told_one_by_one_and_nodes_only_to_those_who_operate() ->
         assert {moment.by for moment in timeline if moment.what == "shard_done"} == (
             {"n:1"} if who else {timeline[0].detail}
         )
+
+
+async def test_a_scan_on_nats_is_explained(nats: NatsServer, serve: Serve) -> None:
+    async with serve(workers=1, engine=nats.url, namespace="explained") as url:
+        scan_id = (await discover(url)).json()["scan_id"]
+        await until_terminal(url, scan_id)
+        told = await explained(url, scan_id)
+    what = [moment["what"] for moment in told["timeline"]]
+    assert (what[:3], what[-1]) == (["registered", "queued", "planned"], "ended")
+    assert told["strategies"]["tsmom"]["done"] == 1
+    assert {moment["by"] for moment in told["timeline"] if moment["what"] != "ended"} == {node_name()}
+
+
+class Lacking:
+    def __init__(self, *what: str) -> None:
+        self.what = list(what)
+
+    def current(self) -> list[str]:
+        return self.what
+
+
+class Abilities:
+    def __init__(self, *lacks: str) -> None:
+        self.lacks = lacks
+
+    def lacking(self, wants: Any) -> list[str]:
+        return [name for name in wants if name in self.lacks]
+
+
+def rooms(**more: Any) -> Rooms:
+    usual: dict[str, Any] = {
+        "rank": lambda _: None,
+        "runner": None,
+        "machine": Lacking(),
+        "writing": Lacking(),
+        "skills": Abilities(),
+        "running": lambda: 4,
+        "max_running": 4,
+    }
+    return Rooms(**{**usual, **more})
+
+
+def scan_with(*entries: AnyEntry) -> ScanLog:
+    log = ScanLog(REGISTERED, "e")
+    for seq, entry in enumerate(entries, start=2):
+        log.apply(seq, entry)
+    return log
+
+
+QUEUED, PLANNED = Queued(at=1001), Planned(at=1002, cuts={"a": Cut(2)})
+
+
+@pytest.mark.parametrize(
+    ("entries", "state", "shared", "expected", "words"),
+    [
+        ([], {}, False, ["ack"], "on its way to the client"),
+        ([QUEUED], {"rank": lambda _: 3}, False, ["place"], "this one has 2 before it"),
+        ([QUEUED], {}, False, ["plan"], "being asked how much"),
+        ([QUEUED], {}, True, ["plan"], "A node with workers is to plan it"),
+        ([QUEUED], {"skills": Abilities("a")}, True, ["strategy", "plan"], "No node that runs shards has a"),
+        ([QUEUED, PLANNED], {}, False, ["worker"], "start it with --workers"),
+        ([QUEUED, PLANNED], {}, True, ["worker"], "others may have some at work"),
+        ([QUEUED, PLANNED], {"machine": Lacking("memory")}, False, ["machine", "worker"], "out of memory"),
+        ([QUEUED, PLANNED], {"writing": Lacking("x")}, False, ["store", "worker"], "The store does not take"),
+        ([QUEUED, PLANNED, CancelRequested(at=1003)], {}, False, ["stop"], "It is cancelled"),
+    ],
+)
+def test_what_a_scan_waits_for_is_told(
+    entries: list[AnyEntry], state: dict[str, Any], shared: bool, expected: list[str], words: str
+) -> None:
+    told = waits(scan_with(*entries), rooms(**state), shared)
+    assert [wait.what for wait in told] == expected
+    assert any(words in wait.why for wait in told), told

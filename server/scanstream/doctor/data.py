@@ -4,10 +4,13 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scanstream.doctor.finding import Finding, bad, good
 from scanstream.errors import ScanstreamError
-from scanstream.settings import Settings
+
+if TYPE_CHECKING:
+    from scanstream.settings import Settings  # the server is an extra
 
 PATIENCE_SECONDS = 5.0
 LATE_SECONDS = 5.0
@@ -19,7 +22,7 @@ WAL = 2
 """How the header says that the journal is a write-ahead log (sqlite.org/fileformat.html, 1.3)."""
 
 
-def of_sqlite(settings: Settings) -> Iterator[Finding]:
+def of_sqlite(settings: "Settings") -> Iterator[Finding]:
     """The data directory."""
     directory = settings.directory
     if directory is None:
@@ -109,7 +112,7 @@ def _database(file: Path) -> Iterator[Finding]:
         yield good("database", f"{size}, schema {schema}, with a write-ahead log")
 
 
-async def of_nats(settings: Settings) -> AsyncIterator[Finding]:
+async def of_nats(settings: "Settings") -> AsyncIterator[Finding]:
     """NATS and its streams; what is not there is made by the first node that starts."""
     from scanstream.engines.nats.answers import ApiError  # noqa: PLC0415  # nats-py is an extra
     from scanstream.engines.nats.connection import connected  # noqa: PLC0415
