@@ -136,3 +136,23 @@ def test_what_others_may_do_with_it_is_said(path: Path, mode: int, says: str) ->
     assert bool(says) == bool(doubts)
     assert bool(watched.doubts(public=True)) == (says == "write")
     assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def test_one_that_changes_while_it_is_read_is_read_at_the_next_look(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = Watched(path, 100, number)
+    watched.first()
+    put(path, "22")
+    with monkeypatch.context() as patch:
+        reading = os.read
+
+        def read(descriptor: int, most: int) -> bytes:
+            piece = reading(descriptor, most)
+            os.utime(path, ns=(7, 7))
+            return piece
+
+        patch.setattr("scanstream.security.watched.os.read", read)
+        with pytest.raises(ValueError, match="it was written while it was read"):
+            watched.newer()
+    assert [watched.newer(), watched.newer()] == [None, 22], "once it is still"
