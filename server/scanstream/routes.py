@@ -105,6 +105,7 @@ def doors(settings: Settings, core: Core) -> Doors:
             Route("/openapi.json", openapi_here),
             Route("/asyncapi.json", asyncapi_here),
             Route("/", page.page),
+            Route("/docs", page.reference),
             Mount("/static", page.files),
         ],
         middleware=[Middleware(CallerRule, guard=guard)],

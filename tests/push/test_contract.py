@@ -146,11 +146,19 @@ ASKED = [
     Asked(422, "GET", CANDLES, "?symbol=DOGE/BTC"),
     Asked(422, "GET", CANDLES, "?symbol="),
     Asked(422, "GET", CANDLES),
-    *(Asked(200, "GET", f"/{name}") for name in ("healthz", "readyz", "metrics", "openapi.json", "asyncapi.json", "")),
-    *(Asked(200, "HEAD", f"/{name}") for name in ("healthz", "readyz", "metrics", "openapi.json", "asyncapi.json", "")),
+    *(
+        Asked(200, "GET", f"/{name}")
+        for name in ("healthz", "readyz", "metrics", "openapi.json", "asyncapi.json", "", "docs")
+    ),
+    *(
+        Asked(200, "HEAD", f"/{name}")
+        for name in ("healthz", "readyz", "metrics", "openapi.json", "asyncapi.json", "", "docs")
+    ),
     Asked(200, "GET", "/", headers={"accept-encoding": "gzip"}),
     Asked(304, "GET", "/", headers={"if-none-match": "*"}),
     Asked(304, "HEAD", "/", headers={"if-none-match": "*"}),
+    Asked(304, "GET", "/docs", headers={"if-none-match": "*"}),
+    Asked(304, "HEAD", "/docs", headers={"if-none-match": "*"}),
     Asked(101, "GET", "/ws", headers=WHOLE),
     Asked(426, "GET", "/ws"),
     Asked(426, "HEAD", "/ws"),

@@ -26,7 +26,7 @@ from scanstream.push.problem import refuse
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 LONGEST_PREFIX = 255
-OWN = ("opportunities", "ws", "static", "healthz", "readyz", "metrics", "openapi.json", "asyncapi.json")
+OWN = ("opportunities", "ws", "static", "docs", "healthz", "readyz", "metrics", "openapi.json", "asyncapi.json")
 """What the server's own paths begin with: below such a path it could not tell whether a proxy has stripped it."""
 
 _PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)*")

@@ -35,11 +35,12 @@ MARKET = 'data-market=""'
 
 
 class PageDoor:
-    """`/` and what is below `/static`."""
+    """`/`, `/docs`, and what is below `/static`."""
 
     def __init__(self, directory: Path, market: Callable[[], str]) -> None:
         """`market`: the name of what is scanned just now."""
         self._text = (directory / "index.html").read_text()
+        self._reference = Text((directory / "docs.html").read_bytes())
         self._market = market
         self._shelf = Shelf(directory)
         self._page: tuple[str, Text] | None = None
@@ -52,7 +53,14 @@ class PageDoor:
         if self._page is None or self._page[0] != market:
             named = f'data-market="{html.escape(market)}"'
             self._page = (market, Text(self._text.replace(MARKET, named, 1).encode()))
-        answer = self._shelf.answer(self._page[1], request, "text/html")
+        return self._confined(self._page[1], request)
+
+    async def reference(self, request: Request) -> Response:
+        """The contract for people, which its scripts make from the documents for machines."""
+        return self._confined(self._reference, request)
+
+    def _confined(self, text: Text, request: Request) -> Response:
+        answer = self._shelf.answer(text, request, "text/html")
         answer.headers.update(CONFINED)  # of a 304 as well: its headers replace those that a cache has of the page
         return answer
 

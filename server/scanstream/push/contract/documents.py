@@ -287,6 +287,7 @@ def _server_paths() -> Plain:
     }
     return {
         "/": {"get": _page("page", "The web page")},
+        "/docs": {"get": _page("docs", "This contract, for people")},
         "/healthz": {
             "get": operation(
                 "alive", "Whether the process is alive", {200: in_json("It is", ref(Condition))}, access=PUBLIC
