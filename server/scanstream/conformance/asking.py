@@ -172,8 +172,10 @@ class Server:
         self.trace.noted(f"a WebSocket is open ({connection.subprotocol or 'no subprotocol'})")
         try:
             yield Socket(connection, self.trace)
-        finally:
-            await connection.close()
+        except BaseException:
+            connection.transport.abort()  # a goodbye would wait, maybe in a scope that is cancelled
+            raise
+        await connection.close()
 
 
 def _tls(urls: Sequence[str]) -> ssl.SSLContext | bool:

@@ -86,7 +86,7 @@ async def _made(run: Run, check: Check) -> Verdict:
         return Verdict(check, outcome, time.monotonic() - began, expected, str(seen), trace)
 
     try:
-        with anyio.fail_after(run.options.seconds):
+        with anyio.fail_after(run.options.seconds) as run.scans.patience:
             await check.body(run)
     except NotTried as reason:
         return verdict(NOT_TRIED, seen=reason)

@@ -44,8 +44,7 @@ async def record(server: Server, scans: Scans, kind: str) -> Record:
     """
     copies: dict[str, Copy] = {}
     async with server.socket(JSON) as socket, anyio.create_task_group() as tasks:
-        await socket.send(type="discover", id="r", request=scans.request(kind))
-        ack = await socket.receive()
+        ack = await scans.discover_on(socket, "r", scans.request(kind))
         if ack["type"] != "ack":
             raise Broken("an ack", ack)
         scan_id = scans.known(ack)

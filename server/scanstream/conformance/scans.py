@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import anyio
 
 from scanstream.conformance import laws
-from scanstream.conformance.asking import Answer, Server, ServerGone
+from scanstream.conformance.asking import Answer, Server, ServerGone, Socket
 from scanstream.conformance.promise import Broken, NotTried, expect
 
 KINDS = {
@@ -21,6 +21,8 @@ KINDS = {
 PREFERRED = "tsmom"
 QUICK_SYMBOLS, LONG_SYMBOLS = 3, 24
 POLL_SECONDS = 0.02
+BUSY = (429, 503)
+BUSY_CODES = ("rate_limited", "too_many_scans", "overloaded")
 
 
 class Started(NamedTuple):
@@ -40,6 +42,8 @@ class Scans:
         """By kind."""
         self._random = random
         self.started: list[str] = []
+        self.patience: anyio.CancelScope | None = None
+        """Of the check that is made: what a server wants to be left alone for does not count."""
 
     async def choose(self) -> None:
         """Look at what the server has, and make requests of it for which none was given.
@@ -77,8 +81,28 @@ class Scans:
 
         :raises Broken: if that is not answered with 202 and a scan_id
         """
-        answer = (await self._server.post("/opportunities/discover", wanted, **headers)).being(202)
+        while True:
+            answer = await self._server.post("/opportunities/discover", wanted, **headers)
+            if answer.status not in BUSY or "retry-after" not in answer.headers:
+                break
+            await self._left_alone(float(answer.headers["retry-after"]))
+        answer.being(202)
         return Started(self.known(answer.object()), answer.object(), answer)
+
+    async def discover_on(self, socket: Socket, message_id: str, wanted: dict[str, Any], **more: Any) -> dict[str, Any]:
+        """Ask for a scan over a WebSocket: the next message, which is to be the ack."""
+        while True:
+            await socket.send(type="discover", id=message_id, request=wanted, **more)
+            message = await socket.receive()
+            if message["type"] != "error" or message.get("code") not in BUSY_CODES or "retry_after" not in message:
+                return message
+            await self._left_alone(float(message["retry_after"]))
+
+    async def _left_alone(self, seconds: float) -> None:
+        """A limit is no broken promise: the server says when to come back."""
+        if self.patience is not None:
+            self.patience.deadline += seconds
+        await anyio.sleep(seconds)
 
     async def start(self, kind: str = "quick") -> Started:
         """A new scan of this kind."""

@@ -167,8 +167,7 @@ async def _until_end(run: Run, door: type[Door], copy: Copy) -> None:
 async def cancel_on_a_socket(run: Run) -> None:
     """On the socket that follows the scan."""
     async with run.server.socket(JSON) as socket:
-        await socket.send(type="discover", id="d", request=run.scans.request("long"))
-        scan_id = run.scans.known(await socket.receive())
+        scan_id = run.scans.known(await run.scans.discover_on(socket, "d", run.scans.request("long")))
         copy, acknowledged = Copy(scan_id), False
         await socket.send(type="cancel", id="c", scan_id=scan_id)
         while not copy.ended or not acknowledged:

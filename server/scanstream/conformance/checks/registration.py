@@ -88,8 +88,7 @@ async def answers_at_once_on_sockets(run: Run) -> None:
     for subprotocol in (JSON, MSGPACK):
         for name in run.random.sample([*QUESTIONS], 4):
             async with run.server.socket(subprotocol) as socket:
-                await socket.send(type="discover", id="d", request=run.scans.request())
-                ack = await socket.receive()
+                ack = await run.scans.discover_on(socket, "d", run.scans.request())
                 equal(ack["type"], "ack", "the answer to discover")
                 try:
                     await QUESTIONS[name](run.server, run.scans.known(ack))
@@ -102,8 +101,7 @@ async def ack_first(run: Run) -> None:
     """Read from the first message of a discover on, to the end."""
     for subprotocol in (JSON, MSGPACK):
         async with run.server.socket(subprotocol) as socket:
-            await socket.send(type="discover", id="first", request=run.scans.request())
-            ack = await socket.receive()
+            ack = await run.scans.discover_on(socket, "first", run.scans.request())
             equal((ack["type"], ack.get("id")), ("ack", "first"), "the first message, and its id")
             scan_id = run.scans.known(ack)
             expect(str(ack.get("cursor")).endswith("-0.0"), "an ack with the cursor <epoch>-0.0", ack.get("cursor"))
@@ -124,8 +122,7 @@ async def placeholder(run: Run) -> None:
     for kind in ("quick", "long"):
         wanted = run.scans.request(kind)
         async with run.server.socket(JSON) as socket:
-            await socket.send(type="discover", id="p", request=wanted)
-            scan_id = run.scans.known(await socket.receive())
+            scan_id = run.scans.known(await run.scans.discover_on(socket, "p", wanted))
             state = (await socket.receive()).get("state", {})
         equal((state.get("phase"), state.get("status")), ("init", "scanning"), "phase and status")
         progress, strategies = state["progress"], state["strategies"]

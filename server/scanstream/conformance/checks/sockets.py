@@ -46,8 +46,7 @@ async def unknown_fields(run: Run) -> None:
     async with run.server.socket() as socket:
         await socket.send(type="ping", id="p", x_unknown={"deep": [None]})
         equal(await socket.receive(), {"type": "pong", "id": "p"}, "the answer to a ping with more in it")
-        await socket.send(type="discover", id="d", request=run.scans.request(), x_unknown=1)
-        ack = await socket.receive()
+        ack = await run.scans.discover_on(socket, "d", run.scans.request(), x_unknown=1)
         equal(ack["type"], "ack", "the answer to a discover with more in it")
         scan_id = run.scans.known(ack)
         for kind in ("subscribe", "unsubscribe", "cancel"):
@@ -129,8 +128,7 @@ async def discover_twice(run: Run) -> None:
     """An identical request, in mid-scan."""
     wanted = run.scans.one_of_a_kind("long")
     async with run.server.socket() as socket:
-        await socket.send(type="discover", id="1", request=wanted)
-        scan_id = run.scans.known(await socket.receive())
+        scan_id = run.scans.known(await run.scans.discover_on(socket, "1", wanted))
         copy, acks = Copy(scan_id), 0
         copy.take(await socket.receive())
         await socket.send(type="discover", id="2", request=wanted)
