@@ -41,7 +41,7 @@ async def started(command: str, engine: str, directory: Path, *flags: str) -> tu
 def last_line(said: str) -> str:
     """The one line that says why; what was logged before it has a time."""
     *logged, last = said.splitlines()
-    assert all(re.match(r"\d{4}-\d\d-\d\d ", line) for line in logged), said
+    assert all(re.match(r'{"time": "\d{4}-\d\d-\d\dT', line) for line in logged), said
     assert last.startswith("scanstream: ")
     assert SECRET not in said
     assert "Traceback" not in said
