@@ -15,11 +15,15 @@ import { View } from "./progress/view.js";
 /** @typedef {import("./scanstream/line.js").Connection} Connection */
 /** @typedef {import("./scanstream/scan.js").Scan} Scan */
 
+/** @typedef {import("./scanstream/patch.js").Plain} Plain */
+/** @typedef {import("./scanstream/updates.js").Update} Update */
+/** @typedef {import("./scanstream/heard.js").Heard<{ "scan-update": Update, "scan-end": Plain, "scan-error": ScanError }>} Heard */
+
 /**
  * Events, which bubble and leave shadow trees: `scan-update` (its `detail` is an `Update`), `scan-end` (the terminal
  * state), `scan-error` (a `ScanError`: the scan cannot be followed).
  */
-export class ScanProgress extends HTMLElement {
+export class ScanProgress extends /** @type {new () => Heard & HTMLElement} */ (HTMLElement) {
   static observedAttributes = ["scan-id", "url", "only", "no-cancel"];
 
   #view;

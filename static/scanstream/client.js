@@ -27,8 +27,10 @@ import { surroundings } from "./surroundings.js";
 /** @type {Connection} */
 const IDLE = Object.freeze({ state: "connecting", transport: null, attempts: 0, retryAt: null, lag: null, reason: null });
 
+/** @typedef {import("./heard.js").Heard<{ connection: Connection }>} Heard */
+
 /** Events: `connection`, whose `detail` is a `Connection`. */
-export class Client extends EventTarget {
+export class Client extends /** @type {new () => Heard & EventTarget} */ (EventTarget) {
   #around;
   #requests;
   #rungs;

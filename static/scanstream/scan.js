@@ -20,10 +20,12 @@ import { cursorOf, heldOf, Updates } from "./updates.js";
 /** So long the server may wait with the results for the end of the scan, before it is asked again. */
 const RESULTS_WAIT_S = 5;
 
+/** @typedef {import("./heard.js").Heard<{ update: Update, end: Plain, error: ScanError }>} Heard */
+
 /**
  * Events: `update` (its `detail` is an `Update`), `end` (the terminal state), `error` (a `ScanError`).
  */
-export class Scan extends EventTarget {
+export class Scan extends /** @type {new () => Heard & EventTarget} */ (EventTarget) {
   #home;
   #name;
   #ack;

@@ -1,11 +1,15 @@
+declare const ScanProgress_base: new () => Heard & HTMLElement;
 /** @typedef {import("./scanstream/client.js").Client} Client */
 /** @typedef {import("./scanstream/line.js").Connection} Connection */
 /** @typedef {import("./scanstream/scan.js").Scan} Scan */
+/** @typedef {import("./scanstream/patch.js").Plain} Plain */
+/** @typedef {import("./scanstream/updates.js").Update} Update */
+/** @typedef {import("./scanstream/heard.js").Heard<{ "scan-update": Update, "scan-end": Plain, "scan-error": ScanError }>} Heard */
 /**
  * Events, which bubble and leave shadow trees: `scan-update` (its `detail` is an `Update`), `scan-end` (the terminal
  * state), `scan-error` (a `ScanError`: the scan cannot be followed).
  */
-export class ScanProgress extends HTMLElement {
+export class ScanProgress extends ScanProgress_base {
     static observedAttributes: string[];
     connectedCallback(): void;
     disconnectedCallback(): void;
@@ -39,3 +43,12 @@ export class ScanProgress extends HTMLElement {
 export type Client = import("./scanstream/client.js").Client;
 export type Connection = import("./scanstream/line.js").Connection;
 export type Scan = import("./scanstream/scan.js").Scan;
+export type Plain = import("./scanstream/patch.js").Plain;
+export type Update = import("./scanstream/updates.js").Update;
+export type Heard = import("./scanstream/heard.js").Heard<{
+    "scan-update": Update;
+    "scan-end": Plain;
+    "scan-error": ScanError;
+}>;
+import { ScanError } from "./scanstream/errors.js";
+export {};

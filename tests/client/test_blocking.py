@@ -1,13 +1,15 @@
 """`Client`: the same without `await`, in programs without a loop."""
 
+import inspect
 import threading
+from typing import Any
 
 import anyio
 import pytest
 from anyio.from_thread import BlockingPortal
 
 from client.test_client import QUICK, SECONDS, added_up
-from scanstream.client import BlockedLoop, Client, Closed, Unreachable
+from scanstream.client import AsyncClient, BlockedLoop, BlockingScan, Client, Closed, Scan, Unreachable
 from scanstream.errors import InvalidRequest, NotFound
 from support.script import Script
 
@@ -19,6 +21,25 @@ def tell(portal: BlockingPortal, script: Script, *words: str) -> None:
         await (await script.started()).tell(*words)
 
     portal.call(told)
+
+
+def offered(kind: type) -> dict[str, Any]:
+    """What a caller sees of it, by name: parameters where it is called, None where it is looked at."""
+    members = {name: getattr(kind, name) for name in dir(kind) if not name.startswith("_")}
+    return {
+        name: [str(one) for one in inspect.signature(member).parameters.values()] if callable(member) else None
+        for name, member in members.items()
+    }
+
+
+@pytest.mark.parametrize(("awaited", "blocking"), [(AsyncClient, Client), (Scan, BlockingScan)])
+def test_it_has_the_methods_of_the_other_with_the_same_parameters(awaited: type, blocking: type) -> None:
+    theirs, ours = offered(awaited), offered(blocking)
+
+    assert len(theirs) > 6
+    assert {name: ours.get(name, "absent") for name in theirs} == theirs
+    started = [[*inspect.signature(kind).parameters.values()] for kind in (AsyncClient, Client)]
+    assert started[0] == started[1]
 
 
 def test_a_scan_is_followed_to_its_end(server: str) -> None:
@@ -37,6 +58,14 @@ def test_a_scan_is_followed_to_its_end(server: str) -> None:
         assert client.market()["market"] == "synthetic"
         assert "tsmom" in [strategy["id"] for strategy in client.strategies()]
         client.reconnect()
+        assert client.watch(scan.id).wait(SECONDS) == client.follow(scan.id).wait(SECONDS) == state
+        assert (scan.url, scan.connection, scan.error, scan.left, scan.over) == (
+            client.url,
+            client.connection,
+            None,
+            False,
+            True,
+        )
     assert client.connection.state == "closed"
     with pytest.raises(Closed):
         client.market()

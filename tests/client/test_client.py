@@ -12,6 +12,7 @@ import pytest
 
 from conftest import Serve
 from scanstream.client import AsyncClient, Closed, Scan, Unreachable, Update
+from scanstream.client.ladder import RUNGS, Transport
 from scanstream.errors import InvalidRequest, NotFound
 from scanstream.log.patch import merge
 from scanstream.model import Document
@@ -193,6 +194,17 @@ async def test_a_client_holds_only_what_is_going_on(server: str) -> None:
         del scan
         gc.collect()
         assert ([*client._lines.followed], kept()) == ([], None)
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+async def test_to_begin_anew_while_nothing_is_followed_costs_the_next_scan_nothing(
+    server: str, rung: Transport
+) -> None:
+    async with AsyncClient(server, transports=[rung]) as client:
+        for _ in range(2):  # before anything was followed, and while the connection waits for the next scan
+            client.reconnect()
+            scan = await client.discover(**QUICK)
+            assert (await scan.wait(SECONDS))["status"] == "complete"
 
 
 async def test_cancelled_scans_end_and_left_ones_go_on(server: str) -> None:

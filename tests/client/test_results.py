@@ -255,6 +255,9 @@ def test_results_are_a_sequence_of_plain_dicts() -> None:
     assert Results() == []
     assert (plain[3] in held, found(9) in held) == (True, False)
     assert list(reversed(held)) == plain[::-1]
+    assert (held.index(plain[3]), held.count(plain[3]), held.count(found(9))) == (3, 1, 0)
+    with pytest.raises(ValueError, match="not in"):
+        held.index(plain[3], 0, 3)
     assert isinstance(held[1:3], Results)
     assert held[1:3] == plain[1:3]
     assert repr(held) == "<Results: 5 opportunities (tsmom 5)>"

@@ -228,6 +228,16 @@ test("catalogue, market, and scans", async (t) => {
   assert.equal((await here.scans({ limit: 1, before: first.scan_id }))[0].scan_id, second.scan_id);
 });
 
+for (const rung of RUNGS) {
+  test(`${rung}: to begin anew while nothing is followed costs the next scan nothing`, async (t) => {
+    const here = client(t, url, { transports: [rung] });
+    for (let turn = 0; turn < 2; turn += 1) { // before anything was followed, and after it
+      here.reconnect();
+      assert.equal((await (await here.discover(QUICK)).done).status, "complete");
+    }
+  });
+}
+
 test("nobody there: an error in time, and nothing is tried afterwards", async (t) => {
   let asked = 0;
   const counted = (...question) => (asked += 1, fetch(...question));

@@ -9,9 +9,11 @@ from scanstream.client.client import TIMEOUT_SECONDS, AsyncClient
 from scanstream.client.condition import Connection
 from scanstream.client.ladder import RUNGS, Transport
 from scanstream.client.living import Living
+from scanstream.client.mirror import Mirror
 from scanstream.client.results import Results
 from scanstream.client.scan import Scan, Update
 from scanstream.client.token import Secret
+from scanstream.errors import ScanstreamError
 from scanstream.model import Document, Only
 
 
@@ -88,6 +90,16 @@ class Client:
         """See `AsyncClient.watch`."""
         return self._scan(lambda: self._client.watch(scan_id, since=since, only=only, timeout=timeout))
 
+    def follow(
+        self, scan_id: str, mirror: Mirror | None = None, *, heard: Callable[[Document], None] | None = None
+    ) -> "BlockingScan":
+        """See `AsyncClient.follow`; `heard` is called in the client's thread."""
+
+        async def followed() -> Scan:
+            return self._client.follow(scan_id, mirror, heard=heard)
+
+        return self._scan(followed)
+
     def strategies(self) -> list[Document]:
         """See `AsyncClient.strategies`."""
         return self._living.call(self._client.strategies)
@@ -132,6 +144,16 @@ class BlockingScan:
         return self._scan.id
 
     @property
+    def url(self) -> str:
+        """The server's address, as the client was given it."""
+        return self._scan.url
+
+    @property
+    def connection(self) -> Connection:
+        """How the way to the server is: its client's."""
+        return self._scan.connection
+
+    @property
     def ack(self) -> Document:
         """See `Scan.ack`."""
         return self._scan.ack
@@ -160,6 +182,21 @@ class BlockingScan:
     def done(self) -> bool:
         """Whether it has ended, and everything of it is here."""
         return self._scan.done
+
+    @property
+    def left(self) -> bool:
+        """See `Scan.left`."""
+        return self._scan.left
+
+    @property
+    def error(self) -> ScanstreamError | None:
+        """See `Scan.error`."""
+        return self._scan.error
+
+    @property
+    def over(self) -> bool:
+        """See `Scan.over`."""
+        return self._scan.over
 
     def wait(self, timeout: float | None = None) -> Document:
         """See `Scan.wait`."""

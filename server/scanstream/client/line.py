@@ -53,9 +53,8 @@ class Line:
             if run is not None:
                 run.scope.cancel()
         self._working = self._trial = None
-        if self._feeds:
-            self._ladder.start(anyio.current_time())
-            self._feeds.bell.ring()
+        self._ladder.start(anyio.current_time())  # also where nothing is followed: the next scan needs an attempt
+        self._feeds.bell.ring()
 
     async def _keep(self) -> None:
         """Until nothing has been followed for a while."""

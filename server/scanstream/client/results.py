@@ -7,6 +7,7 @@ text, everything else text. What an opportunity has beside the model's fields is
 
 import csv
 import io
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
@@ -51,6 +52,17 @@ class Results:
     def __getitem__(self, index: slice) -> "Results": ...
     def __getitem__(self, index: int | slice) -> "Found | Results":
         return Results(self._found[index]) if isinstance(index, slice) else self._found[index]
+
+    def index(self, found: Found, start: int = 0, stop: int = sys.maxsize) -> int:
+        """Where the first one is that is equal.
+
+        :raises ValueError: if there is none
+        """
+        return self._found.index(found, start, stop)
+
+    def count(self, found: Found) -> int:
+        """How many are equal."""
+        return self._found.count(found)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Results | list | tuple):

@@ -1,5 +1,7 @@
+declare const Client_base: new () => Heard & EventTarget;
+/** @typedef {import("./heard.js").Heard<{ connection: Connection }>} Heard */
 /** Events: `connection`, whose `detail` is a `Connection`. */
-export class Client extends EventTarget {
+export class Client extends Client_base {
     /**
      * @param {string | URL} [url] of the server; that where this module came from
      * @param {Options} [options]
@@ -49,4 +51,8 @@ export type Plain = import("./patch.js").Plain;
 export type Patience = import("./requests.js").Patience;
 export type Question = import("./requests.js").Question;
 export type Options = import("./surroundings.js").Options;
+export type Heard = import("./heard.js").Heard<{
+    connection: Connection;
+}>;
 import { Scan } from "./scan.js";
+export {};

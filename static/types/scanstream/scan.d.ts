@@ -1,7 +1,9 @@
+declare const Scan_base: new () => Heard & EventTarget;
+/** @typedef {import("./heard.js").Heard<{ update: Update, end: Plain, error: ScanError }>} Heard */
 /**
  * Events: `update` (its `detail` is an `Update`), `end` (the terminal state), `error` (a `ScanError`).
  */
-export class Scan extends EventTarget {
+export class Scan extends Scan_base {
     /**
      * Made by `Client`.
      * @param {Home} home
@@ -77,4 +79,10 @@ export type Home = {
     release: (scan: Scan, reader: Reader | null) => void;
     clock: import("./clock.js").Clock;
 };
+export type Heard = import("./heard.js").Heard<{
+    update: Update;
+    end: Plain;
+    error: ScanError;
+}>;
 import { ScanError } from "./errors.js";
+export {};

@@ -2,7 +2,7 @@
  * @typedef {object} Options
  * @property {import("./token.js").TokenSource | null} [token] `Authorization: Bearer`; a function is asked again on 401
  *   and before a JWT expires
- * @property {readonly string[]} [transports] rungs, the best first: "websocket", "stream", "longpoll", "poll"
+ * @property {readonly ("websocket" | "stream" | "longpoll" | "poll")[]} [transports] rungs, the best first
  * @property {typeof globalThis.fetch} [fetch]
  * @property {any} [WebSocket] a constructor as in browsers; without one (Node 20) the ladder begins with "stream"
  * @property {import("./clock.js").Clock} [clock]
@@ -30,9 +30,9 @@ export type Options = {
      */
     token?: import("./token.js").TokenSource | null | undefined;
     /**
-     * rungs, the best first: "websocket", "stream", "longpoll", "poll"
+     * rungs, the best first
      */
-    transports?: readonly string[] | undefined;
+    transports?: readonly ("stream" | "websocket" | "longpoll" | "poll")[] | undefined;
     fetch?: typeof globalThis.fetch | undefined;
     /**
      * a constructor as in browsers; without one (Node 20) the ladder begins with "stream"
