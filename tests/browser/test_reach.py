@@ -23,6 +23,20 @@ VIOLATIONS = """
 () => axe.run(document, { resultTypes: ["violations"] }).then(({ violations }) => violations.map((one) =>
   `${one.id}: ${one.help}: ${one.nodes.map((node) => node.html.slice(0, 160)).join(" | ")}`))
 """
+SPACED = """
+() => {
+  const sheet = new CSSStyleSheet();
+  const spacing = { "line-height": "1.5", "letter-spacing": ".12em", "word-spacing": ".16em" };
+  const rules = Object.entries(spacing).map(([name, value]) => `${name}: ${value} !important`);
+  sheet.replaceSync(`* { ${rules.join("; ")} }`);
+  document.adoptedStyleSheets = [sheet];
+}
+"""
+CUT = """
+() => [...document.querySelectorAll(".scroller :is(th, td):not(td.symbol, td.prices)")]
+  .filter((it) => it.clientWidth && (it.scrollWidth > it.clientWidth || it.scrollHeight > it.clientHeight))
+  .map((it) => [it.className, it.textContent, it.scrollWidth, it.clientWidth, it.scrollHeight, it.clientHeight].join(" "))
+"""
 STOP = """
 () => {
   const it = document.activeElement;
@@ -122,6 +136,20 @@ async def test_four_times_as_large_all_of_it_is_there(serve: Serve, chromium: Br
         top = await link.evaluate("it => it.getBoundingClientRect().top")
         assert await visit.page.locator("#top").evaluate("it => it.getBoundingClientRect().bottom") <= top
     await context.close()
+
+
+@pytest.mark.parametrize("width", [1500, 1280, 390])
+async def test_with_wide_spacing_no_cell_is_cut(serve: Serve, visit: Visit, width: int) -> None:
+    """The spacing that a reader may set (WCAG 2.2, 1.4.12). Long pairs end in dots, and are whole in their details."""
+    async with serve(workers=1) as url, scripting() as script:
+        scan_id = (await discover(url, script.request(2))).json()["scan_id"]
+        await visit.page.set_viewport_size({"width": width, "height": 844})
+        await visit.open(f"{url}/#{scan_id}")
+        await find(script)
+        await expect(visit.rows.first).to_be_visible()
+        await visit.page.evaluate(SPACED)
+        assert await visit.page.evaluate(CUT) == []
+        assert await visit.page.evaluate("document.documentElement.scrollWidth") == width
 
 
 async def test_all_is_done_by_keys(serve: Serve, visit: Visit) -> None:
