@@ -35,7 +35,7 @@ SPACED = """
 CUT = """
 () => [...document.querySelectorAll(".scroller :is(th, td):not(td.symbol, td.prices)")]
   .filter((it) => it.clientWidth && (it.scrollWidth > it.clientWidth || it.scrollHeight > it.clientHeight))
-  .map((it) => [it.className, it.textContent, it.scrollWidth, it.clientWidth, it.scrollHeight, it.clientHeight].join(" "))
+  .map((it) => `${it.className} ${it.textContent} ${it.scrollWidth}/${it.clientWidth} ${it.scrollHeight}`)
 """
 STOP = """
 () => {
