@@ -46,6 +46,8 @@ from scanstream.model import (
     timestamp,
 )
 
+MOST_SHARDS = 65_536
+"""Of one strategy: no plan has ever had as many, and one that says so would fill the memory with their outcomes."""
 _PENDING = StrategyState()  # all that have not begun share it
 
 
@@ -146,7 +148,7 @@ def _plan(before: Folded, entry: Planned, at: Milliseconds) -> Folded:
     strategies: dict[str, StrategyState] = {}
     for strategy_id in before.registered.budgets:
         cut = entry.cuts.get(strategy_id)
-        total, note = (cut.shards, cut.note) if cut else (0, "Not planned")
+        total, note = (min(cut.shards, MOST_SHARDS), cut.note) if cut else (0, "Not planned")
         tallies[strategy_id] = Tally(total)
         strategies[strategy_id] = StrategyState(
             status="pending" if total else "complete", total_shards=total, note=note

@@ -227,7 +227,16 @@ def _share() -> Plain:
 
 def _events(kinds: tuple[type, ...]) -> Plain:
     told = {kind.__struct_config__.tag: ref(kind) for kind in kinds}  # type: ignore[attr-defined]  # Structs
-    return {EVENTS_TYPE: {**TEXT, "description": "WHATWG HTML, section 9.2", EVENTS: told}}
+    event: Plain = {
+        "type": "object",
+        "description": "One event (WHATWG HTML, section 9.2)",
+        "properties": {
+            "event": {"enum": [*told]},
+            "data": {**TEXT, "contentMediaType": JSON_TYPE},
+            "id": {**TEXT, "description": "The cursor after it, where the stream is of one scan"},
+        },
+    }
+    return {EVENTS_TYPE: {**event, EVENTS: told}}
 
 
 def _within(least: int, most: int, default: int, description: str) -> Parameter:
