@@ -35,6 +35,8 @@ def answers(said: bytes) -> list[Answered]:
     line.said += said
     found = [one for one in exchanges(line) if isinstance(one, Answered)]
     for one in found:
+        if one.body.startswith(b"HTTP/1."):
+            break  # that to a HEAD had none, which only whoever has asked can know
         kind = {name.lower(): value for name, value in one.headers}.get("content-type", "")
         assert one.status not in (500, 502), one
         if kind == PROBLEM_MEDIA_TYPE and one.whole and one.body.startswith(b"{"):  # none to a HEAD

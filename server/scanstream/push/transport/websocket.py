@@ -111,6 +111,7 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
         self.outlet.shut()
         super().connection_lost(exc)
         self.conn.parser.close()
+        self.conn.parser_exc = None  # its traceback leads back here, too
         self.outlet.forget()
 
     @property
