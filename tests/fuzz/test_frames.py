@@ -1,11 +1,14 @@
 """Whatever comes over a WebSocket is answered as the contract says, or ends the connection, and costs nothing."""
 
 import asyncio
+import gc
 import logging
 import time
+import weakref
 from collections.abc import Iterator
 from functools import partial
 from itertools import count, product
+from typing import Any
 
 import anyio
 import pytest
@@ -16,6 +19,7 @@ from fuzz.odd_frames import BINARY, CLOSE, CLOSE_CODES, DEFLATED, MOVES, RESERVE
 from fuzz.speaking import MOST_GROWTH, SOAK_SECONDS, descriptors, seeds, told
 from scanstream.push.codec import CODECS, JSON, MESSAGEPACK, Codec
 from scanstream.push.contract.channels import CLOSES
+from scanstream.push.transport.websocket import WebSocketTransport
 from support.judge import judge
 from support.process import ServerProcess, server_process
 from support.raw import CONTINUATION, PING, TEXT, UPGRADE, resident
@@ -156,3 +160,26 @@ async def test_what_breaks_the_protocol_has_the_close_code_that_it_says(serve: S
         one = partial(heard, url, MESSAGEPACK, bomb, deflates=True)
         assert [said.code for said in await to_thread.run_sync(one) if isinstance(said, Closed)] == [1009]
     assert found == {}
+
+
+async def test_what_breaks_the_protocol_leaves_no_circle(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing waits for the collector, which comes late to what was there for long."""
+    made: list[weakref.ref[WebSocketTransport]] = []
+    begun = WebSocketTransport.begin
+
+    def begin(self: WebSocketTransport, *told: Any) -> None:
+        made.append(weakref.ref(self))
+        begun(self, *told)
+
+    monkeypatch.setattr(WebSocketTransport, "begin", begin)
+    async with serve(workers=0) as url:
+        gc.disable()
+        try:
+            for name in ("no mask", "too long", "no text", "half a close code", "a close"):
+                for deflates in (False, True):
+                    one = partial(heard, url, JSON, VIOLATIONS[name][0], deflates=deflates)
+                    await to_thread.run_sync(one)
+            await until(lambda: not [one for one in made if one() is not None])
+        finally:
+            gc.enable()
+    assert len(made) == 10

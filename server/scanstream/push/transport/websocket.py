@@ -209,10 +209,9 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
     def send_receive_event_to_app(self) -> None:
         """A whole message; text that is none ends the connection, without a traceback."""
         data = bytes(self.frames.pop())
-        if self.close_sent:
-            return
-        if self.curr_msg_data_type == "bytes":
-            self.queue.put_nowait({"type": "websocket.receive", "bytes": data})
+        if self.close_sent or self.curr_msg_data_type == "bytes":
+            if not self.close_sent:
+                self.queue.put_nowait({"type": "websocket.receive", "bytes": data})
             return
         try:
             text = data.decode()
