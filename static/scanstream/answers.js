@@ -22,6 +22,11 @@ const PASSING = new Set([
 ]);
 /** Errors that do not pass, though their status says so. */
 const LASTING = new Set(["damaged"]);
+/** The status of those that end a scan, by docs/errors.md: a socket does not say it. */
+const STATUSES = new Map(Object.entries({
+  invalid_message: 400, unauthorized: 401, forbidden: 403, not_found: 404, expired: 410, invalid_request: 422,
+  too_many_subscriptions: 429, damaged: 500,
+}));
 /** Statuses of requests that are made again. */
 const PASSING_STATUSES = new Set([408, 425, 429]);
 /** What browsers call a socket that ended without a closing frame (RFC 6455, section 7.1.5). */
@@ -53,7 +58,8 @@ export function ofHttp(status, body, retryAfter) {
  */
 export function ofMessage({ code = "internal", detail = "The server failed, and does not say how", errors, retry_after: said }) {
   const retryAfter = inSeconds(said);
-  const error = new ScanError(String(code), String(detail), { errors: Array.isArray(errors) ? errors : [], retryAfter });
+  const more = { status: STATUSES.get(code), errors: Array.isArray(errors) ? errors : [], retryAfter };
+  const error = new ScanError(String(code), String(detail), more);
   const passing = PASSING.has(error.code) || (retryAfter !== undefined && !LASTING.has(error.code));
   return passing ? lost(whyOf(error.code), error, retryAfter) : { error, why: null };
 }
@@ -65,8 +71,8 @@ export function ofMessage({ code = "internal", detail = "The server failed, and 
  * @returns {Verdict}
  */
 export function ofClose(code, reason) {
-  if (code === 4401) return { error: new ScanError("unauthorized", reason || "The token is missing or has expired"), why: null };
-  if (code === 4403) return { error: new ScanError("forbidden", reason || "This is not allowed"), why: null };
+  if (code === 4401) return final("unauthorized", reason || "The token is missing or has expired");
+  if (code === 4403) return final("forbidden", reason || "This is not allowed");
   const unsaid = code === ABNORMAL ? "The connection was lost" : `The connection was closed (${code})`;
   const words = reason ? `The connection was closed: ${reason}` : unsaid;
   return lost(code === 1012 ? "restarting" : "dropped", new ScanError("unreachable", words));
@@ -93,6 +99,8 @@ function ours(body) {
   return absent ? [body.status, String(body.message ?? body.status)] : null;
 }
 
+/** @param {string} code @param {string} detail @returns {Verdict} */
+const final = (code, detail) => ({ error: new ScanError(code, detail, { status: STATUSES.get(code) }), why: null });
 /** @param {string} code @returns {Why} */
 const whyOf = (code) => (code === "restarting" ? "restarting" : "dropped");
 

@@ -151,7 +151,7 @@ for (const rung of RUNGS) {
     const absent = here.watch(`${scan.id.slice(0, -4)}0000`);
     const told = once(absent, "error");
 
-    await assert.rejects(absent.done, (error) => error instanceof ScanError && error.code === "not_found");
+    await assert.rejects(absent.done, (error) => error instanceof ScanError && error.code === "not_found" && error.status === 404);
     assert.equal((await told)[0].detail.code, "not_found");
     await assert.rejects(async () => { for await (const _ of absent); }, { code: "not_found" });
     tell("end");

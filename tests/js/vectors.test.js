@@ -64,6 +64,15 @@ for (const { name, http, handshake, close, message, final, why, retry_after: ret
   });
 }
 
+test("an error has the same status over a socket as over HTTP", () => {
+  const page = readFileSync(new URL("../../docs/errors.md", import.meta.url), "utf8");
+  const told = new Map([...page.matchAll(/^\| `(\w+)` \| (\d+) \|/gm)].map(([, code, status]) => [code, Number(status)]));
+  const ends = ["invalid_message", "unauthorized", "forbidden", "not_found", "expired", "invalid_request", "too_many_subscriptions", "damaged"];
+  for (const code of ends) assert.equal(ofMessage({ code, detail: "" }).error.status, told.get(code), code);
+  for (const [close, status] of [[4401, 401], [4403, 403]]) assert.equal(ofClose(close).error.status, status);
+  assert.equal(ofMessage({ code: "__proto__" }).error.status, undefined);
+});
+
 for (const { name, headers, now, seconds } of vectors("retry_after")) {
   test(`when to come back: ${name}`, () => {
     const told = retryAfterOf(new Headers(headers), now && (() => Date.parse(now)));

@@ -9,7 +9,7 @@ export class ScanError extends Error {
      * @param {string} code
      * @param {string} detail
      * @param {object} [more]
-     * @param {number} [more.status] of HTTP; absent where it came over a socket, or from no server
+     * @param {number} [more.status] of HTTP, also where the error came over a socket; absent where it came from no server
      * @param {FieldError[]} [more.errors]
      * @param {number} [more.retryAfter] seconds after which the same may succeed
      * @param {unknown} [more.cause]
