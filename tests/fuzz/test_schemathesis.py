@@ -62,7 +62,7 @@ def ended(server: ServerProcess) -> str:
     return scan_id
 
 
-def ask(server: ServerProcess, ended: str, examples: int, first: int) -> None:
+def ask(server: ServerProcess, ended: str, examples: int, first: int, methods: str = "get post head options") -> None:
     """Each operation so many times: by what it allows, and by what it does not."""
     contract = schemathesis.openapi.from_dict(openapi())
     with requests.Session() as session:
@@ -70,6 +70,8 @@ def ask(server: ServerProcess, ended: str, examples: int, first: int) -> None:
         for found in contract.get_all_operations():
             assert isinstance(found, Ok)
             operation = found.ok()
+            if operation.method not in methods.split():
+                continue
             for mode in GenerationMode:
                 scans = [None, ended] if operation.path in OWN else [None]
                 for scan_id in scans:
@@ -88,7 +90,7 @@ def ask(server: ServerProcess, ended: str, examples: int, first: int) -> None:
 
 
 def test_what_is_asked_is_answered_as_the_contract_says(server: ServerProcess, ended: str) -> None:
-    ask(server, ended, 3, 0)
+    ask(server, ended, 3, 0, "get post")
 
 
 @pytest.mark.soak
