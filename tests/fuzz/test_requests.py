@@ -34,8 +34,11 @@ def answers(said: bytes) -> list[Answered]:
     """What a server has said, each answer as the contract of all has it: nothing of them is a defect."""
     line = Line()
     line.said += said
-    found = [one for one in exchanges(line) if isinstance(one, Answered)]
-    for one in found:
+    found: list[Answered] = []
+    for one in exchanges(line):
+        if not isinstance(one, Answered):
+            continue
+        found.append(one)
         if one.body.startswith(b"HTTP/1."):
             break  # that to a HEAD had none, which only whoever has asked can know
         kind = {name.lower(): value for name, value in one.headers}.get("content-type", "")
