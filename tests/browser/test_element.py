@@ -44,7 +44,7 @@ window.violations = [];
 addEventListener("securitypolicyviolation", (event) => violations.push(event.violatedDirective + event.blockedURI));
 for (const type of ["scan-update", "scan-end", "scan-error"]) {
   addEventListener(type, ({ target, detail }) => {
-    told.push([type, target.localName, detail.cursor ?? detail.status ?? detail.code]);
+    told.push([type, target.localName, detail.code ?? detail.cursor ?? detail.status]);
   });
 }
 """
