@@ -12,6 +12,9 @@ SECONDS = 20.0
 """The longest that a connection may stay after all was said."""
 PATIENCE = 0.3
 SOAK_SECONDS = 120
+OPENED_LATER = 1
+"""Files that are opened once, when first they are needed: the socket by which the kernel tells what a neighbour has
+read (push/transport/neighbour.py)."""
 MOST_GROWTH = 20 * 1024 * 1024
 
 
