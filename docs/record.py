@@ -198,6 +198,7 @@ def record(port: int) -> Iterator[str]:
             yield "## A server\n\nIn the same directory, after `source .venv/bin/activate`:\n"
             yield shown("scanstream serve &", said)
             yield from simple(session)
+            yield from looked_into(session)
             yield from interrupted(session)
             yield from killed(session, server)
             yield from refused(session)
@@ -244,6 +245,17 @@ def simple(session: Session) -> Iterator[str]:
     ran("scanstream watch latest", session)  # so that it has ended when the next one begins
     yield ran("scanstream watch latest | cat", session)
     yield ran("scanstream discover --strategy meanrev --json | cut -c 1-80 | sed -n '1p;$p'", session)
+
+
+def looked_into(session: Session) -> Iterator[str]:
+    """What happened to a scan, whether the server is well, and a key for somebody else."""
+    yield "## What happened, and whether all is well\n"
+    yield ran("scanstream explain latest | cut -c 1-80", session)
+    address = session.environment.get("SCANSTREAM_URL", "http://127.0.0.1:8000")
+    yield ran(f"scanstream doctor --url {address} | cut -c 1-80", session)
+    yield "## A key, for a server that asks\n"
+    yield ran("scanstream key create ann --principal ann --right scan --keys keys.toml > ann.key", session)
+    yield ran("scanstream key list --keys keys.toml", session)
 
 
 def interrupted(session: Session) -> Iterator[str]:

@@ -36,9 +36,10 @@ BINARIES = Path(sys.executable).parent
 
 
 def lines_to_type(block: Block) -> list[str]:
-    """What somebody types: the lines behind `$ `, or all of a block that has none."""
-    typed = re.findall(r"^\$ (.*)$", block.text, re.M)
-    return typed or block.text.splitlines()
+    """What somebody types: the lines behind `$ `, or all of a block that has none; what goes on below is one line."""
+    text = re.sub(r" \\\n\s*", " ", block.text)
+    typed = re.findall(r"^\$ (.*)$", text, re.M)
+    return typed or text.splitlines()
 
 
 def commands_in(line: str) -> Iterator[list[str]]:

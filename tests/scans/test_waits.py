@@ -64,7 +64,7 @@ class Moody:
             raise StoreUnavailable("The disk is full")
         if self.gone:
             raise NotFound("no such scan")
-        self.appended += entries
+        self.appended += (replace(entry, by="") for entry in entries)  # whichever node
 
     async def probe(self) -> None:
         await self.append("probe")

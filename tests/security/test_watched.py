@@ -107,20 +107,18 @@ def test_a_link_that_leads_nowhere_or_to_something_else_lets_nothing_in(path: Pa
             watched.newer()
 
 
-@pytest.mark.parametrize("kind", ["pipe", "directory", "long", "unreadable"])
+@pytest.mark.parametrize("kind", ["pipe", "directory", "long", "loop"])
 def test_what_is_no_small_file_is_not_waited_for(tmp_path: Path, kind: str) -> None:
     path = tmp_path / kind
     if kind == "pipe":
         os.mkfifo(path)
     elif kind == "directory":
         path.mkdir()
+    elif kind == "loop":
+        path.symlink_to(path)
     else:
         path.write_text("1" * 101)
-    if kind == "unreadable":
-        path.chmod(0)
-        if os.access(path, os.R_OK):
-            pytest.skip("root reads it all the same")
-    with pytest.raises(ValueError, match=r"it is no file|it is longer than 100 bytes|Permission denied"):
+    with pytest.raises(ValueError, match=r"it is no file|it is longer than 100 bytes|Too many levels"):
         Watched(path, 100, number).first()
 
 
