@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PROCESSES ?= $(shell $(PYTHON) -c "import os; print(min(6, (os.cpu_count() or 1) + 2))")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test browser clients notebook check lint types cluster cluster-test soak bench transcript lock audit release clean
+.PHONY: help demo serve test browser clients notebook check lint types cluster cluster-test soak bench transcript contracts lock audit release clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -55,6 +55,9 @@ bench: $(VENV)/bench.stamp  ## Figures beside its peers (some 25 minutes; ARGS=-
 
 transcript: $(VENV)/dev.stamp  ## Record docs/transcript.md anew, from the real commands (needs port 8000)
 	@$(BIN)/python docs/record.py
+
+contracts: $(VENV)/dev.stamp  ## Write docs/openapi.json and docs/asyncapi.json again
+	@$(BIN)/python docs/contracts.py
 
 lock: $(VENV)/dev.stamp  ## Write the hash-pinned requirements again from pyproject.toml
 	@sh .ci/lock $(BIN)/python

@@ -508,18 +508,31 @@ def test_worker_processes_that_import_the_command_line_get_no_client_with_it() -
     assert {"httpx", "rich", "websockets", "anyio", "numpy", "scanstream.client"} & set(loaded.stdout.split()) == set()
 
 
-def test_the_page_tells_every_flag_of_every_command() -> None:
-    page = (ROOT / "docs" / "cli.md").read_text()
-    told: dict[str, set[str]] = {}
-    for flags, where in re.findall(r"^\| `(--[^`]+)` \| ([^|]+) \|", page, re.M):
-        told[flags.split()[0]] = {name for name, *_ in COMMANDS} if where == "all" else set(where.split(", "))
+def flags_told(page: str, heading: str, every: set[str]) -> dict[str, set[str]]:
+    """Flag → the commands that take it, as the table below a heading says; `all` stands for `every`."""
+    below = page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    told = re.findall(r"^\| `(--[^`]+)` \| ([^|]+) \|", below, re.M)
+    return {flags.split()[0]: every if where == "all" else set(where.split(", ")) for flags, where in told}
+
+
+def flags_offered(commands: dict[str, click.Command]) -> dict[str, set[str]]:
+    """The same, as the commands have it."""
     offered: dict[str, set[str]] = {}
-    for name, *_ in COMMANDS:
-        for parameter in main.commands[name].params:
+    for name, command in commands.items():
+        for parameter in command.params:
             if isinstance(parameter, click.Option):
                 offered.setdefault(parameter.opts[0], set()).add(name)
-    assert told == offered
-    assert set(re.findall(r"^\| `scanstream (\w+)", page, re.M)) == {name for name, *_ in COMMANDS}
+    return offered
+
+
+def test_the_page_tells_every_flag_of_every_command() -> None:
+    page = (ROOT / "docs" / "cli.md").read_text()
+    names = {name for name, *_ in COMMANDS}
+    key = main.commands["key"]
+    assert isinstance(key, click.Group)
+    assert flags_told(page, "Flags", names) == flags_offered({name: main.commands[name] for name in names})
+    assert flags_told(page, "Keys", set(key.commands)) == flags_offered(key.commands)
+    assert set(re.findall(r"^\| `scanstream (\w+)", page.partition("\n## Flags\n")[0], re.M)) == names
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
