@@ -20,6 +20,12 @@ MOST_FAULTS = 20
 """That a failure names."""
 LONG = [
     "soak/test_crash",
+    "conformance/test_server",
+    "fuzz/test_schemathesis",
+    "conformance/test_client",
+    "wire/test_tls",
+    "fuzz/test_frames",
+    "security/test_nothing_leaks",
     "wire/test_doors",
     "test_examples",
     "test_cli",

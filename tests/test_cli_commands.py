@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -515,7 +515,7 @@ def flags_told(page: str, heading: str, every: set[str]) -> dict[str, set[str]]:
     return {flags.split()[0]: every if where == "all" else set(where.split(", ")) for flags, where in told}
 
 
-def flags_offered(commands: dict[str, click.Command]) -> dict[str, set[str]]:
+def flags_offered(commands: Mapping[str, click.Command]) -> dict[str, set[str]]:
     """The same, as the commands have it."""
     offered: dict[str, set[str]] = {}
     for name, command in commands.items():
