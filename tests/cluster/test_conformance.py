@@ -9,7 +9,7 @@ import anyio
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
-from conformance.judged import judged, told
+from conformance.judged import judged, scripted, told
 from onemachine.cluster import Cluster
 from scanstream.conformance.judging import HOLDS
 from scanstream.conformance.promise import CHECKS
@@ -18,6 +18,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.cluster, pytest.mark.timeout(500)]
 
 APART = {"expired", "heartbeat"}
 """Checks that need a server of their own."""
+LONG = scripted(shards=16, found=2, pause=0.1)
+"""What can be cancelled before a cluster of several workers has done it, on a busy machine, too."""
 PIECE = 64 * 1024
 GONE = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, OSError, RuntimeError)
 """The last is what uvloop says of a connection that it has closed."""
@@ -56,6 +58,6 @@ async def test_a_cluster_keeps_all_promises(cluster: Cluster, behind: str) -> No
     urls = [node.url for node in cluster.web]
     assert len(urls) == 2
     async with switching(urls) as proxy:
-        verdicts = await judged([proxy] if behind == "a proxy" else urls, *(CHECKS.keys() - APART))
+        verdicts = await judged([proxy] if behind == "a proxy" else urls, *(CHECKS.keys() - APART), long=LONG)
     others = [verdict for verdict in verdicts if verdict.outcome != HOLDS]
     assert not others, told(*others)

@@ -89,7 +89,7 @@ SCOPES: list[tuple[object, set[Right]]] = [
 ]
 
 
-@pytest.mark.parametrize(("scope", "rights"), SCOPES, ids=str)
+@pytest.mark.parametrize(("scope", "rights"), SCOPES, ids=[str(scope) for scope, _ in SCOPES])  # sets have no order
 async def test_words_of_the_scope_are_rights(scope: object, rights: set[Right]) -> None:
     vouched = await verifier().vouched(by_secret(claims(scope=scope)))
     assert vouched is not None
