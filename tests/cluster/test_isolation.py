@@ -4,21 +4,21 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from scanstream.model import now
-from scanstream.security.caller import Right
-from scanstream.security.keychanges import revoke_key
 from scanstream.server import serving
 from scanstream.settings import Settings
-from support.guards import LENIENT, key_in
+from support.guards import LENIENT
 from support.nats import NatsServer, options
 from wire.test_isolation import (  # the cells, in the world of this file
     World,
     anyio_backend,
-    scan_of,
+    parties,
+    scans_of,
+    take_back,
     test_a_cell,
     test_a_message,
     test_a_socket_is_closed_to_them,
     test_lists_and_latest_are_ones_own,
+    test_nobody_takes_over_a_socket,
     test_reuse_and_keys_are_ones_own,
     test_what_is_anothers_is_as_what_never_was,
 )
@@ -29,6 +29,7 @@ __all__ = [
     "test_a_message",
     "test_a_socket_is_closed_to_them",
     "test_lists_and_latest_are_ones_own",
+    "test_nobody_takes_over_a_socket",
     "test_reuse_and_keys_are_ones_own",
     "test_what_is_anothers_is_as_what_never_was",
 ]
@@ -38,21 +39,13 @@ pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
 @pytest.fixture(scope="module")
 async def world(tmp_path_factory: pytest.TempPathFactory, nats: NatsServer) -> AsyncIterator[World]:
     directory = tmp_path_factory.mktemp("nodes")
-    keys = directory / "keys.toml"
-    shown = {
-        "ann": key_in(keys, "ann"),
-        "ben": key_in(keys, "ben"),
-        "operator": key_in(keys, "olga", Right.OPERATE),
-        "expired": key_in(keys, "ann", name="expired", expires=now() - 1000),
-        "revoked": key_in(keys, "ann", name="revoked"),
-        "unknown": key_in(directory / "others.toml", "ann"),
-    }
-    revoke_key(keys, "revoked")
+    settings, shown = parties(directory)
     named = options(nats).namespace
 
     def node(name: str) -> Settings:
-        there = {**LENIENT, "engine": nats.url, "namespace": named, "data": str(directory / name), "auth": "required"}
-        return Settings(workers=1, keys=str(keys), **there)
+        there = {**LENIENT, "engine": nats.url, "namespace": named, "data": str(directory / name)}
+        return Settings(workers=1, **there, **settings)
 
     async with serving(node("one")) as one, serving(node("two")) as two:
-        yield World(two, *(await scan_of(one, shown)))
+        await take_back(settings, shown, one, two)
+        yield World(two, *(await scans_of(one, shown)))

@@ -1,14 +1,19 @@
 """The isolation matrix: two principals, an operator, strangers and bearers of tokens, at every route and with every
 message. Each cell is a test; a route or a message without a row fails."""
 
+import time
+from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
+import anyio
 import msgspec
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.typing import Subprotocol
 
 from scanstream.core import open_core
 from scanstream.errors import Overloaded
@@ -23,17 +28,26 @@ from scanstream.security.keychanges import revoke_key
 from scanstream.server import serving
 from scanstream.settings import Settings
 from support.guards import LENIENT, Ring, bearer, guarded, key_in
+from support.identity import SECRET, by_key, by_secret, claims, coded, jwk, jwks
 from support.wire import ONE_QUICK_SCAN, Answer, request, websocket
 
 pytestmark = pytest.mark.anyio
 
 KEYS = ("ann", "ben", "operator")
-TOKENS = ("of_ack", "shared")
-"""For a scan of Ann's: as its ack has it (read and cancel), and as she shares it (read)."""
-GOOD = (*KEYS, *TOKENS)
-BAD = ("nothing", "basic", "unknown", "expired", "revoked", "expired_token", "two", "in_both")
-IN_ADDRESS = ("?of_ack", "?shared")
-WRONG_IN_ADDRESS = ("?ann", "?expired_token", "?twice", "?unknown")
+JWTS = {"jwt": "ann", "jwt_by_key": "ann", "jwt_of_ben": "ben", "jwt_of_operator": "operator"}
+"""Each gets what the key of the same principal gets."""
+TOKENS = ("of_ack", "shared", "of_bens")
+"""For a scan of Ann's: its ack's (read and cancel), and one that she shares (read). For a scan of Ben's: its ack's."""
+GOOD = (*KEYS, *JWTS, *TOKENS, "jwt_without_right")
+BAD_ON_SOCKET = (
+    *("nothing", "basic", "two", "malformed"),
+    *("unknown", "expired", "revoked"),
+    *("jwt_over", "jwt_foreign", "jwt_unsigned"),
+    *("expired_token", "altered_token"),
+)
+BAD = (*BAD_ON_SOCKET, "in_both")
+IN_ADDRESS = ("?of_ack", "?shared", "?of_bens")
+WRONG_IN_ADDRESS = ("?ann", "?jwt", "?expired_token", "?altered_token", "?twice", "?unknown")
 KINDS = (*GOOD, *BAD, *IN_ADDRESS, *WRONG_IN_ADDRESS)
 
 
@@ -53,30 +67,70 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    keys = tmp_path_factory.mktemp("keys") / "keys.toml"
+    settings, shown = parties(tmp_path_factory.mktemp("parties"))
+    async with serving(Settings(**LENIENT, workers=1, **settings)) as url:
+        await take_back(settings, shown, url)
+        yield World(url, *(await scans_of(url, shown)))
+
+
+def parties(directory: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """How a server knows who is who, and what each of them shows."""
+    keys, secret, published = (directory / name for name in ("keys.toml", "secret", "jwks.json"))
+    secret.write_text(SECRET)
+    published.write_bytes(jwks(jwk("P-256", kid="ours")))
     shown = {
         "ann": key_in(keys, "ann"),
         "ben": key_in(keys, "ben"),
         "operator": key_in(keys, "olga", Right.OPERATE),
         "expired": key_in(keys, "ann", name="expired", expires=now() - 1000),
         "revoked": key_in(keys, "ann", name="revoked"),
-        "unknown": key_in(keys.parent / "others.toml", "ann"),
+        "unknown": key_in(directory / "others.toml", "ann"),
     }
-    revoke_key(keys, "revoked")
-    async with serving(Settings(**LENIENT, workers=1, auth="required", keys=str(keys))) as url:
-        yield World(url, *(await scan_of(url, shown)))
+    shown["malformed"] = f"{shown['ann']} {shown['ben']}"
+    second = int(time.time())
+    said = claims(iat=second, exp=second + 3600)
+    shown |= {
+        "jwt": by_secret(said),
+        "jwt_by_key": by_key("P-256", "ES256", said, kid="ours"),
+        "jwt_of_ben": by_secret(said | {"sub": "ben"}),
+        "jwt_of_operator": by_secret(said | {"sub": "olga", "scope": "operate"}),
+        "jwt_without_right": by_secret(said | {"scope": "openid"}),
+        "jwt_over": by_secret(said | {"exp": second - 1}),
+        "jwt_foreign": by_secret(said, SECRET[::-1]),
+        "jwt_unsigned": f"{coded({'alg': 'none', 'typ': 'JWT'})}.{coded(said)}.",
+    }
+    settings = {"keys": keys, "jwt_secret_file": secret, "jwt_keys": published}
+    return {"auth": "required", **{name: str(file) for name, file in settings.items()}}, shown
 
 
-async def scan_of(url: str, shown: dict[str, str]) -> tuple[str, dict[str, str]]:
-    """A scan of Ann's, once it has ended, and the credentials with its tokens."""
+async def take_back(settings: dict[str, Any], shown: dict[str, str], *urls: str) -> None:
+    """Revoke a key that was good until then, and wait until every node knows."""
+    for url in urls:
+        assert (await request(url, "GET", "/opportunities/scans", None, bearer(shown["revoked"]))).status == 200
+    revoke_key(Path(settings["keys"]), "revoked")
+    for url in urls:
+        while (await request(url, "GET", "/opportunities/scans", None, bearer(shown["revoked"]))).status != 401:  # noqa: ASYNC110
+            await anyio.sleep(0.05)
+
+
+async def scans_of(url: str, shown: dict[str, str]) -> tuple[str, dict[str, str]]:
+    """A scan of Ann's, once it has ended, and the credentials with its tokens, and one of a scan of Ben's."""
     ann = bearer(shown["ann"])
-    ack = (await request(url, "POST", "/opportunities/discover", msgspec.json.encode(ONE_QUICK_SCAN), ann)).json()
-    scan_id = ack["scan_id"]
+    wanted = msgspec.json.encode(ONE_QUICK_SCAN)
+    ack = (await request(url, "POST", "/opportunities/discover", wanted, ann)).json()
+    bens = (await request(url, "POST", "/opportunities/discover", wanted, bearer(shown["ben"]))).json()
+    scan_id, token = ack["scan_id"], ack["scan_token"]
     await request(url, "GET", f"/opportunities/results/{scan_id}?wait=30", None, ann)
     share = f"/opportunities/share/{scan_id}"
     shared = (await request(url, "POST", share, b"", ann)).json()
     short = (await request(url, "POST", share, b'{"expires_in_seconds":1}', ann)).json()
-    tokens = {"of_ack": ack["scan_token"], "shared": shared["token"], "expired_token": short["token"]}
+    tokens = {
+        "of_ack": token,
+        "shared": shared["token"],
+        "of_bens": bens["scan_token"],
+        "expired_token": short["token"],
+        "altered_token": token[:20] + ("B" if token[20] == "A" else "A") + token[21:],
+    }
     while (await request(url, "GET", f"/opportunities/status/{scan_id}", None, bearer(short["token"]))).status != 401:
         pass
     return scan_id, {**shown, **tokens}
@@ -88,19 +142,19 @@ def everybody(status: int) -> dict[str, int]:
 
 
 def strangers_out(**others: int) -> dict[str, int]:
-    """401, but for those who have something good."""
-    return {**everybody(401), **others}
+    """401, but for those who have something good. A JWT gets what the key of its principal gets."""
+    row = {**everybody(401), "jwt_without_right": 403, **others}
+    return row | {kind: row[key] for kind, key in JWTS.items()}
 
 
 def of_scan(status: int, *, shared: int, lenient: bool = True) -> dict[str, int]:
     """A route of one scan. `lenient`: it takes a token in its address."""
-    tokens = {"of_ack": status, "shared": shared}
+    tokens = {"of_ack": status, "shared": shared, "of_bens": 404}
     in_address = {f"?{name}": told for name, told in tokens.items()} if lenient else {}
     return strangers_out(ann=status, ben=404, operator=403, **tokens, **in_address)
 
 
-ALL_GOOD = dict.fromkeys(GOOD, 0)
-OF_PRINCIPALS = {"operator": 403, "of_ack": 403, "shared": 403}
+OF_PRINCIPALS = dict.fromkeys(("operator", *TOKENS), 403)
 SCAN = "/{scan_id}"
 MATRIX: dict[str, dict[str, int]] = {
     "POST /opportunities/discover": strangers_out(ann=202, ben=202, **OF_PRINCIPALS),
@@ -113,9 +167,11 @@ MATRIX: dict[str, dict[str, int]] = {
     f"GET /opportunities/events{SCAN}": of_scan(200, shared=200),
     f"POST /opportunities/cancel{SCAN}": of_scan(202, shared=403),
     f"POST /opportunities/share{SCAN}": of_scan(200, shared=200, lenient=False),
-    f"GET /opportunities/explain{SCAN}": {**of_scan(200, shared=200, lenient=False), "operator": 200},
-    "POST /opportunities/follow": {**of_scan(200, shared=200), "ben": 200},
-    "GET /metrics": strangers_out(ann=403, ben=403, operator=200, of_ack=403, shared=403),
+    f"GET /opportunities/explain{SCAN}": strangers_out(**of_scan(200, shared=200, lenient=False) | {"operator": 200}),
+    "POST /opportunities/follow": strangers_out(
+        **of_scan(200, shared=200) | {"ben": 200, "of_bens": 200, "?of_bens": 200}
+    ),
+    "GET /metrics": strangers_out(**dict.fromkeys(("ann", "ben", *TOKENS), 403), operator=200),
     "GET /ws": strangers_out(**dict.fromkeys(GOOD, 426)),
     "GET /nothing": strangers_out(**dict.fromkeys(GOOD, 404)),
     "DELETE /opportunities/scans": strangers_out(**dict.fromkeys(GOOD, 405)),
@@ -197,10 +253,11 @@ async def test_a_cell(world: World, route: str, kind: str) -> None:
         assert credential not in told or (route.startswith("POST /opp") and answer.status in (200, 202)), "it leaks"
 
 
-@pytest.mark.parametrize("kind", ["ben", "of_ack"])
+@pytest.mark.parametrize("kind", ["ben", "jwt_of_ben", "of_bens", "of_ack"])
 @pytest.mark.parametrize("route", [route for route in MATRIX if route.endswith(SCAN)] + ["POST /opportunities/follow"])
 async def test_what_is_anothers_is_as_what_never_was(world: World, route: str, kind: str) -> None:
-    """Byte for byte, but for the id that was asked for. For Ben that is Ann's scan; for a token any but its own."""
+    """Byte for byte, but for the id that was asked for. For Ben, and with a token of his, that is Ann's scan; for a
+    token of hers any but its own."""
     other = world.scan_id
     if kind == "of_ack":
         shown = bearer(world.credentials["ann"])
@@ -221,16 +278,21 @@ async def test_what_is_anothers_is_as_what_never_was(world: World, route: str, k
 
 # Over a WebSocket
 
-BAD_ON_SOCKET = ("nothing", "basic", "unknown", "expired", "revoked", "expired_token", "two")
+FORBIDDEN_ON_SOCKET = ("operator", "jwt_of_operator", "jwt_without_right")
+ON_SOCKET = tuple(kind for kind in GOOD if kind not in FORBIDDEN_ON_SOCKET)
 MESSAGES: dict[str, dict[str, str]] = {
-    "discover": {"ann": "ack", "ben": "ack", "of_ack": "forbidden", "shared": "forbidden"},
-    "subscribe": {"ann": "ack", "ben": "not_found", "of_ack": "ack", "shared": "ack"},
-    "unsubscribe": {"ann": "ack", "ben": "not_found", "of_ack": "ack", "shared": "ack"},
-    "cancel": {"ann": "ack", "ben": "not_found", "of_ack": "ack", "shared": "forbidden"},
-    "authenticate": {"ann": "ack", "ben": "ack", "of_ack": "ack", "shared": "ack"},
+    "discover": {"ann": "ack", "ben": "ack", **dict.fromkeys(TOKENS, "forbidden")},
+    "subscribe": {"ann": "ack", "ben": "not_found", "of_ack": "ack", "shared": "ack", "of_bens": "not_found"},
+    "unsubscribe": {"ann": "ack", "ben": "not_found", "of_ack": "ack", "shared": "ack", "of_bens": "not_found"},
+    "cancel": {"ann": "ack", "ben": "not_found", "of_ack": "ack", "shared": "forbidden", "of_bens": "not_found"},
+    "authenticate": dict.fromkeys(("ann", "ben", *TOKENS), "ack"),
     "ping": dict.fromkeys(("ann", "ben", *TOKENS), "pong"),
 }
 """Type → kind of caller → the type of the answer, or the code of its error."""
+INTRODUCED = ("header", "subprotocol")
+"""How a WebSocket says who asks."""
+TAKES_OVER = {"ann": "ack", "jwt": "ack", "jwt_by_key": "ack"}
+"""What answers `authenticate` on a socket of Ann's: of all others that are good, `forbidden`; else `unauthorized`."""
 
 
 def test_every_message_has_a_row() -> None:
@@ -247,33 +309,66 @@ def message(world: World, kind: str, type: str) -> dict[str, Any]:
     return {"type": type, "id": "1", **fields.get(type, {"scan_id": world.scan_id})}
 
 
-@pytest.mark.parametrize("kind", ["ann", "ben", *TOKENS])
+def opened(world: World, kind: str, way: str) -> dict[str, Any]:
+    """Options of a WebSocket of this caller's."""
+    if way == "header":
+        headers, query = shows(world, kind)
+        return {"additional_headers": list(headers.items()), "path": f"/ws{query}"}
+    credential = urlsafe_b64encode(world.credentials[kind].encode()).decode().rstrip("=")
+    return {"subprotocols": [Subprotocol("scanstream.v1.json"), Subprotocol(f"scanstream.bearer.{credential}")]}
+
+
+@pytest.mark.parametrize("way", INTRODUCED)
+@pytest.mark.parametrize("kind", ON_SOCKET)
 @pytest.mark.parametrize("type", MESSAGES)
-async def test_a_message(world: World, type: str, kind: str) -> None:
-    async with websocket(world.url, additional_headers=bearer(world.credentials[kind])) as socket:
+async def test_a_message(world: World, type: str, kind: str, way: str) -> None:
+    async with websocket(world.url, **opened(world, kind, way)) as socket:
+        assert socket.connection.subprotocol == "scanstream.v1.json"
         await socket.send(**message(world, kind, type))
         answer = await socket.receive()
-    assert answer.get("code", answer["type"]) == MESSAGES[type][kind], answer
+    assert answer.get("code", answer["type"]) == MESSAGES[type][JWTS.get(kind, kind)], answer
     assert answer["id"] == "1"
 
 
-@pytest.mark.parametrize("kind", [*BAD_ON_SOCKET, "operator", "?of_ack"])
-async def test_a_socket_is_closed_to_them(world: World, kind: str) -> None:
-    headers, query = shows(world, kind)
-    more = list(headers.items())
-    async with websocket(world.url, additional_headers=more, path=f"/ws{query}") as socket:
+NO_TEXT = ("nothing", "basic", "two", "?of_ack")
+"""What can be in no subprotocol and in no message."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "way"),
+    [
+        (kind, way)
+        for kind in (*BAD_ON_SOCKET, *FORBIDDEN_ON_SOCKET, "?of_ack")
+        for way in INTRODUCED
+        if way == "header" or kind not in NO_TEXT
+    ],
+)
+async def test_a_socket_is_closed_to_them(world: World, kind: str, way: str) -> None:
+    async with websocket(world.url, **opened(world, kind, way)) as socket:
+        assert socket.connection.subprotocol == "scanstream.v1.json"
         answer = await socket.receive()
         with pytest.raises(ConnectionClosed) as closed:
             await socket.receive()
-    code = "forbidden" if kind == "operator" else "unauthorized"
-    assert (answer["type"], answer["code"]) == ("error", code)
+    told = ("forbidden", 4403) if kind in FORBIDDEN_ON_SOCKET else ("unauthorized", 4401)
     assert closed.value.rcvd is not None
-    assert closed.value.rcvd.code == (4403 if kind == "operator" else 4401)
+    assert (answer["type"], answer["code"], closed.value.rcvd.code) == ("error", *told)
     assert closed.value.rcvd.reason
 
 
+@pytest.mark.parametrize("kind", [*GOOD, *(kind for kind in BAD_ON_SOCKET if kind not in NO_TEXT)])
+async def test_nobody_takes_over_a_socket(world: World, kind: str) -> None:
+    async with websocket(world.url, additional_headers=bearer(world.credentials["ann"])) as socket:
+        await socket.send(type="authenticate", id="1", token=world.credentials[kind])
+        answer = await socket.receive()
+        assert answer.get("code", answer["type"]) == TAKES_OVER.get(
+            kind, "forbidden" if kind in GOOD else "unauthorized"
+        )
+        await socket.send(type="subscribe", id="2", scan_id=world.scan_id)
+        assert (await socket.receive())["type"] == "ack", "who it is has not changed"
+
+
 async def test_lists_and_latest_are_ones_own(world: World) -> None:
-    for name in ("ben", "ann"):
+    for name in ("ben", "ann", "jwt_of_ben", "jwt"):
         shown = bearer(world.credentials[name])
         started = await request(
             world.url, "POST", "/opportunities/discover", msgspec.json.encode(ONE_QUICK_SCAN), shown
@@ -284,18 +379,18 @@ async def test_lists_and_latest_are_ones_own(world: World) -> None:
         ] == scan_id
         listed = (await request(world.url, "GET", "/opportunities/scans", None, shown)).json()["scans"]
         assert listed[0]["scan_id"] == scan_id
-        assert (world.scan_id in {scan["scan_id"] for scan in listed}) == (name == "ann")
+        assert (world.scan_id in {scan["scan_id"] for scan in listed}) == (JWTS.get(name, name) == "ann")
 
 
 async def test_reuse_and_keys_are_ones_own(world: World) -> None:
     wanted = msgspec.json.encode({**ONE_QUICK_SCAN, "force_refresh": False})
     for more in ({}, {"idempotency-key": "the same"}):
         scans = list[ScanId]()
-        for name in ("ann", "ben", "ann"):
+        for name in ("ann", "ben", "jwt", "jwt_of_ben"):
             headers = {**bearer(world.credentials[name]), **more}
             answer = await request(world.url, "POST", "/opportunities/discover", wanted, headers)
             scans.append(answer.json()["scan_id"])
-        assert scans[0] == scans[2] != scans[1]
+        assert scans[0] == scans[2] != scans[1] == scans[3]
 
 
 # Beside the matrix
