@@ -4,7 +4,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from math import sqrt
 from typing import Any, NamedTuple, TypeVar
@@ -48,8 +48,16 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 async def house() -> AsyncIterator[House]:
+    async with inhabited() as house:
+        assert isinstance(house.core.store, SqliteStore)
+        yield house
+
+
+@asynccontextmanager
+async def inhabited(**settings: Any) -> AsyncIterator[House]:
+    """A server with these settings, and scans of Ann's."""
     cores: list[Core] = []
-    async with guarded(RING, cores=cores, workers=1, retention=1) as url:
+    async with guarded(RING, cores=cores, workers=1, retention=1, **settings) as url:
         scans: dict[str, str] = {"of another store": new_scan_id(b"another store's", Principal("ben"), now())}
         async with scripting() as script:
             scans["expired"] = await started(url, ONE_QUICK_SCAN)
@@ -112,13 +120,14 @@ def asked_by(scan_id: str) -> list[tuple[str, str, bytes | None, dict[str, str]]
 
 async def least(house: House, ask: Callable[[], Awaitable[T]]) -> tuple[dict[str, int], T]:
     """What is counted while this is answered, but for what others have the store do just then: so it is tried again."""
-    for _ in range(10):
+    found: list[Counter[str]] = []
+    while len(found) < 10 and all(found):
         with counted(house.core) as calls:
             answer = await ask()
         calls.pop("Hub.held", None)  # of a status: whether it can be told at a glance, a look into a dict
-        if not calls:
-            break
-    return dict(calls), answer
+        found.append(calls)
+    fewest = min(found, key=lambda calls: calls.total())
+    return dict(fewest), answer
 
 
 async def over_http(house: House, scan_id: str) -> dict[str, Any]:
@@ -148,13 +157,14 @@ async def over_a_socket(house: House, scan_id: str) -> dict[str, Any]:
 
 
 async def test_nothing_more_is_done_for_anothers_scan(house: House) -> None:
-    assert isinstance(house.core.store, SqliteStore)
     found = {
         name: {**await over_http(house, scan_id), **await over_a_socket(house, scan_id)}
         for name, scan_id in house.scans.items()
     }
     for question, way in found["of another store"].items():
-        assert way[0] == {}, f"nothing is read to answer {question}"
+        ones_own = house.core.store.shared and "/scans?" in question  # a list is as of now, whatever it begins behind
+        barriers = {f"{type(house.core.store).__name__}.barrier": 1} if ones_own else {}
+        assert way[0] == barriers, f"nothing is read to answer {question}"
         assert b"not_found" in way[2]
         for name, ways in found.items():
             assert ways[question] == way, (question, name)
