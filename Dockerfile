@@ -10,6 +10,8 @@ RUN /venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-h
 COPY pyproject.toml README.md LICENSE ./
 COPY server ./server
 COPY static ./static
+COPY docs/openapi.json ./docs/openapi.json
+COPY docs/asyncapi.json ./docs/asyncapi.json
 RUN /venv/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation .
 RUN /venv/bin/pip uninstall --yes --quiet hatchling pip
 

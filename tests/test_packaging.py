@@ -161,13 +161,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_the_wheel_holds_the_server_the_client_and_the_page(wheel: Path) -> None:
-    """All that is below server/ and static/, and nothing else."""
+def test_the_wheel_holds_the_server_the_client_the_page_and_the_contracts(wheel: Path) -> None:
+    """All that is below server/ and static/, the two documents of docs/, and nothing else."""
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     code = {path.relative_to(ROOT / "server").as_posix() for path in files(ROOT / "server" / "scanstream")}
     page = {f"scanstream/{path.relative_to(ROOT).as_posix()}" for path in files(ROOT / "static")}
 
-    assert held == code | page
+    assert held == code | page | {"scanstream/openapi.json", "scanstream/asyncapi.json"}
     assert {"scanstream/static/index.html", "scanstream/py.typed", "scanstream/push/contract/documents.py"} <= held
 
 
