@@ -150,3 +150,14 @@ def test_nothing_is_remembered_of_those_who_have_gone() -> None:
     flood(rota, A, 3)
     let_in(rota, 3)
     assert len(rota._own) == 1
+
+
+def test_who_comes_and_goes_while_nobody_is_let_in_is_remembered_once() -> None:
+    """Long scans have all the places, and somebody asks and cancels again and again: no round begins meanwhile."""
+    rota = Rota()
+    flood(rota, A, 1)
+    let_in(rota, 1)
+    for scan in (ScanId(f"scan_{number}") for number in range(1000)):
+        rota.join(scan, A)
+        rota.leave(scan)
+    assert len(rota._rested) == 1

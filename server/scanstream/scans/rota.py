@@ -51,7 +51,7 @@ class Rota:
         self._principals: dict[ScanId, Principal] = {}
         self._round = 0
         """That of the scan that was let in last."""
-        self._rested: list[Principal] = []
+        self._rested: set[Principal] = set()
         """Those who had a turn in this round and, when they were put here, nothing more in the queue."""
         self._number = 0
 
@@ -117,11 +117,11 @@ class Rota:
         if own.turn < self._round:
             del self._own[principal]
         else:
-            self._rested.append(principal)
+            self._rested.add(principal)
 
     def _next_round(self, number: int) -> None:
         self._round = number
-        rested, self._rested = self._rested, []
+        rested, self._rested = self._rested, set()
         for principal in rested:
             if (own := self._own.get(principal)) is not None:
                 self._rest(principal, own)
