@@ -6,15 +6,21 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
+from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import serve as listen
+from websockets.http11 import Request, Response
 
 from conftest import Serve
+from scanstream.doctor import running
 from scanstream.doctor.examining import examine
 from scanstream.doctor.finding import Finding, lines
 from scanstream.doctor.machine import versions
@@ -146,6 +152,63 @@ async def test_what_is_no_server_of_ours_is_told_so() -> None:
             thread.join()
     assert failing(told) == {"server"}
     assert "no scanstream server" in told["server"].says
+
+
+Answers = Callable[[ServerConnection, str], Awaitable[str]]
+"""What is said at a path, over this connection."""
+
+
+@asynccontextmanager
+async def in_front(answers: Answers, said: str) -> AsyncIterator[str]:
+    """What lives, and has these answers to all else; it takes a WebSocket and says this on it, or nothing. Its URL."""
+
+    async def looked_at(connection: ServerConnection, request: Request) -> Response | None:
+        if request.path == "/ws":
+            return None
+        told = "ok" if request.path == "/healthz" else await answers(connection, request.path)
+        return connection.respond(HTTPStatus.OK, told)
+
+    async def met(connection: ServerConnection) -> None:
+        if said:
+            await connection.send(said)
+        await connection.wait_closed()
+
+    listening = listen(
+        met, "127.0.0.1", 0, process_request=looked_at, subprotocols=[running.SUBPROTOCOL], open_timeout=5
+    )
+    async with listening as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def somebody_elses(_: ServerConnection, path: str) -> str:
+    return "<h1>Welcome</h1>" if path != "/openapi.json" else '{"swagger": "2.0"}'
+
+
+async def cut_off(connection: ServerConnection, _: str) -> str:
+    connection.transport.abort()
+    return ""
+
+
+async def never(connection: ServerConnection, path: str) -> str:
+    if path == "/openapi.json":
+        await connection.wait_closed()
+    return await somebody_elses(connection, path)
+
+
+@pytest.mark.parametrize(
+    ("answers", "said", "more"),
+    [(somebody_elses, "[]", set()), (cut_off, '{"type": "hello"}', {"ready"}), (never, "", set())],
+    ids=["another's", "cut off", "silent"],
+)
+async def test_what_is_in_front_and_passes_little_on_is_found(
+    answers: Answers, said: str, more: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not said:
+        monkeypatch.setattr(running, "SECONDS", 1.0)
+    async with in_front(answers, said) as url:
+        with anyio.fail_after(30):
+            told = await found(url)
+    assert failing(told) == {"metrics", "strategies", "contract", "websocket", *more}
 
 
 def test_lines_are_for_people_and_json_for_programs(tmp_path: Path) -> None:

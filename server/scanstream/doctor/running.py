@@ -2,11 +2,14 @@
 
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from email.utils import parsedate_to_datetime
+from typing import Any
 
+import anyio
 import httpx
 import msgspec
+from msgspec import Struct
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 from websockets.typing import Subprotocol
@@ -20,6 +23,18 @@ LATE_SECONDS = 5.0
 SUBPROTOCOL = Subprotocol("scanstream.v1.json")
 
 
+class _Strategy(Struct):
+    """What is looked at of one that the server lists."""
+
+    id: str
+
+
+class _Contract(Struct):
+    """The same of its OpenAPI document."""
+
+    openapi: str
+
+
 async def of_running(url: str, secret: Secret = None) -> AsyncIterator[Finding]:
     """Whether it lives, is ready, and passes on what its clients need."""
     told = shown(url)
@@ -28,19 +43,34 @@ async def of_running(url: str, secret: Secret = None) -> AsyncIterator[Finding]:
         try:
             alive = await client.get("healthz")
         except httpx.HTTPError as error:
-            words = str(error) or type(error).__name__
-            yield bad("server", f"nothing answers at {told} ({words})", "start it, or give --url where it is")
+            yield bad("server", f"nothing answers at {told} ({_words(error)})", "start it, or give --url where it is")
             return
         if alive.status_code != 200 or b"ok" not in alive.content:
             yield bad("server", f"what answers at {told} is no scanstream server", "give --url where it is")
             return
         yield good("server", f"it answers at {told}")
         yield _clock(alive.headers.get("date", ""))
-        yield _ready(await client.get("readyz"))
-        yield _metrics(await client.get("metrics"))
-        yield _strategies(await client.get("opportunities/strategies"))
-        yield _contract(await client.get("openapi.json"))
+        yield await _judged(client, "readyz", "ready", _ready)
+        yield await _judged(client, "metrics", "metrics", _metrics)
+        yield await _judged(client, "opportunities/strategies", "strategies", _strategies)
+        yield await _judged(client, "openapi.json", "contract", _contract)
     yield await _socket(url, token)
+
+
+async def _judged(
+    client: httpx.AsyncClient, path: str, check: str, judge: Callable[[httpx.Response], Finding]
+) -> Finding:
+    """What the answer there says; it may be missing, or be somebody else's."""
+    try:
+        with anyio.fail_after(SECONDS):
+            return judge(await client.get(path))
+    except (httpx.HTTPError, TimeoutError, msgspec.DecodeError) as error:
+        says = f"/{path} is not answered as ours answers it ({_words(error)})"
+        return bad(check, says, "is something in front that does not pass all paths on?")
+
+
+def _words(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def _clock(date: str) -> Finding:
@@ -76,13 +106,13 @@ def _strategies(answer: httpx.Response) -> Finding:
         return bad("credential", _detail(answer), "give an API key with SCANSTREAM_TOKEN")
     if answer.status_code != 200:
         return bad("strategies", f"HTTP {answer.status_code}: {_detail(answer)}", "docs/errors.md says what that means")
-    return good("strategies", ", ".join(one["id"] for one in answer.json()))
+    return good("strategies", ", ".join(one.id for one in msgspec.json.decode(answer.content, type=list[_Strategy])))
 
 
 def _contract(answer: httpx.Response) -> Finding:
     if answer.status_code != 200:
         return bad("contract", f"HTTP {answer.status_code}", "is something in front that does not pass all paths on?")
-    return good("contract", f"OpenAPI {answer.json().get('openapi')}")
+    return good("contract", f"OpenAPI {msgspec.json.decode(answer.content, type=_Contract).openapi}")
 
 
 async def _socket(url: str, token: str | None) -> Finding:
@@ -91,10 +121,12 @@ async def _socket(url: str, token: str | None) -> Finding:
     try:
         async with connect(address, subprotocols=offered, open_timeout=SECONDS, proxy=None) as socket:
             await socket.send(msgspec.json.encode({"type": "ping", "id": "doctor"}).decode())
-            answer = msgspec.json.decode(await socket.recv())
+            with anyio.fail_after(SECONDS):
+                answer = msgspec.json.decode(await socket.recv(), type=dict[str, Any])
     except (OSError, TimeoutError, WebSocketException, msgspec.DecodeError) as error:
-        words = str(error) or type(error).__name__
-        return bad("websocket", words, "a proxy must pass upgrades on: docs/operations.md, What must stand in front")
+        return bad(
+            "websocket", _words(error), "a proxy must pass upgrades on: docs/operations.md, What must stand in front"
+        )
     if answer.get("type") != "pong":
         return bad("websocket", "it answers, and not as ours does", "is this a scanstream server?")
     return good("websocket", "it is passed on")
