@@ -3,24 +3,15 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
 from msgspec.structs import replace
 
 from conftest import Serve
 from scanstream.about import node_name
-from scanstream.log.entry import (
-    AnyEntry,
-    CancelRequested,
-    Cut,
-    Planned,
-    Queued,
-    Registered,
-    ShardDone,
-    ShardFailed,
-    ShardStarted,
-)
+from scanstream.log.entry import AnyEntry, CancelRequested, Queued, Registered
 from scanstream.log.scanlog import ScanLog
-from scanstream.model import ANYONE, DiscoverRequest, ScanId
 from scanstream.scans.explaining import MOST_MOMENTS, Life, Rooms, waits
+from support.histories import done, failed, histories, planned, registered, started
 from support.nats import NatsServer
 from support.script import scripting
 from support.wire import discover, request, until_terminal
@@ -87,49 +78,26 @@ async def test_what_never_was_is_not_explained(serve: Serve) -> None:
     assert told["waits_for"][0]["what"] in ("plan", "worker")
 
 
-REGISTERED = Registered(
-    at=1000,
-    scan_id=ScanId("scan_" + "0" * 42),
-    principal=ANYONE,
-    slot="",
-    market="m",
-    digest="d",
-    request=DiscoverRequest(),
-    filters={},
-    budgets={"a": 1.0},
-    budget=1.0,
-    retention=1000,
-)
+REGISTERED = registered("a", at=1000)
 
 
-def life_of(shards: int, *, who: bool = True) -> tuple[Life, ScanLog]:
+def life_of(shards: int, *, who: bool = True) -> Life:
     """A scan of one strategy, each tenth of whose shards fails; the one with the highest number takes longest."""
-    entries: list[AnyEntry] = [REGISTERED, Queued(at=1001), Planned(at=1100, cuts={"a": Cut(shards)})]
+    entries: list[AnyEntry] = [REGISTERED, Queued(at=1001), planned(at=1100, a=shards)]
     for number in range(shards):
         at = 1200 + 10 * number
-        entries.append(ShardStarted(at=at, strategy_id="a", shard=number))
-        if number % 10 == 9:
-            entries.append(
-                ShardFailed(
-                    at=at + 5, strategy_id="a", shard=number, reason="failed", code="strategy_error", detail="x"
-                )
-            )
-        else:
-            entries.append(ShardDone(at=at + 5, strategy_id="a", shard=number, elapsed_ms=number))
-    log = ScanLog(REGISTERED, "e")
+        entries.append(started("a", number, at))
+        entries.append(failed("a", number, at + 5) if number % 10 == 9 else done("a", number, at + 5, elapsed=number))
+    log = scan_with(*entries[1:])
     life = Life(log, who=who)
-    for seq, entry in enumerate(entries[1:], start=2):
-        log.apply(seq, entry)
-    whole = Life(log, who=who)
     for entry in entries:
-        whole.take(replace(entry, by="n:1"))
-        whole.take(entry)  # a second outcome means nothing
-    del life
-    return whole, log
+        life.take(replace(entry, by="n:1"))
+        life.take(entry)  # a second outcome means nothing
+    return life
 
 
 def test_four_thousand_shards_are_summed_up() -> None:
-    life, _ = life_of(4000)
+    life = life_of(4000)
     timeline = life.timeline()
     assert [moment.what for moment in timeline if moment.what != "registered"][-1] == "ended"
     assert len(timeline) < 10
@@ -143,13 +111,28 @@ def test_four_thousand_shards_are_summed_up() -> None:
 
 def test_few_shards_are_told_one_by_one_and_nodes_only_to_those_who_operate() -> None:
     for who in (True, False):
-        life, _ = life_of(10, who=who)
+        life = life_of(10, who=who)
         timeline = life.timeline()
         assert sum(moment.what == "shard_done" for moment in timeline) == 9
         assert len(timeline) < MOST_MOMENTS
         assert {moment.by for moment in timeline if moment.what == "shard_done"} == (
             {"n:1"} if who else {timeline[0].detail}
         )
+
+
+@given(histories())
+def test_whatever_a_store_holds_is_explained_and_counted_as_the_fold_counts_it(entries: list[AnyEntry]) -> None:
+    first, *rest = entries
+    assert isinstance(first, Registered)
+    log = scan_with(*rest, first=first)
+    life = Life(log, who=True)
+    for entry in entries:
+        life.take(entry)
+    assert len(life.timeline()) + life.left_out <= len(entries) + 1
+    told = life.strategies({})
+    for name, tally in (log.folded.tallies or {}).items():
+        assert told[name].done == tally.measured
+        assert told[name].done + told[name].failed == tally.completed
 
 
 async def test_a_scan_on_nats_is_explained(nats: NatsServer, serve: Serve) -> None:
@@ -192,14 +175,14 @@ def rooms(**more: Any) -> Rooms:
     return Rooms(**{**usual, **more})
 
 
-def scan_with(*entries: AnyEntry) -> ScanLog:
-    log = ScanLog(REGISTERED, "e")
+def scan_with(*entries: AnyEntry, first: Registered = REGISTERED) -> ScanLog:
+    log = ScanLog(first, "e")
     for seq, entry in enumerate(entries, start=2):
         log.apply(seq, entry)
     return log
 
 
-QUEUED, PLANNED = Queued(at=1001), Planned(at=1002, cuts={"a": Cut(2)})
+QUEUED, PLANNED = Queued(at=1001), planned(at=1002, a=2)
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,8 @@ class Life:
         self._tallies: dict[str, _Tally] = {}
 
     def take(self, entry: AnyEntry) -> None:
-        """The next entry. What comes after the end, and a second outcome of a shard, means nothing."""
+        """The next entry. As for the fold, what comes after the end means nothing, nor what is of a shard that has an
+        outcome, or is in no plan."""
         if self._over:
             return
         if isinstance(entry, ShardStarted | ShardFound | ShardDone | ShardFailed):
@@ -127,6 +128,8 @@ class Life:
         return by if by and self._who else UNSET
 
     def _of_shard(self, entry: ShardStarted | ShardFound | ShardDone | ShardFailed) -> None:
+        if not self._has(entry):
+            return
         tally = self._tallies.setdefault(entry.strategy_id, _Tally())
         if tally.outcomes >> entry.shard & 1:
             return
@@ -155,6 +158,11 @@ class Life:
             detail=detail,
         )
         self._shards.append((len(self._moments), moment))
+
+    def _has(self, entry: ShardStarted | ShardFound | ShardDone | ShardFailed) -> bool:
+        """Whether there is a plan by now, and the shard is in it."""
+        tally = (self._folded.tallies or {}).get(entry.strategy_id)
+        return self._planned is not None and tally is not None and 0 <= entry.shard < tally.total
 
     def _outcome(self, tally: _Tally, entry: ShardDone | ShardFailed) -> None:
         tally.outcomes |= 1 << entry.shard
