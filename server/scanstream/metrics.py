@@ -2,8 +2,9 @@
 
 from collections import Counter as Counting
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import accumulate
-from typing import NamedTuple, TypeAlias
+from typing import ClassVar, NamedTuple, TypeAlias
 
 from anyio import to_thread
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
@@ -18,36 +19,32 @@ MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 ENDS = ("complete", "failed", "cancelled")
 
 
-class Gauge(NamedTuple):
+@dataclass(frozen=True)
+class _Number:
+    name: str
+    text: str
+    labels: Labels
+    read: Callable[[], Mapping[Labels, float]]
+    kind: ClassVar[type[GaugeMetricFamily | CounterMetricFamily]]
+
+    def family(self, read: Mapping[Labels, float]) -> Metric:
+        """What was read, as Prometheus has it."""
+        family = self.kind(self.name, self.text, labels=self.labels)
+        for values, number in read.items():
+            family.add_metric(values, number)
+        return family
+
+
+class Gauge(_Number):
     """What is as it is just now."""
 
-    name: str
-    text: str
-    labels: Labels
-    read: Callable[[], Mapping[Labels, float]]
-
-    def family(self, read: Mapping[Labels, float]) -> Metric:
-        """What was read, as Prometheus has it."""
-        family = GaugeMetricFamily(self.name, self.text, labels=self.labels)
-        for values, number in read.items():
-            family.add_metric(values, number)
-        return family
+    kind = GaugeMetricFamily
 
 
-class Counter(NamedTuple):
+class Counter(_Number):
     """What only grows. The name ends in `_total`."""
 
-    name: str
-    text: str
-    labels: Labels
-    read: Callable[[], Mapping[Labels, float]]
-
-    def family(self, read: Mapping[Labels, float]) -> Metric:
-        """What was read, as Prometheus has it."""
-        family = CounterMetricFamily(self.name.removesuffix("_total"), self.text, labels=self.labels)
-        for values, number in read.items():
-            family.add_metric(values, number)
-        return family
+    kind = CounterMetricFamily
 
 
 class Spread(NamedTuple):
