@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from scanstream import __version__
+from scanstream.descriptors import RESERVE, RESERVE_A_WORKER
 from scanstream.doctor.finding import Finding, bad, good
 
 OLDEST_PYTHON = (3, 11)
@@ -18,8 +19,6 @@ LEAST_MEMORY_BYTES = 512 * 1024 * 1024
 LEAST_ROOM_BYTES = 1024 * 1024 * 1024
 CLIENTS = 1000
 """Descriptors that a server should have for them."""
-RESERVE, RESERVE_A_WORKER = 160, 8
-"""Of descriptors, for the server itself (descriptors.py, which not every installation has)."""
 LEAST_YEAR = 2025
 EXTRAS = ("server", "nats", "live", "parquet", "jwt", "notebook", "otel")
 """What may be installed beside the client; what else is in the package's metadata is for those who develop it."""
