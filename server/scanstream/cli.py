@@ -14,7 +14,6 @@ from scanstream.launch import EXIT_FAILED, EXIT_INTERRUPTED, importing, run, tol
 from scanstream.launch import serve as launch_serve
 from scanstream.launch import work as launch_work
 from scanstream.options import (
-    auth,
     completed_by,
     engine,
     health,
@@ -22,6 +21,7 @@ from scanstream.options import (
     patience,
     read_by,
     scan,
+    server,
     settings,
     work,
 )
@@ -61,12 +61,7 @@ def main() -> None:
 
 
 @main.command()
-@setting("--host", default="127.0.0.1", help="Where to listen; loopback only unless you say otherwise.")
-@setting("--port", "PORT", type=int, default=8000, help="0 picks a free one.")
-@setting("--data", default="scanstream-data", metavar="DIR", help="The data directory; `:memory:` keeps nothing.")
-@auth
-@engine
-@settings
+@server
 def serve(**flags: Any) -> None:
     """Start the server, until Ctrl-C or SIGTERM.
 

@@ -179,6 +179,14 @@ AUTH: tuple[Callable[[Any], Any], ...] = (
 """Who may come in."""
 
 
+PLACE: tuple[Callable[[Any], Any], ...] = (
+    setting("--host", default="127.0.0.1", help="Where to listen; loopback only unless you say otherwise."),
+    setting("--port", "PORT", type=int, default=8000, help="0 picks a free one."),
+    setting("--data", default="scanstream-data", metavar="DIR", help="The data directory; `:memory:` keeps nothing."),
+)
+"""Where a server is, and what it keeps."""
+
+
 HEALTH: tuple[Callable[[Any], Any], ...] = (
     setting(
         "--health-port",
@@ -209,9 +217,9 @@ def health(command: Command) -> Command:
     return decorated(command, HEALTH)
 
 
-def auth(command: Command) -> Command:
-    """The flags of who may come in."""
-    return decorated(command, AUTH)
+def server(command: Command) -> Command:
+    """All the flags of a server."""
+    return decorated(command, (*PLACE, *AUTH, *ENGINE, *SETTINGS))
 
 
 def engine(command: Command) -> Command:

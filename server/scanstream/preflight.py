@@ -5,9 +5,8 @@ from typing import Any
 
 import click
 
-from scanstream.flag import setting
 from scanstream.launch import log
-from scanstream.options import auth, credential, engine, settings
+from scanstream.options import credential, server
 from scanstream.parts import needs_server
 
 
@@ -15,12 +14,7 @@ from scanstream.parts import needs_server
 @click.option("--url", metavar="URL", default=None, show_default="none", help="A server that runs: it is asked.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on standard output, for programs.")
 @credential
-@setting("--host", default="127.0.0.1", help="Where the server is to listen.")
-@setting("--port", "PORT", type=int, default=8000, help="0 picks a free one.")
-@setting("--data", default="scanstream-data", metavar="DIR", help="The data directory; `:memory:` keeps nothing.")
-@auth
-@engine
-@settings
+@server
 def doctor(url: str | None, as_json: bool, **flags: Any) -> None:
     """Say whether a server would work here: settings, data, engine, market, port, versions, limits; and what to do.
 
