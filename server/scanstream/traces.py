@@ -12,6 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from importlib.util import find_spec
+from itertools import islice
 from typing import Any, NamedTuple
 
 import anyio
@@ -20,7 +21,7 @@ from anyio import to_thread
 from scanstream import __version__
 from scanstream.about import node_name, traceparent
 from scanstream.log.entry import AnyEntry, Planned, Queued, ShardDone, ShardFailed
-from scanstream.log.refold import Slices
+from scanstream.log.refold import Slices, let_go
 from scanstream.log.scanlog import ScanLog
 from scanstream.model import ScanId
 
@@ -28,7 +29,7 @@ ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
 MOST_SCANS = 20_000
 """Scans whose end is waited for; of more the oldest have no trace."""
 MOST_SHARDS = 256
-"""Of which a trace has a span each; of the others the sums."""
+"""Of which a trace has a span each; how many there are in all is told with the scan."""
 TELLING_SECONDS = 5.0
 """How long the readers' last frame is waited for."""
 LEAVE_SECONDS = 2.0
@@ -130,6 +131,7 @@ class Traces:
                 return
             if entries:
                 await Trace(self._tracer, log, begun).make(entries, told_at)
+                await let_go(entries)
 
     async def close(self) -> None:
         """Send off what is there, and end."""
@@ -177,21 +179,18 @@ class Trace:
         }
 
     async def _shards(self, entries: list[AnyEntry], within: Any) -> None:
-        slices, made = Slices(), 0
-        for entry in entries:
-            if not isinstance(entry, ShardDone | ShardFailed) or made >= MOST_SHARDS:
-                continue
-            made += 1
-            done = isinstance(entry, ShardDone)
-            began = entry.at - (entry.elapsed_ms if isinstance(entry, ShardDone) else 0)
+        slices = Slices()
+        outcomes = (entry for entry in entries if isinstance(entry, ShardDone | ShardFailed))
+        for entry in islice(outcomes, MOST_SHARDS):
+            ran = entry.elapsed_ms if isinstance(entry, ShardDone) else 0
             facts: dict[str, Any] = {
                 "scanstream.strategy": entry.strategy_id,
                 "scanstream.shard": entry.shard,
                 "scanstream.outcome": "done" if isinstance(entry, ShardDone) else entry.code,
                 "scanstream.node": entry.by,
             }
-            span = self._span("shard", began * MILLION, within, facts)
-            if not done:
+            span = self._span("shard", (entry.at - ran) * MILLION, within, facts)
+            if isinstance(entry, ShardFailed):
                 span.set_status(_failed())
             span.end(entry.at * MILLION)
             await slices.turn()

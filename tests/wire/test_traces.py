@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -12,7 +12,13 @@ import anyio
 import pytest
 
 from scanstream.about import came_from, traceparent
+from scanstream.log.entry import AnyEntry
+from scanstream.log.scanlog import ScanLog
+from scanstream.model import ScanId
+from scanstream.traces import MOST_SHARDS, Traces
+from support.histories import SCAN, done, failed, found, planned, registered
 from support.process import ServerProcess
+from support.until import until
 from support.wire import ONE_QUICK_SCAN, request, until_terminal, websocket
 
 pytestmark = pytest.mark.anyio
@@ -153,6 +159,34 @@ async def test_a_caller_that_does_not_sample_gets_no_spans(traced: tuple[ServerP
         later = (await socket.receive())["scan_id"]
     await root_of(receiver, later)
     assert all(span.trace_id.hex() != other for span in receiver.spans)
+
+
+async def test_of_many_shards_the_first_have_a_span_and_the_log_is_let_go_bit_by_bit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shards = MOST_SHARDS + 44
+    entries: list[AnyEntry] = [registered("a"), planned(a=shards), found("a", "a:1"), failed("a", 0)]
+    entries += (done("a", number) for number in range(1, shards))
+    log = ScanLog(registered("a"), "e")
+    for seq, entry in enumerate(entries[1:], start=2):
+        log.apply(seq, entry)
+    begun: list[Callable[[], Awaitable[None]]] = []
+
+    async def history(_: ScanId) -> list[AnyEntry]:
+        return entries
+
+    with receiving() as receiver:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
+        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+        traces = Traces(history, lambda _: False, begun.append)
+        traces.registered(SCAN, 0.1)
+        traces.notice(log)
+        await begun[0]()
+        await until(lambda: receiver.of("scan"))  # which ends last
+        await traces.close()
+    assert entries == []
+    assert len(receiver.of("shard")) == MOST_SHARDS
+    assert [span.status.code for span in receiver.of("shard")].count(0) == MOST_SHARDS - 1
 
 
 def test_nothing_is_imported_where_no_exporter_is_configured() -> None:
