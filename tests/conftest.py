@@ -65,7 +65,7 @@ LONG = [
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """The loop that the server runs on."""
+    """The loop that the server runs on: one for the tests of a module that share a server, else one each."""
     return "asyncio", {"use_uvloop": True}
 
 

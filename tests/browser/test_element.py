@@ -124,12 +124,6 @@ def part(element: Locator, name: str) -> Locator:
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """One loop for the browser and the server that these tests share."""
-    return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture(scope="module")
 def executable() -> str:
     """Debian's Chromium; a browser from elsewhere would be a download."""
     if not CHROMIUM.exists():

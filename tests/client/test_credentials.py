@@ -24,12 +24,6 @@ RING = Ring()
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """One loop for the server that these tests share."""
-    return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture(scope="module")
 async def url() -> AsyncIterator[str]:
     async with guarded(RING, workers=1) as url:
         yield url

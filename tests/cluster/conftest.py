@@ -1,18 +1,11 @@
 """One cluster for the tests of a module: each of them finds it whole, and may harm it."""
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
 from cluster.harness import planned, whole
 from onemachine.cluster import Cluster, running
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """One loop for a module's cluster."""
-    return "asyncio", {"use_uvloop": True}
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,11 @@ from scanstream.engines.nats.store import NatsStore
 from support.nats import NatsServer, options
 from wire.test_anothers import (  # what is asked and counted, in the house of this file
     House,
-    anyio_backend,
     inhabited,
     test_nothing_more_is_done_for_anothers_scan,
 )
 
-__all__ = ["anyio_backend", "test_nothing_more_is_done_for_anothers_scan"]
+__all__ = ["test_nothing_more_is_done_for_anothers_scan"]
 pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
 
 

@@ -10,7 +10,6 @@ from support.guards import LENIENT
 from support.nats import NatsServer, options
 from wire.test_isolation import (  # the cells, in the world of this file
     World,
-    anyio_backend,
     parties,
     scans_of,
     take_back,
@@ -24,7 +23,6 @@ from wire.test_isolation import (  # the cells, in the world of this file
 )
 
 __all__ = [
-    "anyio_backend",
     "test_a_cell",
     "test_a_message",
     "test_a_socket_is_closed_to_them",

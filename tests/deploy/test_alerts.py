@@ -36,12 +36,6 @@ class Use(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """One loop for the server that these tests share."""
-    return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture(scope="module")
 async def said() -> AsyncIterator[Said]:
     """What a server says that has run a scan."""
     async with serving(Settings(port=0, data=":memory:", workers=1)) as url:

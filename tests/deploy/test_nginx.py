@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
@@ -25,12 +24,6 @@ pytestmark = pytest.mark.anyio
 
 PREFIX = "/tools/scan"
 PUBLIC = "scans.example.org"
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """One loop for the servers that these tests share."""
-    return "asyncio", {"use_uvloop": True}
 
 
 @pytest.fixture(scope="module")

@@ -66,12 +66,6 @@ class Gated(NamedTuple):
         return int(left)
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """One loop for the application that these tests share."""
-    return "asyncio", {"use_uvloop": True}
-
-
 def names_of(block: Block) -> dict[str, Any]:
     """What a block makes."""
     names: dict[str, Any] = {"__name__": "yours"}

@@ -67,12 +67,6 @@ def test_a_symbol_that_has_ended_has_no_candle() -> None:
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """One loop for the server that these tests share."""
-    return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture(scope="module")
 async def url() -> AsyncIterator[str]:
     """A server of the generated market."""
     settings = Settings(port=0, data=":memory:", workers=0, allow_origin=("https://friend.example",))

@@ -41,12 +41,6 @@ class House(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """One loop for the server that these tests share."""
-    return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture(scope="module")
 async def house() -> AsyncIterator[House]:
     async with inhabited() as house:
         assert isinstance(house.core.store, SqliteStore)

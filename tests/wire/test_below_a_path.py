@@ -24,12 +24,6 @@ FORWARDED = {"x-forwarded-prefix": PREFIX}
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """One loop for the servers that these tests share."""
-    return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture(scope="module")
 async def rooted() -> AsyncIterator[str]:
     """A server that stands below a path."""
     async with serving(Settings(port=0, data=":memory:", root_path=f"{PREFIX}/")) as url:

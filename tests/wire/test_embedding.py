@@ -75,12 +75,6 @@ def fastapi(scans: Scanstream) -> ASGIApp:
     return result
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """One loop for the servers that these tests share."""
-    return "asyncio", {"use_uvloop": True}
-
-
 @pytest.fixture(scope="module", params=[starlette, fastapi], ids=lambda make: make.__name__)
 async def host(request: pytest.FixtureRequest) -> AsyncIterator[Hosted]:
     """A host, running, for all that it is asked here."""

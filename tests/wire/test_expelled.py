@@ -42,12 +42,6 @@ class House(NamedTuple):
     vigil: Vigil
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """One loop for the servers that these tests share."""
-    return "asyncio", {"use_uvloop": True}
-
-
 @pytest.fixture(scope="module", autouse=True)
 def looks_more_often() -> Iterator[None]:
     """A look takes no longer, and is soon."""

@@ -31,12 +31,6 @@ CHAIN = ("Content-Length: 0",)
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """One loop for the servers that these tests share."""
-    return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture(scope="module")
 async def plain() -> AsyncIterator[str]:
     """A server as it is without any setting."""
     async with serving(Settings(port=0, data=":memory:", workers=1, max_running=1)) as url:

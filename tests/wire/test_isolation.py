@@ -60,12 +60,6 @@ class World(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """One loop for the server that these tests share."""
-    return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture(scope="module")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     settings, shown = parties(tmp_path_factory.mktemp("parties"))
     async with serving(Settings(**LENIENT, workers=1, **settings)) as url:

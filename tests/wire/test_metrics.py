@@ -30,12 +30,6 @@ NEVER = "scan_" + "0" * 42
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """One loop for the server that these tests share."""
-    return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture(scope="module")
 async def url() -> AsyncIterator[str]:
     """A server that nobody has asked for anything yet, when the first test comes."""
     async with serving(Settings(port=0, data=":memory:", workers=1)) as url:

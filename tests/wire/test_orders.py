@@ -31,12 +31,6 @@ FRESH = re.compile(rb"scan_[0-9a-f]{42}|(?<=sst_)[\w-]+|\"cursor\":\"[^\"]+\"|\r
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """One loop for the servers that these tests share."""
-    return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture(scope="module")
 async def plain() -> AsyncIterator[str]:
     """A server where one scan runs and has no end: all others wait, and stay as they are."""
     async with serving(Settings(port=0, data=":memory:", workers=0, max_running=1, max_message=2000)) as url:

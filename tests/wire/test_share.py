@@ -18,12 +18,6 @@ PREFIX = "/tools/scan"
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """One loop for the server that these tests share."""
-    return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture(scope="module")
 async def url() -> AsyncIterator[str]:
     async with guarded(RING, workers=1, root_path=PREFIX) as url:
         yield url

@@ -112,12 +112,6 @@ of_routes = pytest.mark.parametrize("route", ROUTES.values(), ids=ROUTES)
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """One loop for the server that these tests share."""
-    return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture(scope="module")
 async def node() -> AsyncIterator[tuple[str, BehindStore]]:
     """A node that leaves it to others to conduct scans, and what it stands on."""
     with pytest.MonkeyPatch.context() as patch, behind(patch) as stores:

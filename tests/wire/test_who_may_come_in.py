@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import AsyncIterator
-from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
@@ -25,12 +24,6 @@ ADDRESSES = ["10.1.2.3", "192.168.1.5:8000", "[fe80::1]", "[2001:db8::1]:443", "
 ALLOWED = ["scans.example.org", "Scans.Example.Org.:8443", "a.b.tools.example", "xn--bcher-kva.example"]
 FOREIGN = ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:8000", "nodes_backend", "tools.example"]
 NO_HOST = ["[", "a b", "host:notaport", "user@localhost", "localhost:99999", "[::1", "localhost/x", "http://localhost"]
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """One loop for the server that these tests share."""
-    return "asyncio", {"use_uvloop": True}
 
 
 async def raw(url: str, head: str, body: bytes = b"") -> Answer:
