@@ -35,6 +35,8 @@ pytestmark = pytest.mark.anyio
 
 T = TypeVar("T")
 COUNT = 1234
+LAST = 2
+"""What `getrefcount` says of what an entry has alone: that, and the question."""
 
 
 @pytest.fixture(autouse=True)
@@ -217,11 +219,13 @@ async def test_neither_the_feed_nor_the_writing_thread_holds_what_was_appended()
 
 @pytest.fixture
 def freed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How much the runner has let go, each time that it came to an end with it."""
+    """How much the runner has let go, each time that it came to an end with it: it was the last who had that."""
     seen: list[int] = []
 
     async def let_go(values: list[Any]) -> None:
         count = len(values)
+        held = [sys.getrefcount(part.opportunities) for part in values if isinstance(part, ShardFound)]
+        assert set(held) == {LAST}
         await refold.let_go(values)
         seen.append(count)
 
