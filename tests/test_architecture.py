@@ -20,7 +20,7 @@ LEVELS: tuple[tuple[set[str], ...], ...] = (
         {"scanstream", "model", "message", "panel", "parcel", "quotes", "errors", "shortage"}
         | {"telling", "measure", "about", "explanation"},
     ),
-    ({"log"}, {"jobs"}),
+    ({"log"}, {"jobs"}, {"deliveries"}),
     ({"engines"}, {"market"}, {"strategies"}, {"security"}),
     ({"scans"}, {"push"}),
     (
