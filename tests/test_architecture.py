@@ -27,6 +27,7 @@ LEVELS: tuple[tuple[set[str], ...], ...] = (
         {
             "app",
             "core",
+            "conducting",
             "engine",
             "departure",
             "siblings",

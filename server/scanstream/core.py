@@ -1,16 +1,17 @@
-"""Binds the rooms into a core: settings → store → hub → desk. Only here their concrete names are known."""
+"""Binds the rooms into a core: settings → store → hub → desk. Only here, in conducting.py and in engine.py are concrete
+names known."""
 
 import logging
 import math
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from functools import partial
 from pathlib import Path
 
 import anyio
 from anyio import to_thread
 
+from scanstream.conducting import Conducting
 from scanstream.descriptors import places as places_of
 from scanstream.engine import Engine, open_engine
 from scanstream.errors import EngineUnusable, StoreUnavailable
@@ -30,31 +31,13 @@ from scanstream.push.listing import listing
 from scanstream.push.transport.listener import Sight
 from scanstream.push.vigil import Vigil
 from scanstream.scans.admission import Admission
-from scanstream.scans.appending import Appender
-from scanstream.scans.budget import Budgets, Clock
 from scanstream.scans.desk import Limits as DeskLimits
 from scanstream.scans.desk import ScanDesk
-from scanstream.scans.explaining import Explainer, Rooms
-from scanstream.scans.forecast import Capacity, Forecast
-from scanstream.scans.inquiry import Inquiry
-from scanstream.scans.outcomes import Outcomes
-from scanstream.scans.pace import Pace
-from scanstream.scans.places import Places
-from scanstream.scans.planner import Planner
-from scanstream.scans.ranks import Ranks
+from scanstream.scans.explaining import Explainer
 from scanstream.scans.readiness import Readiness
 from scanstream.scans.releases import Releases
-from scanstream.scans.returns import LastTry
-from scanstream.scans.runner import Runner
 from scanstream.scans.selection import known_symbols
-from scanstream.scans.shortages import Shortages
-from scanstream.scans.skills import Skills
-from scanstream.scans.supply import Windows
 from scanstream.scans.sweeper import Sweeper
-from scanstream.scans.tries import Tries
-from scanstream.scans.view import View
-from scanstream.scans.work.processes import Processes
-from scanstream.scans.work.waiting import Lanes
 from scanstream.security.guard import Guard
 from scanstream.security.opening import open_guard
 from scanstream.security.seats import Seats
@@ -62,8 +45,6 @@ from scanstream.settings import Settings
 from scanstream.strategies.installed import registry, require_all
 from scanstream.traces import Traces, wanted
 
-PLANNING_PROCESSES = 2
-"""Beside the workers: a plan does not wait behind long shards, nor a second one behind a strategy that hangs."""
 logger = logging.getLogger("scanstream")
 
 BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -76,86 +57,57 @@ class Core:
     """Everything of a server that is no socket: the store, the hub, and the rooms that work on them."""
 
     def __init__(self, settings: Settings, engine: Engine, panels: Panels, directory: Path, guard: Guard) -> None:
-        self.store = store = engine.store
+        self.store = engine.store
         self.engine = engine
         self.panels = panels
-        self._refresh = settings.refresh
-        self.hub = Hub(store)
-        self.drain = Drain()
-        self.seats = Seats(lambda: settings.sockets(places_of(settings.workers), told_apart=guard.required))
-        self.clock = Clock()
-        budgets = self.budgets = Budgets(self.clock)
-        self.machine = Shortages(budgets)
-        writing = Shortages(budgets)
-        appender = Appender(store, writing, store.now if store.shared else None)
-        tries = Tries(self.machine, panels.restore, shared=store.shared)
-        jobs = Lanes(engine.computing, engine.waiting)
-        idle = settings.worker_priority == "idle"
-        self.planning = Processes(directory, most=PLANNING_PROCESSES, idle=idle)
-        self.workers = Processes(directory, most=max(1, settings.workers), idle=idle)
-        inquiry = Inquiry(self.planning, self.clock, tries)
-        waits = {strategy.id for strategy in registry().values() if strategy.waits}
-        self.ranks = Ranks(settings.max_running, engine.line)
-        view = View(store, self.hub, writing)
-        places: Places = lambda strategy_id: engine.places(strategy_id in waits)  # noqa: E731
-        windows: Windows = lambda owner, waiting: engine.window(self.ranks.sharing(owner), waiting)  # noqa: E731
-        skills, last_try = Skills(engine.own, engine.anybody, shared=store.shared), LastTry()
-        conduct = partial(Planner, appender, self.hub, jobs, engine.calls, inquiry, budgets, view)
-        self.planner = conduct(places, skills, last_try, windows)
-        runner = partial(Runner, appender, self.hub, jobs, self.workers, budgets, tries, view, places, skills, last_try)
-        self.runner = runner(most_in_loop=settings.max_in_loop) if settings.workers else None
-        self.pace = Pace(panels.current.market, lambda: len(panels.current.symbols))
-        capacity = partial(_capacity, settings, engine)
-        self.forecast = Forecast(self.pace, self.ranks.rank, waits, capacity, self.ranks.behind)
-        self.desk = ScanDesk(
-            store,
-            self.hub,
-            panels.newest,
-            registry(),
-            self.ranks.rank,
-            inquiry.judged,
-            self.forecast.seconds,
-            DeskLimits(
-                budget=settings.budget,
-                retention=settings.retention,
-                fresh=settings.fresh_seconds,
-            ),
-            Admission(settings.new_work(told_apart=guard.required), self.hub.unfinished, engine.owners.unfinished),
-            Releases(self.hub, appender),
-            self.machine,
-        )
-        self.sweeper = Sweeper(store, self.hub, self.desk.release)
-        self.fanout = Fanout(self.hub, tick=settings.tick)
-        self.answers = StatusAnswers(self.ranks.rank)
-        self.attendance = Attendance()
         self.guard = guard
+        self._refresh = settings.refresh
+        self.hub = Hub(engine.store)
+        self.drain = Drain()
+        self.fanout = Fanout(self.hub, tick=settings.tick)
+        self.attendance = Attendance()
         self.vigil = Vigil(guard) if guard.required else None
-        self.readiness = Readiness(store, self.machine, lambda: self.drain.begun)
-        self._max_running = settings.max_running
-        self._look_on(skills, appender.outcomes, writing)
-
-    def _look_on(self, skills: Skills, outcomes: Outcomes, writing: Shortages) -> None:
-        """What tells how all of it is."""
-        ranks, most = self.ranks, self._max_running
-        rooms = Rooms(ranks.rank, self.runner, self.machine, writing, skills, ranks.running, most)
-        self.explainer = Explainer(self.store, rooms)
+        self.seats = Seats(lambda: settings.sockets(places_of(settings.workers), told_apart=guard.required))
+        self.conducting = conducting = Conducting(settings, engine, self.hub, panels, directory)
+        self.answers = StatusAnswers(conducting.ranks.rank)
+        self.desk = self._desk(settings)
+        self.sweeper = Sweeper(engine.store, self.hub, self.desk.release)
+        self.readiness = Readiness(engine.store, conducting.machine, lambda: self.drain.begun)
+        self.explainer = Explainer(engine.store, conducting.rooms(settings.max_running))
         self.traces = self._traces() if wanted() else None
         self.pulse = Pulse()
         self.sight = Sight()
-        self.metrics = self._metrics(outcomes, writing)
+        self.metrics = self._metrics()
+
+    def _desk(self, settings: Settings) -> ScanDesk:
+        conducting, owned = self.conducting, self.engine.owners.unfinished
+        return ScanDesk(
+            self.store,
+            self.hub,
+            self.panels.newest,
+            registry(),
+            conducting.ranks.rank,
+            conducting.inquiry.judged,
+            conducting.forecast.seconds,
+            DeskLimits(budget=settings.budget, retention=settings.retention, fresh=settings.fresh_seconds),
+            Admission(settings.new_work(told_apart=self.guard.required), self.hub.unfinished, owned),
+            Releases(self.hub, conducting.appender),
+            conducting.machine,
+        )
 
     def _traces(self) -> Traces:
         traces = Traces(self.store.history, self.fanout.telling, self.attendance.start)
-        self.desk.registered, self.planner.on_let_in = traces.registered, traces.let_in
+        self.desk.registered, self.conducting.planner.on_let_in = traces.registered, traces.let_in
         return traces
 
-    def _metrics(self, outcomes: Outcomes, writing: Shortages) -> Metrics:
-        pools = {"shards": self.workers, "plans": self.planning}
+    def _metrics(self) -> Metrics:
+        conducting = self.conducting
+        pools = {"shards": conducting.workers, "plans": conducting.planning}
         instruments = [
-            *of_node("nats" if self.store.shared else "sqlite", self.pulse, self.machine, writing),
+            *of_node("nats" if self.store.shared else "sqlite", self.pulse, conducting.machine, conducting.writing),
             *of_store(self.engine.commits),
-            *of_scans(self.hub, self.ranks, self.desk),
-            *of_work(self.runner, outcomes, partial(_waiting, self.engine), pools, registry()),
+            *of_scans(self.hub, conducting.ranks, self.desk),
+            *of_work(conducting.runner, conducting.appender.outcomes, conducting.depth, pools, registry()),
             *of_push(self.fanout, self.drain, self.seats, self.sight),
         ]
         return Metrics(instruments, registry())
@@ -164,11 +116,10 @@ class Core:
     def _watching(self) -> Iterator[None]:
         """Those who hear of every change of every scan."""
         with ExitStack() as stack:
-            parts = (self.ranks, self.forecast, self.sweeper, self.metrics, self.answers)
-            shared = (self.budgets.notice,) if self.store.shared else ()
-            if self.traces is not None:
-                shared = (*shared, self.traces.notice)
-            for watcher in (*self.engine.watchers, *(part.notice for part in parts), *shared):
+            shown = [
+                part.notice for part in (self.sweeper, self.metrics, self.answers, self.traces) if part is not None
+            ]
+            for watcher in (*self.conducting.watchers(), *shown):
                 stack.enter_context(self.hub.watching_all(watcher))
             yield
 
@@ -187,22 +138,21 @@ class Core:
     async def running(self) -> AsyncIterator[None]:
         """Replay what the store holds, then take up unfinished scans; on the way out let go of everything."""
         async with (
-            self.planning.open(),
-            self.workers.open(),
+            self.conducting.planning.open(),
+            self.conducting.workers.open(),
             self.attendance.open(),
             anyio.create_task_group() as tasks,
         ):
             with self._watching():
-                await self.pace.recall(self.store)
+                await self.conducting.pace.recall(self.store)
                 tasks.start_soon(_for_ever, self.hub.run)
                 await self._caught_up()
                 self.panels.forget(self.hub.digests())
-                tasks.start_soon(self.pace.keep, self.store)
+                tasks.start_soon(self.conducting.pace.keep, self.store)
                 tasks.start_soon(self.panels.keep_fresh, self._refresh, self.hub.digests)
-                planner = self.planner if self.runner or not self.store.shared else None  # else others plan
-                for part in (self.clock, self.pulse, self.desk, planner, self.sweeper, self.runner, self.vigil):
-                    if part is not None:
-                        tasks.start_soon(_for_ever, part.run)
+                shown = [part.run for part in (self.pulse, self.desk, self.sweeper, self.vigil) if part is not None]
+                for run in (*self.conducting.parts(), *shown):
+                    tasks.start_soon(_for_ever, run)
                 try:
                     yield
                 finally:
@@ -229,19 +179,6 @@ async def _for_ever(run: Callable[[], Awaitable[object]]) -> None:
         if anyio.current_effective_deadline() == -math.inf:
             raise
     raise RuntimeError(f"{getattr(run, '__qualname__', run)} has ended, and was to go on as long as the server")
-
-
-def _capacity(settings: Settings, engine: Engine) -> Capacity:
-    """What runs at once, over all nodes."""
-    if not engine.store.shared:
-        in_loop = min(settings.max_in_loop, settings.max_in_loop_per_scan * settings.max_running)
-        return Capacity(settings.workers, in_loop, settings.max_running)
-    return Capacity(engine.places(False), engine.places(True) * settings.max_running, settings.max_running)
-
-
-def _waiting(engine: Engine) -> int:
-    """How many shards wait for their turn."""
-    return engine.computing.depth() + engine.waiting.depth()
 
 
 async def _panels(settings: Settings, engine: Engine, directory: Path, reads: bool) -> Panels:

@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from scanstream.core import Core
@@ -61,22 +61,51 @@ def application(settings: Settings, core: Core) -> ASGIApp:
 
 def doors(settings: Settings, core: Core) -> Doors:
     """The ASGI application over a running core, and the short way beside it."""
-    fanout = core.fanout
-    guard, vigil = core.guard, core.vigil
-    room = Room(fanout, core.drain, Deadlines(), vigil, core.seats)
-    streams = Streams(room)
-    orders = Orders(core.desk, guard, core.attendance.start)
-    poll = PollDoor(core.desk, room, core.answers)
-    events = EventsDoor(core.desk, streams)
-    follow = FollowDoor(core.desk, room, core.attendance, most_bytes=settings.max_message)
-    bounds = Bounds(settings.max_subscriptions, settings.message_rate)
-    common = Common(core.desk, fanout, core.drain, guard, vigil, core.seats, bounds)
-    socket = SocketDoor(common, core.attendance.start)
-    door = HttpDoor(core.desk, guard, poll, core.panels.shown, catalogue(), most_bytes=settings.max_message)
-    share = ShareDoor(core.desk, guard, most_bytes=settings.max_message)
-    page = PageDoor(static_files(), lambda: core.panels.current.market)
     for contract in (openapi, asyncapi):  # kept from now on: they take longer to make than the loop has
         contract()
+    room = Room(core.fanout, core.drain, Deadlines(), core.vigil, core.seats)
+    streams = Streams(room)
+    app = Starlette(
+        routes=[*_of_scans(settings, core, room, streams), *_of_the_server(core)],
+        middleware=[Middleware(CallerRule, guard=core.guard)],
+        exception_handlers=REFUSALS,
+    )
+    app.router.redirect_slashes = False  # its Location is absolute, and would lead out of a proxy's path
+    names = None if core.guard.required else settings.host_names
+    sockets = SocketsFirst(ShortageRule(app), _sockets(settings, core))
+    checked = OriginCheck(sockets, origins=settings.origins, names=names)
+    placed = Forwarded(checked, prefix=settings.prefix, trusted=settings.proxies)
+    orders = Orders(core.desk, core.guard, core.attendance.start)
+    glance = Glance(core.desk, room, core.answers, streams, orders, Entrance(placed, checked))
+    whole = CacheRule(placed, strict=bool(settings.tls_cert))
+    return Doors(DrainRule(HeadRule(whole), core.drain), glance)
+
+
+def _of_scans(settings: Settings, core: Core, room: Room, streams: Streams) -> list[Route]:
+    """What scans are asked for, in plain requests."""
+    desk, guard, most_bytes = core.desk, core.guard, settings.max_message
+    poll = PollDoor(desk, room, core.answers)
+    events = EventsDoor(desk, streams)
+    follow = FollowDoor(desk, room, core.attendance, most_bytes=most_bytes)
+    return [
+        *HttpDoor(desk, guard, poll, core.panels.shown, catalogue(), most_bytes=most_bytes).routes(),
+        *CandlesDoor(core.panels.shown, named_symbol).routes(),
+        Route("/opportunities/events/{scan_id}", events.events),
+        Route("/opportunities/follow", follow.follow, methods=["POST"]),
+        *ShareDoor(desk, guard, most_bytes=most_bytes).routes(),
+        *ExplainDoor(desk, core.explainer.explain).routes(),
+    ]
+
+
+def _sockets(settings: Settings, core: Core) -> SocketDoor:
+    bounds = Bounds(settings.max_subscriptions, settings.message_rate)
+    common = Common(core.desk, core.fanout, core.drain, core.guard, core.vigil, core.seats, bounds)
+    return SocketDoor(common, core.attendance.start)
+
+
+def _of_the_server(core: Core) -> list[BaseRoute]:
+    """How it is, what it promises, its page; and what is said where nothing is."""
+    page = PageDoor(static_files(), lambda: core.panels.current.market)
 
     async def alive(_: Request) -> Response:
         return json_response({"status": "ok"})
@@ -89,35 +118,18 @@ def doors(settings: Settings, core: Core) -> Doors:
         caller_of(request).operates()
         return Response(await core.metrics.text(), media_type=MEDIA_TYPE)
 
-    app = Starlette(
-        routes=[
-            *door.routes(),
-            *CandlesDoor(core.panels.shown, named_symbol).routes(),
-            Route("/opportunities/events/{scan_id}", events.events),
-            Route("/opportunities/follow", follow.follow, methods=["POST"]),
-            *share.routes(),
-            *ExplainDoor(core.desk, core.explainer.explain).routes(),
-            Route("/ws", upgrade_required),
-            WebSocketRoute(ANY_PATH, no_such_socket),
-            Route("/healthz", alive),
-            Route("/readyz", ready),
-            Route("/metrics", metrics),
-            Route("/openapi.json", openapi_here),
-            Route("/asyncapi.json", asyncapi_here),
-            Route("/", page.page),
-            Route("/docs", page.reference),
-            Mount("/static", page.files),
-        ],
-        middleware=[Middleware(CallerRule, guard=guard)],
-        exception_handlers=REFUSALS,
-    )
-    app.router.redirect_slashes = False  # its Location is absolute, and would lead out of a proxy's path
-    names = None if guard.required else settings.host_names
-    checked = OriginCheck(SocketsFirst(ShortageRule(app), socket), origins=settings.origins, names=names)
-    placed = Forwarded(checked, prefix=settings.prefix, trusted=settings.proxies)
-    glance = Glance(core.desk, room, core.answers, streams, orders, Entrance(placed, checked))
-    whole = CacheRule(placed, strict=bool(settings.tls_cert))
-    return Doors(DrainRule(HeadRule(whole), core.drain), glance)
+    return [
+        Route("/ws", upgrade_required),
+        WebSocketRoute(ANY_PATH, no_such_socket),
+        Route("/healthz", alive),
+        Route("/readyz", ready),
+        Route("/metrics", metrics),
+        Route("/openapi.json", openapi_here),
+        Route("/asyncapi.json", asyncapi_here),
+        Route("/", page.page),
+        Route("/docs", page.reference),
+        Mount("/static", page.files),
+    ]
 
 
 async def openapi_here(request: Request) -> Response:

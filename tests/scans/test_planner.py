@@ -155,8 +155,8 @@ async def test_scans_that_are_cancelled_while_they_are_planned_cost_no_process()
 
     async with open_core(Settings(port=0, data=":memory:", workers=0, max_running=1)) as core:
         await one(cancelled=False)
-        processes = core.planning.pids()
+        processes = core.conducting.planning.pids()
         for _ in range(10):
             await one(cancelled=True)
         await one(cancelled=False)
-        assert core.planning.pids() == processes
+        assert core.conducting.planning.pids() == processes
