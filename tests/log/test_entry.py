@@ -18,6 +18,7 @@ from scanstream.log.entry import (
     Cancelled,
     CancelRequested,
     Cut,
+    NotifyAsked,
     Planned,
     Queued,
     Registered,
@@ -96,6 +97,7 @@ ENTRIES: dict[type[AnyEntry], st.SearchStrategy[AnyEntry]] = {
     ShardFailed: st.builds(
         ShardFailed, **SHARD, reason=st.sampled_from(["failed", "timed_out"]), code=TEXT, detail=TEXT, note=NOTE
     ),
+    NotifyAsked: st.builds(NotifyAsked, at=TIME, id=TEXT, url=TEXT),
     CancelRequested: st.builds(CancelRequested, at=TIME),
     Cancelled: st.builds(Cancelled, at=TIME),
     ScanFailed: st.builds(ScanFailed, at=TIME, code=TEXT, detail=TEXT),

@@ -17,6 +17,7 @@ from scanstream.log.entry import (
     Cancelled,
     CancelRequested,
     Cut,
+    NotifyAsked,
     Planned,
     Queued,
     ScanFailed,
@@ -51,6 +52,7 @@ ENTRIES: st.SearchStrategy[AnyEntry] = st.one_of(
         ShardFailed, **SHARD, reason=st.sampled_from(["failed", "timed_out"]), code=TEXTS, detail=TEXTS, note=NOTES
     ),
     st.builds(CancelRequested, at=TIMES),
+    st.builds(NotifyAsked, at=TIMES, id=NAMES, url=TEXTS),
     st.builds(Cancelled, at=TIMES) | st.builds(ScanFailed, at=TIMES, code=TEXTS, detail=TEXTS),
     TIMES.map(lambda at: registered("a", "z", at=at)),
 )

@@ -25,8 +25,9 @@ def every_change_is_a_patch_and_every_patch_a_change(taken: Steps) -> None:
     for before, step in taken:
         patch = diff(document(before.state), document(step.after.state))
         assert None not in values(patch)
-        assert bool(patch) == (step.after is not before)
+        assert bool(patch) == (step.after.state is not before.state)
         assert patch or not step.opportunities
+        assert patch or step.after is before or len(step.after.targets) == len(before.targets) + 1
 
 
 def a_scan_never_goes_back(taken: Steps) -> None:

@@ -12,6 +12,7 @@ from scanstream.log.entry import (
     Cancelled,
     CancelRequested,
     Cut,
+    NotifyAsked,
     Planned,
     Queued,
     Registered,
@@ -129,6 +130,11 @@ def folded(*entries: AnyEntry) -> Folded:
     return steps(entries)[-1][1].after if len(entries) > 1 else begin(first)
 
 
+def notify_asked(name: str, at: Milliseconds = NOON) -> NotifyAsked:
+    """Somebody wants to be told of the end."""
+    return NotifyAsked(at=at, id=f"msg_{name}", url=f"https://{name}.example.org/secret-{name}")
+
+
 class Race(NamedTuple):
     """One plan, run in two ways that must end equal."""
 
@@ -186,6 +192,8 @@ _STRAYS: tuple[AnyEntry, ...] = (
     CancelRequested(at=NOON),
     Cancelled(at=NOON),
     ScanFailed(at=NOON, code="invalid_market", detail="The file is gone"),
+    notify_asked("a"),
+    notify_asked("b"),
 )
 
 

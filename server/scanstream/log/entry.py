@@ -166,6 +166,15 @@ class ScanFailed(Entry, frozen=True, kw_only=True, omit_defaults=True, tag="scan
     detail: str
 
 
+class NotifyAsked(Entry, frozen=True, kw_only=True, omit_defaults=True, tag="notify_asked"):
+    """Somebody who may wants to be told there when the scan has ended."""
+
+    id: str
+    """The same for the same address: whoever is told knows a repetition by it."""
+    url: str
+    """Its path may be a secret: of it no more than the host is shown anywhere."""
+
+
 AnyEntry: TypeAlias = (
     Registered
     | Queued
@@ -177,6 +186,7 @@ AnyEntry: TypeAlias = (
     | CancelRequested
     | Cancelled
     | ScanFailed
+    | NotifyAsked
 )
 
 _encoder = msgspec.json.Encoder()

@@ -3,7 +3,8 @@
 `fold(before, entry, held)` is pure and deterministic, so every node that reads the same log has the same state at the
 same entry. It needs no fences and no memory of what it has seen, by structure:
 
-- the first plan wins, the first outcome of a shard wins, an opportunity's first appearance wins;
+- the first plan wins, the first outcome of a shard wins, an opportunity's first appearance wins, and whoever asks
+  first is told of the end;
 - nothing counts after the terminal entry;
 - time is the later of the previous entry's and this one's; there is no other clock.
 
@@ -22,6 +23,7 @@ from scanstream.log.entry import (
     Cancelled,
     CancelRequested,
     Cut,
+    NotifyAsked,
     Planned,
     Queued,
     Registered,
@@ -48,6 +50,8 @@ from scanstream.model import (
 
 MOST_SHARDS = 65_536
 """Of one strategy: no plan has ever had as many, and one that says so would fill the memory with their outcomes."""
+MOST_TARGETS = 5
+"""Addresses that are told of one scan's end."""
 _PENDING = StrategyState()  # all that have not begun share it
 
 
@@ -61,6 +65,8 @@ class Folded(Struct, frozen=True):
     """None until the plan."""
     cuts: Mapping[str, Cut] = {}
     started_at: Milliseconds = 0
+    targets: tuple[NotifyAsked, ...] = ()
+    """Who is to be told of the end; no reader sees that, so the state says nothing of it."""
 
     @property
     def ended(self) -> bool:
@@ -130,9 +136,18 @@ def fold(before: Folded, entry: AnyEntry, held: Container[str]) -> Step:
         case ScanFailed():
             problem = Problem(entry.code, entry.detail)
             after = _end(replace(before, at=at), "failed", entry.detail, problem)
+        case NotifyAsked():
+            after = _notify(before, entry)
         case Registered():
             after = before
     return Step(after, new)
+
+
+def _notify(before: Folded, entry: NotifyAsked) -> Folded:
+    known = any(target.id == entry.id for target in before.targets)
+    if known or len(before.targets) >= MOST_TARGETS:
+        return before
+    return replace(before, targets=(*before.targets, entry))
 
 
 def _queue(before: Folded, at: Milliseconds) -> Folded:

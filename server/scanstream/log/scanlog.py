@@ -105,7 +105,7 @@ class ScanLog:
         """The patch to each of the last seqs, the head's last."""
 
     def apply(self, seq: int, entry: AnyEntry) -> bool:
-        """Take the entry at `seq`; whether it changed anything. A repeated one does not.
+        """Take the entry at `seq`; whether it changed anything that is shown. A repeated one does not.
 
         Nothing does that comes after the end, and it is not counted either: so the last cursor is the same whoever
         reads the log, and whenever.
@@ -118,11 +118,13 @@ class ScanLog:
             raise GapError(f"{self.scan_id}: entry {seq} came after entry {self.seq}")
         self.seq = seq
         after, new = self._step(entry)
-        changed = after is not self.folded
+        changed = after.state is not self.folded.state
         if changed:
             self._advance(after, new)
-        elif self._past:
-            self._keep_patch({})
+        else:  # who is to be told of the end may be another: no reader is told of that
+            self.folded = after
+            if self._past:
+                self._keep_patch({})
         if self._counts is not None:
             self._counts.append(len(self.opportunities))
         return changed

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import anyio
 from msgspec import UNSET, UnsetType
 
 from scanstream.errors import Expired
 from scanstream.explanation import Explanation, Moment, ShardLife, StrategyLife, Wait
-from scanstream.log.entry import AnyEntry, ScanFailed, ShardDone, ShardFailed, ShardFound, ShardStarted
+from scanstream.log.entry import AnyEntry, NotifyAsked, ScanFailed, ShardDone, ShardFailed, ShardFound, ShardStarted
 from scanstream.log.refold import Slices
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
@@ -77,6 +78,13 @@ class Explainer:
         )
 
 
+def _told_of(entry: AnyEntry) -> str | UnsetType:
+    """What is said beside the entry's name. Of an address to notify the host only: its path may be a secret."""
+    if isinstance(entry, ScanFailed):
+        return f"{entry.code}: {entry.detail}"
+    return urlsplit(entry.url).hostname or UNSET if isinstance(entry, NotifyAsked) else UNSET
+
+
 class _Tally:
     """One strategy, as its entries come."""
 
@@ -112,8 +120,10 @@ class Life:
         if isinstance(entry, ShardStarted | ShardFound | ShardDone | ShardFailed):
             self._of_shard(entry)
             return
+        if isinstance(entry, NotifyAsked) and entry not in self._folded.targets:
+            return
         what = entry.__struct_config__.tag
-        detail = f"{entry.code}: {entry.detail}" if isinstance(entry, ScanFailed) else UNSET
+        detail = _told_of(entry)
         self._moment(str(what), entry.at, entry.by, detail)
         if what == "planned" and self._planned is None:
             self._planned = entry.at
