@@ -3,11 +3,13 @@
 import os
 from collections.abc import Generator, Iterator
 from contextlib import AbstractAsyncContextManager
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
+from scanstream.market.synthetic import SyntheticMarket
 from scanstream.server import serving
 from scanstream.settings import Settings
 from support.nats import NatsServer, nats_cluster, nats_server
@@ -16,6 +18,7 @@ from support.traffic import TRAFFIC, exchanges, record
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
 
+GENERATE = SyntheticMarket.load
 MOST_FAULTS = 20
 """That a failure names."""
 LONG = [
@@ -93,6 +96,15 @@ def nats_three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[NatsSe
     """
     with nats_cluster(tmp_path_factory.mktemp("nats")) as servers:
         yield servers
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _generated_once() -> Iterator[None]:
+    """A generated market is the same for the same seed: making it is most of what the start of a server takes."""
+    load = cache(lambda symbols, bars, seed: GENERATE(SyntheticMarket(symbols=symbols, bars=bars, seed=seed)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SyntheticMarket, "load", lambda market: load(len(market._symbols), market._bars, market._seed))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
