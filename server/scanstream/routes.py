@@ -71,13 +71,14 @@ def doors(settings: Settings, core: Core) -> Doors:
         exception_handlers=REFUSALS,
     )
     app.router.redirect_slashes = False  # its Location is absolute, and would lead out of a proxy's path
+    strict = bool(settings.tls_cert)
     names = None if core.guard.required else settings.host_names
     sockets = SocketsFirst(ShortageRule(app), _sockets(settings, core))
     checked = OriginCheck(sockets, origins=settings.origins, names=names)
     placed = Forwarded(checked, prefix=settings.prefix, trusted=settings.proxies)
     orders = Orders(core.desk, core.guard, core.attendance.start)
-    glance = Glance(core.desk, room, core.answers, streams, orders, Entrance(placed, checked))
-    whole = CacheRule(placed, strict=bool(settings.tls_cert))
+    glance = Glance(core.desk, room, core.answers, streams, orders, Entrance(placed, checked, strict=strict))
+    whole = CacheRule(placed, strict=strict)
     return Doors(DrainRule(HeadRule(whole), core.drain), glance)
 
 

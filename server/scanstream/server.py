@@ -189,6 +189,7 @@ def _server(settings: Settings, doors: Doors) -> "_Server":
         body=PATIENT * settings.silence,
     )
     config.most_head_bytes = settings.max_head
+    config.strict = bool(settings.tls_cert)
     return _Server(config, settings.tls_context(settings.naming) if settings.tls_cert else None)
 
 

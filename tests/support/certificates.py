@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -13,6 +13,15 @@ class Certificate(NamedTuple):
 
     cert: Path
     key: Path
+
+
+TOLD_STRICTLY = b"\r\nstrict-transport-security: max-age=31536000\r\n"
+"""What answers say for a name (RFC 6797)."""
+
+
+def over(certificate: Certificate, **more: Any) -> dict[str, Any]:
+    """The settings of a server with this certificate."""
+    return {"tls_cert": str(certificate.cert), "tls_key": str(certificate.key), **more}
 
 
 class Authority:

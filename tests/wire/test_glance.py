@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
+import anyio.lowlevel
 import pytest
 from anyio import to_thread
 from msgspec.json import encode
@@ -17,6 +18,7 @@ from scanstream.push.glance import Glance
 from scanstream.security.caller import Right
 from scanstream.server import serving
 from scanstream.settings import Settings
+from support.certificates import TOLD_STRICTLY, Authority, over
 from support.guards import Ring, bearer, guarded
 from support.raw import connected, get
 from support.script import scripting
@@ -284,12 +286,14 @@ async def test_scans_in_every_state(plain: str, glances: list[bool]) -> None:
         await until_terminal(plain, waiting)
 
 
-async def together(url: str, target: str, lines: Sequence[str], act: Callable[[], Awaitable[object]]) -> set[bytes]:
+async def together(
+    url: str, target: str, lines: Sequence[str], act: Callable[[], Awaitable[object]], host: str = ""
+) -> set[bytes]:
     """What those get who are told of it both ways, once they wait and something is done."""
     got: list[bytes] = []
 
     async def ask(*more: str) -> None:
-        named = [f"Host: {urlsplit(url).netloc}", *lines, *more]
+        named = [f"Host: {host or urlsplit(url).netloc}", *lines, *more]
         got.append(await to_thread.run_sync(answered, url, "GET", target, named))
 
     with anyio.fail_after(30):
@@ -336,6 +340,39 @@ async def test_those_who_wait(plain: str, glances: list[bool]) -> None:
             assert all(b'"status":"cancelled"' in answer for answer in answers)
         await request(plain, "POST", f"/opportunities/cancel/{first}")
     assert glances.count(True) >= 8
+
+
+NAME = "scans.example"
+
+
+@pytest.fixture(scope="module")
+async def secure(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """A server that ends TLS itself."""
+    certificate = Authority(tmp_path_factory.mktemp("certificates")).signs("server")
+    tls = over(certificate, allow_host=(NAME,))
+    async with serving(Settings(port=0, data=":memory:", workers=1, max_running=1, **tls)) as url:
+        yield url
+
+
+async def test_over_tls_a_name_is_told_to_be_asked_by_that_only(secure: str, glances: list[bool]) -> None:
+    scan_id, tag = await finished(secure)
+    for host, strict in (("127.0.0.1", False), ("localhost:1", False), (NAME, True), (f"{NAME.upper()}.:443", True)):
+        for lines in ((), (f"If-None-Match: {tag}",), ("Prefer: wait=1",)):
+            answer, taken = await both_ways(secure, glances, status_of(scan_id), f"Host: {host}", *lines, host=False)
+            assert (answer.count(TOLD_STRICTLY), taken) == (strict, True), answer
+
+
+async def test_over_tls_who_waits_is_told_so_too(secure: str, glances: list[bool]) -> None:
+    async with scripting() as script:
+        scan_id = (await discover(secure, script.request(shards=1))).json()["scan_id"]
+        shard = await script.started()
+        tag = (await request(secure, "GET", status_of(scan_id))).headers["etag"]
+        waits = (f"If-None-Match: {tag}", "Prefer: wait=1")
+        told = await together(secure, status_of(scan_id), waits, anyio.lowlevel.checkpoint, NAME)
+        events = status_of(scan_id).replace("status", "events")
+        told |= await together(secure, events, (), partial(shard.tell, "end"), NAME)
+        assert [answer.count(TOLD_STRICTLY) for answer in told] == [1, 1], told
+    assert glances.count(True) >= 2
 
 
 async def test_a_scan_that_has_expired(serve: Serve, glances: list[bool]) -> None:

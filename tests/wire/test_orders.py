@@ -3,6 +3,7 @@
 import re
 import socket
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ from scanstream.scans.desk import ScanDesk
 from scanstream.security.caller import Right
 from scanstream.server import serving
 from scanstream.settings import Settings
+from support.certificates import TOLD_STRICTLY, Authority, over
 from support.guards import Ring, bearer, guarded
 from support.raw import connected
 from support.wire import ONE_QUICK_SCAN, discover, request, status
@@ -104,6 +106,15 @@ async def both_ways(
     assert short == long, (body, lines)
     orders.clear()
     return short[0], taken > 0
+
+
+async def test_over_tls_a_name_is_told_to_be_asked_by_that_only(tmp_path: Path, orders: list[bytes]) -> None:
+    tls = over(Authority(tmp_path).signs("server"), allow_host=("scans.example",))
+    async with serving(Settings(port=0, data=":memory:", workers=0, max_running=1, **tls)) as url:
+        for host, strict in (("127.0.0.1", False), ("localhost", False), ("scans.example", True)):
+            for body, code in ((b'{"force_refresh":true}', b"202"), (b'{"unknown":1}', b"422")):
+                said, taken = await both_ways(url, orders, body, host=host)
+                assert (said.split()[1], said.count(TOLD_STRICTLY), taken) == (code, strict, True), said
 
 
 BODIES = [

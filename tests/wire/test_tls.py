@@ -18,7 +18,7 @@ from conftest import Serve
 from scanstream.errors import SettingError
 from scanstream.server import serving
 from scanstream.settings import Settings
-from support.certificates import Authority, Certificate, encrypted
+from support.certificates import TOLD_STRICTLY, Authority, Certificate, encrypted, over
 from support.plain import NO_TLS
 from support.raw import HOST, PING, UPGRADE, connected, everything, frame, get, seconds_until_cut
 from support.readers import READERS, EventsReader, LongPollReader, Reader, SocketReader
@@ -46,11 +46,6 @@ def certificate(authority: Authority) -> Certificate:
     return authority.signs("server", host="IP:127.0.0.1,DNS:scans.example.org")
 
 
-def over(certificate: Certificate, **more: Any) -> dict[str, Any]:
-    """The settings of a server with this certificate."""
-    return {"tls_cert": str(certificate.cert), "tls_key": str(certificate.key), **more}
-
-
 @pytest.fixture(scope="module")
 async def url(certificate: Certificate) -> AsyncIterator[str]:
     """One server for all that does it no harm."""
@@ -75,14 +70,41 @@ async def test_a_client_that_looks_at_the_certificate_is_content(url: str, autho
         assert (await one.receive())["type"] == "ack"
 
 
+NAME = "scans.example.org"
+
+
 async def test_only_names_are_told_to_come_by_tls_from_now_on(url: str, serve: Serve) -> None:
     told = "strict-transport-security"
-    for host, there in (("127.0.0.1", False), ("localhost", False), ("scans.example.org", True)):
+    for host, there in (("127.0.0.1", False), ("localhost", False), (NAME, True)):
         for path in ("/", "/healthz", "/static/none", "/opportunities/status/none"):
             assert (told in (await request(url, "GET", path, headers={"host": host})).headers) is there
-    async with serve(workers=0, allow_host=("scans.example.org",), trusted_proxy=("127.0.0.1",)) as plain:
-        proxied = {"host": "scans.example.org", "x-forwarded-proto": "https"}
+    async with serve(workers=0, allow_host=(NAME,), trusted_proxy=("127.0.0.1",)) as plain:
+        proxied = {"host": NAME, "x-forwarded-proto": "https"}
         assert told not in (await request(plain, "GET", "/", headers=proxied)).headers
+
+
+@pytest.mark.parametrize(
+    ("first", "status"),
+    [
+        (b"POST /opportunities/discover HTTP/1.1\r\nHost: %s\r\nContent-Length: 20\r\n\r\n{", 408),
+        (b"GET / HTTP/1.1\r\nHost: %s\r\nX: " + b"x" * 40_000, 431),
+        (UPGRADE.replace(HOST, b"Host: %s\r\n").replace(b"Version: 13", b"Version: 12") + b"\r\n", 400),
+        (UPGRADE.replace(HOST, b"Host: %s\r\n").replace(b"/ws", b"/none") + b"\r\n", 404),
+        (UPGRADE.replace(HOST, b"Host: %s\r\nOrigin: https://foreign.example\r\n") + b"\r\n", 403),
+    ],
+    ids=["slow", "large", "version", "absent", "foreign"],
+)
+async def test_so_are_those_who_are_refused_before_any_rule(url: str, first: bytes, status: int) -> None:
+    for host, there in ((b"127.0.0.1", False), (NAME.encode(), True)):
+
+        def told(said: bytes) -> bytes:
+            with connected(url, said) as connection:
+                return everything(connection)
+
+        received = await to_thread.run_sync(told, first % host)
+        head = received.lower().partition(b"\r\n\r\n")[0] + b"\r\n"
+        assert head.startswith(b"http/1.1 %d " % status), received[:100]
+        assert (TOLD_STRICTLY in head, head.count(b"\r\ncontent-security-policy: ")) == (there, 1), received
 
 
 @pytest.mark.parametrize("first", [b"", b"\x16\x03\x01\x02", b"GET / HTTP/1.1\r\n\r\n", os.urandom(3000)])

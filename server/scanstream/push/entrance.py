@@ -1,8 +1,11 @@
 """Who may come in, and below which path: what the rules in the chain of routes.py say, asked once for equal headers."""
 
+from typing import NamedTuple
+
 from starlette.types import Scope
 
 from scanstream.model import STATUS_PATH
+from scanstream.push.confined import is_strict
 from scanstream.push.forwarded import Forwarded
 from scanstream.push.line import Client
 from scanstream.push.origin import OriginCheck
@@ -15,16 +18,28 @@ MOST_VERDICTS = 1024
 LONGEST_VERDICT = 512
 """Bytes of such headers in one verdict that is kept."""
 
-Verdict = bytes | None
-"""The path that the server stands below for the caller; None for one that is refused."""
+
+class Place(NamedTuple):
+    """Where the server is for a caller."""
+
+    prefix: bytes
+    """The path that it stands below."""
+    strict: bool
+    """Whether its host is to be asked by TLS only from now on."""
+
+
+Verdict = Place | None
+"""None for a caller who is refused."""
 
 
 class Entrance:
     """The verdicts for requests that only read, and come from no page of another origin."""
 
-    def __init__(self, forwarded: Forwarded, check: OriginCheck) -> None:
+    def __init__(self, forwarded: Forwarded, check: OriginCheck, *, strict: bool = False) -> None:
+        """:param strict: TLS ends here, so this server may say that it is to be asked by nothing else"""
         self._forwarded = forwarded
         self._check = check
+        self._strict = strict
         self._looks_at = OF_PROXIES if forwarded.trusts else OF_HOSTS
         self._verdicts: dict[tuple[object, ...], Verdict] = {}
 
@@ -51,4 +66,4 @@ class Entrance:
             return None
         prefix: str = scope["root_path"]
         scope["path"] = prefix + STATUS_PATH
-        return None if self._check.refusal(scope) else prefix.encode()
+        return None if self._check.refusal(scope) else Place(prefix.encode(), self._strict and is_strict(of_host))

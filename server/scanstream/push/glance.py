@@ -53,9 +53,11 @@ class Glance:
         asked = question(target, fields)
         if asked is None:
             return None
-        prefix = self._entrance.verdict(fields, client)
-        if prefix is None or asked.prefix not in (b"", prefix):
+        place = self._entrance.verdict(fields, client)
+        if place is None or asked.prefix not in (b"", place.prefix):
             return None
+        if place.strict:
+            asked = asked._replace(strict=True)
         return asked if self._vigil is None else self._theirs(self._vigil, asked, fields)
 
     def _theirs(self, vigil: Vigil, asked: Question, fields: Fields) -> Question | None:
@@ -71,13 +73,14 @@ class Glance:
         asked = order(target, fields)
         if asked is None:
             return None
-        prefix = self._entrance.verdict(fields, client)
-        if prefix is None or asked.prefix not in (b"", prefix):
+        place = self._entrance.verdict(fields, client)
+        if place is None or asked.prefix not in (b"", place.prefix):
             return None
+        asked = asked._replace(prefix=place.prefix, strict=place.strict)
         if self._vigil is None:
-            return asked._replace(prefix=prefix)
+            return asked
         caller = known(self._vigil, fields)
-        return None if caller is None else asked._replace(prefix=prefix, caller=caller)
+        return None if caller is None else asked._replace(caller=caller)
 
     def place(self, asked: Order, body: bytes, line: Line) -> Waiting:
         """See `Taker`."""

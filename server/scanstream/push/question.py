@@ -60,6 +60,8 @@ class Question(NamedTuple):
     caller: Caller = EVERYBODY
     owner: Owner = EVERYBODY.owner
     """Under whom the scan is looked for."""
+    strict: bool = False
+    """Whether the answer says that its host is to be asked by TLS only."""
 
     @property
     def of_the_moment(self) -> bool:
@@ -101,6 +103,8 @@ class Order(NamedTuple):
     key: bytes | None
     """The caller's own name for the scan."""
     caller: Caller = EVERYBODY
+    strict: bool = False
+    """As in a question."""
 
 
 def order(target: bytes, fields: Fields) -> Order | None:

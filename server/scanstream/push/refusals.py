@@ -12,7 +12,7 @@ from starlette.websockets import WebSocket
 
 from scanstream.about import mention
 from scanstream.errors import Internal, MethodNotAllowed, NoSuchRoute, ScanstreamError, Shortage, UpgradeRequired
-from scanstream.push.confined import STRICT, confined, is_strict
+from scanstream.push.confined import confined, is_strict
 from scanstream.push.problem import problem, refuse
 from scanstream.shortage import shortage
 
@@ -38,10 +38,8 @@ class CacheRule:
 
         async def completed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(raw=confined(message.get("headers", ())))
+                headers = MutableHeaders(raw=confined(message.get("headers", ()), strict=strict))
                 headers.setdefault("cache-control", "no-store" if message["status"] >= 400 else "no-cache")
-                if self._strict and is_strict(scope):
-                    headers["strict-transport-security"] = STRICT
                 del headers["accept-ranges"]
                 message = {**message, "headers": headers.raw}
             await send(message)
@@ -50,6 +48,7 @@ class CacheRule:
             await self.inner(scope, receive, send)
             return
         mention(scope["path"])
+        strict = self._strict and scope.get("scheme") == "https" and is_strict(scope["headers"])
         asked = [header for header in scope["headers"] if header[0] != b"range"]
         with suppress(ClientDisconnect):  # the other side has left: nobody is there to be told
             await self.inner({**scope, "headers": asked}, receive, completed)

@@ -5,11 +5,12 @@ Checked where the bytes come in (push/transport/http.py, push/transport/websocke
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import uvicorn
 
+from scanstream.push.confined import is_strict
 from scanstream.push.line import Taker
 
 MOST_HEAD_BYTES = 32 * 1024
@@ -84,6 +85,8 @@ class DoorConfig(uvicorn.Config):
     glance: Taker | None = None
     """Answers plain requests where their heads are read."""
     most_head_bytes: int = MOST_HEAD_BYTES
+    strict: bool = False
+    """Whether TLS ends here: then names are told to be asked by nothing else."""
     crowded: Callable[[], bool] = staticmethod(bool)
     """Whether there are as many WebSockets and streams as there may be."""
 
@@ -96,6 +99,11 @@ def places_of(config: uvicorn.Config) -> int:
 def most_head_bytes_of(config: uvicorn.Config) -> int:
     """How large a head may be; a plain uvicorn has the usual."""
     return config.most_head_bytes if isinstance(config, DoorConfig) else MOST_HEAD_BYTES
+
+
+def is_strict_here(config: uvicorn.Config, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether an answer to a request with these headers says that; on a plain uvicorn none does."""
+    return isinstance(config, DoorConfig) and config.strict and is_strict(headers)
 
 
 def is_crowded(config: uvicorn.Config) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 from uvicorn._types import HTTPScope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from scanstream.push.confined import CONFINED_LINES
+from scanstream.push.confined import confined_lines
 from scanstream.push.line import WAITED, Waiting
 
 
@@ -19,12 +19,14 @@ def extend(scope: HTTPScope, name: str, extension: Any) -> None:
 class Exchange:
     """One request, and what waits for it."""
 
-    __slots__ = ("_connection", "disconnected", "keep_alive", "response_complete", "scope", "waiting")
+    __slots__ = ("_connection", "disconnected", "keep_alive", "response_complete", "scope", "strict", "waiting")
     response_started = True
     more_body = False
 
-    def __init__(self, connection: HttpToolsProtocol) -> None:
+    def __init__(self, connection: HttpToolsProtocol, *, strict: bool) -> None:
         self._connection = connection
+        self.strict = strict
+        """Whether the host that was asked for is to be asked by TLS only from now on."""
         self.scope: HTTPScope | None = None
         """Of a request that went through the chain, and may do so again."""
         self.waiting: Waiting | None = None
@@ -57,7 +59,7 @@ class Exchange:
     def start(self, status: int) -> bytes:
         """See `Line`."""
         always = [name + b": " + value + b"\r\n" for name, value in self._connection.server_state.default_headers]
-        return b"".join([STATUS_LINE[status], *always, CONFINED_LINES])
+        return b"".join([STATUS_LINE[status], *always, confined_lines(strict=self.strict)])
 
     def say(self, data: bytes) -> None:
         """See `Line`."""

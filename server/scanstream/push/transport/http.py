@@ -24,6 +24,7 @@ from scanstream.push.transport.bounds import (
     SLICE_BYTES,
     glance_of,
     is_crowded,
+    is_strict_here,
     places_of,
 )
 from scanstream.push.transport.close_delimited import close_delimited
@@ -258,7 +259,7 @@ class HttpTransport(Watched):
         if order is None or order.size != len(self._whole.partition(b"\r\n\r\n")[2]):
             return False
         self._order = order
-        self.cycle = self._answered = Exchange(self)  # type: ignore[assignment]
+        self.cycle = self._answered = Exchange(self, strict=order.strict)  # type: ignore[assignment]
         self.scope, self.headers = None, NONE  # type: ignore[assignment]
         self._intake.begin()
         self._enter(Phase.BODY)
@@ -281,7 +282,7 @@ class HttpTransport(Watched):
     def _take(self, glance: Taker, asked: Question) -> bool:
         if self._is_held_up:
             return False
-        exchange = Exchange(self)
+        exchange = Exchange(self, strict=asked.strict)
         told = glance.take(asked, exchange)
         if told is None:
             return False
@@ -324,7 +325,7 @@ class HttpTransport(Watched):
         if not isinstance(cycle, RequestResponseCycle) or cycle.disconnected or self._phase is Phase.BODY:
             return False
         cycle.disconnected = True  # its task says nothing more
-        exchange = Exchange(self)
+        exchange = Exchange(self, strict=is_strict_here(self.config, cycle.scope["headers"]))
         exchange.keep_alive = cycle.keep_alive
         if not cycle.response_started:
             exchange.scope = cycle.scope

@@ -8,10 +8,10 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from scanstream.errors import RequestTimeout, ScanstreamError, TooLarge
-from scanstream.push.confined import CONFINED
+from scanstream.push.confined import confined_by
 from scanstream.push.problem import problem
 from scanstream.push.refused import hung_up
-from scanstream.push.transport.bounds import MOST_LINGER_BYTES, most_head_bytes_of, patience_of
+from scanstream.push.transport.bounds import MOST_LINGER_BYTES, is_strict_here, most_head_bytes_of, patience_of
 from scanstream.push.transport.exchange import Exchange
 from scanstream.push.transport.flow import Flow, Pipeline
 from scanstream.push.transport.intake import Intake, Phase
@@ -153,7 +153,8 @@ class Watched(HttpToolsProtocol):
             self.transport.close()
 
     def _answer(self, error: ScanstreamError) -> bytes:
-        response = problem(error, {"connection": "close", **CONFINED})
+        strict = is_strict_here(self.config, self.headers or ())
+        response = problem(error, {"connection": "close", **confined_by(strict=strict)})
         headers = [*self.server_state.default_headers, *response.raw_headers]
         lines = [STATUS_LINE[response.status_code], *(name + b": " + value + b"\r\n" for name, value in headers)]
         return b"".join([*lines, b"\r\n", bytes(response.body)])

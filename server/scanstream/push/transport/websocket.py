@@ -18,24 +18,13 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidState
 from websockets.frames import CloseCode, Frame
-from websockets.http11 import Request, Response
-from websockets.protocol import Protocol
-from websockets.server import ServerProtocol
+from websockets.http11 import Request
 
-from scanstream.errors import (
-    Forbidden,
-    Internal,
-    InvalidMessage,
-    MalformedRequest,
-    MethodNotAllowed,
-    RequestTimeout,
-    TooLarge,
-    UpgradeRequired,
-)
-from scanstream.push.confined import CONFINED
-from scanstream.push.problem import problem
+from scanstream.errors import InvalidMessage, RequestTimeout, TooLarge
+from scanstream.push.confined import confined
 from scanstream.push.refused import hung_up
-from scanstream.push.transport.bounds import HIGH_WATER_BYTES, SLICE_BYTES, patience_of
+from scanstream.push.transport.bounds import HIGH_WATER_BYTES, SLICE_BYTES, is_strict_here, patience_of
+from scanstream.push.transport.handshake import Handshake
 from scanstream.push.transport.outflow import MOST_HELD_BYTES, Outflow
 from scanstream.push.transport.partial import Partial
 from scanstream.push.transport.ready_made import EXTENSION, Gate, Inbox, ReadyMadeOutlet, Taker
@@ -45,31 +34,6 @@ SLOWEST_BYTES_A_SECOND = 2000
 
 
 logger = logging.getLogger("uvicorn.error")
-
-
-class Handshake(ServerProtocol):
-    """websockets' own, whose refusals are problems."""
-
-    def skip_request(self) -> None:
-        """Frames are next: the request is parsed already."""
-        self.parser.close()
-        self.parser = Protocol.parse(self)
-        next(self.parser)
-
-    def reject(self, status: Any, text: str) -> Response:
-        """See `ServerProtocol.reject`."""
-        response = super().reject(status, text)
-        kind = {403: Forbidden, 405: MethodNotAllowed, 426: UpgradeRequired}.get(
-            response.status_code, Internal if response.status_code >= 500 else MalformedRequest
-        )
-        told = problem(kind(text.strip() or response.reason_phrase), CONFINED)
-        response.body = bytes(told.body)
-        for name, value in told.headers.items():
-            if name in response.headers:
-                del response.headers[name]
-            response.headers[name] = value
-        response.headers["Sec-WebSocket-Version"] = "13"  # RFC 6455, section 4.4
-        return response
 
 
 class WebSocketTransport(WebSocketsSansIOProtocol):
@@ -129,6 +93,7 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
 
     def begin(self, method: str, target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Take the request that asks for a WebSocket, as it was parsed; what comes next goes to `data_received`."""
+        self.conn.strict = is_strict_here(self.config, headers)  # type: ignore[attr-defined]
         named = Headers()
         for name, value in headers:
             named[name.decode("latin-1")] = value.decode("latin-1")
@@ -250,6 +215,9 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
 
     async def send(self, message: ASGISendEvent) -> None:
         """As uvicorn sends it; a handshake that is refused with a body is complete, too, and no error."""
+        if message["type"] == "websocket.http.response.start":  # no rule of the chain completes its head
+            strict: bool = self.conn.strict  # type: ignore[attr-defined]
+            message = {**message, "headers": confined(message["headers"], strict=strict)}
         await super().send(message)
         if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
             self.handshake_complete = True
