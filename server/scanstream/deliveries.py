@@ -38,8 +38,7 @@ class Attempt(Protocol):
     async def done(self) -> None:
         """Forget it: it was delivered, or given up. Durable when it returns.
 
-        Waits while the store cannot write. Whoever is cancelled meanwhile has it come again, after a restart here or on
-        another node.
+        Waits while the store cannot write. If it is cancelled meanwhile the delivery comes again, to whomever.
         """
         ...
 
@@ -74,7 +73,7 @@ class Deliveries(Protocol):
         ...
 
     async def waiting(self) -> int:
-        """How many there are: those that wait, and those that somebody has.
+        """How many there are, or were a moment ago: those that wait, and those that somebody has.
 
         :raises StoreUnavailable: if nobody can say
         """

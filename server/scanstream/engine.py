@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
+from scanstream.deliveries import Deliveries
 from scanstream.engines.nats.options import NatsOptions
 from scanstream.engines.sqlite import open_store
 from scanstream.jobs import Calls, Jobs, Releases, covers
@@ -46,6 +47,8 @@ class Engine:
     waiting: Queue
     """Shards of strategies that wait for input."""
     calls: Calls
+    deliveries: Deliveries
+    """What is to be told elsewhere."""
     commits: Commits
     """What the store writes, counted."""
     places: Callable[[bool], int]
@@ -88,6 +91,7 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
             computing=LocalJobs(owners.of),
             waiting=Turns(settings.max_in_loop_per_scan, owners.of),
             calls=calls,
+            deliveries=store.deliveries,
             commits=store.commits,
             line=calls,
             owners=owners,
@@ -107,12 +111,13 @@ async def _on_nats(options: NatsOptions, computing: int, waiting: int) -> AsyncI
 
     strategies, owners = releases(), Owners()
     own = Own(computing=computing, waiting=waiting, strategies=strategies)
-    async with open_nats(options) as store, open_queues(store.connection, own) as queues:
+    async with open_nats(options) as store, open_queues(store.connection, own, store.now) as queues:
         yield Engine(
             store=store,
             computing=queues.computing,
             waiting=queues.waiting,
             calls=queues.calls,
+            deliveries=queues.deliveries,
             commits=store.commits,
             owners=owners,
             watchers=(owners.notice,),

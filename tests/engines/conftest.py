@@ -2,4 +2,6 @@
 
 import pytest
 
-pytest.register_assert_rewrite("engines.contract", "engines.feed_contract", "engines.jobs_contract")
+pytest.register_assert_rewrite(
+    "engines.contract", "engines.feed_contract", "engines.jobs_contract", "engines.deliveries_contract"
+)

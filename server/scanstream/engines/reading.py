@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
 from scanstream.engines.group_commit import is_damage
+from scanstream.errors import NotFound
 from scanstream.log.entry import AnyEntry, Registered, ScanFailed, decode, encode
 from scanstream.model import Milliseconds, ScanId, now
 
@@ -49,6 +50,18 @@ class Part(NamedTuple):
 
     rows: list[Row]
     more: bool
+
+
+def place_of(connection: sqlite3.Connection, scan_id: ScanId) -> int:
+    """Where a scan stands in the order of registration.
+
+    :raises NotFound: if there is no such scan (any more)
+    """
+    row = connection.execute("SELECT number FROM scans WHERE scan_id = ?", (scan_id,)).fetchone()
+    if row is None:
+        raise NotFound(f"There is no scan {scan_id}", scan_id=scan_id)
+    number: int = row[0]
+    return number
 
 
 def unfinished(connection: sqlite3.Connection, after: int) -> list[StoredLog]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from scanstream.errors import DataUnusable
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 DATABASE = "scanstream.db"
 
 STEPS_BETWEEN_LOOKS = 10_000
@@ -36,6 +36,14 @@ CREATE INDEX scans_by_end ON scans (expires_at);
 CREATE INDEX scans_by_order ON scans (principal, number);
 """
 
+_DELIVERIES = """
+CREATE TABLE deliveries (
+    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, due INTEGER NOT NULL, pause INTEGER NOT NULL,
+    tries INTEGER NOT NULL, body BLOB NOT NULL
+) STRICT;
+CREATE INDEX deliveries_by_due ON deliveries (due);
+"""
+
 _SCHEMA = f"""
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
 {_SCANS}
@@ -43,6 +51,7 @@ CREATE TABLE slots (slot TEXT PRIMARY KEY, scan_id TEXT NOT NULL) STRICT, WITHOU
 CREATE TABLE entries (
     scan_id TEXT NOT NULL, seq INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (scan_id, seq)
 ) STRICT, WITHOUT ROWID;
+{_DELIVERIES}
 """
 
 _FROM_1 = (
@@ -55,6 +64,8 @@ _FROM_1 = (
     "DROP TABLE scans_1",
 )
 """Version 1 knew the time of registration only: what there is keeps the order that it had."""
+_STEPS = {1: ";".join(_FROM_1), 2: _DELIVERIES}
+"""What makes of each earlier version the next one."""
 
 
 def connect(file: Path | None, stop: threading.Event | None = None) -> sqlite3.Connection:
@@ -107,8 +118,8 @@ def _prepare(connection: sqlite3.Connection) -> None:
     if not _is_ours(connection):
         raise sqlite3.DatabaseError("it is not a database of scanstream")
     _check(connection)
-    if version == 1:
-        _transact(connection, ";".join(_FROM_1))
+    if 0 < version < SCHEMA_VERSION:
+        _transact(connection, ";".join(_STEPS[before] for before in range(version, SCHEMA_VERSION)))
         _check(connection)
 
 

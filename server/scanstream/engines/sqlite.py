@@ -18,6 +18,7 @@ import anyio
 from anyio import to_thread
 from anyio.lowlevel import checkpoint
 
+from scanstream.engines.deliveries import SqliteDeliveries
 from scanstream.engines.directory import locked
 from scanstream.engines.group_commit import MOST_AT_ONCE, GroupCommit, Malformed, Operation
 from scanstream.engines.opening import connected
@@ -28,6 +29,7 @@ from scanstream.engines.reading import (
     decoded,
     mended,
     part_of,
+    place_of,
     shelve,
     unfinished,
     write_instead,
@@ -90,6 +92,7 @@ class SqliteStore:
             connection, on_commit=self._deliver, on_rollback=self._heads.clear, most_at_once=most_at_once, file=file
         )
         self.commits = self._commits.commits
+        self.deliveries = SqliteDeliveries(self._commits)
 
     async def register(self, scan: Registered, replaces: ScanId | Literal["any"] | None) -> ScanId:
         """See `Store.register`."""
@@ -217,7 +220,7 @@ class SqliteStore:
         """See `Store.newest`."""
 
         def newest(connection: sqlite3.Connection) -> list[tuple[str]]:
-            number = None if before is None else _number(connection, before)
+            number = None if before is None else place_of(connection, before)
             return connection.execute(_NEWEST, (principal, number, at, limit)).fetchall()
 
         return [ScanId(scan_id) for (scan_id,) in await self._commits.run(newest, reads=True)]
@@ -321,15 +324,6 @@ class SqliteStore:
 def _holder(connection: sqlite3.Connection, slot: str) -> ScanId | None:
     row = connection.execute("SELECT scan_id FROM slots WHERE slot = ?", (slot,)).fetchone()
     return ScanId(row[0]) if row else None
-
-
-def _number(connection: sqlite3.Connection, scan_id: ScanId) -> int:
-    """Where a scan stands in the order of registration."""
-    row = connection.execute("SELECT number FROM scans WHERE scan_id = ?", (scan_id,)).fetchone()
-    if row is None:
-        raise NotFound(f"There is no scan {scan_id}", scan_id=scan_id)
-    number: int = row[0]
-    return number
 
 
 @asynccontextmanager

@@ -1,0 +1,197 @@
+"""The deliveries port on NATS JetStream: a message each in the stream of the shards, which one node at a time has.
+
+    JOBS    job.deliver.<id>    a delivery that is due, or with a node; or one that waits, as its headers say
+
+A message is put in only if its subject has none, and stays until a node says that it is done. Who tries in vain puts
+another in its place, only if it is still there, which says how often it was tried and when it is due. Who gets one that
+is not due yet refuses it for as long as is left: should NATS forget that (it was restarted, another server leads), it
+comes too early, and is refused again. One that waited and is due is put in the place of itself once more, without a
+time: so each delivery of that one beyond the first is a node that died, and stands behind what has become due before.
+
+Times are those of the cluster (`clock.py`). Where that was set back over a restart of all nodes, nothing waits longer
+for it: what should wait for much longer than was said when it was put off is due.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+
+import anyio
+import msgspec
+
+from scanstream.deliveries import Delivery
+from scanstream.engines.nats.answers import RETRY_AFTER, ApiError, ConflictError, FullError
+from scanstream.engines.nats.connection import Connection
+from scanstream.engines.nats.consumers import shared
+from scanstream.engines.nats.jobs import EXPECTED, JOBS, LOOK_SECONDS, PAUSE_SECONDS, TRIED, remove
+from scanstream.engines.nats.names import token
+from scanstream.engines.nats.pull import Held, Pull
+from scanstream.errors import StoreUnavailable
+from scanstream.model import Milliseconds
+from scanstream.telling import Telling
+
+DELIVER = "deliver"
+DUE, PAUSE = "Scanstream-Due", "Scanstream-Pause"
+"""Headers of what waits: until when, and how long that was as it was put off, in milliseconds."""
+SKEW: Milliseconds = 60_000
+"""By so much the times that two nodes tell may differ."""
+
+logger = logging.getLogger("scanstream")
+
+
+class NatsAttempt:
+    """See `Attempt`."""
+
+    def __init__(self, deliveries: "NatsDeliveries", held: Held, number: int, delivery: Delivery) -> None:
+        self._deliveries = deliveries
+        self.held = held
+        self.number = number
+        self.delivery = delivery
+
+    async def done(self) -> None:
+        """See `Attempt.done`."""
+        await self._deliveries.done(self)
+
+    async def again(self, after: float = 0.0, *, tried: bool = True) -> None:
+        """See `Attempt.again`."""
+        await self._deliveries.again(self, after, self.number - 1 + tried)
+
+
+class NatsDeliveries:
+    """The deliveries port."""
+
+    def __init__(self, connection: Connection, now: Callable[[], Milliseconds]) -> None:
+        """`now`: the time of the cluster."""
+        names = connection.names
+        self._connection = connection
+        self._now = now
+        self._stream = names.stream(JOBS)
+        self._consumer = names.stream(DELIVER)
+        wanted = shared(self._consumer, names.subject(f"job.{DELIVER}.>"), connection.options.lease, -1)
+        self.pull = Pull(connection, self._stream, wanted)
+        self.pull.untaken = self._return
+        self._has: dict[int, NatsAttempt] = {}
+        """What this node has, by the places in the stream."""
+        self._telling = Telling()
+
+    async def put(self, *deliveries: Delivery) -> None:
+        """See `Deliveries.put`."""
+        for delivery in deliveries:
+            subject = self._connection.names.subject(f"job.{DELIVER}.{token(delivery.id)}")
+            body = msgspec.json.encode(delivery)
+            with suppress(ConflictError):  # it is in already
+                await self._connection.publish(subject, body, headers={EXPECTED: "0"}, stream=self._stream)
+
+    async def due(self) -> AsyncIterator[NatsAttempt]:
+        """See `Deliveries.due`."""
+        while True:
+            held = await self.pull.next()
+            if known := self._has.get(held.seq):  # the lease had run out, while this node or NATS stood still
+                known.held.forget()
+                known.held = held
+            elif (left := self._left(held)) > 0:
+                await held.refuse(left)
+            elif DUE not in held.headers or not await self._renewed(held):
+                try:
+                    delivery = msgspec.json.decode(held.data, type=Delivery)
+                except msgspec.MsgspecError:
+                    logger.exception("NATS: %s is no delivery that this version knows", held.subject)
+                    await held.done()
+                    continue
+                attempt = self._has[held.seq] = NatsAttempt(self, held, 1 + _tries(held), delivery)
+                yield attempt
+
+    def _left(self, held: Held) -> float:
+        """For how many seconds it is to wait yet."""
+        due, pause = (int(held.headers.get(name, 0)) for name in (DUE, PAUSE))
+        left = due - self._now()
+        return min(left, pause) / 1000 if left <= pause + SKEW else 0.0
+
+    async def _renewed(self, held: Held) -> bool:
+        """Put it in the place of itself without a time; False where there is no room even for that."""
+        try:
+            await self._replace(held, {TRIED: held.headers.get(TRIED, "0")})
+        except FullError:  # it is delivered all the same: that makes room. Who dies with it is not counted
+            return False
+        except StoreUnavailable:
+            await held.refuse(PAUSE_SECONDS)
+        return True
+
+    async def _return(self, held: Held) -> None:
+        """Nobody has taken it."""
+        if DUE in held.headers:
+            await held.refuse()
+        else:
+            try:
+                await self._replace(held, {TRIED: str(_tries(held))})
+            except StoreUnavailable:
+                await held.refuse()
+
+    async def _replace(self, held: Held, headers: dict[str, str]) -> None:
+        """Put it in the place of itself, with other headers, unless it is gone; this node has it no longer.
+
+        :raises StoreUnavailable: if that cannot be written now; then this node has it yet
+        """
+        expected = {EXPECTED: str(held.seq), **headers}
+        with suppress(ConflictError):
+            await self._connection.publish(
+                held.subject, held.data, headers=expected, stream=self._stream, patience=LOOK_SECONDS
+            )
+        held.forget()
+
+    async def again(self, attempt: NatsAttempt, after: float, tried: int) -> None:
+        """See `Attempt.again`."""
+        headers, pause = {TRIED: str(tried)}, round(after * 1000)
+        if pause:
+            headers |= {DUE: str(self._now() + pause), PAUSE: str(pause)}
+
+        async def replace() -> None:
+            try:
+                await self._replace(attempt.held, headers)
+            except FullError:  # then only the consumer knows it, and takes it for tried
+                await attempt.held.refuse(after)
+
+        await self._end(attempt, replace)
+
+    async def done(self, attempt: NatsAttempt) -> None:
+        """See `Attempt.done`. Whoever has it now, it is gone."""
+
+        async def forget() -> None:
+            await remove(self._connection, self._stream, attempt.held.subject)
+            await attempt.held.done()
+
+        await self._end(attempt, forget)
+
+    async def _end(self, attempt: NatsAttempt, step: Callable[[], Awaitable[None]]) -> None:
+        """Do this as soon as NATS can; then this node has it no longer. If nobody could be told, its lease runs out."""
+        try:
+            while not await self._tried(attempt, step):  # noqa: ASYNC110  # nobody says when it can
+                await anyio.sleep(PAUSE_SECONDS)
+        finally:
+            attempt.held.forget()
+            self._has.pop(attempt.held.seq, None)
+
+    async def _tried(self, attempt: NatsAttempt, step: Callable[[], Awaitable[None]]) -> bool:
+        try:
+            await step()
+        except ApiError:  # another has put it in the place of itself meanwhile
+            return False
+        except StoreUnavailable as error:
+            if self._telling.due():
+                logger.warning("%s: a delivery waits: %s", attempt.delivery.scan_id, error.detail)
+            return False
+        return True
+
+    async def waiting(self) -> int:
+        """See `Deliveries.waiting`."""
+        try:
+            name = f"CONSUMER.INFO.{self._stream}.{self._consumer}"
+            consumer = await self._connection.request_api(name, patience=LOOK_SECONDS)
+        except ApiError as error:
+            raise StoreUnavailable(f"NATS: {error}", retry_after=RETRY_AFTER) from error
+        return int(consumer["num_pending"]) + int(consumer["num_ack_pending"])
+
+
+def _tries(held: Held) -> int:
+    """How often it was tried before; what waits was refused, and how often is not known from its deliveries."""
+    return int(held.headers.get(TRIED, 0)) + (0 if DUE in held.headers else held.deliveries - 1)
