@@ -1,29 +1,67 @@
-"""Deliveries on NATS, over nodes that come, die, and stand still."""
+"""Deliveries on NATS, over nodes that come, die, and stand still, and servers that forget."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 
+import anyio
 import pytest
 
-from engines.deliveries_contract import DurableDeliveriesContract, Opened
-from scanstream.deliveries import Deliveries
+from engines.deliveries_contract import (
+    LONG_SECONDS,
+    SOON_SECONDS,
+    DurableDeliveriesContract,
+    Opened,
+    deliveries_of,
+    delivery,
+    holds,
+    nothing,
+    taken,
+    told,
+)
+from scanstream.deliveries import Attempt, Deliveries
+from scanstream.engines.nats import deliveries as engine
 from scanstream.engines.nats.connection import connected
+from scanstream.engines.nats.deliveries import NatsAttempt, NatsDeliveries
 from scanstream.engines.nats.options import NatsOptions
 from scanstream.engines.nats.places import Own
-from scanstream.engines.nats.queues import NatsQueues, open_queues
+from scanstream.engines.nats.queues import open_queues
 from scanstream.engines.nats.streams import of_scans, require_stream
+from scanstream.errors import SettingError, StoreUnavailable
+from scanstream.model import Milliseconds, now
 from support.nats import NatsServer, options
+
+pytestmark = pytest.mark.anyio
 
 LEASE = 1.0
 
 
 @asynccontextmanager
-async def node(given: NatsOptions) -> AsyncIterator[NatsQueues]:
+async def node(given: NatsOptions, time: Callable[[], Milliseconds] = now) -> AsyncIterator[NatsDeliveries]:
     """One node of several."""
     async with connected(given) as connection:
         await require_stream(connection, of_scans(connection), 20)
-        async with open_queues(connection, Own()) as queues:
-            yield queues
+        async with open_queues(connection, Own(), time) as queues:
+            yield queues.deliveries
+
+
+def die(one: NatsDeliveries) -> None:
+    """It has none any more, and nobody extends those that it had."""
+    one._has.clear()
+    for held in tuple(one.pull.held):
+        held.forget()
+
+
+async def forget(one: NatsDeliveries) -> None:
+    """NATS does not know any more what it was told about what waits, and about what nodes have."""
+    await one._connection.request_api(f"CONSUMER.DELETE.{one._stream}.{one.pull._consumer['name']}")
+    await one.pull.require()
+
+
+async def bound(one: NatsDeliveries, *, most: int) -> None:
+    """The stream takes so many bytes."""
+    ask = one._connection.request_api
+    config = (await ask(f"STREAM.INFO.{one._stream}"))["config"]
+    await ask(f"STREAM.UPDATE.{one._stream}", {**config, "max_bytes": most})
 
 
 @pytest.fixture
@@ -37,7 +75,175 @@ class TestDeliveries(DurableDeliveriesContract):
     def opened(self, given: NatsOptions) -> Opened:
         @asynccontextmanager
         async def opened() -> AsyncIterator[Deliveries]:
-            async with node(given) as queues:
-                yield queues.deliveries
+            async with node(given) as deliveries:
+                yield deliveries
 
         return opened
+
+
+@pytest.mark.cluster
+class TestDeliveriesOfThree(TestDeliveries):
+    @pytest.fixture
+    def given(self, nats_three: list[NatsServer]) -> NatsOptions:
+        return options(*nats_three, lease=LEASE)
+
+
+@pytest.mark.cluster
+async def test_what_a_node_has_it_keeps_as_long_as_it_lives(given: NatsOptions) -> None:
+    async with node(given) as one, node(given) as other:
+        await one.put(delivery("a"))
+        await taken(one, 1)
+        with anyio.move_on_after(3 * LEASE):
+            pytest.fail(f"{await taken(other, 1)} came")
+
+
+async def test_what_a_dead_node_had_comes_to_another_after_a_lease_as_another_attempt(given: NatsOptions) -> None:
+    async with node(given) as one, node(given) as other:
+        await one.put(delivery("a"))
+        for number in (1, 2, 3):
+            dies, lives = (one, other) if number % 2 else (other, one)
+            (attempt,) = await taken(dies, 1)
+            assert attempt.number == number
+            die(dies)
+            assert lives.pull.held == set()
+        await (await taken(one, 1))[0].again(SOON_SECONDS)
+        (attempt,) = await taken(other, 1)
+        assert attempt.number == 5
+        die(other)
+        assert told(await taken(one, 1)) == [("a", 6)]
+
+
+async def test_each_of_many_comes_to_one_node(given: NatsOptions) -> None:
+    names = [f"{number:03}" for number in range(60)]
+    came: list[Attempt] = []
+
+    async def take(one: NatsDeliveries) -> None:
+        async with aclosing(one.due()) as due:  # type: ignore[type-var]  # a generator everywhere
+            async for attempt in due:
+                came.append(attempt)
+                if attempt.number < 3:
+                    await attempt.again()
+                else:
+                    await attempt.done()
+
+    async with node(given) as one, node(given) as other, node(given) as third, anyio.create_task_group() as tasks:
+        for each in (one, other, third):
+            tasks.start_soon(take, each)
+        await one.put(*map(delivery, names))
+        await holds(one, 0)
+        tasks.cancel_scope.cancel()
+    assert sorted(told(came)) == sorted((name, number) for name in names for number in (1, 2, 3))
+
+
+async def test_a_node_that_leaves_keeps_nothing_and_costs_no_attempt(given: NatsOptions) -> None:
+    async with node(given) as one:
+        await one.put(*deliveries_of("ab"))
+        (attempt,) = await taken(one, 1)
+        await attempt.again(SOON_SECONDS)
+        async with node(given) as other:
+            for _ in range(3):  # one that nobody has tried, one that waits, and the same again
+                await other.pull._ask()
+            with anyio.fail_after(10):
+                while len(other.pull._arrived) < 2:  # noqa: ASYNC110  # come, and nobody has taken them
+                    await anyio.sleep(0.01)
+        assert sorted(told(await taken(one, 2))) == [("a", 2), ("b", 1)]
+
+
+@pytest.mark.cluster
+async def test_who_stood_still_for_longer_than_the_lease_has_it_once(given: NatsOptions) -> None:
+    async with node(given) as one:
+        await one.put(delivery("a"))
+        (attempt,) = await taken(one, 1)
+        assert isinstance(attempt, NatsAttempt)
+        attempt.held.forget()  # it is not extended …
+        with anyio.move_on_after(3 * LEASE):
+            pytest.fail(f"{await taken(one, 1)} came")
+        assert attempt.held.deliveries > 1  # … but was delivered again, and is from then on
+        await attempt.again(tried=False)
+        assert told(await taken(one, 1)) == [("a", 1)]
+
+
+async def test_who_was_taken_for_dead_may_say_that_it_is_done_all_the_same(given: NatsOptions) -> None:
+    async with node(given) as one, node(given) as other:
+        await one.put(*deliveries_of("ab"))
+        first, second = await taken(one, 2)
+        die(one)
+        await taken(other, 2)
+        await first.done()
+        await second.again(LONG_SECONDS)
+        assert await nothing(other)
+        assert await one.waiting() == 1
+
+
+async def test_what_nats_forgets_brings_nothing_early_and_costs_no_attempt(given: NatsOptions) -> None:
+    async with node(given) as one:
+        await one.put(*deliveries_of("ab"))
+        first, second = await taken(one, 2)
+        await first.again(4 * SOON_SECONDS)
+        await second.again(LONG_SECONDS)
+        for _ in range(3):
+            await forget(one)
+            with anyio.move_on_after(SOON_SECONDS / 2):
+                pytest.fail(f"{told(await taken(one, 1))} came")
+        assert told(await taken(one, 1)) == [("a", 2)]
+        assert await one.waiting() == 2
+
+
+@pytest.mark.parametrize("ahead", [SOON_SECONDS, 30.0, LONG_SECONDS])
+async def test_where_the_time_was_set_back_or_nodes_differ_what_waits_begins_anew_at_most(
+    given: NatsOptions, ahead: float
+) -> None:
+    async with node(given, lambda: now() + round(ahead * 1000)) as one:
+        await one.put(*deliveries_of("ab"))
+        first, second = await taken(one, 2)
+        await first.again(3 * SOON_SECONDS)
+        await second.again(LONG_SECONDS)
+        await forget(one)
+    async with node(given) as one:
+        with anyio.move_on_after(SOON_SECONDS):
+            pytest.fail(f"{told(await taken(one, 1))} came")
+        assert told(await taken(one, 1)) == [("a", 2)]
+        assert await nothing(one)
+
+
+async def test_where_there_is_no_room_nothing_is_taken_and_what_there_is_can_be_delivered(given: NatsOptions) -> None:
+    heavy = [delivery(f"{number:02}", url="u" * 10_000) for number in range(20)]
+    async with node(given) as one:
+        await bound(one, most=100_000)
+        with pytest.raises(StoreUnavailable, match=r"_DELIVERIES has reached its limit \(max_bytes\)") as caught:
+            await one.put(*heavy)
+        assert caught.value.retry_after
+        count = await one.waiting()
+        assert 5 < count < 20
+        attempts = await taken(one, count)
+        assert told(attempts) == [(each.id, 1) for each in heavy[:count]]
+        with pytest.raises(StoreUnavailable):
+            await one.put(*heavy)
+        await attempts[0].again(SOON_SECONDS)
+        assert told(await taken(one, 1)) == [(heavy[0].id, 2)]
+        for attempt in attempts[1:]:
+            await attempt.done()
+        await holds(one, 1)
+        await one.put(*heavy[-3:])
+        assert told(await taken(one, 3)) == [(each.id, 1) for each in heavy[-3:]]
+
+
+async def test_what_nobody_understands_is_left_where_it_is_and_said(
+    given: NatsOptions, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with node(given) as one:
+        subject = one._connection.names.subject("delivery.from_tomorrow")
+        await one._connection.publish(subject, b'{"id": 7}', stream=one._stream)
+        await one.put(delivery("a"))
+        assert told(await taken(one, 1)) == [("a", 1)]
+        assert await one.waiting() == 2
+        assert "delivery.from_tomorrow is no delivery that this version knows" in caplog.text
+
+
+async def test_a_stream_that_is_another_is_refused(given: NatsOptions) -> None:
+    async with connected(given) as connection:
+        wanted = {**engine.of_deliveries(connection), "retention": "limits"}
+        await connection.request_api(f"STREAM.CREATE.{wanted['name']}", wanted)
+    with pytest.raises(SettingError, match="_DELIVERIES of NATS has retention limits, and this node wants workqueue"):
+        async with node(given):
+            pass

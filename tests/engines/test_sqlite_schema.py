@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from engines.deliveries_contract import delivery, taken
 from scanstream.engines.schema import DATABASE, SCHEMA_VERSION, connect
 from scanstream.engines.sqlite import open_store
 from scanstream.errors import DataUnusable
@@ -50,6 +51,22 @@ def of_version_1(data: Path) -> None:
                 connection.execute("INSERT INTO entries VALUES (?, ?, ?)", (name, seq, encode(entry)))
 
 
+VERSION_2 = VERSION_1.replace(
+    """    scan_id TEXT PRIMARY KEY, slot TEXT NOT NULL, principal TEXT NOT NULL, registered_at INTEGER NOT NULL,
+    expires_at INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX scans_by_end ON scans (expires_at);
+CREATE INDEX scans_by_age ON scans (principal, registered_at, scan_id);
+""",
+    """    number INTEGER PRIMARY KEY, scan_id TEXT NOT NULL UNIQUE, slot TEXT NOT NULL,
+    principal TEXT NOT NULL, registered_at INTEGER NOT NULL, expires_at INTEGER
+) STRICT;
+CREATE INDEX scans_by_end ON scans (expires_at);
+CREATE INDEX scans_by_order ON scans (principal, number);
+""",
+).replace("user_version = 1", "user_version = 2")
+
+
 def version(data: Path) -> int:
     """Of the schema in this directory."""
     with closing(sqlite3.connect(data / DATABASE)) as connection:
@@ -73,6 +90,23 @@ async def test_a_database_of_version_1_is_taken_over_with_all_that_it_holds(tmp_
         await store.register(registration("d", at=0), None)  # the clock was set back: it is the newest all the same
         assert await store.newest(ANYONE, 2) == ["d", "b"]
         assert await store.newest(ANYONE, 2, ScanId("d")) == ["b", "a"]
+
+
+async def test_a_database_of_version_2_is_taken_over_and_keeps_deliveries_from_then_on(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / DATABASE)) as connection, connection:
+        connection.executescript(VERSION_2)
+        connection.execute("INSERT INTO meta VALUES ('key', ?)", (KEY,))
+        scan = registration("a", at=1)
+        connection.execute("INSERT INTO scans VALUES (7, 'a', ?, ?, 1, NULL)", (scan.slot, scan.principal))
+        connection.execute("INSERT INTO entries VALUES ('a', 1, ?)", (encode(scan),))
+    assert version(tmp_path) == 2
+    async with open_store(tmp_path) as store, consuming(store) as consumer:
+        assert (store.identity, store.key) == ("01ab", KEY)
+        assert consumer.log("a") == [scan]
+        await store.deliveries.put(delivery("a"))
+    assert version(tmp_path) == SCHEMA_VERSION == 3
+    async with open_store(tmp_path) as store:
+        assert [attempt.delivery for attempt in await taken(store.deliveries, 1)] == [delivery("a")]
 
 
 async def test_a_migration_that_fails_leaves_the_database_as_it_was(tmp_path: Path) -> None:

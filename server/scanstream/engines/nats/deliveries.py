@@ -1,6 +1,6 @@
-"""The deliveries port on NATS JetStream: a message each in the stream of the shards, which one node at a time has.
+"""The deliveries port on NATS JetStream: a stream in which each is one message, which one node at a time has.
 
-    JOBS    job.deliver.<id>    a delivery that is due, or with a node; or one that waits, as its headers say
+    DELIVERIES  delivery.<id>   one that is due, or with a node; or that waits, as its headers say
 
 A message is put in only if its subject has none, and stays until a node says that it is done. Who tries in vain puts
 another in its place, only if it is still there, which says how often it was tried and when it is due. Who gets one that
@@ -8,13 +8,14 @@ is not due yet refuses it for as long as is left: should NATS forget that (it wa
 comes too early, and is refused again. One that waited and is due is put in the place of itself once more, without a
 time: so each delivery of that one beyond the first is a node that died, and stands behind what has become due before.
 
-Times are those of the cluster (`clock.py`). Where that was set back over a restart of all nodes, nothing waits longer
-for it: what should wait for much longer than was said when it was put off is due.
+Times are those of the cluster (`clock.py`). Where that was set back over a restart of all nodes, or nodes differ, what
+should wait for longer than was said as it was put off waits for that long, once.
 """
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from typing import Any
 
 import anyio
 import msgspec
@@ -23,20 +24,27 @@ from scanstream.deliveries import Delivery
 from scanstream.engines.nats.answers import RETRY_AFTER, ApiError, ConflictError, FullError
 from scanstream.engines.nats.connection import Connection
 from scanstream.engines.nats.consumers import shared
-from scanstream.engines.nats.jobs import EXPECTED, JOBS, LOOK_SECONDS, PAUSE_SECONDS, TRIED, remove
+from scanstream.engines.nats.jobs import EXPECTED, LOOK_SECONDS, PAUSE_SECONDS, TRIED, remove
 from scanstream.engines.nats.names import token
 from scanstream.engines.nats.pull import Held, Pull
+from scanstream.engines.nats.streams import of_queue
 from scanstream.errors import StoreUnavailable
 from scanstream.model import Milliseconds
 from scanstream.telling import Telling
 
-DELIVER = "deliver"
+DELIVERIES, DELIVER = "DELIVERIES", "deliver"
+"""The stream, and the consumer that all nodes share."""
 DUE, PAUSE = "Scanstream-Due", "Scanstream-Pause"
 """Headers of what waits: until when, and how long that was as it was put off, in milliseconds."""
-SKEW: Milliseconds = 60_000
-"""By so much the times that two nodes tell may differ."""
+UNKNOWN_SECONDS = 60.0
+"""For so long nobody is asked again for what a node does not understand."""
 
 logger = logging.getLogger("scanstream")
+
+
+def of_deliveries(connection: Connection) -> dict[str, Any]:
+    """What their stream must be."""
+    return of_queue(connection, DELIVERIES, "delivery.>")
 
 
 class NatsAttempt:
@@ -65,9 +73,8 @@ class NatsDeliveries:
         names = connection.names
         self._connection = connection
         self._now = now
-        self._stream = names.stream(JOBS)
-        self._consumer = names.stream(DELIVER)
-        wanted = shared(self._consumer, names.subject(f"job.{DELIVER}.>"), connection.options.lease, -1)
+        self._stream = names.stream(DELIVERIES)
+        wanted = shared(names.stream(DELIVER), names.subject("delivery.>"), connection.options.lease, -1)
         self.pull = Pull(connection, self._stream, wanted)
         self.pull.untaken = self._return
         self._has: dict[int, NatsAttempt] = {}
@@ -77,7 +84,7 @@ class NatsDeliveries:
     async def put(self, *deliveries: Delivery) -> None:
         """See `Deliveries.put`."""
         for delivery in deliveries:
-            subject = self._connection.names.subject(f"job.{DELIVER}.{token(delivery.id)}")
+            subject = self._connection.names.subject(f"delivery.{token(delivery.id)}")
             body = msgspec.json.encode(delivery)
             with suppress(ConflictError):  # it is in already
                 await self._connection.publish(subject, body, headers={EXPECTED: "0"}, stream=self._stream)
@@ -85,27 +92,41 @@ class NatsDeliveries:
     async def due(self) -> AsyncIterator[NatsAttempt]:
         """See `Deliveries.due`."""
         while True:
-            held = await self.pull.next()
-            if known := self._has.get(held.seq):  # the lease had run out, while this node or NATS stood still
-                known.held.forget()
-                known.held = held
-            elif (left := self._left(held)) > 0:
-                await held.refuse(left)
-            elif DUE not in held.headers or not await self._renewed(held):
-                try:
-                    delivery = msgspec.json.decode(held.data, type=Delivery)
-                except msgspec.MsgspecError:
-                    logger.exception("NATS: %s is no delivery that this version knows", held.subject)
-                    await held.done()
-                    continue
-                attempt = self._has[held.seq] = NatsAttempt(self, held, 1 + _tries(held), delivery)
+            if (attempt := await self._attempt(await self.pull.next())) is not None:
                 yield attempt
+
+    async def _attempt(self, held: Held) -> NatsAttempt | None:
+        """What this node is to try of what has come; None: not now, or it does so already."""
+        if known := self._has.get(held.seq):  # the lease had run out, while this node or NATS stood still
+            known.held.forget()
+            known.held = held
+            return None
+        if (left := self._left(held)) > 0:
+            await held.refuse(left)
+            return None
+        if DUE in held.headers and await self._renewed(held):
+            return None
+        return await self._begun(held)
+
+    async def _begun(self, held: Held) -> NatsAttempt | None:
+        """What this node is to try; None if it cannot: a later version of this code has put it in, or somebody else."""
+        try:
+            delivery = msgspec.json.decode(held.data, type=Delivery)
+        except msgspec.MsgspecError as error:
+            if self._telling.due():
+                logger.error("NATS: %s is no delivery that this version knows: %s", held.subject, error)  # noqa: TRY400
+            await held.refuse(UNKNOWN_SECONDS)
+            return None
+        attempt = self._has[held.seq] = NatsAttempt(self, held, 1 + _tries(held), delivery)
+        return attempt
 
     def _left(self, held: Held) -> float:
         """For how many seconds it is to wait yet."""
         due, pause = (int(held.headers.get(name, 0)) for name in (DUE, PAUSE))
         left = due - self._now()
-        return min(left, pause) / 1000 if left <= pause + SKEW else 0.0
+        if left > pause and held.deliveries > 1:  # it has waited for that long, and the time is another now
+            return 0.0
+        return min(left, pause) / 1000
 
     async def _renewed(self, held: Held) -> bool:
         """Put it in the place of itself without a time; False where there is no room even for that."""
@@ -185,11 +206,10 @@ class NatsDeliveries:
     async def waiting(self) -> int:
         """See `Deliveries.waiting`."""
         try:
-            name = f"CONSUMER.INFO.{self._stream}.{self._consumer}"
-            consumer = await self._connection.request_api(name, patience=LOOK_SECONDS)
+            stream = await self._connection.request_api(f"STREAM.INFO.{self._stream}", patience=LOOK_SECONDS)
         except ApiError as error:
             raise StoreUnavailable(f"NATS: {error}", retry_after=RETRY_AFTER) from error
-        return int(consumer["num_pending"]) + int(consumer["num_ack_pending"])
+        return int(stream["state"]["messages"])
 
 
 def _tries(held: Held) -> int:

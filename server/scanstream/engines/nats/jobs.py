@@ -26,6 +26,7 @@ from scanstream.engines.nats.connection import Connection
 from scanstream.engines.nats.consumers import shared
 from scanstream.engines.nats.names import token
 from scanstream.engines.nats.pull import Held, Pull
+from scanstream.engines.nats.streams import of_queue
 from scanstream.errors import StoreUnavailable
 from scanstream.jobs import ShardName
 from scanstream.model import ScanId
@@ -48,19 +49,8 @@ logger = logging.getLogger("scanstream")
 
 
 def of_jobs(connection: Connection) -> dict[str, Any]:
-    """What the stream of shards must be: a message goes when it is done, and a subject has one."""
-    names = connection.names
-    return {
-        "name": names.stream(JOBS),
-        "subjects": [names.subject("job.>")],
-        "storage": "file",
-        "retention": "workqueue",
-        "discard": "new",
-        "max_age": 0,
-        "max_msgs_per_subject": 1,
-        "deny_delete": False,
-        "deny_purge": False,
-    }
+    """What the stream of shards must be."""
+    return of_queue(connection, JOBS, "job.>")
 
 
 class NatsLease:

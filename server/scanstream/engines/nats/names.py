@@ -13,7 +13,7 @@ import re
 from hashlib import blake2b
 from urllib.parse import quote, unquote
 
-WORDS = frozenset({"scan", "note", "barrier", "job", "places"})
+WORDS = frozenset({"scan", "note", "barrier", "job", "places", "delivery"})
 """What subjects begin with where there is no namespace; so no namespace is called like that."""
 _SAFE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 HASH_BYTES = 16

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from scanstream.engines.nats.calls import NatsCalls
 from scanstream.engines.nats.connection import START_SECONDS, Connection
-from scanstream.engines.nats.deliveries import NatsDeliveries
+from scanstream.engines.nats.deliveries import NatsDeliveries, of_deliveries
 from scanstream.engines.nats.jobs import NatsJobs, of_jobs
 from scanstream.engines.nats.places import NatsPlaces, Own
 from scanstream.engines.nats.streams import require_stream
@@ -33,7 +33,8 @@ async def open_queues(
     :raises SettingError: if what is there was made with other settings
     :raises EngineUnusable: if JetStream does not give us what we need
     """
-    await require_stream(connection, of_jobs(connection), START_SECONDS)
+    for wanted in (of_jobs(connection), of_deliveries(connection)):
+        await require_stream(connection, wanted, START_SECONDS)
     queues = NatsQueues(connection, own, now)
     pulls = (queues.computing.pull, queues.waiting.pull, queues.calls.pull, queues.deliveries.pull)
     for pull in pulls:

@@ -44,6 +44,22 @@ def of_scans(connection: Connection) -> dict[str, Any]:
     }
 
 
+def of_queue(connection: Connection, name: str, subjects: str) -> dict[str, Any]:
+    """What a stream must be whose messages are work: one goes when it is done, and a subject has one."""
+    names = connection.names
+    return {
+        "name": names.stream(name),
+        "subjects": [names.subject(subjects)],
+        "storage": "file",
+        "retention": "workqueue",
+        "discard": "new",
+        "max_age": 0,
+        "max_msgs_per_subject": 1,
+        "deny_delete": False,
+        "deny_purge": False,
+    }
+
+
 async def require_stream(connection: Connection, wanted: Mapping[str, Any], patience: float) -> dict[str, Any]:
     """The stream as it is now, made if it was not there. What `wanted` does not name is the operator's to set.
 
