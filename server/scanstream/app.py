@@ -35,7 +35,7 @@ HOSTS_OWN = frozenset(
     {
         *("host", "port", "health_port", "insecure", "stall", "keep_alive", "compression", "max_head", "silence"),
         "log_format",
-        *("tls_cert", "tls_key", "tls_key_password_file"),
+        *("tls_cert", "tls_key", "tls_key_password_file", "max_own_handshakes"),
     }
 )
 """Settings of a server's socket and log, which are not ours here."""

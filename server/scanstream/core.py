@@ -15,7 +15,7 @@ from scanstream.conducting import Conducting
 from scanstream.descriptors import places as places_of
 from scanstream.engine import Engine, open_engine
 from scanstream.errors import EngineUnusable, StoreUnavailable
-from scanstream.instruments import of_node, of_push, of_scans, of_store, of_work
+from scanstream.instruments import of_node, of_push, of_scans, of_store, of_tls, of_work
 from scanstream.log.hub import Hub
 from scanstream.market.common import open_common
 from scanstream.market.directory import panel_directory
@@ -29,6 +29,7 @@ from scanstream.push.drain import Drain
 from scanstream.push.fanout import Fanout
 from scanstream.push.listing import listing
 from scanstream.push.transport.listener import Sight
+from scanstream.push.transport.tls import Handshakes
 from scanstream.push.vigil import Vigil
 from scanstream.scans.admission import Admission
 from scanstream.scans.desk import Limits as DeskLimits
@@ -77,6 +78,7 @@ class Core:
         self.traces = self._traces() if wanted() else None
         self.pulse = Pulse()
         self.sight = Sight()
+        self.handshakes = Handshakes(lambda: settings.handshakes(places_of(settings.workers)))
         self.metrics = self._metrics()
 
     def _desk(self, settings: Settings) -> ScanDesk:
@@ -109,6 +111,7 @@ class Core:
             *of_scans(self.hub, conducting.ranks, self.desk),
             *of_work(conducting.runner, conducting.appender.outcomes, conducting.depth, pools, registry()),
             *of_push(self.fanout, self.drain, self.seats, self.sight),
+            *of_tls(self.handshakes),
         ]
         return Metrics(instruments, registry())
 

@@ -14,6 +14,7 @@ from scanstream.push.drain import Drain
 from scanstream.push.fanout import Fanout
 from scanstream.push.refused import REFUSED
 from scanstream.push.transport.listener import Sight
+from scanstream.push.transport.tls import Handshakes
 from scanstream.scans.desk import ScanDesk
 from scanstream.scans.outcomes import Outcomes
 from scanstream.scans.ranks import Ranks
@@ -167,6 +168,19 @@ def of_push(fanout: Fanout, drain: Drain, seats: Seats, sight: Sight) -> list[In
             "scanstream_entry_to_frame_seconds",
             "From an entry that was read here to the frames that tell it",
             fanout.flushes.delays,
+        ),
+    ]
+
+
+def of_tls(handshakes: Handshakes) -> list[Instrument]:
+    """Who comes by TLS, where it ends here."""
+    return [
+        gauge("scanstream_handshakes_under_way", "Handshakes of TLS under way", lambda: len(handshakes.seats)),
+        Counter(
+            "scanstream_handshakes_total",
+            "Handshakes of TLS, by how they came out",
+            ("outcome",),
+            lambda: {(outcome,): count for outcome, count in handshakes.outcomes.items()},
         ),
     ]
 

@@ -14,6 +14,10 @@ DISCOVERS_A_MINUTE = 30
 """Of a principal, where principals are told apart; else all callers are one, and nobody is to stand in for all."""
 OWN_PART = 4
 """Where principals are told apart, one of them may have this part (a fourth) of the scans, and of the sockets."""
+MAY_BE_WITHOUT = frozenset(
+    {"max_own_scans", "max_discovers", "max_sockets", "max_own_sockets", "max_own_handshakes", "max_messages"}
+)
+"""Limits that 0 takes away."""
 MOST_HEAD_BYTES = 64 * 1024
 LONGEST_SILENCE_SECONDS = 600.0
 
@@ -35,6 +39,8 @@ class Limits:
     """WebSockets and event streams at once …"""
     max_own_sockets: int | None = None
     """… and of one principal, or from one address where nobody is asked who they are."""
+    max_own_handshakes: int = 512
+    """Handshakes of TLS under way from one address, where TLS ends here."""
     max_subscriptions: int = MOST_FOLLOWED
     """Scans that one WebSocket follows."""
     max_messages: int = 500
@@ -49,7 +55,7 @@ class Limits:
     def _check_limits(self, require: Require) -> None:
         for name, least in (("max_scans", 1), ("max_message", 1024), ("max_head", 1024)):
             require(getattr(self, name) >= least, name, f"must be at least {least}")
-        for name in ("max_own_scans", "max_discovers", "max_sockets", "max_own_sockets", "max_messages"):
+        for name in MAY_BE_WITHOUT:
             require((getattr(self, name) or 0) >= 0, name, "must be at least 0, which is no limit")
         told = f"must be from 1 to {MOST_FOLLOWED}"
         require(1 <= self.max_subscriptions <= MOST_FOLLOWED, "max_subscriptions", told)
@@ -79,6 +85,13 @@ class Limits:
         most = min(places, _given(self.max_sockets, None) or places)
         own = max(1, most // OWN_PART) if told_apart else None
         return most, _given(self.max_own_sockets, own) or most
+
+    def handshakes(self, places: int) -> tuple[int, int]:
+        """How many handshakes of TLS may be under way, and how many from one address.
+
+        :param places: how many connections there may be
+        """
+        return places, self.max_own_handshakes or places
 
 
 def _given(setting: int | None, otherwise: int | None) -> int | None:

@@ -61,6 +61,9 @@ LIMITS: tuple[Callable[[Any], Any], ...] = (
         show_default="a fourth of these where callers are told apart, else none",
         help="Of these of one principal, or address.",
     ),
+    setting(
+        "--max-own-handshakes", type=int, default=512, help="TLS handshakes under way from one address; 0: no limit."
+    ),
     setting("--max-subscriptions", type=int, default=256, help="Scans that one WebSocket follows."),
     setting("--max-messages", type=int, default=500, help="Messages a second that one WebSocket may send."),
     setting("--max-message", type=int, default=1024 * 1024, help="Bytes of the largest message accepted."),

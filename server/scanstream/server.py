@@ -11,7 +11,6 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from typing import Any
 
 import anyio
 import uvicorn
@@ -25,6 +24,7 @@ from scanstream.log.refold import Slices
 from scanstream.push.transport.bounds import PATIENCE, DoorConfig
 from scanstream.push.transport.http import HttpTransport
 from scanstream.push.transport.listener import keep_watch, listen
+from scanstream.push.transport.tls import Accepting
 from scanstream.push.transport.websocket import WebSocketTransport
 from scanstream.routes import Doors, doors
 from scanstream.settings import Settings
@@ -58,6 +58,8 @@ async def serving(settings: Settings, collector: Collector | None = None) -> Asy
     async with open_core(settings) as core:
         with contextlib.closing(_listener(settings)) as listener:
             server = _server(settings, doors(settings, core))
+            if settings.tls_cert:
+                server.accepting = _by_tls(settings, core, server, listener)
             server.config.crowded = lambda: core.seats.crowded
             port = listener.getsockname()[1]
             if collector is not None:
@@ -65,6 +67,8 @@ async def serving(settings: Settings, collector: Collector | None = None) -> Asy
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_until_drained, server, listener)
                 tasks.start_soon(keep_watch, server.server_state.connections, server.patience.sweep, core.sight)
+                if server.accepting is not None:
+                    tasks.start_soon(server.accepting.run)
                 try:
                     await server.listening.wait()
                     host = f"[{settings.host}]" if ":" in settings.host else settings.host
@@ -190,7 +194,15 @@ def _server(settings: Settings, doors: Doors) -> "_Server":
     )
     config.most_head_bytes = settings.max_head
     config.strict = bool(settings.tls_cert)
-    return _Server(config, settings.tls_context(settings.naming) if settings.tls_cert else None)
+    return _Server(config)
+
+
+def _by_tls(settings: Settings, core: Core, server: "_Server", listener: socket.socket) -> Accepting:
+    """Who lets in those who connect, in place of the loop's own."""
+    protocol = partial(HttpTransport, config=server.config, server_state=server.server_state, app_state={})
+    server.tls = settings.tls_context(settings.naming)
+    connections = server.server_state.connections
+    return Accepting(listener, server.tls, protocol, core.handshakes, connections, server.patience)
 
 
 class _Server(uvicorn.Server):
@@ -198,33 +210,22 @@ class _Server(uvicorn.Server):
 
     config: DoorConfig
 
-    def __init__(self, config: DoorConfig, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, config: DoorConfig) -> None:
         super().__init__(config)
         self.patience = config.patience
-        self.tls = tls
+        self.tls: ssl.SSLContext | None = None
+        self.accepting: Accepting | None = None
+        """Lets in who comes by TLS; None where uvicorn does, without."""
         self.listening = anyio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and tell whoever waits for it."""
-        if self.tls is None:
+        if self.accepting is None:
             await super().startup(sockets)
         else:
-            self.servers = [await self._accepting(one, self.tls) for one in sockets or ()]
+            self.servers = [self.accepting]  # type: ignore[list-item]  # has what uvicorn asks of a server
             self.started = True
         self.listening.set()
-
-    async def _accepting(self, listener: socket.socket, tls: ssl.SSLContext) -> asyncio.Server:
-        """As uvicorn has it, which lets a handshake take a minute, and a goodbye half of one."""
-        make: Any = self.config.http_protocol_class
-        protocol = partial(make, config=self.config, server_state=self.server_state, app_state={})
-        return await asyncio.get_running_loop().create_server(
-            protocol,
-            sock=listener,
-            ssl=tls,
-            backlog=self.config.backlog,
-            ssl_handshake_timeout=self.patience.silence,
-            ssl_shutdown_timeout=self.patience.linger,
-        )
 
     def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]  # same use
         return contextlib.nullcontext()

@@ -33,12 +33,19 @@ def frame(opcode: int, data: bytes, *, last: bool = True) -> bytes:
 
 
 @contextmanager
-def connected(url: str, first: bytes = b"", *, receive_buffer: int | None = None) -> Iterator[socket.socket]:
-    """A connection that has said this much."""
+def connected(
+    url: str, first: bytes = b"", *, receive_buffer: int | None = None, source: str = ""
+) -> Iterator[socket.socket]:
+    """A connection that has said this much.
+
+    :param source: the address of this machine that it comes from, where that matters
+    """
     address = urlsplit(url)
     with socket.socket() as plain:
         if receive_buffer is not None:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if source:
+            plain.bind((source, 0))
         plain.settimeout(30)
         plain.connect((address.hostname, address.port))
         with NO_TLS.wrap_socket(plain) if address.scheme == "https" else plain as connection:

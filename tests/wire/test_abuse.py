@@ -3,6 +3,7 @@
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -15,9 +16,10 @@ from conftest import Serve
 from docs.pages import code, table
 from scanstream.errors import TABLE
 from scanstream.limits import Limits
+from support.certificates import Authority, over
 from support.guards import Ring, bearer, guarded
 from support.raw import HOST, UPGRADE, connected, everything, get
-from support.wire import Answer, discover, request, websocket
+from support.wire import Answer, discover, metrics, request, websocket
 
 pytestmark = pytest.mark.anyio
 
@@ -127,6 +129,20 @@ async def too_long_a_silence(url: str) -> Refusal:
     return of_raw(await said(url, b"GET / HTTP/1.1\r\n" + HOST))
 
 
+async def too_many_handshakes(url: str) -> Refusal:
+    """Who has begun two has no third, and is hung up on; whoever else comes is let in as ever."""
+    plain = "http" + url.removeprefix("https")
+    with connected(plain, b"\x16\x03") as one, connected(plain, b""), connected(plain) as third:
+        assert await to_thread.run_sync(everything, third) == b""
+        assert "scanstream_handshakes_under_way 2.0" in await metrics(url)
+        third.close()
+        one.close()
+        with anyio.fail_after(20):
+            while "scanstream_handshakes_under_way 1.0" not in await metrics(url):  # noqa: ASYNC110
+                await anyio.sleep(0.02)
+    return "rate_limited", None
+
+
 async def said(url: str, first: bytes) -> bytes:
     """All that comes to somebody who says this and no more."""
 
@@ -144,6 +160,7 @@ ATTACKS: dict[str, tuple[dict[str, Any], Attack]] = {
     "--max-discovers": ({"max_discovers": 3}, too_many_discovers),
     "--max-sockets": ({"max_sockets": 2}, too_many_sockets),
     "--max-own-sockets": ({"max_own_sockets": 2}, too_many_sockets),
+    "--max-own-handshakes": ({"max_own_handshakes": 2, "silence": 60.0}, too_many_handshakes),
     "--max-subscriptions": ({"max_subscriptions": 2}, too_many_subscriptions),
     "--max-messages": ({"max_messages": 10}, too_many_messages),
     "--max-message": ({"max_message": 2048}, too_large_a_body),
@@ -153,6 +170,7 @@ ATTACKS: dict[str, tuple[dict[str, Any], Attack]] = {
 TOLD = {code(row["Setting"])[0]: row for row in table("operations.md", "Setting", "What may be", "Error")}
 TOGETHER = ("--max-sockets", "--max-message", "--max-head", "--silence", "--max-messages", "--max-subscriptions")
 """What one server can be held to at once."""
+BY_TLS = ("--max-own-handshakes",)
 
 
 def test_the_table_is_whole() -> None:
@@ -162,7 +180,7 @@ def test_the_table_is_whole() -> None:
 
 async def refused(url: str) -> dict[str, float]:
     """What has been refused, by code."""
-    lines = (await request(url, "GET", "/metrics")).body.decode().splitlines()
+    lines = (await metrics(url)).splitlines()
     found = [line for line in lines if line.startswith("scanstream_refused_total{")]
     return {line.split('"')[1]: float(line.split()[-1]) for line in found}
 
@@ -193,8 +211,9 @@ async def test_limits_of_connections_are_run_into(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("setting", sorted(ATTACKS.keys() - {*TOGETHER}))
-async def test_limits_of_work_and_of_one_caller_are_run_into(serve: Serve, setting: str) -> None:
-    async with serve(workers=0, **ATTACKS[setting][0]) as url:
+async def test_limits_of_work_and_of_one_caller_are_run_into(serve: Serve, setting: str, tmp_path: Path) -> None:
+    tls = over(Authority(tmp_path).signs("server")) if setting in BY_TLS else {}
+    async with serve(workers=0, **ATTACKS[setting][0], **tls) as url:
         await attack(url, setting)
 
 

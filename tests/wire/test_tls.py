@@ -7,6 +7,8 @@ import socket
 import ssl
 import time
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from support.plain import NO_TLS
 from support.raw import HOST, PING, UPGRADE, connected, everything, frame, get, seconds_until_cut
 from support.readers import READERS, EventsReader, LongPollReader, Reader, SocketReader
 from support.script import scripting
-from support.wire import ONE_QUICK_SCAN, discover, request, until_terminal, websocket
+from support.wire import ONE_QUICK_SCAN, discover, metrics, request, until_terminal, websocket
 from wire import test_doors as doors
 from wire.test_stall import streams
 
@@ -81,6 +83,57 @@ async def test_only_names_are_told_to_come_by_tls_from_now_on(url: str, serve: S
     async with serve(workers=0, allow_host=(NAME,), trusted_proxy=("127.0.0.1",)) as plain:
         proxied = {"host": NAME, "x-forwarded-proto": "https"}
         assert told not in (await request(plain, "GET", "/", headers=proxied)).headers
+
+
+def handshakes(text: str) -> dict[str, int]:
+    """How they came out, by what `/metrics` says."""
+    found = re.findall(r'^scanstream_handshakes_total\{outcome="(\w+)"\} ([0-9.]+)', text, re.MULTILINE)
+    return {outcome: int(float(count)) for outcome, count in found}
+
+
+async def test_handshakes_are_counted_by_how_they_come_out(certificate: Certificate, authority: Authority) -> None:
+    settings = Settings(port=0, data=":memory:", workers=0, **over(certificate, silence=0.5))
+    async with serving(settings) as url:
+        plain = "http" + url.removeprefix("https")
+
+        async def counted() -> dict[str, int]:
+            return handshakes((await request(url, "GET", "/metrics")).body.decode())
+
+        def come(first: bytes, *, leave: bool = False) -> None:
+            with connected(plain, first) as connection:
+                if not leave:
+                    everything(connection)
+
+        assert await counted() == {"done": 1, "failed": 0, "timed_out": 0, "refused": 0}
+        await to_thread.run_sync(come, b"GET / HTTP/1.1\r\n\r\n")
+        await to_thread.run_sync(come, b"\x16\x03\x01\x02")
+        await to_thread.run_sync(partial(come, b"", leave=True))
+        with pytest.raises(ssl.SSLCertVerificationError):
+            async with websocket(url, ssl=ssl.create_default_context()):
+                pass
+        with anyio.fail_after(20):
+            while (now := await counted())["failed"] + now["timed_out"] < 4:
+                pass
+        assert (now["failed"], now["timed_out"], now["refused"]) == (3, 1, 0)
+        assert "timeout" in (await request(url, "GET", "/metrics")).body.decode()
+
+
+async def test_half_open_handshakes_are_bounded_by_address_and_do_not_keep_a_server_up(
+    certificate: Certificate,
+) -> None:
+    settings = Settings(port=0, data=":memory:", workers=0, **over(certificate, silence=60.0, max_own_handshakes=3))
+    with ExitStack() as strangers:
+        async with serving(settings) as url:
+            plain = "http" + url.removeprefix("https")
+            for source in ("127.0.0.1", "127.0.0.2"):
+                for _ in range(3):
+                    strangers.enter_context(connected(plain, b"", source=source))
+                with connected(plain, source=source) as late:
+                    assert await to_thread.run_sync(everything, late) == b""
+            text = await metrics(url)
+            assert (handshakes(text)["refused"], "scanstream_handshakes_under_way 6.0" in text) == (2, True)
+            begun = time.monotonic()
+        assert time.monotonic() - begun < 6  # the server has stopped, and six of them are still there
 
 
 @pytest.mark.parametrize(

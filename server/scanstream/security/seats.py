@@ -43,9 +43,14 @@ class Seats:
         return self._taken
 
     @property
+    def most(self) -> int:
+        """How many there are, taken ones included."""
+        return self._bounds()[0]
+
+    @property
     def crowded(self) -> bool:
         """Whether none is free."""
-        return self._taken >= self._bounds()[0]
+        return self._taken >= self.most
 
     def take(self, who: str) -> Seat:
         """One for this principal, or for whoever is at this address: see `payer`.
@@ -66,10 +71,12 @@ class Seats:
         """One for this principal; None where none is free, or where it is an address that counts."""
         most, own = self._bounds()
         apart = principal is not None and principal != ANYONE
-        who = payer(principal, None)
-        if self._taken >= most or (own < most and not apart) or self._own[who] >= own:
-            return None
-        return self._taken_by(who)
+        return None if own < most and not apart else self.find(payer(principal, None))
+
+    def find(self, who: str) -> Seat | None:
+        """One for them; None where none is free, or they have as many as one may have."""
+        most, own = self._bounds()
+        return None if self._taken >= most or self._own[who] >= own else self._taken_by(who)
 
     def _taken_by(self, who: str) -> Seat:
         self._taken += 1
