@@ -1,8 +1,10 @@
 """`scanstream doctor`: what holds is said to hold, what does not is named with what to do, and nothing is changed."""
 
+import asyncio
 import json
 import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 import threading
@@ -19,6 +21,7 @@ from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as listen
 from websockets.http11 import Request, Response
 
+from client.test_through_a_proxy import forwarding
 from conftest import Serve
 from scanstream.doctor import running
 from scanstream.doctor.examining import examine
@@ -26,6 +29,7 @@ from scanstream.doctor.finding import Finding, lines
 from scanstream.doctor.machine import versions
 from scanstream.server import serving
 from scanstream.settings import Settings
+from support.certificates import Authority, Certificate, directory_of, over
 from support.nats import NatsServer
 
 pytestmark = pytest.mark.anyio
@@ -209,6 +213,66 @@ async def test_what_is_in_front_and_passes_little_on_is_found(
         with anyio.fail_after(30):
             told = await found(url)
     assert failing(told) == {"metrics", "strategies", "contract", "websocket", *more}
+
+
+@asynccontextmanager
+async def showing(certificate: Certificate) -> AsyncIterator[str]:
+    """Somebody who shows this certificate, whether it can be used or not."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.cert, certificate.key)
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
+    async with server:
+        yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@pytest.fixture
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment that says nothing of the way to servers."""
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", *(f"{kind}_proxy" for kind in ("http", "https", "all", "no"))):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.mark.usefixtures("_alone")
+async def test_a_certificate_is_judged_as_clients_judge_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = Authority(tmp_path)
+    good, past = authority.signs("good"), authority.signs("past", days=-1)
+    anothers = authority.signs("anothers", host="DNS:scans.example.org")
+    settings = Settings(port=0, data=":memory:", workers=0, **over(good))
+    async with serving(settings) as url:
+        told = await found(url)
+        assert failing(told) == {"certificate"}
+        assert "by an authority that is not known here" in told["certificate"].says
+        assert "SSL_CERT_FILE" in told["certificate"].do
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+        assert failing(await found(url)) == set()
+        for certificate, says in ((past, "has expired"), (anothers, "is for another name: IP address mismatch")):
+            async with showing(certificate) as elsewhere:
+                told = await found(elsewhere)
+            assert (failing(told), says in told["certificate"].says) == ({"certificate"}, True), told
+        monkeypatch.delenv("SSL_CERT_FILE")
+        monkeypatch.setenv("SSL_CERT_DIR", str(directory_of(authority, tmp_path / "hashed")))
+        assert failing(await found(url)) == set()
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+        assert "SSL_CERT_FILE" in (await found(url))["way"].says
+
+
+@pytest.mark.usefixtures("_alone")
+async def test_it_goes_the_way_that_clients_go(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "scans.example"
+    async with serve(workers=0, allow_host=(name,)) as url, forwarding(url) as (proxy, asked):
+        monkeypatch.setenv("HTTP_PROXY", proxy.replace("//", f"//me:{SECRET}@"))
+        told = await found(f"http://{name}:8000")
+        assert failing(told) == set()
+        assert proxy.removeprefix("http://") in told["way"].says
+        assert {line.split()[0] for line in asked} == {"GET", "CONNECT"}
+        monkeypatch.setenv("HTTP_PROXY", "gopher://proxy.example")
+        told = await found(f"http://{name}:8000")
+        assert (failing(told), "HTTP_PROXY" in told["way"].says) == ({"way"}, True)
+    monkeypatch.setenv("HTTP_PROXY", proxy.replace("//", f"//me:{SECRET}@"))
+    told = await found(f"http://{name}:8000")
+    assert (failing(told), "through the proxy" in told["server"].says) == ({"server"}, True)
+    assert SECRET not in str(told)
 
 
 def test_lines_are_for_people_and_json_for_programs(tmp_path: Path) -> None:

@@ -68,3 +68,14 @@ def encrypted(key: Path, to: Path, password: str) -> Path:
     """The same key, behind a password."""
     _openssl("pkey", "-in", key, "-aes256", "-passout", f"pass:{password}", "-out", to)
     return to
+
+
+def directory_of(authority: Authority, to: Path) -> Path:
+    """A directory as `SSL_CERT_DIR` names one: files are found there by a hash of their subject."""
+    openssl = shutil.which("openssl")
+    assert openssl is not None
+    to.mkdir()
+    command = [openssl, "x509", "-hash", "-noout", "-in", str(authority.file)]
+    name = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    (to / f"{name}.0").write_bytes(authority.file.read_bytes())
+    return to

@@ -12,6 +12,7 @@ import msgspec
 
 from scanstream.client.addresses import shown
 from scanstream.client.backoff import SHORTEST_SECONDS, Pace, pause
+from scanstream.client.certificates import untaken
 from scanstream.client.failures import Lost, Unreachable, decoded, of_http, seconds_in
 from scanstream.client.proxies import UnusableProxy, proxy_of
 from scanstream.client.token import Secret, Token, headers
@@ -71,7 +72,7 @@ class Asking:
         self._client = httpx.AsyncClient(
             base_url=base,
             timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
-            transport=_transport(self.url),
+            transport=transport(self.url),
         )
         return self
 
@@ -219,6 +220,8 @@ def losses(url: str) -> Iterator[None]:
     try:
         yield
     except (httpx.ConnectError, httpx.ProxyError, httpx.UnsupportedProtocol) as error:
+        if why := untaken(error):
+            raise Lost(f"The server at {shown(url)} is not trusted: its certificate {why.says}", "refused") from error
         raise Lost(f"There is no scanstream server at {shown(url)} ({error})", "refused") from error
     except httpx.TimeoutException as error:
         raise Lost(f"The server at {shown(url)} has not answered in time", "silent") from error
@@ -231,7 +234,7 @@ def about(path: str, scan_id: str) -> str:
     return path + quote(scan_id.encode(errors="surrogateescape"), safe="")
 
 
-def _transport(url: str) -> httpx.AsyncHTTPTransport:
+def transport(url: str) -> httpx.AsyncHTTPTransport:
     """How to get there. Certificates are read only where they are needed: what names them may be wrong.
 
     :raises Unreachable: if they cannot be read, or the proxy not be used

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import ssl
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -16,6 +17,7 @@ from websockets.typing import Subprotocol
 
 from scanstream.client.addresses import shown
 from scanstream.client.backoff import Pace
+from scanstream.client.certificates import untaken
 from scanstream.client.failures import Lost, decoded, of_close
 from scanstream.client.ladder import Why
 from scanstream.client.proxies import UnusableProxy, proxy_of
@@ -238,6 +240,10 @@ async def _socket(url: str, token: str | None) -> AsyncIterator[ClientConnection
         raise Lost(f"the server at {shown(url)} has not answered within {OPEN_SECONDS:g} s") from error
     except UnusableProxy as error:
         raise Lost(str(error)) from error
+    except ssl.SSLCertVerificationError as error:
+        why = untaken(error)
+        says = f"the server at {shown(url)} is not trusted: its certificate {why.says if why else 'is not taken'}"
+        raise Lost(says, "refused") from error
     except OSError as error:
         raise Lost(f"there is no server at {shown(url)} ({error.strerror or error})", _why(error)) from error
     except (EOFError, InvalidHandshake, InvalidURI, ValueError) as error:

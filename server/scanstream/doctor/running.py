@@ -15,6 +15,10 @@ from websockets.exceptions import WebSocketException
 from websockets.typing import Subprotocol
 
 from scanstream.client.addresses import shown
+from scanstream.client.asking import transport
+from scanstream.client.certificates import untaken
+from scanstream.client.failures import Unreachable
+from scanstream.client.proxies import UnusableProxy, proxy_of
 from scanstream.client.token import Secret, Token, headers, subprotocols
 from scanstream.doctor.finding import Finding, bad, good
 
@@ -39,11 +43,20 @@ async def of_running(url: str, secret: Secret = None) -> AsyncIterator[Finding]:
     """Whether it lives, is ready, and passes on what its clients need."""
     told = shown(url)
     token = await Token(secret).now()
-    async with httpx.AsyncClient(base_url=url, timeout=SECONDS, headers=headers(token), trust_env=False) as client:
+    try:
+        proxy, way = proxy_of(url), transport(url)
+    except (UnusableProxy, Unreachable) as error:
+        yield bad("way", str(error), "mend the variable; docs/cli.md, Where the server is, has them")
+        return
+    if proxy is not None:
+        yield good("way", f"it leads through the proxy {shown(proxy)}, as the environment has it")
+    async with httpx.AsyncClient(
+        base_url=url, timeout=SECONDS, headers=headers(token), trust_env=False, transport=way
+    ) as client:
         try:
             alive = await client.get("healthz")
         except httpx.HTTPError as error:
-            yield bad("server", f"nothing answers at {told} ({_words(error)})", "start it, or give --url where it is")
+            yield _unanswered(error, told, proxy)
             return
         if alive.status_code != 200 or b"ok" not in alive.content:
             yield bad("server", f"what answers at {told} is no scanstream server", "give --url where it is")
@@ -54,7 +67,17 @@ async def of_running(url: str, secret: Secret = None) -> AsyncIterator[Finding]:
         yield await _judged(client, "metrics", "metrics", _metrics)
         yield await _judged(client, "opportunities/strategies", "strategies", _strategies)
         yield await _judged(client, "openapi.json", "contract", _contract)
-    yield await _socket(url, token)
+    yield await _socket(url, token, proxy)
+
+
+def _unanswered(error: httpx.HTTPError, told: str, proxy: str | None) -> Finding:
+    """Nobody is there; or somebody who is not to be trusted; or the proxy on the way is not."""
+    if why := untaken(error):
+        return bad("certificate", f"that of {told} {why.says}", why.do)
+    if proxy is not None:
+        says = f"nothing comes from {told} through the proxy {shown(proxy)} ({_words(error)})"
+        return bad("server", says, "is the proxy there, and lets through? NO_PROXY names who is asked without it")
+    return bad("server", f"nothing answers at {told} ({_words(error)})", "start it, or give --url where it is")
 
 
 async def _judged(
@@ -115,11 +138,11 @@ def _contract(answer: httpx.Response) -> Finding:
     return good("contract", f"OpenAPI {msgspec.json.decode(answer.content, type=_Contract).openapi}")
 
 
-async def _socket(url: str, token: str | None) -> Finding:
+async def _socket(url: str, token: str | None, proxy: str | None) -> Finding:
     address = "ws" + url.removeprefix("http").rstrip("/") + "/ws"
     offered = subprotocols(SUBPROTOCOL, token)
     try:
-        async with connect(address, subprotocols=offered, open_timeout=SECONDS, proxy=None) as socket:
+        async with connect(address, subprotocols=offered, open_timeout=SECONDS, proxy=proxy) as socket:
             await socket.send(msgspec.json.encode({"type": "ping", "id": "doctor"}).decode())
             with anyio.fail_after(SECONDS):
                 answer = msgspec.json.decode(await socket.recv(), type=dict[str, Any])
