@@ -22,7 +22,7 @@ LEVELS: tuple[tuple[set[str], ...], ...] = (
     ),
     ({"log"}, {"jobs"}, {"deliveries"}),
     ({"engines"}, {"market"}, {"strategies"}, {"security"}),
-    ({"scans"}, {"push"}),
+    ({"scans"}, {"push"}, {"notify"}),
     (
         {
             "app",

@@ -40,7 +40,7 @@ HOSTS_OWN = frozenset(
 )
 """Settings of a server's socket and log, which are not ours here."""
 
-SEVERAL = frozenset({"allow_origin", "allow_host", "trusted_proxy"})
+SEVERAL = frozenset({"allow_origin", "allow_host", "trusted_proxy", "notify", "notify_private"})
 """Settings that hold any number of texts."""
 
 PATHS = frozenset({"data", "keys", "jwt_secret_file", "jwt_keys"})
@@ -88,6 +88,8 @@ class Options(TypedDict, total=False):
     allow_host: str | Sequence[str]
     root_path: str
     trusted_proxy: str | Sequence[str]
+    notify: str | Sequence[str]
+    notify_private: str | Sequence[str]
     auth: str
     keys: str | Path
     jwt_secret: str

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -15,12 +16,17 @@ from scanstream.conducting import Conducting
 from scanstream.descriptors import places as places_of
 from scanstream.engine import Engine, open_engine
 from scanstream.errors import EngineUnusable, StoreUnavailable
-from scanstream.instruments import of_node, of_push, of_scans, of_store, of_tls, of_work
+from scanstream.instruments import of_node, of_notify, of_push, of_scans, of_store, of_tls, of_work
 from scanstream.log.hub import Hub
 from scanstream.market.common import open_common
 from scanstream.market.directory import panel_directory
 from scanstream.market.panels import Panels, open_panels
 from scanstream.metrics import Metrics
+from scanstream.notify.addresses import Lookup
+from scanstream.notify.courier import Courier
+from scanstream.notify.notices import Notices
+from scanstream.notify.sending import open_sender
+from scanstream.notify.signing import Signing
 from scanstream.panel import Panel
 from scanstream.pulse import Pulse
 from scanstream.push.answers import StatusAnswers
@@ -72,7 +78,10 @@ class Core:
         self.conducting = conducting = Conducting(settings, engine, self.hub, panels, directory)
         self.answers = StatusAnswers(conducting.ranks.rank)
         self.desk = self._desk(settings)
-        self.sweeper = Sweeper(engine.store, self.hub, self.desk.release)
+        signing = Signing(engine.store.key)
+        self.notices = Notices(engine.store, engine.deliveries, signing, settings.told)
+        self.courier = self._courier(settings, signing)
+        self.sweeper = Sweeper(engine.store, self.hub, self.desk.release, self.notices.due)
         self.readiness = Readiness(engine.store, conducting.machine, lambda: self.drain.begun)
         self.explainer = Explainer(engine.store, conducting.rooms(settings.max_running))
         self.traces = self._traces() if wanted() else None
@@ -97,6 +106,12 @@ class Core:
             conducting.machine,
         )
 
+    def _courier(self, settings: Settings, signing: Signing) -> Courier:
+        sender = partial(open_sender, Lookup(), settings.private)
+        find, now = self.desk.find, self.store.now
+        leaving = lambda: self.drain.begun  # noqa: E731
+        return Courier(self.engine.deliveries, find, signing, settings.told, sender, now, leaving)
+
     def _traces(self) -> Traces:
         traces = Traces(self.store.history, self.fanout.telling, self.attendance.start)
         self.desk.registered, self.conducting.planner.on_let_in = traces.registered, traces.let_in
@@ -112,6 +127,7 @@ class Core:
             *of_work(conducting.runner, conducting.appender.outcomes, conducting.depth, pools, registry()),
             *of_push(self.fanout, self.drain, self.seats, self.sight),
             *of_tls(self.handshakes),
+            *of_notify(self.courier),
         ]
         return Metrics(instruments, registry())
 
@@ -153,7 +169,8 @@ class Core:
                 self.panels.forget(self.hub.digests())
                 tasks.start_soon(self.conducting.pace.keep, self.store)
                 tasks.start_soon(self.panels.keep_fresh, self._refresh, self.hub.digests)
-                shown = [part.run for part in (self.pulse, self.desk, self.sweeper, self.vigil) if part is not None]
+                rooms = (self.pulse, self.desk, self.sweeper, self.courier, self.vigil)
+                shown = [part.run for part in rooms if part is not None]
                 for run in (*self.conducting.parts(), *shown):
                     tasks.start_soon(_for_ever, run)
                 try:

@@ -9,6 +9,7 @@ from scanstream import __version__
 from scanstream.log.hub import Hub
 from scanstream.measure import Commits, Counts, Labels
 from scanstream.metrics import Counter, Gauge, Instrument, Spread, counter, gauge, spread
+from scanstream.notify.courier import Courier
 from scanstream.pulse import Pulse
 from scanstream.push.drain import Drain
 from scanstream.push.fanout import Fanout
@@ -187,3 +188,16 @@ def of_tls(handshakes: Handshakes) -> list[Instrument]:
 
 def _counter(name: str, text: str, labels: Labels, counts: Counts) -> Counter:
     return Counter(name, text, labels, lambda: counts.of)
+
+
+def of_notify(courier: Courier) -> list[Instrument]:
+    """How it goes with telling others that scans have ended."""
+    return [
+        _counter("scanstream_deliveries_total", "What became of attempts to notify", ("outcome",), courier.counts),
+        gauge(
+            "scanstream_deliveries_waiting",
+            "Notifications that are under way or will be tried again, over all nodes",
+            lambda: courier.waiting,
+        ),
+        spread("scanstream_delivery_seconds", "What attempts to notify took", courier.seconds),
+    ]

@@ -179,6 +179,33 @@ class Shared(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where it may be read."""
 
 
+LONGEST_URL = 2048
+"""Characters of an address that is to be told of a scan's end."""
+
+
+class NotifyRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who is to be told when a scan has ended."""
+
+    url: Annotated[str, Meta(min_length=1, max_length=LONGEST_URL)]
+
+    def __repr__(self) -> str:
+        """Without the address: its path may be a secret."""
+        return "NotifyRequest()"
+
+
+class NotifyAccepted(Struct, frozen=True, kw_only=True):
+    """It will be told, and knows by this that it was us."""
+
+    success: Literal[True]
+    scan_id: ScanId
+    notification_id: str
+    """`webhook-id` of the message: the same for the same scan and address."""
+    url: str
+    """The address as it is asked for."""
+    signing_secret: str
+    """`whsec_` and base64: what its signature is checked with. The same for all of one's scans and this receiver."""
+
+
 POLLING_INTERVAL_SECONDS = 1
 """How often to ask about a scan that runs: said in the ack, and as `Retry-After`."""
 

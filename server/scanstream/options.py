@@ -117,6 +117,8 @@ SETTINGS: tuple[Callable[[Any], Any], ...] = (
         help="The path that proxies have the server below.",
     ),
     setting("--trusted-proxy", multiple=True, metavar="ADDRESS", help="A proxy whose X-Forwarded-… headers count."),
+    setting("--notify", multiple=True, metavar="URL", help="Whoever is below this address may be told of scans' ends."),
+    setting("--notify-private", multiple=True, metavar="NETWORK", help="Of these a network that is not the internet."),
 )
 
 

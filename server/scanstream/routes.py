@@ -29,6 +29,7 @@ from scanstream.push.glance import Glance
 from scanstream.push.head import HeadRule
 from scanstream.push.http import HttpDoor
 from scanstream.push.manners import Bounds
+from scanstream.push.notify import NotifyDoor
 from scanstream.push.orders import Orders
 from scanstream.push.origin import OriginCheck
 from scanstream.push.page import PageDoor
@@ -94,6 +95,7 @@ def _of_scans(settings: Settings, core: Core, room: Room, streams: Streams) -> l
         Route("/opportunities/events/{scan_id}", events.events),
         Route("/opportunities/follow", follow.follow, methods=["POST"]),
         *ShareDoor(desk, guard, most_bytes=most_bytes).routes(),
+        *NotifyDoor(desk, core.notices, most_bytes=most_bytes).routes(),
         *ExplainDoor(desk, core.explainer.explain).routes(),
     ]
 

@@ -1,7 +1,7 @@
 """The settings of a server: flags, and `SCANSTREAM_…` in the environment. docs/settings.md lists them all."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -16,6 +16,9 @@ from scanstream.market.exchange import ExchangeMarket
 from scanstream.market.files import FilesMarket
 from scanstream.market.market import Market
 from scanstream.market.synthetic import SyntheticMarket
+from scanstream.notify.addresses import Network as PrivateNetwork
+from scanstream.notify.options import NotifySettings, several
+from scanstream.notify.targets import Allowed
 from scanstream.panel import timeframe_length
 from scanstream.push.flushes import TICK_SECONDS
 from scanstream.push.forwarded import Network, network_of, prefix_of
@@ -38,8 +41,9 @@ _NAMESPACE = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9_-]{0,31})?")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(AuthSettings, Limits, Tls):
-    """What an operator decides; the defaults suit one machine. Who may come in: see `AuthSettings`."""
+class Settings(AuthSettings, NotifySettings, Limits, Tls):
+    """What an operator decides; the defaults suit one machine. Who may come in: see `AuthSettings`; who is told of
+    ends: `NotifySettings`."""
 
     host: str = "127.0.0.1"
     port: int = 8000
@@ -127,7 +131,7 @@ class Settings(AuthSettings, Limits, Tls):
         self._require(self.data != "", "data", "must name a directory, or be :memory:")
         self._require(host_of(f"[{self.host}]" if ":" in self.host else self.host) is not None, "host", NO_HOST)
         self._require("*" not in self.host, "host", NO_HOST)
-        self.origins, self.host_names, self.prefix, self.proxies  # noqa: B018  # each refuses what it cannot read
+        self.origins, self.host_names, self.prefix, self.proxies, self.told, self.private  # noqa: B018  # each refuses what it cannot read
         with self.naming("live_timeframe", self.live_timeframe):
             timeframe_length(self.live_timeframe)
         self._require(self.port <= 65_535, "port", "must be at most 65535")
@@ -212,7 +216,7 @@ class Settings(AuthSettings, Limits, Tls):
     def origins(self) -> frozenset[Origin]:
         """The origins of `--allow-origin`."""
         told = "write scheme and host of each site, as in https://example.org"
-        found = {text: origin_of(text) for text in _several(self.allow_origin)}
+        found = {text: origin_of(text) for text in several(self.allow_origin)}
         for text, origin in found.items():
             self._require(origin is not None, "allow_origin", told, text)
         return frozenset(origin for origin in found.values() if origin is not None)
@@ -220,10 +224,10 @@ class Settings(AuthSettings, Limits, Tls):
     @property
     def host_names(self) -> HostNames:
         """The names that requests may be for: those allowed, and the one that is listened on."""
-        for text in _several(self.allow_host):
+        for text in several(self.allow_host):
             with self.naming("allow_host", text, "write a name, *.NAME or *"):
                 HostNames([text])
-        return HostNames([*_several(self.allow_host), *([] if ":" in self.host else [self.host])])
+        return HostNames([*several(self.allow_host), *([] if ":" in self.host else [self.host])])
 
     @property
     def prefix(self) -> str:
@@ -235,10 +239,20 @@ class Settings(AuthSettings, Limits, Tls):
     def proxies(self) -> list[Network]:
         """The networks of `--trusted-proxy`."""
         networks: list[Network] = []
-        for text in _several(self.trusted_proxy):
+        for text in several(self.trusted_proxy):
             with self.naming("trusted_proxy", text, "write an address or a network, as in 10.0.0.0/8"):
                 networks.append(network_of(text))
         return networks
+
+    @property
+    def told(self) -> Allowed:
+        """The addresses of `--notify`."""
+        return self.targets(self.naming)
+
+    @property
+    def private(self) -> list[PrivateNetwork]:
+        """The networks of `--notify-private`."""
+        return self.private_networks(self.naming)
 
     @property
     def nats(self) -> NatsOptions | None:
@@ -321,11 +335,6 @@ def _readable(path: Path) -> None:
             pass
     except OSError as error:
         raise ValueError(f"{error.strerror or error}") from error
-
-
-def _several(given: Iterable[str]) -> list[str]:
-    """Of a setting that takes several: each given for itself, or with commas between."""
-    return [item for text in given for item in text.replace(",", " ").split()]
 
 
 def _listed(text: str) -> list[str]:

@@ -23,6 +23,7 @@ from scanstream.push.contract.documents import asyncapi, openapi
 from scanstream.routes import application
 from scanstream.settings import Settings
 from support.judge import judge
+from support.receiver import NOWHERE
 from support.script import RunningShard, Script, scripting
 from support.traffic import TRAFFIC, Answered, Message, exchanges
 from support.wire import ONE_QUICK_SCAN, Answer, discover, request, until_terminal, websocket
@@ -71,6 +72,7 @@ class Asked(NamedTuple):
 STATUS, RESULTS = "/opportunities/status/{scan_id}", "/opportunities/results/{scan_id}"
 EVENTS, CANCEL = "/opportunities/events/{scan_id}", "/opportunities/cancel/{scan_id}"
 EXPLAIN = "/opportunities/explain/{scan_id}"
+NOTIFY = "/opportunities/notify/{scan_id}"
 DISCOVER, FOLLOW, SCANS = "/opportunities/discover", "/opportunities/follow", "/opportunities/scans"
 CANDLES = "/opportunities/market/candles"
 LINES = {"accept": "application/x-ndjson"}
@@ -130,6 +132,9 @@ ASKED = [
     Asked(404, "POST", CANCEL, scan_id="scan_unknown"),
     Asked(405, "GET", CANCEL),
     Asked(404, "POST", "/opportunities/share/{scan_id}"),
+    Asked(202, "POST", NOTIFY, body={"url": NOWHERE}),
+    Asked(422, "POST", NOTIFY, body={"url": "https://evil.example/"}),
+    Asked(404, "POST", NOTIFY, body={"url": NOWHERE}, scan_id="scan_unknown"),
     Asked(200, "POST", FOLLOW, body={"follow": [{"scan_id": "S"}, {"scan_id": "scan_unknown"}]}),
     Asked(200, "POST", FOLLOW, body={"follow": [{"scan_id": "S"}, {"scan_id": "scan_unknown"}]}, headers=STREAM),
     Asked(400, "POST", FOLLOW, body=b"{"),
@@ -175,7 +180,8 @@ HARD = {("/ws", "head", "101"), (SHARE, "post", "200")}
 
 async def test_real_answers_are_as_the_contract_says(serve: Serve) -> None:
     """Of each route all that it grants, and what it refuses; the judge is the one of all tests."""
-    async with serve(workers=1, max_scans=3, max_message=4096, allow_origin=(FRIEND,)) as url, scripting() as script:
+    settings = {"workers": 1, "max_scans": 3, "max_message": 4096, "allow_origin": (FRIEND,), "notify": (NOWHERE,)}
+    async with serve(**settings) as url, scripting() as script:
         document = (await request(url, "GET", "/openapi.json")).json()
         assert document == openapi()
         scan_id = (await discover(url)).json()["scan_id"]

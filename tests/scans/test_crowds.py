@@ -19,7 +19,7 @@ from scanstream.log.store import Store
 from scanstream.model import ScanId
 from scanstream.scans import ages
 from scanstream.scans.ages import Ages
-from scanstream.scans.sweeper import Sweeper
+from scanstream.scans.sweeper import Sweeper, Tell
 from support.histories import NOON, registered
 
 pytestmark = pytest.mark.anyio
@@ -56,7 +56,7 @@ def scan(number: int, *, queued: bool = True) -> ScanLog:
 @pytest.mark.usefixtures("_endless_turns")
 async def test_the_acks_that_got_lost_are_made_up_for_in_turns() -> None:
     released: list[str] = []
-    sweeper = Sweeper(cast(Store, None), cast(Hub, None), released.append)
+    sweeper = Sweeper(cast(Store, None), cast(Hub, None), released.append, cast(Tell, None))
     for number in range(MANY):
         sweeper.notice(scan(number, queued=False))
     turns = Turns()

@@ -7,14 +7,14 @@ import anyio
 import pytest
 
 from scanstream.errors import StoreUnavailable
-from scanstream.log.entry import CancelRequested, Queued
+from scanstream.log.entry import AnyEntry, CancelRequested, NotifyAsked, Queued
 from scanstream.log.hub import Hub
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
 from scanstream.model import ScanId
 from scanstream.scans import sweeper as module
-from scanstream.scans.sweeper import UNRELEASED_AFTER_SECONDS, Sweeper
-from support.histories import NOON, registered
+from scanstream.scans.sweeper import UNRELEASED_AFTER_SECONDS, Sweeper, Tell
+from support.histories import NOON, notify_asked, registered
 from support.until import until
 
 pytestmark = pytest.mark.anyio
@@ -44,7 +44,8 @@ def waiting(number: int) -> ScanLog:
 
 async def test_only_those_are_started_that_have_waited_long_enough(hands: Hands) -> None:
     released: list[str] = []
-    sweeper = Sweeper(cast(Store, None), cast(Hub, None), released.append)  # it walks over nothing of the hub's
+    store, hub = cast(Store, None), cast(Hub, None)  # it walks over nothing of the hub's
+    sweeper = Sweeper(store, hub, released.append, cast(Tell, None))
     logs = [waiting(number) for number in range(3)]
     sweeper.notice(logs[0])
     sweeper.notice(logs[1])
@@ -89,7 +90,7 @@ async def test_nothing_waits_until_much_is_deleted(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(module, "INTERVAL_SECONDS", 0.01)
     monkeypatch.setattr(module, "UNRELEASED_AFTER_SECONDS", 0.1)
     store, released = Deleting(), list[str]()
-    sweeper = Sweeper(cast(Store, store), cast(Hub, store), released.append)
+    sweeper = Sweeper(cast(Store, store), cast(Hub, store), released.append, cast(Tell, None))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(sweeper.run)
         await anyio.wait_all_tasks_blocked()
@@ -111,10 +112,52 @@ async def test_a_round_touches_none_of_those_that_are_not_due(hands: Hands) -> N
                 touched.append(item)
                 yield item
 
-    sweeper = Sweeper(cast(Store, None), cast(Hub, None), lambda _: None)
+    sweeper = Sweeper(cast(Store, None), cast(Hub, None), lambda _: None, cast(Tell, None))
     sweeper._unreleased = Watched()
     for number in range(1000):
         sweeper.notice(waiting(number))
     for _ in range(10):
         await sweeper._start(UNRELEASED_AFTER_SECONDS)
     assert len(touched) == 10
+
+
+async def test_who_is_to_be_told_is_put_into_the_queue_before_the_scan_is_settled_and_again_if_that_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[Any] = []
+
+    class Settling:
+        shared = True
+
+        def now(self) -> int:
+            return NOON
+
+        async def expired(self, _: int) -> list[ScanId]:
+            return []
+
+        async def settle(self, scan_id: ScanId, expires_at: int) -> None:
+            done.append(("settled", scan_id, expires_at))
+
+        async def expire_all(self, _: int) -> None: ...
+
+        async def freeze(self, _: ScanId) -> None: ...
+
+    async def tell(scan_id: ScanId, targets: tuple[NotifyAsked, ...], expires_at: int) -> None:
+        done.append((scan_id, [target.id for target in targets], expires_at))
+        if len(done) < 3:
+            raise StoreUnavailable("not now", retry_after=1)
+
+    monkeypatch.setattr(module, "INTERVAL_SECONDS", 0.01)
+    store = Settling()
+    sweeper = Sweeper(cast(Store, store), cast(Hub, store), lambda _: None, tell)
+    ended = waiting(1)
+    entries: list[AnyEntry] = [notify_asked("a"), notify_asked("b"), CancelRequested(at=NOON)]
+    for seq, entry in enumerate(entries, start=2):
+        ended.apply(seq, entry)
+    sweeper.notice(ended)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(sweeper.run)
+        await until(lambda: len(done) >= 4)
+        tasks.cancel_scope.cancel()
+    told = ("scan_1", ["msg_a", "msg_b"], NOON + 60_000)
+    assert done == [told, told, told, ("settled", "scan_1", NOON + 60_000)]

@@ -21,6 +21,7 @@ from scanstream.model import Principal, now
 from scanstream.scans.identity import new_scan_id
 from support.guards import Ring, bearer, guarded
 from support.raw import connected
+from support.receiver import NOWHERE
 from support.script import scripting
 from support.wire import ONE_QUICK_SCAN, request, websocket
 
@@ -51,7 +52,7 @@ async def house() -> AsyncIterator[House]:
 async def inhabited(**settings: Any) -> AsyncIterator[House]:
     """A server with these settings, and scans of Ann's."""
     cores: list[Core] = []
-    async with guarded(RING, cores=cores, workers=1, retention=1, **settings) as url:
+    async with guarded(RING, cores=cores, workers=1, retention=1, notify=(NOWHERE,), **settings) as url:
         scans: dict[str, str] = {"of another store": new_scan_id(b"another store's", Principal("ben"), now())}
         async with scripting() as script:
             scans["expired"] = await started(url, ONE_QUICK_SCAN)
@@ -107,6 +108,7 @@ def asked_by(scan_id: str) -> list[tuple[str, str, bytes | None, dict[str, str]]
         ("GET", f"/opportunities/scans?before={scan_id}", None, {}),
         ("POST", f"/opportunities/cancel/{scan_id}", None, {}),
         ("POST", f"/opportunities/share/{scan_id}", b"", {}),
+        ("POST", f"/opportunities/notify/{scan_id}", msgspec.json.encode({"url": NOWHERE}), {}),
         ("POST", "/opportunities/follow", follow, {}),
         ("POST", "/opportunities/follow", follow, events),
     ]

@@ -29,6 +29,7 @@ from scanstream.server import serving
 from scanstream.settings import Settings
 from support.guards import LENIENT, Ring, bearer, guarded, key_in
 from support.identity import SECRET, by_key, by_secret, claims, coded, jwk, jwks
+from support.receiver import NOWHERE
 from support.wire import ONE_QUICK_SCAN, Answer, request, websocket
 
 pytestmark = pytest.mark.anyio
@@ -94,7 +95,7 @@ def parties(directory: Path) -> tuple[dict[str, Any], dict[str, str]]:
         "jwt_unsigned": f"{coded({'alg': 'none', 'typ': 'JWT'})}.{coded(said)}.",
     }
     settings = {"keys": keys, "jwt_secret_file": secret, "jwt_keys": published}
-    return {"auth": "required", **{name: str(file) for name, file in settings.items()}}, shown
+    return {"auth": "required", "notify": (NOWHERE,), **{name: str(file) for name, file in settings.items()}}, shown
 
 
 async def take_back(settings: dict[str, Any], shown: dict[str, str], *urls: str) -> None:
@@ -161,6 +162,7 @@ MATRIX: dict[str, dict[str, int]] = {
     f"GET /opportunities/events{SCAN}": of_scan(200, shared=200),
     f"POST /opportunities/cancel{SCAN}": of_scan(202, shared=403),
     f"POST /opportunities/share{SCAN}": of_scan(200, shared=200, lenient=False),
+    f"POST /opportunities/notify{SCAN}": strangers_out(ann=202, ben=404, **OF_PRINCIPALS),
     f"GET /opportunities/explain{SCAN}": strangers_out(**of_scan(200, shared=200, lenient=False) | {"operator": 200}),
     "POST /opportunities/follow": strangers_out(
         **of_scan(200, shared=200) | {"ben": 200, "of_bens": 200, "?of_bens": 200}
@@ -226,8 +228,9 @@ async def answer_to(world: World, route: str, kind: str, scan_id: str) -> Answer
         bodies: dict[str, Any] = {
             "discover": ONE_QUICK_SCAN,
             "follow": {"follow": [{"scan_id": scan_id}], "wait": 0},
+            "notify": {"url": NOWHERE},
         }
-        body = msgspec.json.encode(bodies.get(path.rpartition("/")[2], {}))
+        body = msgspec.json.encode(bodies.get(path.split("/")[2], {}))
     there = path.replace("{scan_id}", scan_id).replace("{path}", "scanstream.js")
     return await request(world.url, method, there + query, body, headers)
 
@@ -264,7 +267,7 @@ async def test_what_is_anothers_is_as_what_never_was(world: World, route: str, k
         for answer, scan_id in zip(answers, (other, unknown), strict=True)
     ]
     assert told[0] == told[1]
-    assert b"not_found" in told[0][1]
+    assert (b"forbidden" if MATRIX[route][kind] == 403 else b"not_found") in told[0][1]
     assert {name: value for name, value in answers[0].headers.items() if name != "date"} == {
         name: value for name, value in answers[1].headers.items() if name != "date"
     }

@@ -19,6 +19,7 @@ from scanstream.message import (
     FieldProblem,
     FollowRequest,
     MessageId,
+    NotifyRequest,
     ServerMessage,
     ShareRequest,
     Snapshot,
@@ -67,6 +68,7 @@ class Codec:
         self._requests = format.Decoder(Asked)
         self._follows = format.Decoder(FollowRequest)
         self._shares = format.Decoder(ShareRequest)
+        self._notifies = format.Decoder(NotifyRequest)
         self._weighed = format.Decoder(_Weighed)
         self._addressed = format.Decoder(_Addressed)
         self._identities = format.Decoder(MessageId)
@@ -139,6 +141,15 @@ class Codec:
         :raises InvalidRequest: naming the field
         """
         request: ShareRequest = self._valid(self._shares, body.removeprefix(BOM_UTF8).strip() or b"{}")
+        return request
+
+    def decode_notify(self, body: bytes) -> NotifyRequest:
+        """Who is to be told of a scan's end.
+
+        :raises InvalidJson: if it is not of this format
+        :raises InvalidRequest: naming the field
+        """
+        request: NotifyRequest = self._valid(self._notifies, body.removeprefix(BOM_UTF8).strip() or b"{}")
         return request
 
     def _valid(self, decoder: Any, body: bytes | msgspec.Raw) -> Any:

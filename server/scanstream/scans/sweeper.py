@@ -1,14 +1,19 @@
-"""What nobody else remembers: starts scans whose ack got lost, settles ended ones, forgets expired ones."""
+"""What nobody else remembers: starts scans whose ack got lost, settles ended ones, forgets expired ones.
+
+Who is to be told of an end is put into the queue before the scan is settled: should the server die between, the feed
+brings the scan once more, and it is put again.
+"""
 
 import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import anyio
 
 from scanstream.errors import StoreUnavailable
+from scanstream.log.entry import NotifyAsked
 from scanstream.log.hub import Hub
 from scanstream.log.refold import Slices
 from scanstream.log.scanlog import ScanLog
@@ -19,17 +24,29 @@ INTERVAL_SECONDS = 1.0
 UNRELEASED_AFTER_SECONDS = 5.0
 """A scan that is known for so long and may not start yet: whoever should have released it is gone."""
 
+Tell = Callable[[ScanId, tuple[NotifyAsked, ...], Milliseconds], Awaitable[None]]
+"""Have these told that the scan has ended, until it expires; durable when it returns, and repeated it is the same."""
+
 logger = logging.getLogger("scanstream")
+
+
+class Ended(NamedTuple):
+    """What is to be settled."""
+
+    expires_at: Milliseconds
+    targets: tuple[NotifyAsked, ...]
+    """Who is to be told before."""
 
 
 class Sweeper:
     """A round every second."""
 
-    def __init__(self, store: Store, hub: Hub, release: Callable[[ScanId], None]) -> None:
+    def __init__(self, store: Store, hub: Hub, release: Callable[[ScanId], None], tell: Tell) -> None:
         self._store = store
+        self._tell = tell
         self._hub = hub
         self._release = release
-        self._unsettled: dict[ScanId, Milliseconds] = {}
+        self._unsettled: dict[ScanId, Ended] = {}
         self._waiting: set[Callable[[], Awaitable[None]]] = set()
         """What cannot be done now."""
         self._unreleased: OrderedDict[ScanId, float] = OrderedDict()
@@ -43,7 +60,7 @@ class Sweeper:
             self._unreleased.pop(log.scan_id, None)
         expires_at = log.folded.expires_at
         if expires_at is not None:
-            self._unsettled[log.scan_id] = expires_at
+            self._unsettled[log.scan_id] = Ended(expires_at, log.folded.targets)
 
     async def run(self) -> None:
         """Sweep for ever. No kind of work waits for another: to delete thousands of scans may take a minute."""
@@ -82,8 +99,10 @@ class Sweeper:
             await slices.turn()
 
     async def _settle(self) -> None:
-        for scan_id, expires_at in list(self._unsettled.items()):
-            await self._store.settle(scan_id, expires_at)
+        for scan_id, ended in list(self._unsettled.items()):
+            if ended.targets:
+                await self._tell(scan_id, ended.targets, ended.expires_at)
+            await self._store.settle(scan_id, ended.expires_at)
             self._unsettled.pop(scan_id, None)
             await self._hub.freeze(scan_id)
 

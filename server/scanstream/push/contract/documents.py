@@ -14,6 +14,8 @@ from scanstream.message import (
     AckBody,
     DiscoverRequest,
     FollowRequest,
+    NotifyAccepted,
+    NotifyRequest,
     Shared,
     SharedLinks,
     ShareRequest,
@@ -81,6 +83,8 @@ def openapi() -> Plain:
             CatalogueEntry,
             Condition,
             Explanation,
+            NotifyRequest,
+            NotifyAccepted,
         ),
     )
     paths = {**_scan_paths(), **_list_paths(), **_server_paths()}
@@ -129,6 +133,7 @@ def _scan_paths() -> Plain:
         f"/opportunities/explain{scan}": {"get": _explain()},
         "/opportunities/follow": {"post": _follow()},
         f"/opportunities/share{scan}": {"post": _share()},
+        f"/opportunities/notify{scan}": {"post": _notify()},
         f"/opportunities/cancel{scan}": {
             "post": operation(
                 "cancel",
@@ -211,6 +216,18 @@ def _follow() -> Plain:
         body=FollowRequest,
         required=True,
         access=TOKENS,
+    )
+
+
+def _notify() -> Plain:
+    accepted = "It will be told when the scan has ended, or is told at once where it has"
+    return operation(
+        "notify",
+        "Have an address told of the scan's end (docs/webhooks.md)",
+        {202: in_json(accepted, ref(NotifyAccepted)), **absent()},
+        "scan_id",
+        refuses=(415, 422),
+        body=NotifyRequest,
     )
 
 

@@ -1,0 +1,185 @@
+"""One attempt: one request to a machine that may be reached, one answer, and what that means.
+
+httpcore is what httpx stands on; here it is used without what httpx adds: no redirect is followed, no proxy of the
+environment asked, no cookie kept, nothing unpacked. Each attempt has a connection of its own.
+"""
+
+import ssl
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+
+import anyio
+import httpcore
+import httpx
+from anyio import to_thread
+
+from scanstream import __version__
+from scanstream.notify.addresses import Network, Resolver, is_reachable
+from scanstream.notify.backoff import retry_after
+from scanstream.notify.targets import Target
+from scanstream.shortage import shortage
+
+ATTEMPT_SECONDS = 10.0
+"""What all of it may take: to look up the name, to connect, to send, and until the answer's head is there."""
+CONNECT_SECONDS = 3.0
+"""Of these for one address, while there are others."""
+MOST_TRIED = 4
+"""Addresses of one host that are tried in one attempt."""
+BODY_SECONDS = 1.0
+MOST_BODY_BYTES = 16 * 1024
+"""What is read behind an answer's head, so that whoever sends a few words more is not cut off; none of it counts."""
+
+Outcome: TypeAlias = Literal[
+    "delivered", "gone", "busy", "refused", "timed_out", "unreachable", "untrusted", "forbidden", "shortage", "failed"
+]
+"""What came of one attempt; docs/webhooks.md has the table."""
+OUTCOMES_OF_ATTEMPTS: tuple[Outcome, ...] = get_args(Outcome)
+
+FIXED = {"Content-Type": "application/json", "User-Agent": f"scanstream/{__version__}", "Connection": "close"}
+
+
+class Answer(NamedTuple):
+    """What came of it, in words for the log of the server, and how long the receiver asks to be left alone."""
+
+    outcome: Outcome
+    why: str
+    asked: float | None = None
+
+
+class ForbiddenError(Exception):
+    """None of a host's addresses may be reached."""
+
+
+class CheckedNetwork(httpcore.AsyncNetworkBackend):
+    """Connects to addresses that were judged, and to no name: it could point elsewhere a moment later.
+
+    For one attempt: what it has opened is closed with it, also where that ends in the middle of a handshake, which
+    httpcore leaves open then.
+    """
+
+    def __init__(self, resolver: Resolver, private: Iterable[Network]) -> None:
+        self._resolver = resolver
+        self._private = tuple(private)
+        self._plain = httpcore.AnyIOBackend()
+        self._opened: httpcore.AsyncNetworkStream | None = None
+
+    async def __aenter__(self) -> "CheckedNetwork":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._opened is not None:
+            with anyio.CancelScope(shield=True):  # no more than a turn of the loop: nobody is waited for
+                await self._opened.aclose()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109  # as the interface has it
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """See `httpcore.AsyncNetworkBackend`.
+
+        :raises ForbiddenError: if the host has no address that may be reached
+        """
+        self._opened = await self._connected(host, port, timeout, socket_options)
+        return self._opened
+
+    async def _connected(
+        self, host: str, port: int, seconds: float | None, socket_options: Iterable[Any] | None
+    ) -> httpcore.AsyncNetworkStream:
+        addresses = [one for one in await self._resolver(host, port) if is_reachable(one, self._private)]
+        if not addresses:
+            raise ForbiddenError
+        *others, last = addresses[:MOST_TRIED]
+        for address in others:
+            try:
+                return await self._plain.connect_tcp(address, port, CONNECT_SECONDS, socket_options=socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                continue
+        return await self._plain.connect_tcp(last, port, seconds, socket_options=socket_options)
+
+    async def sleep(self, seconds: float) -> None:
+        """See `httpcore.AsyncNetworkBackend`."""
+        await anyio.sleep(seconds)
+
+
+class Sender:
+    """Sends to whoever may be reached."""
+
+    def __init__(self, resolver: Resolver, private: Sequence[Network], tls: ssl.SSLContext) -> None:
+        self._resolver = resolver
+        self._private = tuple(private)
+        self._tls = tls
+
+    async def send(self, target: Target, headers: Mapping[str, str], body: bytes) -> Answer:
+        """Send this there; whatever comes of it is an answer."""
+        try:
+            with anyio.fail_after(ATTEMPT_SECONDS):
+                return await self._sent(target, {"Host": target.authority, **FIXED, **headers}, body)
+        except (TimeoutError, httpcore.TimeoutException):
+            return Answer("timed_out", f"no answer within {ATTEMPT_SECONDS:g} s")
+        except ForbiddenError:
+            return Answer("forbidden", "none of its addresses may be reached (--notify-private)")
+        except (httpcore.NetworkError, httpcore.ProtocolError, OSError) as error:
+            return _failed(error)
+
+    async def _sent(self, target: Target, headers: Mapping[str, str], body: bytes) -> Answer:
+        host = target.host.encode()
+        url = httpcore.URL(scheme=target.scheme.encode(), host=host, port=target.port, target=target.asked.encode())
+        async with (
+            CheckedNetwork(self._resolver, self._private) as network,
+            httpcore.AsyncHTTPConnection(url.origin, ssl_context=self._tls, network_backend=network) as line,
+            line.stream("POST", url, headers=list(headers.items()), content=body) as response,
+        ):
+            answer = _answered(response)
+            await _heard_out(response)
+            return answer
+
+
+async def open_sender(resolver: Resolver, private: Sequence[Network]) -> Sender:
+    """A sender that trusts the authorities that httpx does: certifi's, or those that `SSL_CERT_FILE` names."""
+    return Sender(resolver, private, await to_thread.run_sync(httpx.create_ssl_context))
+
+
+async def _heard_out(response: httpcore.Response) -> None:
+    """Read what comes behind the head, within bounds: what it says is settled, however this ends."""
+    size = 0
+    with anyio.move_on_after(BODY_SECONDS):
+        try:
+            async for piece in response.aiter_stream():
+                size += len(piece)
+                if size > MOST_BODY_BYTES:
+                    return
+        except (httpcore.NetworkError, httpcore.ProtocolError):
+            return
+
+
+def _answered(response: httpcore.Response) -> Answer:
+    status = response.status
+    told = f"it answers {status}"
+    if 200 <= status < 300:
+        return Answer("delivered", told)
+    if status == 410:
+        return Answer("gone", told)
+    if status in (429, 503):
+        named = (value.decode("latin-1") for name, value in response.headers if name.lower() == b"retry-after")
+        return Answer("busy", told, retry_after(next(named, None)))
+    return Answer("refused", told)
+
+
+def _failed(error: Exception) -> Answer:
+    """Why there was no answer, in words of ours: theirs may hold what a receiver, or an address, has in it."""
+    if lacking := shortage(error):
+        return Answer("shortage", f"this machine lacks {lacking}")
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return Answer("untrusted", f"its certificate is not trusted ({cause.verify_message[:80]})")
+        if isinstance(cause, ssl.SSLError):
+            return Answer("untrusted", "TLS could not be agreed on")
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, httpcore.ProtocolError):
+        return Answer("unreachable", "what it answers is not HTTP, or it closed the connection")
+    return Answer("unreachable", "there was no connection to it, or it broke off")

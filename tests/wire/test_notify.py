@@ -1,0 +1,424 @@
+"""Told elsewhere that a scan has ended: real receivers, real servers, and every moment at which somebody may ask."""
+
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import anyio
+import msgspec
+import pytest
+
+from conftest import Serve
+from scanstream.core import Core
+from scanstream.model import ANYONE, DiscoverRequest
+from scanstream.notify import backoff
+from scanstream.notify.courier import OUTCOMES
+from scanstream.notify.telling import MOST_OPPORTUNITIES
+from scanstream.security.guard import Open
+from support.certificates import Authority
+from support.guards import guarded
+from support.receiver import Receiver, answers, closes, hangs, receiving, verified
+from support.script import scripting
+from support.until import until
+from support.wire import discover, request, results, status, until_terminal
+
+pytestmark = pytest.mark.anyio
+
+LOOPBACK = "127.0.0.0/8"
+
+
+class House(NamedTuple):
+    """A server that may tell others, seen from outside and from inside."""
+
+    url: str
+    core: Core
+    before: dict[str, int]
+    """What had been counted when the test began."""
+
+    async def notify(self, scan_id: str, target: str, wanted: int = 202) -> dict[str, Any]:
+        """Have this address told of the scan's end."""
+        body = msgspec.json.encode({"url": target})
+        answer = await request(self.url, "POST", f"/opportunities/notify/{scan_id}", body)
+        assert answer.status == wanted, answer
+        told: dict[str, Any] = answer.json()
+        return told
+
+    async def scan(self, wanted: Any = None) -> str:
+        """A scan that has ended."""
+        scan_id = str((await (discover(self.url, wanted) if wanted else discover(self.url))).json()["scan_id"])
+        await until_terminal(self.url, scan_id)
+        return scan_id
+
+    async def settled(self) -> None:
+        """Wait until nobody is to be told anything any more: what was told by then is all."""
+        with anyio.fail_after(30):
+            while self.core.sweeper._unsettled or await self.core.engine.deliveries.waiting():  # noqa: ASYNC110
+                await anyio.sleep(0.01)
+
+    def counted(self) -> dict[str, int]:
+        """What became of the attempts, but for what never did."""
+        counts = {outcome: count for (outcome,), count in self.core.courier.counts.of.items()}
+        return {
+            name: count - self.before.get(name, 0) for name, count in counts.items() if count > self.before.get(name, 0)
+        }
+
+
+@asynccontextmanager
+async def telling(*receivers: Receiver, **settings: Any) -> AsyncIterator[House]:
+    """A server that may tell these."""
+    cores: list[Core] = []
+    may = {"notify": tuple(one.url("/") for one in receivers), "notify_private": (LOOPBACK,)}
+    async with guarded(Open(), cores, **{"workers": 1, **may, **settings}) as url:
+        yield House(url, cores[0], {})
+
+
+@pytest.fixture(scope="module")
+async def hall() -> AsyncIterator[tuple[House, Receiver]]:
+    """A server and its receiver, for all tests that want no other."""
+    async with receiving() as receiver, telling(receiver) as house:
+        yield house, receiver
+
+
+@pytest.fixture
+def receiver(hall: tuple[House, Receiver]) -> Receiver:
+    """As if it were new."""
+    _, receiver = hall
+    receiver.got, receiver.next, receiver.always, receiver.connections = [], [], None, 0
+    return receiver
+
+
+@pytest.fixture
+async def house(hall: tuple[House, Receiver]) -> House:
+    house, _ = hall
+    await house.settled()
+    return house._replace(before={outcome: count for (outcome,), count in house.core.courier.counts.of.items()})
+
+
+@pytest.fixture
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who failed is tried again after a moment."""
+    monkeypatch.setattr(backoff, "FIRST_SECONDS", 0.02)
+    monkeypatch.setattr(backoff, "LONGEST_SECONDS", 0.1)
+
+
+async def test_a_receiver_is_told_once_signed_and_all_that_the_server_would_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = Authority(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    async with receiving(authority.signs("hooks")) as receiver, telling(receiver) as house:
+        scan_id = (await discover(house.url)).json()["scan_id"]
+        answer = await house.notify(scan_id, receiver.url("/hooks/T0/secret?x=1"))
+        [got] = await receiver.until(1)
+        state, found = (await status(house.url, scan_id)).json(), (await results(house.url, scan_id)).json()
+        await house.settled()
+        assert house.counted() == {"delivered": 1}
+    assert answer == {
+        "success": True,
+        "scan_id": scan_id,
+        "notification_id": got.id,
+        "url": receiver.url("/hooks/T0/secret?x=1"),
+        "signing_secret": answer["signing_secret"],
+    }
+    assert verified(answer["signing_secret"], got)
+    assert abs(int(got.headers["webhook-timestamp"]) - time.time()) < 60
+    assert got.line == "POST /hooks/T0/secret?x=1 HTTP/1.1"
+    told = got.json()
+    assert (told["type"], told["timestamp"]) == ("scan.complete", state["finished_at"])
+    data = told["data"]
+    assert data.pop("cursor") == found["cursor"]
+    assert data.pop("opportunities") == found["opportunities"] != []
+    state.pop("cursor")
+    assert data == state
+    assert len(receiver.got) == 1
+
+
+async def test_of_much_that_was_found_the_best_is_told(house: House, receiver: Receiver) -> None:
+    async with scripting() as script:
+        scan_id = (await discover(house.url, script.request(shards=1))).json()["scan_id"]
+        await house.notify(scan_id, receiver.url())
+        await (await script.started()).tell(f"find {MOST_OPPORTUNITIES + 1}", "end")
+        [got] = await receiver.until(1)
+        found = (await results(house.url, scan_id)).json()
+    data = got.json()["data"]
+    assert data["more"] is True
+    assert data["total_opportunities"] == MOST_OPPORTUNITIES + 1
+    assert data["opportunities"] == found["opportunities"][:MOST_OPPORTUNITIES]
+
+
+async def test_it_may_be_asked_for_at_any_time_of_a_scan_s_life(receiver: Receiver) -> None:
+    """Registered, queued, running, cancelling, ended: each address is told once, and each of the same end."""
+    async with telling(receiver, max_running=1) as house, scripting() as script:
+        request_of = msgspec.convert(script.request(shards=1), DiscoverRequest)
+        ack = await house.core.desk.register(ANYONE, request_of)
+        state = (await status(house.url, ack.scan_id)).json()
+        assert state["phase"] == "init"
+        await house.notify(ack.scan_id, receiver.url("/init"))
+        house.core.desk.release(ack.scan_id)
+        shard = await script.started()
+        await house.notify(ack.scan_id, receiver.url("/running"))
+        queued = (await discover(house.url, script.request(shards=1, force_refresh=True))).json()["scan_id"]
+        await house.notify("latest", receiver.url("/queued"))
+        await request(house.url, "POST", f"/opportunities/cancel/{ack.scan_id}")
+        assert (await status(house.url, ack.scan_id)).json()["phase"] == "cancelling"
+        await house.notify(ack.scan_id, receiver.url("/cancelling"))
+        await shard.tell("end")
+        await (await script.started()).tell("fail it broke")
+        for scan_id in (ack.scan_id, queued):
+            await until_terminal(house.url, scan_id)
+        await house.notify(ack.scan_id, receiver.url("/ended"))
+        await receiver.until(5)
+        await house.settled()
+    told = {got.line.split()[1]: (got.json()["type"], got.json()["data"]["scan_id"]) for got in receiver.got}
+    cancelled = ("scan.cancelled", ack.scan_id)
+    assert told == {
+        "/init": cancelled,
+        "/running": cancelled,
+        "/cancelling": cancelled,
+        "/ended": cancelled,
+        "/queued": ("scan.failed", queued),
+    }
+    assert len(receiver.got) == 5
+
+
+async def test_at_the_very_moment_of_the_end_it_is_told_once_all_the_same(house: House, receiver: Receiver) -> None:
+    rounds = 12
+    async with scripting() as script:
+        for number in range(rounds):
+            wanted = script.request(shards=1, force_refresh=True)
+            scan_id = (await discover(house.url, wanted)).json()["scan_id"]
+            shard = await script.started()
+            async with anyio.create_task_group() as both:
+                both.start_soon(shard.tell, "end")
+                await anyio.sleep(0.001 * number)  # so that it comes before, behind, and between
+                both.start_soon(house.notify, scan_id, receiver.url(f"/{number}"))
+            await until_terminal(house.url, scan_id)
+        await receiver.until(rounds)
+        await house.settled()
+        assert house.counted() == {"delivered": rounds}
+    assert sorted(int(got.line.split()[1][1:]) for got in receiver.got) == [*range(rounds)]
+
+
+async def test_the_end_overtakes_whoever_asks(
+    house: House, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is written behind the end, where nothing counts: so it is put into the queue all the same."""
+    async with scripting() as script:
+        scan_id = (await discover(house.url, script.request(shards=1))).json()["scan_id"]
+        shard, store = await script.started(), house.core.store
+
+        class Late:
+            now, barrier = staticmethod(store.now), staticmethod(store.barrier)
+
+            async def append(self, *written: Any) -> None:
+                await shard.tell("end")
+                await until_terminal(house.url, scan_id)
+                await store.append(*written)
+
+        monkeypatch.setattr(house.core.notices, "_store", Late())
+        answer = await house.notify(scan_id, receiver.url())
+        monkeypatch.undo()
+        [got] = await receiver.until(1)
+        assert got.id == answer["notification_id"]
+        await house.settled()
+    assert len(receiver.got) == 1
+
+
+async def test_after_its_time_there_is_nothing_to_be_told(receiver: Receiver) -> None:
+    async with telling(receiver, retention=0.5) as house:
+        scan_id = await house.scan()
+        while (await status(house.url, scan_id)).status == 200:
+            pass
+        assert (await house.notify(scan_id, receiver.url(), 410))["status"] == "expired"
+    assert receiver.connections == 0
+
+
+async def test_who_comes_to_a_scan_that_is_there_asks_for_themselves(house: House, receiver: Receiver) -> None:
+    async with scripting() as script:
+        first = (await discover(house.url, script.request(shards=1))).json()
+        await house.notify(first["scan_id"], receiver.url("/first"))
+        second = (await discover(house.url, script.request(shards=1))).json()
+        assert (second["scan_id"], second["reused"]) == (first["scan_id"], "running")
+        await house.notify(second["scan_id"], receiver.url("/second"))
+        await (await script.started()).tell("end")
+        await receiver.until(2)
+        third = (await discover(house.url, script.request(shards=1))).json()
+        assert third["reused"] == "fresh"
+        await house.notify(third["scan_id"], receiver.url("/third"))
+        await receiver.until(3)
+        await house.settled()
+    assert {got.line.split()[1] for got in receiver.got} == {"/first", "/second", "/third"}
+    assert len({got.id for got in receiver.got}) == len(receiver.got) == 3
+
+
+async def test_the_same_address_is_the_same_notification(house: House, receiver: Receiver) -> None:
+    async with scripting() as script:
+        running = (await discover(house.url, script.request(shards=1))).json()["scan_id"]
+        ways = [receiver.url("/x"), receiver.url("/x").replace("http:", "HTTP:")]
+        answers_ = [await house.notify(running, way) for way in (*ways, *ways)]
+        assert all(answer == answers_[0] for answer in answers_)
+        await (await script.started()).tell("end")
+        await receiver.until(1)
+        await until_terminal(house.url, running)
+        assert await house.notify(running, receiver.url("/x")) == answers_[0]
+        ended = await house.scan()
+        late = [await house.notify(ended, receiver.url("/x")) for _ in range(3)]
+        assert late[0] == late[1] == late[2] != answers_[0]
+        assert late[0]["signing_secret"] == answers_[0]["signing_secret"]
+        await receiver.until(2)
+        await house.settled()
+        assert await house.notify(ended, receiver.url("/x")) == late[0]
+        await house.settled()
+    assert [got.id for got in receiver.got] == [answers_[0]["notification_id"], late[0]["notification_id"]]
+
+
+async def test_so_many_addresses_and_no_more(house: House, receiver: Receiver) -> None:
+    async with scripting() as script:
+        scan_id = (await discover(house.url, script.request(shards=1))).json()["scan_id"]
+        for number in range(4):
+            await house.notify(scan_id, receiver.url(f"/{number}"))
+        shard = await script.started()
+        await shard.tell("end")
+        await until_terminal(house.url, scan_id)
+        await house.notify(scan_id, receiver.url("/late"))
+        refused = await house.notify(scan_id, receiver.url("/one-too-many"), 422)
+        assert [error["field"] for error in refused["errors"]] == ["url"]
+        assert "5 addresses already" in refused["detail"]
+        running = (await discover(house.url, script.request(shards=1, force_refresh=True))).json()["scan_id"]
+        async with anyio.create_task_group() as all_at_once:
+            outcomes: list[int] = []
+
+            async def ask(number: int) -> None:
+                body = msgspec.json.encode({"url": receiver.url(f"/{number}")})
+                answer = await request(house.url, "POST", f"/opportunities/notify/{running}", body)
+                outcomes.append(answer.status)
+
+            for number in range(8):
+                all_at_once.start_soon(ask, number)
+        assert sorted(outcomes) == [202] * 5 + [422] * 3
+        await (await script.started()).tell("end")
+        await receiver.until(10)
+        await house.settled()
+    assert len(receiver.got) == 10
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "url"),
+        ({"url": ""}, "url"),
+        ({"url": None}, "url"),
+        ({"url": ["https://hooks.example.com/"]}, "url"),
+        ({"url": "https://evil.example/"}, "url"),
+        ({"url": "https://hooks.example.com@evil.example/"}, "url"),
+        ({"url": "http://hooks.example.com/"}, "url"),
+        ({"url": "https://hooks.example.com/" + "x" * 2048}, "url"),
+        ({"url": "https://hooks.example.com/", "secret": "x"}, "secret"),
+    ],
+)
+async def test_what_is_refused_names_its_field_and_shows_no_address(body: Any, field: str, serve: Serve) -> None:
+    async with serve(workers=0, notify=("https://hooks.example.com",)) as url:
+        scan_id = (await discover(url)).json()["scan_id"]
+        for name in (scan_id, "scan_" + "0" * 42):
+            path = f"/opportunities/notify/{name}"
+            answer = await request(url, "POST", path, msgspec.json.encode(body))
+            assert (answer.status, answer.json()["errors"][0]["field"]) == (422, field)
+            assert b"evil" not in answer.body
+        fine = msgspec.json.encode({"url": "https://hooks.example.com/"})
+        absent = await request(url, "POST", path, fine)
+        assert (absent.status, absent.json()["status"]) == (404, "not_found")
+
+
+async def test_a_server_that_tells_nobody_says_so(serve: Serve) -> None:
+    async with serve(workers=0) as url:
+        scan_id = (await discover(url)).json()["scan_id"]
+        answer = await request(url, "POST", f"/opportunities/notify/{scan_id}", b'{"url": "https://hooks.example/"}')
+    assert (answer.status, answer.json()["code"]) == (404, "no_such_route")
+    assert "--notify" in answer.json()["detail"]
+
+
+@pytest.mark.usefixtures("_soon")
+async def test_who_fails_is_told_again_the_same_and_signed_anew(house: House, receiver: Receiver) -> None:
+    receiver.next += [
+        *(answers(500), closes, answers(302, "Location: http://169.254.169.254/"), answers(404)),
+        *(answers(429, "Retry-After: 0"), answers(503, "Retry-After: 1")),
+    ]
+    scan_id = await house.scan()
+    answer = await house.notify(scan_id, receiver.url())
+    await receiver.until(7)
+    await house.settled()
+    assert house.counted() == {"delivered": 1, "refused": 3, "unreachable": 1, "busy": 2}
+    metrics = (await request(house.url, "GET", "/metrics")).body.decode()
+    assert {f'scanstream_deliveries_total{{outcome="{name}"}}' for name in OUTCOMES} <= set(metrics.split())
+    assert {got.id for got in receiver.got} == {answer["notification_id"]}
+    assert len({got.body for got in receiver.got}) == 1
+    assert all(verified(answer["signing_secret"], got) for got in receiver.got)
+    stamps = [int(got.headers["webhook-timestamp"]) for got in receiver.got]
+    assert stamps == sorted(stamps)
+    assert stamps[-1] > stamps[0], "each attempt has its own time"
+
+
+async def test_who_is_gone_is_told_no_more(house: House, receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
+    receiver.always = answers(410)
+    await house.notify(scan_id := await house.scan(), receiver.url("/secret"))
+    await receiver.until(1)
+    await house.settled()
+    assert house.counted() == {"gone": 1}
+    assert len(receiver.got) == 1
+    [said] = [record.getMessage() for record in caplog.records if record.name == "scanstream.notify"]
+    assert said == f"{scan_id}: 127.0.0.1 is not told of the end: it answers 410, and wants to hear no more"
+
+
+@pytest.mark.usefixtures("_soon")
+async def test_who_never_answers_well_is_given_up_with_the_scan_in_one_line(
+    receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver.always = answers(500)
+    async with telling(receiver, retention=1.5) as house:
+        await house.notify(scan_id := await house.scan(), receiver.url("/secret"))
+        await house.settled()
+        counted = house.counted()
+    assert counted == {"refused": len(receiver.got), "expired": 1}
+    assert len(receiver.got) > 3
+    said = [record.getMessage() for record in caplog.records if record.name == "scanstream.notify"]
+    told = f"{scan_id}: 127.0.0.1 is not told of the end: it answers 500; "
+    last = f"given up, as the scan expires (attempt {len(receiver.got)})"
+    assert said == [f"{told}it is tried again", f"{told}{last}"]
+    assert not any("secret" in record.getMessage() for record in caplog.records)
+
+
+async def test_a_receiver_that_hangs_holds_up_no_other(receiver: Receiver) -> None:
+    receiver.always = hangs
+    async with receiving(host="127.0.0.2") as good, AsyncExitStack() as stack:
+        may = {"notify": (receiver.url("/"), good.url("/", host="127.0.0.2"))}
+        house = await stack.enter_async_context(telling(receiver, **may))
+        for number in range(6):
+            scan_id = await house.scan()
+            for other in range(4):
+                await house.notify(scan_id, receiver.url(f"/{number}/{other}"))
+            await house.notify(scan_id, good.url(f"/{number}", host="127.0.0.2"))
+        await good.until(6, seconds=9)  # less than one attempt at the other
+        assert receiver.connections <= 2
+        assert await house.core.engine.deliveries.waiting() == 24
+
+
+async def test_a_defect_at_one_receiver_is_told_and_ends_nobody_else_s(
+    house: House, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(*_: Any) -> Any:
+        raise LookupError("https://hooks.example/secret")
+
+    scan_id = await house.scan()
+    with monkeypatch.context() as patch:
+        patch.setattr("scanstream.notify.sending.Sender._sent", broken)
+        await house.notify(scan_id, receiver.url("/secret"))
+        await until(lambda: house.counted() == {"failed": 1})
+    await house.notify(scan_id, receiver.url("/other"))
+    await receiver.until(1)
+    errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(errors) == 1
+    assert "LookupError in " in errors[0]
+    assert not any("secret" in record.getMessage() for record in caplog.records)
