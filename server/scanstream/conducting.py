@@ -8,9 +8,11 @@ from functools import partial
 from pathlib import Path
 
 from scanstream.engine import Engine
+from scanstream.log.entry import Queued
 from scanstream.log.hub import Hub
 from scanstream.log.scanlog import ScanLog
 from scanstream.market.panels import Panels
+from scanstream.model import now
 from scanstream.scans.appending import Appender
 from scanstream.scans.budget import Budgets, Clock
 from scanstream.scans.explaining import Rooms
@@ -52,7 +54,7 @@ class Conducting:
         self.workers = Processes(directory, most=max(1, settings.workers), idle=idle)
         tries = Tries(self.machine, panels.restore, shared=store.shared)
         self.inquiry = Inquiry(self.planning, self.clock, tries)
-        self.ranks = Ranks(settings.max_running, engine.line)
+        self.ranks = Ranks(engine.line)
         self.skills = Skills(engine.own, engine.anybody, shared=store.shared)
         self._waits = {strategy.id for strategy in registry().values() if strategy.waits}
         self._bind(settings, hub, tries)
@@ -76,6 +78,11 @@ class Conducting:
         ranks = self.ranks
         return Rooms(ranks.rank, self.runner, self.machine, self.writing, self.skills, ranks.running, max_running)
 
+    def released(self, log: ScanLog) -> Queued:
+        """The entry of a scan whose ack is out: it may start, or where nodes let scans in it may have to wait."""
+        permissions = self._engine.permissions
+        return Queued(at=now()) if permissions is None else permissions.asked(log)
+
     def depth(self) -> int:
         """How many shards wait for their turn."""
         return self._engine.computing.depth() + self._engine.waiting.depth()
@@ -88,7 +95,9 @@ class Conducting:
     def parts(self) -> list[Callable[[], Awaitable[object]]]:
         """What is to run as long as the node does."""
         planner = self.planner if self.runner or not self._engine.store.shared else None  # else others plan
-        return [part.run for part in (self.clock, planner, self.runner) if part is not None]
+        permissions = self._engine.permissions
+        let_in = [] if permissions is None else [partial(permissions.run, self.appender.append)]
+        return [*(part.run for part in (self.clock, planner, self.runner) if part is not None), *let_in]
 
 
 def _capacity(settings: Settings, engine: Engine) -> Capacity:

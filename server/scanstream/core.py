@@ -102,7 +102,7 @@ class Core:
             conducting.forecast.seconds,
             DeskLimits(budget=settings.budget, retention=settings.retention, fresh=settings.fresh_seconds),
             Admission(settings.new_work(told_apart=self.guard.required), self.hub.unfinished, owned),
-            Releases(self.hub, conducting.appender),
+            Releases(self.hub, conducting.appender, conducting.released),
             conducting.machine,
         )
 

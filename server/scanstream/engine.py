@@ -18,6 +18,7 @@ from scanstream.measure import Commits
 from scanstream.scans.calls import LocalCalls
 from scanstream.scans.local import LocalJobs
 from scanstream.scans.owners import Owners
+from scanstream.scans.permissions import Permissions
 from scanstream.scans.ranks import Line
 from scanstream.scans.turns import Turns
 from scanstream.settings import Settings
@@ -57,8 +58,10 @@ class Engine:
     """The strategies that this node can run, by id, and their releases; what is taken out is told to the others."""
     anybody: Callable[[Releases], bool]
     """Whether a node that runs shards has all of these."""
-    line: Line | None = None
-    """The scans that wait to be let in; None: several nodes let them in, and the logs tell their order."""
+    line: Line
+    """The scans that wait to be let in."""
+    permissions: Permissions | None = None
+    """The same, where several nodes let them in."""
     owners: Owners = field(default_factory=Owners)
     library: Library | None = None
     """Where nodes share what they know of markets; None: there is but one."""
@@ -110,8 +113,9 @@ async def _on_nats(options: NatsOptions, computing: int, waiting: int) -> AsyncI
     from scanstream.engines.nats.store import open_nats  # noqa: PLC0415
 
     strategies, owners = releases(), Owners()
-    own = Own(computing=computing, waiting=waiting, strategies=strategies)
+    own = Own(computing=computing, waiting=waiting, strategies=strategies, turns=True)
     async with open_nats(options) as store, open_queues(store.connection, own, store.now) as queues:
+        permissions = Permissions(options.max_running, queues.calls.conducts, queues.places.alike)
         yield Engine(
             store=store,
             computing=queues.computing,
@@ -119,8 +123,10 @@ async def _on_nats(options: NatsOptions, computing: int, waiting: int) -> AsyncI
             calls=queues.calls,
             deliveries=queues.deliveries,
             commits=store.commits,
+            line=permissions,
+            permissions=permissions,
             owners=owners,
-            watchers=(owners.notice,),
+            watchers=(owners.notice, permissions.notice),
             library=await open_library(store),
             places=lambda waits: queues.places.waiting() if waits else queues.places.computing(),
             own=strategies,

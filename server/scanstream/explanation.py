@@ -20,7 +20,9 @@ class Moment(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     at: str
     what: str
-    """The entry: `registered`, `queued`, `planned`, `shard_started`, `shard_done`, …; `ended` for the end."""
+    """The entry: `registered`, `queued`, `planned`, `shard_started`, `shard_done`, …; `ended` for the end.
+
+    `let_in` where a scan that was queued on one of several nodes had to wait for its turn, and then had it."""
     took_ms: Milliseconds | UnsetType = UNSET
     """Of a shard what it ran for; of the others the time since the one before."""
     strategy_id: str | UnsetType = UNSET

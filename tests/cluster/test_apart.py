@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
 
 NAMESPACES = ("", "eu", "eu_SCANS", "OBJ")
 """Some that begin as others, or are what names are made of."""
-STREAMS = ("SCANS", "JOBS")
+STREAMS = ("SCANS", "JOBS", "DELIVERIES")
 
 
 async def test_namespaces_on_one_nats_do_not_see_each_other(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from scanstream.client.mirror import Mirror
 from scanstream.log import ids, packed, scanlog
@@ -250,6 +251,18 @@ def test_what_changes_nothing_moves_the_head_and_is_no_news() -> None:
     assert log.read(before) == Frame(False, {}, NO_PIECE, 0, log.head, more=False, skipped=0)
     assert log.apply(5, done("a"))
     assert log.news(before)
+
+
+def test_that_it_is_let_in_is_told_to_watchers_and_is_no_news() -> None:
+    log = log_of(registered("a"), Queued(at=NOON, waits=True))
+    before, state, waits = log.head, log.document, log.folded
+
+    assert log.apply(3, Queued(at=NOON + 5))
+    assert (waits.let_in, log.folded) == (False, replace(waits, let_in=True)), "not even its time"
+    assert (log.head, log.changed, log.document) == (Position(3, 0), 2, state)
+    assert not log.news(before)
+    assert not log.apply(4, Queued(at=NOON + 6, waits=True))
+    assert log_of(registered("a"), Queued(at=NOON)).folded.let_in, "as a version before has written it"
 
 
 def test_a_repeated_entry_is_ignored() -> None:

@@ -182,6 +182,7 @@ def _interleaved(draw: st.DrawFn, runs: Sequence[Sequence[T]]) -> list[T]:
 
 _STRAYS: tuple[AnyEntry, ...] = (
     Queued(at=NOON),
+    Queued(at=NOON, waits=True),
     planned(a=5, b=5, c=5),
     registered("a", "z"),
     started("z"),

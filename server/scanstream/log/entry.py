@@ -93,6 +93,11 @@ def lean_filters(request: DiscoverRequest, filters: dict[str, Any]) -> dict[str,
 class Queued(Entry, frozen=True, kw_only=True, omit_defaults=True, tag="queued"):
     """The permission to start: whoever asked has the ack, or is gone."""
 
+    waits: bool = False
+    """Whether the scan has yet to wait for its turn among those of all principals: another one without this lets it in.
+
+    Only where several nodes let scans in. A version before has one permission for all, and takes no notice of this."""
+
 
 class Cut(Struct, frozen=True, omit_defaults=True):
     """One strategy's part of the plan: `units` of work (symbols, pairs, …) in shards of `chunk` units."""

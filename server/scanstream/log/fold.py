@@ -67,6 +67,8 @@ class Folded(Struct, frozen=True):
     started_at: Milliseconds = 0
     targets: tuple[NotifyAsked, ...] = ()
     """Who is to be told of the end; no reader sees that, so the state says nothing of it."""
+    let_in: bool = False
+    """Whether it may be planned: it was queued, and waits for nobody's turn but its own."""
 
     @property
     def ended(self) -> bool:
@@ -122,7 +124,7 @@ def fold(before: Folded, entry: AnyEntry, held: Container[str]) -> Step:
     new: list[Opportunity] = []
     match entry:
         case Queued():
-            after = _queue(before, at)
+            after = _queue(before, entry, at)
         case Planned():
             after = _plan(before, entry, at)
         case ShardFound():
@@ -150,10 +152,13 @@ def _notify(before: Folded, entry: NotifyAsked) -> Folded:
     return replace(before, targets=(*before.targets, entry))
 
 
-def _queue(before: Folded, at: Milliseconds) -> Folded:
+def _queue(before: Folded, entry: Queued, at: Milliseconds) -> Folded:
+    """It waits for a place. To be let in is no news to readers: neither the state changes, nor its time."""
+    let_in = before.let_in or not entry.waits
     if before.state.phase != "init":
-        return before
-    return replace(before, at=at, state=replace(before.state, phase="queued", message="Waiting for a free place"))
+        return before if let_in == before.let_in or before.tallies is not None else replace(before, let_in=True)
+    state = replace(before.state, phase="queued", message="Waiting for a free place")
+    return replace(before, at=at, let_in=let_in, state=state)
 
 
 def _plan(before: Folded, entry: Planned, at: Milliseconds) -> Folded:

@@ -90,7 +90,7 @@ class ScanLog:
         self.left = False
         """Set when a later version of this code has written to it: this node knows no more of the scan, others do."""
         self.changed = 1
-        """The last entry that changed anything."""
+        """The last entry that changed anything for readers."""
         self.folded: Folded = begin(lean(registered))
         self.opportunities: Packed = NOTHING
         self._ids: Ids | None = None
@@ -105,7 +105,9 @@ class ScanLog:
         """The patch to each of the last seqs, the head's last."""
 
     def apply(self, seq: int, entry: AnyEntry) -> bool:
-        """Take the entry at `seq`; whether it changed anything that is shown. A repeated one does not.
+        """Take the entry at `seq`; whether watchers are to hear of it. Of a repeated one they do not.
+
+        They hear of what is shown, and that the scan is let in, which no reader is told of.
 
         Nothing does that comes after the end, and it is not counted either: so the last cursor is the same whoever
         reads the log, and whenever.
@@ -119,15 +121,16 @@ class ScanLog:
         self.seq = seq
         after, new = self._step(entry)
         changed = after.state is not self.folded.state
+        let_in = after.let_in and not self.folded.let_in
         if changed:
             self._advance(after, new)
-        else:  # who is to be told of the end may be another: no reader is told of that
+        else:  # that it is let in, or who is to be told of the end: no reader is told of that
             self.folded = after
             if self._past:
                 self._keep_patch({})
         if self._counts is not None:
             self._counts.append(len(self.opportunities))
-        return changed
+        return changed or let_in
 
     def _step(self, entry: AnyEntry) -> Step:
         """The fold's next step. An entry that it cannot take ends the scan there, whoever folds it and whenever."""

@@ -9,7 +9,16 @@ from msgspec import UNSET, UnsetType
 
 from scanstream.errors import Expired
 from scanstream.explanation import Explanation, Moment, ShardLife, StrategyLife, Wait
-from scanstream.log.entry import AnyEntry, NotifyAsked, ScanFailed, ShardDone, ShardFailed, ShardFound, ShardStarted
+from scanstream.log.entry import (
+    AnyEntry,
+    NotifyAsked,
+    Queued,
+    ScanFailed,
+    ShardDone,
+    ShardFailed,
+    ShardFound,
+    ShardStarted,
+)
 from scanstream.log.refold import Slices
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
@@ -109,6 +118,8 @@ class Life:
         self.left_out = 0
         self._last: Milliseconds | None = None
         self._planned: Milliseconds | None = None
+        self._waits = False
+        """Whether it is queued and has yet to be let in."""
         self._over = False
         self._tallies: dict[str, _Tally] = {}
 
@@ -122,9 +133,10 @@ class Life:
             return
         if isinstance(entry, NotifyAsked) and entry not in self._folded.targets:
             return
-        what = entry.__struct_config__.tag
-        detail = _told_of(entry)
-        self._moment(str(what), entry.at, entry.by, detail)
+        what = str(entry.__struct_config__.tag)
+        if isinstance(entry, Queued):
+            what, self._waits = "let_in" if self._waits and not entry.waits else what, entry.waits
+        self._moment(what, entry.at, entry.by, _told_of(entry))
         if what == "planned" and self._planned is None:
             self._planned = entry.at
         self._over = what in ("cancelled", "scan_failed")

@@ -85,15 +85,22 @@ class Rota:
         """The scan whose turn it is: it waits no more. None: nobody does."""
         if not self._slots:
             return None
-        slot = self._slots[0]
-        own = self._own[slot.principal]
-        scan_id = own.scans.first()
-        self._leave(scan_id, own, 0)
-        if slot.round > self._round:
-            self._next_round(slot.round)
-        own.turn = self._round
-        self._rest(slot.principal, own)
+        scan_id = self._own[self._slots[0].principal].scans.first()
+        self.take(scan_id)
         return scan_id
+
+    def take(self, scan_id: ScanId) -> None:
+        """This scan, which waits, was let in now, whoever says so: its principal has had the next of their turns.
+
+        Where it was another's turn, that other is still next, and nobody who comes later waits for longer.
+        """
+        principal, begins = self._principals[scan_id], self._slots[0].round
+        own = self._own[principal]
+        self._leave(scan_id, own, 0)
+        own.turn = max(begins, self._round)  # before the next round begins, in which those who had none are forgotten
+        if begins > self._round:
+            self._next_round(begins)
+        self._rest(principal, own)
 
     def leave(self, scan_id: ScanId) -> None:
         """It waits no more, and was not let in: its principal has had no turn. Nothing happens to one that does not."""

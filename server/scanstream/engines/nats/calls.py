@@ -1,7 +1,8 @@
 """The calls port on NATS JetStream: the permissions to start are messages, and one node has each until its scan ends.
 
-The consumer `planner` lets in as many as `--max-running` says, over all nodes, in the order of the stream. A node that
-dies loses what it had after a lease, and another goes on from what the log says.
+The consumer `planner` hands out as many as `--max-running` says, over all nodes, in the order of the stream; who has
+one, and so this order, is said elsewhere (scans/permissions.py). A node that dies loses what it had after a lease, and
+another goes on from what the log says.
 
     JOBS    job.plan.<scan>     how often a scan was given back by nodes that live; nobody's job, and seldom there
 
@@ -98,6 +99,10 @@ class NatsCalls:
         self.pull.untaken = lambda held: NatsCall(self, self._scan(held), held).give_back()
         self.conducted: dict[ScanId, NatsCall] = {}
         """The scans that this node conducts."""
+
+    def conducts(self, scan_id: ScanId) -> bool:
+        """Whether this node conducts the scan."""
+        return scan_id in self.conducted
 
     async def granted(self) -> AsyncIterator[NatsCall]:
         """See `Calls.granted`."""

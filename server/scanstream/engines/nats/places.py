@@ -32,6 +32,8 @@ class Own(Struct, frozen=True):
     """Shards of one scan that wait for input, at once."""
     strategies: dict[str, str] | None = None
     """Which strategies it can run, by id, and of which release; None: a version before has not told."""
+    turns: bool = False
+    """Whether it lets in scans that wait for their turn; not so a version before."""
 
     def can(self, wants: Releases) -> bool:
         """Whether it runs shards of all of these."""
@@ -62,6 +64,10 @@ class NatsPlaces:
             return True
         return any(own.can(wants) for own in self._current())
 
+    def alike(self) -> bool:
+        """Whether all nodes that are known let in scans that wait for their turn."""
+        return all(own.turns for own in self._current())
+
     def _current(self) -> list[Own]:
         oldest = anyio.current_time() - FORGOTTEN_SECONDS
         self._told = {subject: told for subject, told in self._told.items() if told[0] >= oldest}
@@ -83,7 +89,7 @@ class NatsPlaces:
         finally:
             with anyio.move_on_after(LAST_SECONDS, shield=True), suppress(NatsError):
                 await subscription.unsubscribe()
-                await self._tell(Own())
+                await self._tell(Own(turns=self._own.turns))
 
     async def _tell_again(self) -> None:
         while True:

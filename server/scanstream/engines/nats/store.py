@@ -44,6 +44,9 @@ LATEST_PURGE: Milliseconds = 5_000
 """By so much, at random, a node is later than the first with purging: mostly one of them does it."""
 DECODED_AT_ONCE_BYTES = 64 * 1024
 """A longer log is decoded in a thread: the loop does not wait for it."""
+NO_HEADERS: Mapping[str, str] = {}
+FIRST = {"Nats-Expected-Last-Subject-Sequence": "0"}
+"""Headers that let a message in only if its subject has none."""
 
 
 class NatsStore:
@@ -84,19 +87,33 @@ class NatsStore:
         """See `Store.append`; what is more than NATS takes at once are several messages, one after the other."""
         bodies = await encoded(entries)
         scan = await self._known(scan_id)
-        if len(entries) == 1 and isinstance(entries[0], Queued) and not scan.queued:
-            await self._log(scan, "go", bodies[0], f"{scan_id}:go")
+        if len(entries) == 1 and isinstance(entries[0], Queued) and not (entries[0].waits or scan.queued):
+            await self._permit(scan, bodies[0])
             return
         for message in packed(bodies, MESSAGE_BYTES):
             await self._log(scan, "ev", message, self.connection.fresh())
 
-    async def _log(self, scan: Scan, kind: str, body: bytes, message_id: str) -> None:
-        """Write what belongs to a scan.
+    async def _permit(self, scan: Scan, body: bytes) -> None:
+        """Let the scan start: of several nodes that say so at once one is heard.
 
         :raises NotFound: if it was purged meanwhile
         """
+        try:
+            await self._log(scan, "go", body, f"{scan.scan_id}:go", FIRST)
+        except ConflictError:
+            await self.barrier()
+
+    async def _log(
+        self, scan: Scan, kind: str, body: bytes, message_id: str, only: Mapping[str, str] = NO_HEADERS
+    ) -> None:
+        """Write what belongs to a scan.
+
+        :param only: headers that say what must be so
+        :raises NotFound: if it was purged meanwhile
+        :raises ConflictError: if it is not so
+        """
         subject = self._names.scan(scan.slot, scan.token, kind)
-        await self._writer.write(subject, body, {"Nats-Msg-Id": message_id}, needed=kind == "end")
+        await self._writer.write(subject, body, {"Nats-Msg-Id": message_id, **only}, needed=kind == "end")
         if self._index.get(scan.token) is not scan:
             await self._writer.purge(subject)  # nothing else would ever take it away
             raise _unknown(scan.scan_id)
