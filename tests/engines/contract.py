@@ -203,6 +203,7 @@ class StoreContract:
                 if expires_at is not None:
                     await store.settle(scan_id, expires_at)
                     await store.settle(scan_id, expires_at)
+            assert [await store.settled(scan_id) for scan_id in (A, B, C)] == [True, True, False]
             assert await store.expired(1_999) == []
             assert await store.expired(2_000) == [A]
             assert await store.expired(9_000) == [A, B]
@@ -217,6 +218,7 @@ class StoreContract:
             for _ in range(2):
                 await store.purge([A])
                 assert await store.history(A) is None
+                assert await store.settled(A)
                 assert await store.expired(9_000) == []
                 with pytest.raises(NotFound):
                     await store.append(A, fact(1))

@@ -6,6 +6,7 @@ from typing import Any, cast
 import anyio
 import pytest
 
+from scanstream.about import node_name
 from scanstream.errors import StoreUnavailable
 from scanstream.log.entry import AnyEntry, CancelRequested, NotifyAsked, Queued
 from scanstream.log.hub import Hub
@@ -13,7 +14,7 @@ from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
 from scanstream.model import ScanId
 from scanstream.scans import sweeper as module
-from scanstream.scans.sweeper import UNRELEASED_AFTER_SECONDS, Sweeper, Tell
+from scanstream.scans.sweeper import OTHERS_AFTER_SECONDS, UNRELEASED_AFTER_SECONDS, Sweeper, Tell
 from support.histories import NOON, notify_asked, registered
 from support.until import until
 
@@ -121,43 +122,79 @@ async def test_a_round_touches_none_of_those_that_are_not_due(hands: Hands) -> N
     assert len(touched) == 10
 
 
-async def test_who_is_to_be_told_is_put_into_the_queue_before_the_scan_is_settled_and_again_if_that_failed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    done: list[Any] = []
+class Settling:
+    """A store that is told which scans have ended; and who is to be told of that, in the same order."""
 
-    class Settling:
-        shared = True
+    def __init__(self, *, shared: bool = True, failures: int = 0) -> None:
+        self.shared = shared
+        self.done: list[Any] = []
+        self.by_another: set[ScanId] = set()
+        self._failures = failures
 
-        def now(self) -> int:
-            return NOON
+    async def settle(self, scan_id: ScanId, expires_at: int) -> None:
+        self.done.append(("settled", scan_id, expires_at))
 
-        async def expired(self, _: int) -> list[ScanId]:
-            return []
+    async def settled(self, scan_id: ScanId) -> bool:
+        return scan_id in self.by_another
 
-        async def settle(self, scan_id: ScanId, expires_at: int) -> None:
-            done.append(("settled", scan_id, expires_at))
+    async def freeze(self, _: ScanId) -> None: ...
 
-        async def expire_all(self, _: int) -> None: ...
-
-        async def freeze(self, _: ScanId) -> None: ...
-
-    async def tell(scan_id: ScanId, targets: tuple[NotifyAsked, ...], expires_at: int) -> None:
-        done.append((scan_id, [target.id for target in targets], expires_at))
-        if len(done) < 3:
+    async def tell(self, scan_id: ScanId, targets: tuple[NotifyAsked, ...], expires_at: int) -> None:
+        self.done.append((scan_id, [target.id for target in targets], expires_at))
+        if len(self.done) <= self._failures:
             raise StoreUnavailable("not now", retry_after=1)
 
-    monkeypatch.setattr(module, "INTERVAL_SECONDS", 0.01)
-    store = Settling()
-    sweeper = Sweeper(cast(Store, store), cast(Hub, store), lambda _: None, tell)
-    ended = waiting(1)
-    entries: list[AnyEntry] = [notify_asked("a"), notify_asked("b"), CancelRequested(at=NOON)]
+    def sweeper(self) -> Sweeper:
+        return Sweeper(cast(Store, self), cast(Hub, self), lambda _: None, self.tell)
+
+
+def ended(number: int, by: str, *targets: str) -> ScanLog:
+    """A scan that this node has ended, and of whose end these are to be told."""
+    log = waiting(number)
+    entries: list[AnyEntry] = [*map(notify_asked, targets), CancelRequested(at=NOON, by=by)]
     for seq, entry in enumerate(entries, start=2):
-        ended.apply(seq, entry)
-    sweeper.notice(ended)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(sweeper.run)
-        await until(lambda: len(done) >= 4)
-        tasks.cancel_scope.cancel()
-    told = ("scan_1", ["msg_a", "msg_b"], NOON + 60_000)
-    assert done == [told, told, told, ("settled", "scan_1", NOON + 60_000)]
+        log.apply(seq, entry)
+    return log
+
+
+TOLD = ("scan_1", ["msg_a", "msg_b"], NOON + 60_000)
+SETTLED = ("settled", "scan_1", NOON + 60_000)
+
+
+async def test_who_is_to_be_told_is_put_into_the_queue_before_the_scan_is_settled_and_again_if_that_failed() -> None:
+    store = Settling(failures=2)
+    sweeper = store.sweeper()
+    sweeper.notice(ended(1, node_name(), "a", "b"))
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            await sweeper._settle()
+    await sweeper._settle()
+    await sweeper._settle()
+    assert store.done == [TOLD, TOLD, TOLD, SETTLED]
+
+
+async def test_of_several_nodes_the_one_that_has_ended_it_tells_and_another_if_that_one_does_not(hands: Hands) -> None:
+    for settled_by_then in (True, False):
+        store = Settling()
+        sweeper = store.sweeper()
+        sweeper.notice(ended(1, "another:7", "a", "b"))
+        sweeper.notice(ended(2, "another:7"))
+        await sweeper._settle()
+        assert store.done == [("settled", "scan_2", NOON + 60_000)], "where nobody is to be told nobody waits"
+        hands.at += OTHERS_AFTER_SECONDS - 0.01
+        sweeper.notice(ended(1, "another:7", "a", "b"))
+        await sweeper._settle()
+        assert len(store.done) == 1
+        if settled_by_then:
+            store.by_another.add(ScanId("scan_1"))
+        hands.at += OTHERS_AFTER_SECONDS + 0.01
+        await sweeper._settle()
+        assert store.done[1:] == ([SETTLED] if settled_by_then else [TOLD, SETTLED])
+
+
+async def test_where_there_is_one_node_nothing_is_left_to_others() -> None:
+    store = Settling(shared=False)
+    sweeper = store.sweeper()
+    sweeper.notice(ended(1, "this:1, before it was started again", "a", "b"))
+    await sweeper._settle()
+    assert store.done == [TOLD, SETTLED]

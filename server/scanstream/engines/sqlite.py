@@ -234,6 +234,11 @@ class SqliteStore:
 
         await self._commits.run(settle)
 
+    async def settled(self, scan_id: ScanId) -> bool:
+        """See `Store.settled`."""
+        query = "SELECT 1 FROM scans WHERE scan_id = ? AND expires_at IS NULL"
+        return not await self._commits.run(lambda db: db.execute(query, (scan_id,)).fetchall(), reads=True)
+
     async def expired(self, now: Milliseconds) -> list[ScanId]:
         """See `Store.expired`."""
         query = "SELECT scan_id FROM scans WHERE expires_at <= ? ORDER BY expires_at LIMIT 1000"

@@ -71,6 +71,7 @@ class ScanLog:
         "_past",
         "_patches",
         "changed",
+        "ended_by",
         "epoch",
         "expired",
         "folded",
@@ -91,6 +92,8 @@ class ScanLog:
         """Set when a later version of this code has written to it: this node knows no more of the scan, others do."""
         self.changed = 1
         """The last entry that changed anything for readers."""
+        self.ended_by = ""
+        """The node whose entry was the end, where that is known."""
         self.folded: Folded = begin(lean(registered))
         self.opportunities: Packed = NOTHING
         self._ids: Ids | None = None
@@ -130,6 +133,8 @@ class ScanLog:
                 self._keep_patch({})
         if self._counts is not None:
             self._counts.append(len(self.opportunities))
+        if after.ended:
+            self.ended_by = entry.by
         return changed or let_in
 
     def _step(self, entry: AnyEntry) -> Step:

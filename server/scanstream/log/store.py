@@ -94,6 +94,10 @@ class Store(Protocol):
         """Remember that the scan has ended, so that the feed leaves it out after a restart. Idempotent."""
         ...
 
+    async def settled(self, scan_id: ScanId) -> bool:
+        """Whether somebody has said that the scan has ended, as far as is known here; also if it is purged since."""
+        ...
+
     async def expired(self, now: Milliseconds) -> list[ScanId]:
         """The settled scans whose time is over."""
         ...

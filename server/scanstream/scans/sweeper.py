@@ -1,10 +1,12 @@
 """What nobody else remembers: starts scans whose ack got lost, settles ended ones, forgets expired ones.
 
 Who is to be told of an end is put into the queue before the scan is settled: should the server die between, the feed
-brings the scan once more, and it is put again.
+brings the scan once more, and it is put again. Where several nodes see the same end, the one that has ended the scan
+does that, and another only if the scan is not settled some seconds later: else each of them would have it told.
 """
 
 import logging
+import random
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -12,6 +14,7 @@ from typing import NamedTuple, NoReturn
 
 import anyio
 
+from scanstream.about import node_name
 from scanstream.errors import StoreUnavailable
 from scanstream.log.entry import NotifyAsked
 from scanstream.log.hub import Hub
@@ -21,6 +24,8 @@ from scanstream.log.store import Store
 from scanstream.model import Milliseconds, ScanId
 
 INTERVAL_SECONDS = 1.0
+OTHERS_AFTER_SECONDS = 5.0
+"""So long, and at random up to twice as long, the other nodes leave who is to be told to the one that has ended it."""
 UNRELEASED_AFTER_SECONDS = 5.0
 """A scan that is known for so long and may not start yet: whoever should have released it is gone."""
 
@@ -36,6 +41,8 @@ class Ended(NamedTuple):
     expires_at: Milliseconds
     targets: tuple[NotifyAsked, ...]
     """Who is to be told before."""
+    after: float
+    """Not before that time, on a clock that nobody sets: another node may do it."""
 
 
 class Sweeper:
@@ -44,6 +51,7 @@ class Sweeper:
     def __init__(self, store: Store, hub: Hub, release: Callable[[ScanId], None], tell: Tell) -> None:
         self._store = store
         self._tell = tell
+        self._node = node_name()
         self._hub = hub
         self._release = release
         self._unsettled: dict[ScanId, Ended] = {}
@@ -60,7 +68,14 @@ class Sweeper:
             self._unreleased.pop(log.scan_id, None)
         expires_at = log.folded.expires_at
         if expires_at is not None:
-            self._unsettled[log.scan_id] = Ended(expires_at, log.folded.targets)
+            after = time.monotonic() + self._lateness(log)
+            self._unsettled.setdefault(log.scan_id, Ended(expires_at, log.folded.targets, after))
+
+    def _lateness(self, log: ScanLog) -> float:
+        """Seconds that a scan's end is left to others."""
+        if not log.folded.targets or not self._store.shared or log.ended_by == self._node:
+            return 0.0
+        return OTHERS_AFTER_SECONDS * random.uniform(1, 2)  # noqa: S311  # no secret
 
     async def run(self) -> None:
         """Sweep for ever. No kind of work waits for another: to delete thousands of scans may take a minute."""
@@ -100,7 +115,9 @@ class Sweeper:
 
     async def _settle(self) -> None:
         for scan_id, ended in list(self._unsettled.items()):
-            if ended.targets:
+            if time.monotonic() < ended.after:
+                continue
+            if ended.targets and not (self._store.shared and await self._store.settled(scan_id)):
                 await self._tell(scan_id, ended.targets, ended.expires_at)
             await self._store.settle(scan_id, ended.expires_at)
             self._unsettled.pop(scan_id, None)

@@ -173,6 +173,11 @@ class NatsStore:
             with suppress(NotFound):
                 await self._log(scan, "end", msgspec.json.encode(End(expires_at)), f"{scan_id}:end")
 
+    async def settled(self, scan_id: ScanId) -> bool:
+        """See `Store.settled`."""
+        scan = self._index.get(token(scan_id))
+        return scan is None or scan.expires_at is not None
+
     async def expired(self, now: Milliseconds) -> list[ScanId]:
         """See `Store.expired`; each node is late by a little, so that mostly one of them purges."""
         return self._index.expired(now - self._lag)
