@@ -163,16 +163,18 @@ async def test_who_stood_still_for_longer_than_the_lease_has_it_once(given: Nats
         assert told(await taken(one, 1)) == [("a", 1)]
 
 
-async def test_who_was_taken_for_dead_may_say_that_it_is_done_all_the_same(given: NatsOptions) -> None:
+async def test_who_was_taken_for_dead_may_say_how_it_went_and_brings_nothing_back(given: NatsOptions) -> None:
     async with node(given) as one, node(given) as other:
-        await one.put(*deliveries_of("ab"))
-        first, second = await taken(one, 2)
+        await one.put(*deliveries_of("abc"))
+        first, second, third = await taken(one, 3)
         die(one)
-        await taken(other, 2)
+        attempts = {attempt.delivery.id: attempt for attempt in await taken(other, 3)}
         await first.done()
         await second.again(LONG_SECONDS)
+        await attempts["c"].done()
+        await third.again()
         assert await nothing(other)
-        assert await one.waiting() == 1
+        await holds(one, 1)
 
 
 async def test_what_nats_forgets_brings_nothing_early_and_costs_no_attempt(given: NatsOptions) -> None:
@@ -228,6 +230,34 @@ async def test_where_there_is_no_room_nothing_is_taken_and_what_there_is_can_be_
         assert told(await taken(one, 3)) == [(each.id, 1) for each in heavy[-3:]]
 
 
+async def test_what_becomes_due_where_there_is_no_room_is_delivered(given: NatsOptions) -> None:
+    heavy = [delivery(f"{number:02}", url="u" * 10_000) for number in range(20)]
+    async with node(given) as one:
+        await one.put(heavy[0])
+        (attempt,) = await taken(one, 1)
+        await attempt.again(SOON_SECONDS)
+        await bound(one, most=100_000)
+        with pytest.raises(StoreUnavailable):
+            await one.put(*heavy)
+        attempts = {attempt.delivery.id: attempt for attempt in await taken(one, await one.waiting())}
+        assert attempts[heavy[0].id].number == 2
+        await attempts[heavy[0].id].done()
+        await one.put(heavy[-1])
+        assert told(await taken(one, 1)) == [(heavy[-1].id, 1)]
+
+
+async def test_one_that_nobody_has_taken_for_an_hour_after_its_time_is_no_longer_there(
+    given: NatsOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "SPARE_SECONDS", 1)
+    async with node(given) as one:
+        await one.put(delivery("a", expires_at=now() + 1000), delivery("b"))
+        (attempt, _) = await taken(one, 2)
+        await attempt.again(LONG_SECONDS)
+        await holds(one, 2)
+        await holds(one, 1)
+
+
 async def test_what_nobody_understands_is_left_where_it_is_and_said(
     given: NatsOptions, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -236,7 +266,7 @@ async def test_what_nobody_understands_is_left_where_it_is_and_said(
         await one._connection.publish(subject, b'{"id": 7}', stream=one._stream)
         await one.put(delivery("a"))
         assert told(await taken(one, 1)) == [("a", 1)]
-        assert await one.waiting() == 2
+        await holds(one, 2)
         assert "delivery.from_tomorrow is no delivery that this version knows" in caplog.text
 
 

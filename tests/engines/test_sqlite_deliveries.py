@@ -299,6 +299,19 @@ async def test_of_very_many_that_wait_no_more_are_in_memory_than_somebody_has(tm
         assert told(attempts) == [(f"{number:06}", 1) for number in range(21)]
 
 
+async def test_who_waits_for_something_to_do_is_woken_by_what_is_put() -> None:
+    async with open_store(None) as store, anyio.create_task_group() as tasks:
+        deliveries = store.deliveries
+        tasks.start_soon(taken, deliveries, 1)
+        with anyio.fail_after(20):
+            while not deliveries._news.statistics().tasks_waiting:  # noqa: ASYNC110  # it has found nothing, and waits
+                await anyio.sleep(0.01)
+        with anyio.fail_after(engine.LOOK_SECONDS / 4):
+            await deliveries.put(delivery("a"))
+            while deliveries._consumed:  # noqa: ASYNC110  # it has come
+                await anyio.sleep(0.01)
+
+
 async def test_what_is_due_has_one_consumer_at_a_time() -> None:
     async with open_store(None) as store:
         await store.deliveries.put(*deliveries_of("ab"))

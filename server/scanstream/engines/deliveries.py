@@ -127,9 +127,8 @@ class SqliteDeliveries:
     async def _begin(self, row: int) -> SqliteAttempt | None:
         """Count the attempt; None if nobody can read what it is about."""
         try:
-            if (begun := await self._written(partial(_begun, row))) is None:
-                return None
-            attempt = SqliteAttempt(self, row, begun[0], msgspec.json.decode(begun[1], type=Delivery))
+            tries, body = await self._written(partial(_begun, row))
+            attempt = SqliteAttempt(self, row, tries, msgspec.json.decode(body, type=Delivery))
         except (Malformed, msgspec.MsgspecError) as error:
             self._leave_out(row, error)
             return None
@@ -184,10 +183,9 @@ def _rows(connection: sqlite3.Connection, *, limit: int) -> list[tuple[int, Mill
     return connection.execute(_FIRST, (limit,)).fetchall()
 
 
-def _begun(row: int, connection: sqlite3.Connection) -> tuple[int, bytes] | None:
-    """None: it is gone, as who had it was cancelled, and it was done all the same."""
-    begun: tuple[int, bytes] | None = connection.execute(_BEGIN, (row,)).fetchone()
-    return begun
+def _begun(row: int, connection: sqlite3.Connection) -> tuple[int, bytes]:
+    tries, body = connection.execute(_BEGIN, (row,)).fetchone()
+    return tries, body
 
 
 def _put_off(

@@ -8,6 +8,9 @@ is not due yet refuses it for as long as is left: should NATS forget that (it wa
 comes too early, and is refused again. One that waited and is due is put in the place of itself once more, without a
 time: so each delivery of that one beyond the first is a node that died, and stands behind what has become due before.
 
+What nats-server 2.15.1 takes away because another message is in its place may be there again after a crash, if that
+other one is gone by then. The consumer knows better, so it comes to nobody; and each has a time to live.
+
 Times are those of the cluster (`clock.py`). Where that was set back over a restart of all nodes, or nodes differ, what
 should wait for longer than was said as it was put off waits for that long, once.
 """
@@ -36,6 +39,8 @@ DELIVERIES, DELIVER = "DELIVERIES", "deliver"
 """The stream, and the consumer that all nodes share."""
 DUE, PAUSE = "Scanstream-Due", "Scanstream-Pause"
 """Headers of what waits: until when, and how long that was as it was put off, in milliseconds."""
+TTL, SPARE_SECONDS = "Nats-TTL", 3600
+"""For how long JetStream keeps one: until nobody tries any more, and an hour more, in which that is told."""
 UNKNOWN_SECONDS = 60.0
 """For so long nobody is asked again for what a node does not understand."""
 
@@ -44,7 +49,7 @@ logger = logging.getLogger("scanstream")
 
 def of_deliveries(connection: Connection) -> dict[str, Any]:
     """What their stream must be."""
-    return of_queue(connection, DELIVERIES, "delivery.>")
+    return {**of_queue(connection, DELIVERIES, "delivery.>"), "allow_msg_ttl": True}
 
 
 class NatsAttempt:
@@ -74,7 +79,8 @@ class NatsDeliveries:
         self._connection = connection
         self._now = now
         self._stream = names.stream(DELIVERIES)
-        wanted = shared(names.stream(DELIVER), names.subject("delivery.>"), connection.options.lease, -1)
+        self._consumer = names.stream(DELIVER)
+        wanted = shared(self._consumer, names.subject("delivery.>"), connection.options.lease, -1)
         self.pull = Pull(connection, self._stream, wanted)
         self.pull.untaken = self._return
         self._has: dict[int, NatsAttempt] = {}
@@ -85,9 +91,11 @@ class NatsDeliveries:
         """See `Deliveries.put`."""
         for delivery in deliveries:
             subject = self._connection.names.subject(f"delivery.{token(delivery.id)}")
-            body = msgspec.json.encode(delivery)
+            kept = max(0, delivery.expires_at - self._now()) // 1000 + SPARE_SECONDS
+            headers = {EXPECTED: "0", TTL: f"{kept}s"}
             with suppress(ConflictError):  # it is in already
-                await self._connection.publish(subject, body, headers={EXPECTED: "0"}, stream=self._stream)
+                body = msgspec.json.encode(delivery)
+                await self._connection.publish(subject, body, headers=headers, stream=self._stream)
 
     async def due(self) -> AsyncIterator[NatsAttempt]:
         """See `Deliveries.due`."""
@@ -153,7 +161,8 @@ class NatsDeliveries:
 
         :raises StoreUnavailable: if that cannot be written now; then this node has it yet
         """
-        expected = {EXPECTED: str(held.seq), **headers}
+        kept = {name: held.headers[name] for name in (TTL,) if name in held.headers}
+        expected = {EXPECTED: str(held.seq), **kept, **headers}
         with suppress(ConflictError):
             await self._connection.publish(
                 held.subject, held.data, headers=expected, stream=self._stream, patience=LOOK_SECONDS
@@ -206,10 +215,11 @@ class NatsDeliveries:
     async def waiting(self) -> int:
         """See `Deliveries.waiting`."""
         try:
-            stream = await self._connection.request_api(f"STREAM.INFO.{self._stream}", patience=LOOK_SECONDS)
+            name = f"CONSUMER.INFO.{self._stream}.{self._consumer}"
+            consumer = await self._connection.request_api(name, patience=LOOK_SECONDS)
         except ApiError as error:
             raise StoreUnavailable(f"NATS: {error}", retry_after=RETRY_AFTER) from error
-        return int(stream["state"]["messages"])
+        return int(consumer["num_pending"]) + int(consumer["num_ack_pending"])
 
 
 def _tries(held: Held) -> int:
