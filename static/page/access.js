@@ -9,9 +9,12 @@ const SHARED = /^#scan_[\w-]+&token=([\w.~+/-]+=*)$/;
 /** What a key or token may be written in. */
 const SIGNS = /^[\w.~+/-]+=*$/;
 const PATIENCE_MS = 10_000;
+/** So long other questions wait for the first one, which tells whether the server asks. */
+const FIRST_MS = 2000;
 const WORDS = {
   key: "This server wants to know who is asking. Your key is kept until this tab is closed, and goes to this server only.",
   over: "Your key is not good any more: it has run out, or was taken back. Scans go on meanwhile.",
+  own: "The link has run out, or was cut off. You see this with your own key, which may open less.",
   link: "This link has run out, or is cut off. Ask whoever gave it to you for another, or sign in with a key of your own.",
 };
 
@@ -24,12 +27,26 @@ export class Access {
   #asks = false;
   /** @type {(() => void)[]} */
   #waiting = [];
+  /** The server's answer to who has shown nothing good: it says the same to all. @type {Response | null} */
+  #refusal = null;
+  /** The first question of somebody with nothing to show; the others wait for it. @type {Promise<unknown> | null} */
+  #first = null;
+  /** Whether this page is about to be loaded anew, without its link. */
+  #leaving = false;
+  /** @type {() => void} */
+  #known = () => {};
+  /** Settled once it is known whether the server asks. @type {Promise<void>} */
+  ready = new Promise((settle) => (this.#known = settle));
 
   /** @param {URL} home of the server @param {() => void} entered called when somebody has signed in */
   constructor(home, entered) {
     this.home = home;
     this.entered = entered;
     this.#key = kept();
+    if (this.token()) this.#known();
+    const over = history.state?.over === true;
+    if (over) history.replaceState(null, "");
+    tell(element("link-over"), over ? WORDS.own : "");
     element("access-form").addEventListener("submit", (/** @type {Event} */ event) => {
       event.preventDefault(); // the policy of the page forbids the rest
       this.#enter(element("key").value.trim());
@@ -65,15 +82,31 @@ export class Access {
     this.#waiting.push(call);
   }
 
-  /** `fetch`, which hears when the server asks. @type {typeof globalThis.fetch} */
+  /** `fetch`, which hears when the server asks; who has nothing to show asks once. @type {typeof globalThis.fetch} */
   fetch = async (input, more = {}) => {
+    const sent = /** @type {any} */ (more.headers)?.Authorization ?? null;
+    if (sent !== null) return this.#asked(input, more, sent);
+    if (this.#first) await this.#first;
+    if (this.#refusal) return this.#refusal.clone();
+    const asked = this.#asked(input, more, sent);
+    if (!this.#first) {
+      const late = new Promise((settle) => setTimeout(settle, FIRST_MS));
+      this.#first = Promise.race([late, asked.catch(() => {})]).then(this.#known);
+    }
+    return asked;
+  };
+
+  /** @param {RequestInfo | URL} input @param {RequestInit} more @param {string | null} sent */
+  async #asked(input, more, sent) {
     const answer = await globalThis.fetch(input, more);
     const asks = answer.headers.get("WWW-Authenticate")?.startsWith("Bearer"); // else it is of a proxy
-    const sent = /** @type {any} */ (more.headers)?.Authorization ?? null;
     const now = this.token();
-    if (answer.status === 401 && asks && sent === (now && `Bearer ${now}`)) this.refused(); // else what was shown is out of date
+    if (answer.status === 401 && asks && sent === (now && `Bearer ${now}`)) {
+      this.#refusal = answer.clone();
+      this.refused();
+    } // else what was shown is out of date
     return answer;
-  };
+  }
 
   /** The same for the page's own questions. @param {URL} url @param {RequestInit} [more] */
   ask = (url, more = {}) => {
@@ -83,7 +116,13 @@ export class Access {
 
   /** What was shown is not good. */
   refused() {
-    if (this.#asks) return;
+    if (this.#asks || this.#leaving) return;
+    if (this.#link && this.#key) {
+      this.#leaving = true; // what else was on its way with the link says nothing of the key
+      this.#leaveLink({ over: true });
+      location.reload(); // the link has run out, not the key: it stays, and opens what it opens
+      return;
+    }
     const why = this.#link ? WORDS.link : this.#key ? WORDS.over : WORDS.key;
     this.#asks = true;
     this.#key = null;
@@ -105,15 +144,19 @@ export class Access {
     }
     this.#key = key;
     this.#asks = false;
+    this.#refusal = null;
     keep(key);
     element("key").value = "";
-    if (this.#link) {
-      this.#link = null;
-      history.replaceState(history.state, "", location.hash.replace(/&token=.*/, ""));
-    }
+    if (this.#link) this.#leaveLink(history.state);
     this.#draw();
     this.entered();
     for (const call of this.#waiting.splice(0)) call();
+  }
+
+  /** The address names the scan alone. @param {unknown} state of the history */
+  #leaveLink(state) {
+    this.#link = null;
+    history.replaceState(state, "", location.hash.replace(/&token=.*/, ""));
   }
 
   /** Why this key opens nothing; nothing where it does. @param {string} key @returns {Promise<string>} */

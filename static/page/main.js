@@ -49,6 +49,7 @@ const scans = new Scans(
   },
 );
 const router = new Router((scanId) => {
+  if (access.asks) return; // whoever signs in is shown what the address names then
   show(scanId);
   if (scanId !== null) bring(element("shown"));
 });
@@ -247,5 +248,5 @@ if (!access.shared) {
 } else {
   access.then(() => location.reload()); // who has signed in here since may see it all
 }
-begin();
+access.ready.then(() => access.asks || named !== null || begin());
 mark(document.documentElement, "data-begun", "");

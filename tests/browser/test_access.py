@@ -123,6 +123,53 @@ async def test_a_link_that_is_shared(visit: Visit, chromium: Browser, house: Hou
     await context.close()
 
 
+async def test_a_link_that_has_run_out_costs_nobody_their_own_key(visit: Visit, house: House) -> None:
+    page, key = visit.page, await key_of(house, "ann")
+    await visit.open(house.url)
+    await enter(visit, key)
+    await visit.scan("BTC/USDT")
+    await visit.until()
+    scan_id, found = visit.scan_id, await visit.rows.count()
+    share = f"/opportunities/share/{scan_id}"
+    body = b'{"rights":["read"],"expires_in_seconds":2}'
+    token = (await request(house.url, "POST", share, body, bearer(key))).json()["token"]
+    while (await request(house.url, "GET", f"/opportunities/status/{scan_id}", None, bearer(token))).status == 200:
+        pass
+    for link in (f"{scan_id}&token={token}", f"{scan_id}&token=sst_cut-off"):
+        await page.goto(f"{house.url}/#{link}")  # which loads itself anew: the address has another token
+        await expect(page.locator("#link-over")).to_contain_text("The link has run out")
+        await expect(page.locator("#access")).to_be_hidden()
+        await visit.until()
+        await expect(visit.rows).to_have_count(found)
+        assert (urlsplit(page.url).fragment, await page.evaluate("sessionStorage.length")) == (scan_id, 1)
+    await page.reload()
+    await visit.until()
+    await expect(page.locator("#link-over")).to_be_hidden()
+
+
+async def test_who_has_no_key_asks_once_and_then_waits_for_one(visit: Visit, house: House) -> None:
+    key = await key_of(house, "ann")
+    body = b'{"symbols":["BTC/USDT"],"strategy_ids":["tsmom"]}'
+    scan_id = (await request(house.url, "POST", "/opportunities/discover", body, bearer(key))).json()["scan_id"]
+    for fragment in ("", f"#{scan_id}"):
+        visit.asked.clear()
+        await visit.open(f"{house.url}/{fragment}")
+        await visit.page.reload()
+        await expect(visit.page.get_by_role("heading", name="Sign in")).to_be_visible()
+        await visit.page.wait_for_load_state("networkidle")
+        asked = [path for path in map(paths, visit.asked) if not path.startswith("/static/") and path != "/"]
+        assert set(asked) == {"/opportunities/strategies"}, asked
+        assert len(asked) <= 2, "once, and once more after it was loaded again"
+    await enter(visit, key)
+    await visit.until()
+    await expect(visit.page.locator("#scans-list li")).to_have_count(1)
+    await expect(visit.page.locator("#market")).not_to_contain_text("Asking")
+
+
+def paths(url: str) -> str:
+    return urlsplit(url).path
+
+
 async def test_nobody_is_shut_out_by_how_it_looks(visit: Visit, house: House) -> None:
     look = looker(visit)
     await visit.open(house.url)
@@ -141,10 +188,14 @@ async def test_nobody_is_shut_out_by_how_it_looks(visit: Visit, house: House) ->
 async def test_a_key_that_is_taken_back(visit: Visit, house: House) -> None:
     page = visit.page
     await visit.open(house.url)
-    await enter(visit, await key_of(house, "ann"))
+    key = await key_of(house, "ann")
+    await enter(visit, key)
     await visit.scan("BTC/USDT")
     await visit.until()
     revoke_key(house.keys, "ann")
+    while (await request(house.url, "GET", "/nothing", None, bearer(key))).status != 401:
+        pass
+    await page.locator("#try-now").dispatch_event("click")  # whatever asks next is told
     await expect(page.locator("#access-why")).to_contain_text("not good any more")
     await expect(page.locator("#start")).to_be_hidden()
     assert await page.evaluate("sessionStorage.length") == 0
