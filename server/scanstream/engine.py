@@ -19,7 +19,7 @@ from scanstream.scans.calls import LocalCalls
 from scanstream.scans.local import LocalJobs
 from scanstream.scans.owners import Owners
 from scanstream.scans.permissions import Permissions
-from scanstream.scans.ranks import Line
+from scanstream.scans.ranks import Line, Share
 from scanstream.scans.turns import Turns
 from scanstream.settings import Settings
 from scanstream.strategies.installed import releases
@@ -54,6 +54,8 @@ class Engine:
     """What the store writes, counted."""
     places: Callable[[bool], int]
     """How many shards of one scan are run at once, over all nodes: those that wait for input, or the others."""
+    rooms: Callable[[bool], int]
+    """The same of all scans together."""
     own: dict[str, str]
     """The strategies that this node can run, by id, and their releases; what is taken out is told to the others."""
     anybody: Callable[[Releases], bool]
@@ -68,12 +70,18 @@ class Engine:
     watchers: Sequence[Watcher] = ()
     """Who hears of every change of every scan, from the first one on."""
 
-    def window(self, parts: int, waiting: bool) -> int | None:
-        """How many shards of a scan are in a queue or at work, where it has one of so many parts; None: all."""
+    def window(self, share: Share, waiting: bool) -> int | None:
+        """How many shards of a scan are in a queue or at work, where it has this share of that; None: all.
+
+        A queue that nodes share gives what is in it in its order, so principals have equally many in it: as many as
+        whoever has the most scans must have, where each of these has the least. Of what waits for input a scan has no
+        more than it may have at work.
+        """
         if not self.store.shared:
             return None
-        places = self.places(waiting)
-        return max(LEAST_WINDOW, places if waiting else math.ceil(ROUNDS * places / max(1, parts)))
+        least = 1 if waiting else LEAST_WINDOW
+        of_each = max(ROUNDS * self.rooms(waiting) / share.principals, least * share.most) / share.own
+        return max(1, min(int(of_each), self.places(True))) if waiting else math.ceil(of_each)
 
 
 @asynccontextmanager
@@ -84,7 +92,8 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
     """
     waiting = min(settings.max_in_loop, settings.max_in_loop_per_scan)
     if settings.nats is not None:
-        async with _on_nats(settings.nats, settings.workers, waiting if settings.workers else 0) as engine:
+        in_loop = (waiting, settings.max_in_loop) if settings.workers else (0, 0)
+        async with _on_nats(settings.nats, settings.workers, *in_loop) as engine:
             yield engine
         return
     async with open_store(settings.directory) as store:
@@ -99,6 +108,7 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
             line=calls,
             owners=owners,
             places=lambda waits: waiting if waits else max(1, settings.workers),
+            rooms=lambda waits: settings.max_in_loop if waits else max(1, settings.workers),
             own=own,
             anybody=partial(covers, own),
             watchers=(owners.notice, calls.notice),
@@ -106,14 +116,14 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
 
 
 @asynccontextmanager
-async def _on_nats(options: NatsOptions, computing: int, waiting: int) -> AsyncIterator[Engine]:
+async def _on_nats(options: NatsOptions, computing: int, waiting: int, in_loop: int) -> AsyncIterator[Engine]:
     from scanstream.engines.nats.library import open_library  # noqa: PLC0415  # nats-py is an extra
     from scanstream.engines.nats.places import Own  # noqa: PLC0415
     from scanstream.engines.nats.queues import open_queues  # noqa: PLC0415
     from scanstream.engines.nats.store import open_nats  # noqa: PLC0415
 
     strategies, owners = releases(), Owners()
-    own = Own(computing=computing, waiting=waiting, strategies=strategies, turns=True)
+    own = Own(computing=computing, waiting=waiting, in_loop=in_loop, strategies=strategies, turns=True)
     async with open_nats(options) as store, open_queues(store.connection, own, store.now) as queues:
         permissions = Permissions(options.max_running, queues.calls.conducts, queues.places.alike)
         yield Engine(
@@ -129,6 +139,7 @@ async def _on_nats(options: NatsOptions, computing: int, waiting: int) -> AsyncI
             watchers=(owners.notice, permissions.notice),
             library=await open_library(store),
             places=lambda waits: queues.places.waiting() if waits else queues.places.computing(),
+            rooms=lambda waits: queues.places.in_loop() if waits else queues.places.computing(),
             own=strategies,
             anybody=queues.places.anybody,
         )

@@ -1,7 +1,7 @@
 """The place in the queue of each scan that waits, and how those that run share what there is."""
 
 from collections import Counter
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from scanstream.log.scanlog import ScanLog
 from scanstream.model import Principal, ScanId
@@ -23,6 +23,17 @@ class Line(Protocol):
         ...
 
 
+class Share(NamedTuple):
+    """What a scan has of that which those that run share."""
+
+    principals: int
+    """How many have scans that run."""
+    own: int
+    """How many its principal has."""
+    most: int
+    """How many whoever has the most of them has."""
+
+
 class Ranks:
     """The scans that wait, as whoever lets them in tells it, and those that run, as the logs do."""
 
@@ -33,6 +44,9 @@ class Ranks:
         self._running: dict[ScanId, Principal] = {}
         self._owners: Counter[Principal] = Counter()
         """Of those that run."""
+        self._sizes: Counter[int] = Counter()
+        """How many principals have so many of them."""
+        self._most = 0
 
     def notice(self, log: ScanLog) -> None:
         """A watcher of all scans."""
@@ -40,23 +54,29 @@ class Ranks:
         if log.over:
             self._stop(scan_id)
         elif folded.tallies is not None and scan_id not in self._running:
-            self._running[scan_id] = folded.registered.principal
-            self._owners[folded.registered.principal] += 1
+            owner = self._running[scan_id] = folded.registered.principal
+            self._count(owner, +1)
 
     def _stop(self, scan_id: ScanId) -> None:
         owner = self._running.pop(scan_id, None)
         if owner is not None:
-            self._owners[owner] -= 1
-            if not self._owners[owner]:
-                del self._owners[owner]
+            self._count(owner, -1)
+
+    def _count(self, owner: Principal, more: int) -> None:
+        before, after = self._owners[owner], self._owners[owner] + more
+        self._owners[owner] = after
+        if not after:
+            del self._owners[owner]
+        self._sizes[before] -= 1
+        self._sizes[after] += 1
+        self._most = max(self._most, after)
+        if not self._sizes[self._most]:  # whoever had the most has one less
+            self._most -= 1
 
     def running(self) -> int:
         """How many have a plan, and have not ended."""
         return len(self._running)
 
-    def sharing(self, principal: Principal) -> int:
-        """Into how many equal parts goes what they share, where a scan of this principal has one of them.
-
-        The principals have equal parts, and of one's part each of their scans.
-        """
-        return max(1, len(self._owners)) * max(1, self._owners[principal])
+    def sharing(self, principal: Principal) -> Share:
+        """With whom a scan of this principal shares: principals have equal parts, and of one's part each scan of it."""
+        return Share(max(1, len(self._owners)), max(1, self._owners[principal]), max(1, self._most))

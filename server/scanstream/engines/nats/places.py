@@ -30,6 +30,8 @@ class Own(Struct, frozen=True):
     """Worker processes."""
     waiting: int = 0
     """Shards of one scan that wait for input, at once."""
+    in_loop: int | None = None
+    """Shards that wait for input, at once, of all scans; None: a version before has not told."""
     strategies: dict[str, str] | None = None
     """Which strategies it can run, by id, and of which release; None: a version before has not told."""
     turns: bool = False
@@ -57,6 +59,10 @@ class NatsPlaces:
     def waiting(self) -> int:
         """Shards of one scan that wait for input, over all nodes."""
         return sum(own.waiting for own in self._current())
+
+    def in_loop(self) -> int:
+        """Shards of all scans together that wait for input, over all nodes."""
+        return sum(own.waiting if own.in_loop is None else own.in_loop for own in self._current())
 
     def anybody(self, wants: Releases) -> bool:
         """Whether a node that runs shards has all of these strategies; one may, until all have had the time to tell."""
