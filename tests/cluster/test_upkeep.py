@@ -59,7 +59,7 @@ async def test_lease_and_running_scans_can_be_changed(tmp_path: Path) -> None:
         client = Client()
         await client.connect(cluster.nats.engine)
         stream = client.jetstream()
-        for where, name in (("SCANS", "planner"), ("JOBS", "compute"), ("JOBS", "wait")):
+        for where, name in (("SCANS", "planner"), ("JOBS", "compute"), ("JOBS", "wait"), ("DELIVERIES", "deliver")):
             assert await stream.delete_consumer(where, name)
         await client.close()
         for node in (worker, web):

@@ -230,22 +230,6 @@ async def test_where_there_is_no_room_nothing_is_taken_and_what_there_is_can_be_
         assert told(await taken(one, 3)) == [(each.id, 1) for each in heavy[-3:]]
 
 
-async def test_what_becomes_due_where_there_is_no_room_is_delivered(given: NatsOptions) -> None:
-    heavy = [delivery(f"{number:02}", url="u" * 10_000) for number in range(20)]
-    async with node(given) as one:
-        await one.put(heavy[0])
-        (attempt,) = await taken(one, 1)
-        await attempt.again(SOON_SECONDS)
-        await bound(one, most=100_000)
-        with pytest.raises(StoreUnavailable):
-            await one.put(*heavy)
-        attempts = {attempt.delivery.id: attempt for attempt in await taken(one, await one.waiting())}
-        assert attempts[heavy[0].id].number == 2
-        await attempts[heavy[0].id].done()
-        await one.put(heavy[-1])
-        assert told(await taken(one, 1)) == [(heavy[-1].id, 1)]
-
-
 async def test_one_that_nobody_has_taken_for_an_hour_after_its_time_is_no_longer_there(
     given: NatsOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:

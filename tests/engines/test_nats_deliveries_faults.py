@@ -145,6 +145,29 @@ async def test_what_is_done_is_so_also_if_the_server_is_killed_in_the_next_momen
             assert await nothing(one)
 
 
+async def test_where_a_server_has_no_room_at_all_what_is_due_is_delivered_and_makes_some(tmp_path: Path) -> None:
+    heavy = [delivery(f"{number:03}", url="u" * 30_000) for number in range(100)]
+    with nats_server(tmp_path, jetstream="max_file_store: 1MB") as server:
+        async with node(options(server, lease=LEASE)) as one:
+            await one.put(*heavy[:2])
+            first, second = await taken(one, 2)
+            await first.again(LEASE)
+            with pytest.raises(StoreUnavailable, match="a server has reached its limit"):
+                await one.put(*heavy)
+            count = await one.waiting()
+            assert 5 < count < len(heavy)
+            attempts = {attempt.delivery.id: attempt for attempt in await taken(one, count - 1)}
+            assert attempts[heavy[0].id].number == 2  # it was due, and could not be put in anew
+            await second.again(LEASE / 2)
+            (second,) = await taken(one, 1)
+            assert second.number == 2
+            for attempt in (second, *attempts.values()):
+                await attempt.done()
+            await holds(one, 0)
+            await one.put(*heavy[:3])
+            assert told(await taken(one, 3)) == [(each.id, 1) for each in heavy[:3]]
+
+
 async def test_a_snapshot_has_what_waits_with_its_count_and_its_time(tmp_path: Path) -> None:
     with nats_server(tmp_path / "one") as server, nats_server(tmp_path / "other") as another:
         here = options(server, lease=LEASE)
