@@ -169,9 +169,10 @@ def demo(symbols: tuple[str, ...], strategies: tuple[str, ...], walk_forward: in
 )
 @click.option("--force-refresh", is_flag=True, help="Start a new scan, also where an identical one has an answer.")
 @click.option("--detach", is_flag=True, help="Print the scan_id and leave; the scan goes on.")
+@click.option("--notify", multiple=True, metavar="URL", help="Have this address told of its end (repeatable).")
 @patience
 @of_client
-def discover(url: str, as_json: bool, patience: float, detach: bool, **request: Any) -> None:
+def discover(url: str, as_json: bool, patience: float, detach: bool, notify: tuple[str, ...], **request: Any) -> None:
     """Start a scan and follow it to its end.
 
     A lost connection, also a restart of the server, is resumed. Ctrl-C asks whether to cancel the scan; what is left
@@ -188,7 +189,8 @@ def discover(url: str, as_json: bool, patience: float, detach: bool, **request: 
     Exits with 0 when the scan is complete, 1 when it failed or was cancelled, 2 when the request is not valid, 3 when
     there is no server.
     """
-    _leave(lambda commands: commands.discover(url, request, patience=patience, as_json=as_json, detach=detach))
+    how: dict[str, Any] = {"patience": patience, "as_json": as_json, "detach": detach, "notify": notify}
+    _leave(lambda commands: commands.discover(url, request, **how))
 
 
 @main.command()

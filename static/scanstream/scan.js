@@ -147,6 +147,19 @@ export class Scan extends /** @type {new () => Heard & EventTarget} */ (EventTar
     return (await this.#home.ask(path, { method: "POST", body, needs: ["token"], ...patience })).body;
   }
 
+  /**
+   * Have an address told of the scan's end, whatever becomes of this program (docs/webhooks.md). The same address again
+   * is the same notification.
+   * @param {string} url
+   * @param {Patience} [patience]
+   * @returns {Promise<Plain>} `notification_id`, `url`, `signing_secret`
+   */
+  async notify(url, patience = {}) {
+    const path = `opportunities/notify/${encodeURIComponent(this.#name)}`;
+    const needs = ["notification_id", "signing_secret"];
+    return (await this.#home.ask(path, { method: "POST", body: { url }, needs, ...patience })).body;
+  }
+
   /** Follow it no more; the scan goes on. */
   close() {
     if (this.#leaving.signal.aborted) return;

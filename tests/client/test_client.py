@@ -13,10 +13,11 @@ import pytest
 from conftest import Serve
 from scanstream.client import AsyncClient, Closed, Scan, Unreachable, Update
 from scanstream.client.ladder import RUNGS, Transport
-from scanstream.errors import InvalidRequest, NotFound
+from scanstream.errors import InvalidRequest, NoSuchRoute, NotFound
 from scanstream.log.patch import merge
 from scanstream.model import Document
 from support.process import server_process
+from support.receiver import receiving, verified
 from support.script import scripting
 from wire.proxy import Faults, running
 
@@ -250,6 +251,25 @@ async def test_what_the_server_does_not_take_is_an_error_of_the_tree(serve: Serv
             await client.watch("latest")
         with pytest.raises(ValueError, match="only="):
             await client.watch("latest", only="nothing")  # type: ignore[arg-type]
+
+
+async def test_an_address_is_told_of_the_end_of_a_scan(serve: Serve) -> None:
+    async with receiving() as receiver:
+        may = {"notify": (receiver.url(),), "notify_private": ("127.0.0.0/8",)}
+        async with serve(workers=1, **may) as url, AsyncClient(url) as client:
+            scan = await client.discover(**QUICK)
+            accepted = await scan.notify(receiver.url("/hooks/1"))
+            assert await scan.notify(receiver.url("/hooks/1")) == accepted
+            [got] = await receiver.until(1)
+            assert got.id == accepted["notification_id"]
+            assert verified(accepted["signing_secret"], got)
+            with pytest.raises(InvalidRequest) as refused:
+                await scan.notify("https://evil.example/")
+            assert [field for field, _ in refused.value.errors] == ["url"]
+    async with serve(workers=1) as url, AsyncClient(url) as client:
+        scan = await client.discover(**QUICK)
+        with pytest.raises(NoSuchRoute, match="--notify"):
+            await scan.notify("https://hooks.example/")
 
 
 async def test_without_a_server_it_is_said_in_time_and_nothing_goes_on() -> None:

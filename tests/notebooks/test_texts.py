@@ -26,6 +26,7 @@ class Owner:
     _results: Any = None
     _cancel: Any = None
     _share: Any = None
+    _notify: Any = None
 
     def _leave(self, scan: Scan) -> None:
         del scan

@@ -214,6 +214,10 @@ class BlockingScan:
         """See `Scan.share`."""
         return self._living.call(lambda: self._scan.share(rights, expires_in))
 
+    def notify(self, url: str) -> Document:
+        """See `Scan.notify`."""
+        return self._living.call(lambda: self._scan.notify(url))
+
     def close(self) -> None:
         """Stop following: iterators end. The scan goes on at the server."""
         self._living.call(self._scan.aclose)

@@ -33,6 +33,7 @@ from scanstream.model import RESULTS_PATH, STATUS_PATH, Document, Only
 DISCOVER_PATH = "/opportunities/discover"
 CANCEL_PATH = "/opportunities/cancel/"
 SHARE_PATH = "/opportunities/share/"
+NOTIFY_PATH = "/opportunities/notify/"
 TIMEOUT_SECONDS = 10.0
 """So long an answer is waited for, through whatever happens to the connection."""
 RESULTS_SECONDS = 60.0
@@ -206,6 +207,11 @@ class AsyncClient:
         path = about(SHARE_PATH, scan_id)
         shared: Document = await self._persist("POST", path, TIMEOUT_SECONDS, request=request, needs=("token",))
         return shared
+
+    async def _notify(self, scan_id: str, url: str) -> Document:
+        path, needs = about(NOTIFY_PATH, scan_id), ("notification_id", "signing_secret")
+        accepted: Document = await self._persist("POST", path, TIMEOUT_SECONDS, request={"url": url}, needs=needs)
+        return accepted
 
     async def _persist(
         self, method: str, path: str, timeout: float | None, *, needs: Sequence[str] = (), **more: Any

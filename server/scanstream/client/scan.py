@@ -45,6 +45,7 @@ class Owner(Protocol):
     async def _results(self, scan_id: str) -> Results: ...
     async def _cancel(self, scan_id: str) -> Document: ...
     async def _share(self, scan_id: str, request: Document) -> Document: ...
+    async def _notify(self, scan_id: str, url: str) -> Document: ...
     def _leave(self, scan: "Scan") -> None: ...
 
 
@@ -207,6 +208,16 @@ class Scan:
         :raises Forbidden: if it is more than one has
         """
         return await self._owner._share(self.id, {"rights": list(rights), "expires_in_seconds": expires_in})
+
+    async def notify(self, url: str) -> Document:
+        """Have this address told of the scan's end, whatever becomes of this program (docs/webhooks.md).
+
+        The same address again is the same notification: `notification_id`, and the `signing_secret` to verify it with.
+
+        :raises NoSuchRoute: if the server tells nobody
+        :raises InvalidRequest: if it may not tell this address, or tells as many of this scan as may be
+        """
+        return await self._owner._notify(self.id, url)
 
     async def aclose(self) -> None:
         """Stop following: iterators end. The scan goes on at the server."""

@@ -48,4 +48,5 @@ def shown(text: str) -> str:
     """An address as operators may be shown it."""
     scheme, _, rest = text.partition("://")
     host, slash, path = rest.partition("/")
-    return f"{scheme}://{host}/{'…' * bool(path)}" if slash else text
+    login, at, host = host.rpartition("@")
+    return f"{scheme}://{'…' * bool(login)}{at}{host}{slash}{'…' * bool(path)}" if rest else text

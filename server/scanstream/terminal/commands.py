@@ -1,7 +1,7 @@
 """The bodies of the commands that talk to a server: each prints, and gives the exit code."""
 
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import wraps
 from typing import Any, Literal, ParamSpec, TypeAlias
 
@@ -28,8 +28,8 @@ from scanstream.terminal.view import ScanView, market_line, print_hint, print_st
 
 EXIT_COMPLETE, EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
-FLAGS = {"symbols": "--symbol", "strategy_ids": "--strategy", "parameters": "--parameter"}
-"""Field of a discover request → the flag that gives it."""
+FLAGS = {"symbols": "--symbol", "strategy_ids": "--strategy", "parameters": "--parameter", "url": "--notify"}
+"""Field of a request → the flag that gives it."""
 
 ACKS = {
     None: "a new scan",
@@ -81,7 +81,9 @@ def tell_refused(refused: ScanstreamError) -> int:
 
 
 @answering
-def discover(url: str, request: dict[str, Any], *, patience: float, as_json: bool, detach: bool) -> int:
+def discover(
+    url: str, request: dict[str, Any], *, patience: float, as_json: bool, detach: bool, notify: Sequence[str] = ()
+) -> int:
     """Ask for a scan, and follow it unless detached; a field that is empty or off is not sent."""
     request = {name: value for name, value in request.items() if value}
     try:
@@ -98,7 +100,24 @@ def discover(url: str, request: dict[str, Any], *, patience: float, as_json: boo
         click.echo(ack["scan_id"])
     else:
         click.echo(legible(f"{ack['scan_id']}: {ACKS.get(ack.get('reused'), ack['message'])}"))
+    for target in notify:
+        if refused := _notify(url, ack["scan_id"], target, patience):
+            return refused
     return EXIT_COMPLETE if detach else _follow(url, ack["scan_id"], patience=patience, as_json=as_json)
+
+
+def _notify(url: str, scan_id: str, target: str, patience: float) -> int:
+    """Have an address told of the end; the exit code where that is refused, in which case the scan goes on.
+
+    What it is verified with is said on standard error: the other has the scan's id, and the protocol's messages.
+    """
+    try:
+        accepted = anyio.run(questions.notify, url, scan_id, target, Patience(url, patience, tell=_tell))
+    except ScanstreamError as refused:
+        _say(f"Nobody is told of the end; the scan goes on: {command(f'watch {scan_id}', url)}")
+        return tell_refused(refused)
+    _say(f"{accepted['url']} is told of the end, and verifies that with {accepted['signing_secret']}")
+    return EXIT_COMPLETE
 
 
 def _perhaps(url: str) -> str:

@@ -7,7 +7,7 @@ import httpx
 
 from scanstream.client.addresses import shown
 from scanstream.client.asking import LOGINS, Answer, Asking, about
-from scanstream.client.client import CANCEL_PATH, DISCOVER_PATH
+from scanstream.client.client import CANCEL_PATH, DISCOVER_PATH, NOTIFY_PATH
 from scanstream.client.failures import Lost, Unreachable
 from scanstream.client.proxies import proxy_of
 from scanstream.errors import NoSuchRoute, NotFound, Restarting, ScanstreamError
@@ -199,3 +199,17 @@ async def results(url: str, scan_id: str, limit: int | None) -> Document:
 async def cancel(url: str, scan_id: str) -> Document:
     """Ask for its end; its state."""
     return await _ask_about(url, "POST", CANCEL_PATH, scan_id, needs=("scan_id", "status"))
+
+
+async def notify(url: str, scan_id: str, target: str, patience: Patience) -> Document:
+    """Have an address told of its end; what it is told by. Asked again if the server goes away: it is the same then.
+
+    :raises NoSuchRoute: if the server tells nobody
+    """
+    needs = ("notification_id", "signing_secret")
+    try:
+        return await _persisting(
+            lambda: _ask_about(url, "POST", NOTIFY_PATH, scan_id, request={"url": target}, needs=needs), patience
+        )
+    except Elsewhere as elsewhere:  # it has answered for the scan: so it is no other server, nor at another path
+        raise elsewhere.__cause__ or elsewhere from None

@@ -50,6 +50,14 @@ export class Scan extends Scan_base {
         rights?: ("read" | "cancel")[];
         expiresIn?: number;
     } & Patience): Promise<Plain>;
+    /**
+     * Have an address told of the scan's end, whatever becomes of this program (docs/webhooks.md). The same address again
+     * is the same notification.
+     * @param {string} url
+     * @param {Patience} [patience]
+     * @returns {Promise<Plain>} `notification_id`, `url`, `signing_secret`
+     */
+    notify(url: string, patience?: Patience): Promise<Plain>;
     /** Follow it no more; the scan goes on. */
     close(): void;
     /**
