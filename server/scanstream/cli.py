@@ -85,9 +85,10 @@ def worker(**flags: Any) -> None:
     """Run shards for the servers on the same NATS (--engine), until Ctrl-C or SIGTERM.
 
     It has no doors, but for --health-port: there /healthz, /readyz and /metrics are answered, for those who look after
-    it. Start as many as you like, wherever NATS can be reached. --engine, --namespace, --lease and
-    --max-running must be those of the servers. One line is printed once it takes shards. What it has when it ends goes
-    to another node: at once where it was told to end, after --lease where it died.
+    it; where others than its own machine reach --host, /metrics is for those with the right operate (--auth required).
+    Start as many as you like, wherever NATS can be reached. --engine, --namespace, --lease and --max-running must be
+    those of the servers. One line is printed once it takes shards. What it has when it ends goes to another node: at
+    once where it was told to end, after --lease where it died.
 
     \b
     Examples:

@@ -218,8 +218,8 @@ def work(command: Command) -> Command:
 
 
 def health(command: Command) -> Command:
-    """The flags of where a worker tells how it is."""
-    return decorated(command, HEALTH)
+    """The flags of where a worker tells how it is, and whom."""
+    return decorated(command, (*HEALTH, *AUTH))
 
 
 def server(command: Command) -> Command:

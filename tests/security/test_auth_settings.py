@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,11 +11,14 @@ from conftest import ROOT
 from scanstream.app import Scanstream
 from scanstream.cli import main
 from scanstream.errors import SettingError
+from scanstream.health import answering_for_health
 from scanstream.model import Principal, now
 from scanstream.security.caller import Right
 from scanstream.security.keychanges import create_key
 from scanstream.server import serving
 from scanstream.settings import Settings
+from support.guards import bearer, key_in
+from support.wire import request
 
 pytestmark = pytest.mark.anyio
 
@@ -49,7 +53,27 @@ def test_on_this_machine_nobody_need_be_asked(host: str) -> None:
 def test_a_worker_has_no_doors_and_says_anywhere_how_it_is() -> None:
     """Its `--host` is where `--health-port` is."""
     Settings(host="0.0.0.0", health_port=0)  # noqa: S104
-    assert not {"--auth", "--insecure"} & {flag for option in main.commands["worker"].params for flag in option.opts}
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1"])  # noqa: S104
+@pytest.mark.parametrize("kind", ["none", "required", "insecure"])
+async def test_its_metrics_are_for_those_who_may_have_them(host: str, kind: str, tmp_path: Path) -> None:
+    ring = tmp_path / "keys.toml"
+    asks: dict[str, Any] = {"auth": "required", "keys": str(ring)} if kind == "required" else {}
+    operates, scans = key_in(ring, "olga", Right.OPERATE), key_in(ring, "ann", Right.SCAN)
+    settings = Settings(host=host, health_port=0, insecure=kind == "insecure", **asks)
+    async with answering_for_health(settings) as health:
+        url = health.where.replace("0.0.0.0", "127.0.0.1")  # noqa: S104
+        for path in ("/healthz", "/readyz"):
+            assert (await request(url, "GET", path)).status in (200, 503)
+        for credential, may in ((None, False), (scans, False), (operates, True)):
+            told = await request(url, "GET", "/metrics", None, bearer(credential) if credential else None)
+            nobody_asks = kind == "insecure" or (kind == "none" and host == "127.0.0.1")
+            if nobody_asks or (asks and may):
+                assert (told.status, told.json()["code"]) == (503, "restarting")  # it has none yet
+            else:
+                assert told.status == (401 if asks and credential is None else 403), (credential, told)
+            assert b"scanstream_" not in told.body
 
 
 async def test_a_server_there_does_not_start() -> None:
