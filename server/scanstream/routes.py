@@ -108,7 +108,7 @@ def _sockets(settings: Settings, core: Core) -> SocketDoor:
 
 def _of_the_server(core: Core) -> list[BaseRoute]:
     """How it is, what it promises, its page; and what is said where nothing is."""
-    page = PageDoor(static_files(), lambda: core.panels.current.market)
+    page = PageDoor(static_files(), lambda: core.panels.current.market, asks=core.guard.required)
 
     async def alive(_: Request) -> Response:
         return json_response({"status": "ok"})

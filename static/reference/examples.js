@@ -2,48 +2,40 @@
 import { h } from "../page/dom.js";
 import { code } from "./parts.js";
 
-/** @param {string} home */
-const curl = (home) => `curl -s ${home}/opportunities/discover -d '{"strategy_ids": ["tsmom"]}'
-curl -s '${home}/opportunities/status/latest?wait=20'
-curl -s '${home}/opportunities/results/latest?wait=60&limit=3'
-curl -sN ${home}/opportunities/events/latest`;
+/** Where the server asks who is there, each step shows a key, which is in the environment. @param {string} home @param {boolean} asks */
+function curl(home, asks) {
+  const key = asks ? ` -H "Authorization: Bearer $SCANSTREAM_TOKEN"` : "";
+  return `curl -s ${home}/opportunities/discover${key} -d '{"strategy_ids": ["tsmom"]}'
+curl -s '${home}/opportunities/status/latest?wait=20'${key}
+curl -s '${home}/opportunities/results/latest?wait=60&limit=3'${key}
+curl -sN ${home}/opportunities/events/latest${key}`;
+}
 
-/** @param {string} home */
-const javascript = (home) => `import { Client } from "${home}/static/scanstream.js";
+/** @param {string} home @param {boolean} asks */
+const javascript = (home, asks) => `import { Client } from "${home}/static/scanstream.js";
 
-const client = new Client();
+const client = new Client(${asks ? 'undefined, { token: prompt("Your key") }' : ""});
 const scan = await client.discover({ strategy_ids: ["tsmom"] });
 for await (const { state, opportunities } of scan)
   console.log(\`\${state.progress.percentage} %, \${opportunities.length} new\`);
 console.log(scan.status);
 client.close();`;
 
-/** @param {string} home */
-const python = (home) => `from scanstream.client import Client
+/** @param {string} home @param {boolean} asks */
+const python = (home, asks) => `${asks ? "import os\n\n" : ""}from scanstream.client import Client
 
-with Client("${home}") as client:
+with Client("${home}"${asks ? ', token=os.environ["SCANSTREAM_TOKEN"]' : ""}) as client:
     scan = client.discover(strategy_ids=["tsmom"])
     scan.wait(timeout=60)
     for found in scan.results()[:3]:
         print(found["symbol"], found["side"], found["confidence_score"])
     print(scan.status)`;
 
-/** @param {string} home where the server is, without a slash at its end */
-export function examples(home) {
-  return [
-    code("curl", curl(home)),
-    code("JavaScript", javascript(home)),
-    code("Python", python(home)),
-    h(
-      "p",
-      { class: "hint" },
-      "Where this server asks who you are: ",
-      h("code", {}, "curl -H 'Authorization: Bearer …'"),
-      ", ",
-      h("code", {}, "new Client(undefined, { token })"),
-      ", ",
-      h("code", {}, "Client(url, token=…)"),
-      ".",
-    ),
-  ];
+/** @param {string} home where the server is, without a slash at its end @param {boolean} asks whether for a credential */
+export function examples(home, asks) {
+  const hint = asks
+    ? h("p", { class: "hint" }, "This server asks who you are: put your key into ", h("code", {}, "SCANSTREAM_TOKEN"), ".")
+    : null;
+  const blocks = [code("curl", curl(home, asks)), code("JavaScript", javascript(home, asks)), code("Python", python(home, asks))];
+  return hint ? [hint, ...blocks] : blocks;
 }

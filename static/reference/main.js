@@ -30,7 +30,8 @@ function contents() {
 }
 
 async function begin() {
-  element("examples").append(...examples(home.href.replace(/\/$/, "")));
+  const steps = element("examples");
+  steps.append(...examples(home.href.replace(/\/$/, ""), steps.dataset.asks === "yes")); // the server has written that
   const [openapi, asyncapi] = await Promise.all([read("openapi.json"), read("asyncapi.json")]);
   write(element("version"), openapi.info.version);
   element("operations").append(...operations(openapi));

@@ -17,6 +17,7 @@ from browser.test_page import axe
 from browser.test_reach import VIOLATIONS
 from conftest import ROOT, Serve
 from scanstream.push.contract.documents import asyncapi, openapi
+from support.guards import key_in
 from support.wire import request
 
 pytestmark = [pytest.mark.anyio, pytest.mark.browser]
@@ -69,16 +70,28 @@ async def test_it_has_all_that_the_documents_have(serve: Serve, chromium: Browse
     await context.close()
 
 
-async def test_its_examples_run_as_they_stand(serve: Serve, chromium: Browser) -> None:
+@pytest.mark.parametrize("asks", [False, True], ids=["open", "asks"])
+async def test_its_examples_run_as_they_stand(
+    serve: Serve, chromium: Browser, asks: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the server asks who is there each of them shows a key, which is in the environment, or is asked for."""
+    keys, more = tmp_path / "keys.toml", dict[str, Any]()
+    key = key_in(keys, "ann")
+    if asks:
+        more = {"auth": "required", "keys": str(keys)}
+        monkeypatch.setenv("SCANSTREAM_TOKEN", key)
     context = await chromium.new_context()
     page = await context.new_page()
-    async with serve(workers=1) as url:
+    page.on("dialog", lambda dialog: dialog.accept(key))
+    async with serve(workers=1, **more) as url:
         await opened(page, url)
         blocks: dict[str, str] = await page.evaluate(
             "() => Object.fromEntries([...document.querySelectorAll('[data-example]')]"
             ".map((one) => [one.dataset.example, one.querySelector('pre').textContent]))"
         )
         assert blocks.keys() == {"curl", "JavaScript", "Python"}
+        assert all(("SCANSTREAM_TOKEN" in block or "prompt(" in block) is asks for block in blocks.values())
+        assert blocks["curl"].count("Authorization: Bearer $SCANSTREAM_TOKEN") == (4 if asks else 0)
         lines: list[str] = []
         page.on("console", lambda message: lines.append(message.text))
         await page.evaluate(f"async () => {{ {_dynamic(blocks['JavaScript'])} }}")

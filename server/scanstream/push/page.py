@@ -32,15 +32,18 @@ CONFINED = {
 """Also what a leak would cost: a link names a scan, so no other site is told where a visitor came from."""
 MARKET = 'data-market=""'
 """Where the page has the name of what is scanned, so that its first paint can say what is generated."""
+ASKS = 'data-asks="no"'
+"""Where the contract for people has that this server asks who is there: its examples show a credential then."""
 
 
 class PageDoor:
     """`/`, `/docs`, and what is below `/static`."""
 
-    def __init__(self, directory: Path, market: Callable[[], str]) -> None:
-        """`market`: the name of what is scanned just now."""
+    def __init__(self, directory: Path, market: Callable[[], str], *, asks: bool) -> None:
+        """`market`: the name of what is scanned just now; `asks`: whether a credential is asked for."""
         self._text = (directory / "index.html").read_text()
-        self._reference = Text((directory / "docs.html").read_bytes())
+        reference = (directory / "docs.html").read_text()
+        self._reference = Text(reference.replace(ASKS, ASKS.replace("no", "yes") if asks else ASKS, 1).encode())
         self._market = market
         self._shelf = Shelf(directory)
         self._page: tuple[str, Text] | None = None
