@@ -2,8 +2,11 @@
 
 import logging
 import secrets
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -115,3 +118,90 @@ def test_nor_in_what_represents_them(keys: Path, tmp_path: Path, caplog: pytest.
         settings = Settings(auth="required", keys=str(keys), jwt_secret="s3cret" * 8)  # a test
     assert "s3cret" not in repr(settings) + caplog.text
     assert digest_of(good).hex() not in repr(settings)
+
+
+def test_of_who_is_told_of_ends_no_more_than_the_host_is_shown(tmp_path: Path) -> None:
+    """Paths and queries of addresses may be secrets, and what messages are signed with is one; whatever goes wrong."""
+    said: list[str] = []
+    with receiving_there() as (port, got):
+        prefix = f"http://127.0.0.1:{port}/s3cret-prefix"
+        settings = (
+            "--notify",
+            prefix,
+            "--notify",
+            "https://nobody.invalid/s3cret-prefix",
+            "--notify-private",
+            "127.0.0.1",
+        )
+        server = ServerProcess(tmp_path / "data", "--workers", "1", "--retention", "6", *settings, before=TOLD)
+        try:
+            server.until_serving()
+            with httpx.Client(base_url=server.url, timeout=30) as client:
+                scan_id = client.post("/opportunities/discover", json=REQUEST).json()["scan_id"]
+                secrets_told = [
+                    client.post(f"/opportunities/notify/{scan_id}", json={"url": url}).json()["signing_secret"]
+                    for url in (f"{prefix}/s3cret?s3cret", "https://nobody.invalid/s3cret-prefix/s3cret?s3cret")
+                ]
+                for wrong in (
+                    "https://evil.example/s3cret",
+                    f"{prefix}/../s3cret",
+                    "s3cret",
+                    "https://s3cret@a.example/",
+                ):
+                    said.append(client.post(f"/opportunities/notify/{scan_id}", json={"url": wrong}).text)
+                until(lambda: len(got) >= 6)
+                for path in (f"/opportunities/explain/{scan_id}", f"/opportunities/status/{scan_id}", "/metrics"):
+                    said.append(client.get(path).text)
+                until(lambda: 'scanstream_deliveries_total{outcome="expired"} 2.0' in client.get("/metrics").text)
+        finally:
+            _, _, errors = server.ended()
+    assert set(got) == {301, 0, 1, 500}
+    assert "127.0.0.1 is not told of the end: it answers 301" in errors
+    assert "nobody.invalid is not told of the end: there was no connection to it" in errors
+    assert "given up" in errors
+    everything = "\n".join((errors, *said))
+    assert "notify_asked" in everything
+    assert "s3cret" not in everything
+    for secret in secrets_told:
+        assert secret[6:20] not in everything
+
+
+TOLD = f"""{ALL_IS_LOGGED}
+import scanstream.notify.backoff as backoff
+backoff.FIRST_SECONDS, backoff.LONGEST_SECONDS = 0.2, 0.4
+"""
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """Takes what it is told, and likes none of it."""
+
+    def do_POST(self) -> None:
+        """Redirects, closes, answers nonsense, refuses."""
+        number = len(self.server.got)  # type: ignore[attr-defined]
+        self.server.got.append((301, 0, 1, 500)[number % 4])  # type: ignore[attr-defined]
+        self.rfile.read(int(self.headers["content-length"]))
+        if number % 4 == 0:
+            self.send_response(301)
+            self.send_header("Location", "http://127.0.0.1:1/s3cret")
+            self.end_headers()
+        elif number % 4 == 2:
+            self.wfile.write(b"s3cret\r\n\r\n")
+        elif number % 4 == 3:
+            self.send_error(500, "s3cret", "s3cret")
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@contextmanager
+def receiving_there() -> Iterator[tuple[int, list[int]]]:
+    """Somebody who is told, on a port; and what each attempt was answered."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        server.got = []  # type: ignore[attr-defined]
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_port, server.got  # type: ignore[attr-defined]
+        finally:
+            server.shutdown()
+            thread.join()

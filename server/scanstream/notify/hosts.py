@@ -22,7 +22,8 @@ class Host:
     def __init__(self) -> None:
         self.telling = Telling()
         """How often it is told that it fails."""
-        self.under_way = 0
+        self.began: list[float] = []
+        """Of the attempts under way."""
         self.seconds = FIRST_GUESS_SECONDS
         self.turn = 0.0
         """When the last of those comes that were put off."""
@@ -30,9 +31,10 @@ class Host:
     def put_off(self, now: float) -> float:
         """Seconds until a place may be free for one more, behind those that were put off before.
 
-        Each comes back about when there is a place for it: of a thousand none comes again and again in vain.
+        Each comes back about when there is a place for it: of a thousand none comes again and again in vain. Attempts
+        take as long as they did lately, or as those under way have taken by now.
         """
-        self.turn = max(self.turn, now) + self.seconds / AT_ONCE
+        self.turn = max(self.turn, now) + max(self.seconds, now - min(self.began, default=now)) / AT_ONCE
         return min(self.turn - now, LONGEST_SECONDS)
 
 
@@ -50,15 +52,15 @@ class Hosts:
     def wait(self, name: str) -> float:
         """Seconds by which another attempt for this host is put off; 0 if it can be made now."""
         host = self.of(name)
-        return 0.0 if host.under_way < AT_ONCE else host.put_off(self._clock())
+        return 0.0 if len(host.began) < AT_ONCE else host.put_off(self._clock())
 
     @contextmanager
     def busy(self, name: str) -> Iterator[None]:
         """An attempt for this host is made in here."""
         host, began = self.of(name), self._clock()
-        host.under_way += 1
+        host.began.append(began)
         try:
             yield
         finally:
-            host.under_way -= 1
+            host.began.remove(began)
             host.seconds += WEIGHT * (self._clock() - began - host.seconds)

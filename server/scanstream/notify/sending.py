@@ -4,8 +4,10 @@ httpcore is what httpx stands on; here it is used without what httpx adds: no re
 environment asked, no cookie kept, nothing unpacked. Each attempt has a connection of its own.
 """
 
+import logging
 import ssl
 from collections.abc import Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import anyio
@@ -36,6 +38,19 @@ Outcome: TypeAlias = Literal[
 OUTCOMES_OF_ATTEMPTS: tuple[Outcome, ...] = get_args(Outcome)
 
 FIXED = {"Content-Type": "application/json", "User-Agent": f"scanstream/{__version__}", "Connection": "close"}
+
+
+_sending: ContextVar[bool] = ContextVar("scanstream.notify.sending", default=False)
+"""Whether what goes on now is one of our attempts."""
+
+
+def _is_no_attempt(_: logging.LogRecord) -> bool:
+    """A filter of httpcore's loggers: where somebody has them tell everything, a receiver's headers are in it."""
+    return not _sending.get()
+
+
+for _name in ("httpcore.connection", "httpcore.http11"):
+    logging.getLogger(_name).addFilter(_is_no_attempt)
 
 
 class Answer(NamedTuple):
@@ -115,6 +130,7 @@ class Sender:
 
     async def send(self, target: Target, headers: Mapping[str, str], body: bytes) -> Answer:
         """Send this there; whatever comes of it is an answer."""
+        token = _sending.set(True)
         try:
             with anyio.fail_after(ATTEMPT_SECONDS):
                 return await self._sent(target, {"Host": target.authority, **FIXED, **headers}, body)
@@ -124,6 +140,8 @@ class Sender:
             return Answer("forbidden", "none of its addresses may be reached (--notify-private)")
         except (httpcore.NetworkError, httpcore.ProtocolError, OSError) as error:
             return _failed(error)
+        finally:
+            _sending.reset(token)
 
     async def _sent(self, target: Target, headers: Mapping[str, str], body: bytes) -> Answer:
         host = target.host.encode()
