@@ -15,6 +15,8 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
+from websockets.asyncio.client import ClientConnection, connect
 
 from client.peers import Peer, peers
 from client.test_client import SECONDS, added_up, until_found, updates
@@ -24,6 +26,10 @@ from scanstream.client.feeds import Feed
 from scanstream.client.ladder import RUNGS, Transport
 from scanstream.client.mirror import Mirror
 from scanstream.client.websocket import OPEN_SECONDS
+from scanstream.conformance.asking import Server, ServerGone
+from scanstream.conformance.promise import Broken
+from scanstream.conformance.trace import Trace
+from scanstream.doctor.examining import examine
 from support.process import server_process
 from wire.proxy import Attempt, Faults
 
@@ -248,6 +254,45 @@ async def asked_at_two_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
             began = time.monotonic()
             assert (await client.follow("s").wait(SECONDS))["phase"] == "done"
             assert time.monotonic() - began < OPEN_SECONDS
+
+
+EARLY = {
+    "an end": lambda connection: connection.eof_received(),
+    "an answer": lambda connection: connection.data_received(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"),
+    "what is no answer": lambda connection: connection.data_received(b"busy\r\n" * 3),
+    "a reset": lambda connection: connection.transport.abort(),
+}
+"""What may have come on a connection before its client has said a word: the client is busy, the server full."""
+
+
+@pytest.mark.parametrize("early", EARLY)
+async def test_a_server_that_hangs_up_before_it_was_asked_for_anything_is_only_lost(
+    server: str, monkeypatch: pytest.MonkeyPatch, early: str
+) -> None:
+    left = 2
+
+    async def dial(opening: connect) -> ClientConnection:
+        """The first connections are like that."""
+        nonlocal left
+        connection = await open_tcp_connection(opening)
+        if left:
+            left -= 1
+            EARLY[early](connection)
+            await checkpoint()
+        return connection
+
+    open_tcp_connection = connect.open_tcp_connection
+    monkeypatch.setattr(connect, "open_tcp_connection", dial)
+    async with AsyncClient(server) as client:
+        scan = await client.discover(strategy_ids=["tsmom"], symbols=["BTC/USDT"], force_refresh=True)
+        assert (await scan.wait(SECONDS))["status"] == "complete"
+    left = 1
+    findings = {finding.check: finding for finding in await examine({"data": ":memory:"}, server, None)}
+    assert not findings["websocket"].holds
+    left = 1
+    with pytest.raises((ServerGone, Broken)):
+        await Server([server], None, Trace()).socket().__aenter__()
+    assert left == 0
 
 
 class Nobody:

@@ -203,6 +203,28 @@ class _Talk:
         await self._socket.send(msgspec.json.encode(message).decode())
 
 
+class Dialled(ClientConnection):
+    """A connection whose other side may hang up before it was asked for anything, or while it is asked.
+
+    websockets (17.4) calls that a connection that was closed, or takes it for a defect of its own (an AssertionError).
+    """
+
+    async def handshake(self, *arguments: Any, **more: Any) -> None:
+        """See websockets.
+
+        :raises OSError, InvalidHandshake: where there is none
+        """
+        if self.protocol.close_expected():
+            raise self._refusal()
+        try:
+            await super().handshake(*arguments, **more)
+        except ConnectionClosed as closed:
+            raise self._refusal() from closed
+
+    def _refusal(self) -> Exception:
+        return self.protocol.handshake_exc or ConnectionResetError("it hangs up before it has answered")
+
+
 class _Connect(connect):
     """One attempt: a redirect is an answer in HTTP like any other. Followed, it would be another attempt at once, and
     the token would go along to wherever it leads."""
@@ -224,6 +246,7 @@ async def _socket(url: str, token: str | None) -> AsyncIterator[ClientConnection
         socket = await _Connect(
             address,
             proxy=proxy,
+            create_connection=Dialled,
             additional_headers=headers,
             subprotocols=subprotocols(SUBPROTOCOL, token),
             max_size=LARGEST_FRAME,

@@ -13,6 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.typing import Subprotocol
 
 from scanstream.client.proxies import proxy_of
+from scanstream.client.websocket import Dialled
 from scanstream.conformance import strictly
 from scanstream.conformance.promise import Broken, expect
 from scanstream.conformance.trace import Trace
@@ -154,6 +155,7 @@ class Server:
         protocols = [Subprotocol(one) for one in offered] or None
         opening = connect(
             f"ws{url.removeprefix('http')}/ws",
+            create_connection=Dialled,
             subprotocols=protocols,
             additional_headers=self._headers,
             compression=None,

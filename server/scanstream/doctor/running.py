@@ -20,6 +20,7 @@ from scanstream.client.certificates import untaken
 from scanstream.client.failures import Unreachable
 from scanstream.client.proxies import UnusableProxy, proxy_of
 from scanstream.client.token import Secret, Token, headers, subprotocols
+from scanstream.client.websocket import Dialled
 from scanstream.doctor.finding import Finding, bad, good
 
 SECONDS = 10.0
@@ -142,7 +143,8 @@ async def _socket(url: str, token: str | None, proxy: str | None) -> Finding:
     address = "ws" + url.removeprefix("http").rstrip("/") + "/ws"
     offered = subprotocols(SUBPROTOCOL, token)
     try:
-        async with connect(address, subprotocols=offered, open_timeout=SECONDS, proxy=proxy) as socket:
+        opening = connect(address, create_connection=Dialled, subprotocols=offered, open_timeout=SECONDS, proxy=proxy)
+        async with opening as socket:
             await socket.send(msgspec.json.encode({"type": "ping", "id": "doctor"}).decode())
             with anyio.fail_after(SECONDS):
                 answer = msgspec.json.decode(await socket.recv(), type=dict[str, Any])
