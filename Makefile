@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 ARGS ?=
 # Bytecode is kept, whatever the surroundings ask for: the tests start hundreds of processes of the same sources.
 unexport PYTHONDONTWRITEBYTECODE
-# Some tests wait for time to pass: two processes more than there are cores, at most 6.
-PROCESSES ?= $(shell $(PYTHON) -c "import os; print(min(6, (os.cpu_count() or 1) + 2))")
+# Some tests wait for time to pass: two processes more than there are cores, and one for chaos, which does so for three
+# minutes; at most 7.
+PROCESSES ?= $(shell $(PYTHON) -c "import os; print(min(7, (os.cpu_count() or 1) + 3))")
 
 .DEFAULT_GOAL := help
 .PHONY: help demo serve test browser clients notebook check lint types cluster cluster-test soak bench transcript contracts lock audit release clean
@@ -47,7 +48,7 @@ cluster: $(VENV)/dev.stamp  ## A cluster on this machine: 3 NATS, 2 web nodes, 2
 cluster-test: $(VENV)/dev.stamp  ## The tests that harm clusters, and the engine on NATS (some 6 minutes)
 	@$(BIN)/python -m pytest -m "cluster and not soak" -n 2 --dist loadfile $(ARGS)
 
-soak: $(VENV)/notebook.stamp  ## The long runs: races of 2,000 scans, kill -9 at random moments, clients in all troubles
+soak: $(VENV)/notebook.stamp  ## The long runs: 30 minutes of chaos, races of 2,000 scans, kill -9 at random moments
 	@$(BIN)/python -m pytest -m soak --timeout 1800 -s $(ARGS)
 
 bench: $(VENV)/bench.stamp  ## Figures beside its peers (some 25 minutes; ARGS=--help shows how to run a part)

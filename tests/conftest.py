@@ -22,6 +22,7 @@ GENERATE = SyntheticMarket.load
 MOST_FAULTS = 20
 """That a failure names."""
 LONG = [
+    "soak/test_chaos",
     "soak/test_crash",
     "conformance/test_server",
     "fuzz/test_schemathesis",

@@ -52,20 +52,15 @@ class ServerProcess:
 
     def workers(self) -> list[int]:
         """The process ids of its worker processes."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
-        return [int(pid) for pid in children.split()]
+        return children(self.pid)
 
     def use_up_descriptors(self) -> None:
         """From now on it can open nothing more, until `give_descriptors`."""
-        used = {int(path.name) for path in Path(f"/proc/{self.pid}/fd").iterdir()}
-        lowest_free = min(set(range(max(used) + 2)) - used)
-        _, hard = resource.prlimit(self.pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(self.pid, resource.RLIMIT_NOFILE, (lowest_free, hard))
+        use_up_descriptors(self.pid)
 
     def give_descriptors(self) -> None:
         """As many as there are."""
-        _, hard = resource.prlimit(self.pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(self.pid, resource.RLIMIT_NOFILE, (hard, hard))
+        give_descriptors(self.pid)
 
     def kill(self) -> None:
         """`kill -9`: nothing of it runs on."""
@@ -88,6 +83,25 @@ class ServerProcess:
         self.process.send_signal(signal.SIGTERM)
         self.process.communicate(timeout=30)
         return self.process.returncode
+
+
+def children(pid: int) -> list[int]:
+    """The processes that this one has started and that have not ended."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def use_up_descriptors(pid: int) -> None:
+    """From now on the process can open nothing more."""
+    used = {int(path.name) for path in Path(f"/proc/{pid}/fd").iterdir()}
+    lowest_free = min(set(range(max(used) + 2)) - used)
+    _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest_free, hard))
+
+
+def give_descriptors(pid: int) -> None:
+    """As many as its hard limit has."""
+    _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def exists(pid: int) -> bool:

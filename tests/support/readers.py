@@ -13,6 +13,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from scanstream.client.mirror import Mirror
+from scanstream.client.websocket import Dialled
 from support.plain import NO_TLS
 
 ENVELOPE = {"cursor", "opportunities", "offset", "more", "skipped", "partial_results", "rank"}
@@ -20,6 +21,35 @@ ENVELOPE = {"cursor", "opportunities", "offset", "more", "skipped", "partial_res
 
 class Dropped(Exception):
     """The transport has ended, and the scan has not: come back with the cursor."""
+
+
+class Refused(Exception):
+    """The server does not answer this now, and says when to come again."""
+
+
+class Gone(Exception):
+    """The scan has expired."""
+
+
+def granted(response: httpx.Response) -> None:
+    """An answer that follows a scan.
+
+    :raises Refused: if it is a refusal for the moment
+    :raises Gone: if there is no such scan any more
+    """
+    if response.status_code == 503 and "retry-after" in response.headers:
+        raise Refused(str(response.status_code))
+    if response.status_code == 410:
+        raise Gone
+    assert response.status_code == 200, f"{response.status_code} {response.headers}"
+
+
+def _refuse(message: dict[str, Any]) -> None:
+    """The same on a socket."""
+    if message["type"] == "error" and message["code"] == "expired":
+        raise Gone
+    if message["type"] == "error" and message.get("retry_after") and message["code"] != "restarting":
+        raise Refused(message["code"])
 
 
 class Reader(ABC):
@@ -80,17 +110,34 @@ class SocketReader(Reader):
 
     async def connect(self) -> None:
         """Connect and subscribe."""
+        await self.dial()
+        ack = await self._acked({"type": "subscribe", "id": "s", "scan_id": self.scan_id, "since": self.mirror.cursor})
+        assert ack["scan_id"] == self.scan_id, ack
+
+    async def dial(self) -> None:
+        """Connect."""
         address = "ws" + self.url.removeprefix("http") + "/ws"
         options: dict[str, Any] = {"max_size": None, "compression": self.compression, "max_queue": 1}
         options |= {"close_timeout": 0.2, **({"ssl": NO_TLS} if self.url.startswith("https") else {})}
-        socket = connect(address, subprotocols=[Subprotocol(self.subprotocol)], **options)
+        protocols = [Subprotocol(self.subprotocol)]
+        socket = connect(address, subprotocols=protocols, create_connection=Dialled, **options)
         self.socket: ClientConnection = await self.stack.enter_async_context(socket)
         assert self.socket.subprotocol == self.subprotocol
-        await self.send({"type": "subscribe", "id": "s", "scan_id": self.scan_id, "since": self.mirror.cursor})
+
+    async def discover(self, request: dict[str, Any]) -> str:
+        """Start the scan that is followed here; its id."""
+        ack = await self._acked({"type": "discover", "id": "d", "request": request})
+        self.scan_id, self.mirror.cursor = ack["scan_id"], ack["cursor"]
+        return self.scan_id
+
+    async def _acked(self, message: dict[str, Any]) -> dict[str, Any]:
+        await self.send(message)
         ack = await self.receive()
         if ack.get("code") == "restarting":  # it came in while the server was on its way out
             raise Dropped
-        assert (ack["type"], ack["id"], ack["scan_id"]) == ("ack", "s", self.scan_id), ack
+        _refuse(ack)
+        assert (ack["type"], ack["id"]) == ("ack", message["id"]), ack
+        return ack
 
     async def send(self, message: dict[str, Any]) -> None:
         """One message."""
@@ -112,6 +159,7 @@ class SocketReader(Reader):
             if self.socket.close_code != 1012:
                 raise
             raise Dropped from closed
+        _refuse(message)
         if message["type"] == "error":
             assert (message["code"], message["retry_after"]) == ("restarting", 1)
         else:
@@ -146,7 +194,7 @@ class EventsReader(Reader):
             self.mirror.ended = True
             self.lines: AsyncIterator[str] = aiter_none()
             return
-        assert response.status_code == 200
+        granted(response)
         assert response.headers["content-type"].startswith("text/event-stream")
         self.lines = response.aiter_lines()
 
@@ -169,6 +217,7 @@ class EventsReader(Reader):
                     fields[name] = value
                 elif "data" in fields:
                     message = msgspec.json.decode(fields["data"])
+                    _refuse(message)
                     self.check(fields, message)
                     self.take(message)
                     return
@@ -203,7 +252,7 @@ class PollReader(Reader):
             response = await self.client.get(address)
         except httpx.TransportError as error:
             raise Dropped from error
-        assert response.status_code == 200, response.text
+        granted(response)
         assert "etag" not in response.headers
         body = msgspec.json.decode(response.content)
         state = {name: value for name, value in body.items() if name not in ENVELOPE}
@@ -269,10 +318,11 @@ class FollowPollReader(Reader):
             response = await self.client.post(f"{self.url}/opportunities/follow", json=follow_body(self))
         except httpx.TransportError as error:
             raise Dropped from error
-        assert response.status_code == 200, response.text
+        granted(response)
         frames = msgspec.json.decode(response.content)["frames"]
         assert len(frames) <= 1, "at most one frame a scan"
         for message in frames:
+            _refuse(message)
             assert message["scan_id"] == self.scan_id
             self.take(message)
 

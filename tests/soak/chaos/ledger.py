@@ -1,0 +1,164 @@
+"""What was promised to whom, what each client saw of it, and the judgement: nothing lost, nothing twice, all ended.
+
+No client judges for itself; it says what it was told. So each rule is in one place, and a test can break it on
+purpose.
+"""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from wire.faults import UNKNOWN_FIELDS
+
+SPARE_SECONDS = 2.0
+"""By which clocks may be apart where an expiry is judged."""
+MOST_TOLD = 20
+
+
+@dataclass
+class Seen:
+    """What one client holds of a scan that it has followed to its end."""
+
+    client: str
+    ids: list[str]
+    state: dict[str, Any]
+
+
+@dataclass
+class Promised:
+    """One acknowledged scan."""
+
+    scan_id: str
+    kind: str
+    at: float = field(default_factory=time.monotonic)
+    cancelled: bool = False
+    """Whether somebody has asked for that."""
+    state: dict[str, Any] = field(default_factory=dict)
+    """The terminal one, as polled by somebody who has no part in this."""
+    ids: list[str] = field(default_factory=list)
+    """Of its results."""
+    expired: bool = False
+    """Whether it was gone before anybody had polled its end, and that may be."""
+    seen: list[Seen] = field(default_factory=list)
+
+
+class Ledger:
+    """All that was promised in one run."""
+
+    def __init__(self, expected: Mapping[str, set[str]]) -> None:
+        """`expected`: what scans of each kind find where nothing goes wrong."""
+        self.expected = expected
+        self.scans: dict[str, Promised] = {}
+        self.keys: dict[str, str] = {}
+        """Idempotency keys, each with the scan that it was answered with first."""
+        self.told: Counter[str] = Counter()
+        """Refusals by code, lost connections, clients by their kind."""
+        self.wrong: list[str] = []
+        """What clients met that nobody may meet."""
+        self._jumps: list[float] = []
+        """When the server's clock came to be further ahead than it was: what has ended may be over at once."""
+
+    def acked(self, scan_id: str, kind: str, key: str = "") -> bool:
+        """Somebody was promised a scan; whether it is one that nobody knew."""
+        if key and self.keys.setdefault(key, scan_id) != scan_id:
+            self.wrong.append(f"the key {key} was answered with {scan_id}, and before with {self.keys[key]}")
+        new = scan_id not in self.scans
+        promised = self.scans.setdefault(scan_id, Promised(scan_id, kind))
+        if promised.kind != kind:
+            self.wrong.append(f"{scan_id} was asked for as {promised.kind}, and answers a request for {kind}")
+        return new
+
+    def cancelled(self, scan_id: str) -> None:
+        """Somebody is about to ask for that."""
+        self.scans[scan_id].cancelled = True
+
+    def ended(self, scan_id: str, state: dict[str, Any], ids: list[str]) -> None:
+        """Its terminal state and its results were polled."""
+        promised = self.scans[scan_id]
+        if promised.state and (promised.state["status"], sorted(promised.ids)) != (state["status"], sorted(ids)):
+            self.wrong.append(f"{scan_id} has ended as {promised.state['status']}, and later as {state['status']}")
+        promised.state, promised.ids = state, ids
+
+    def saw(self, scan_id: str, client: str, ids: list[str], state: dict[str, Any]) -> None:
+        """A client has followed it to its end."""
+        self.told[client] += 1
+        self.scans[scan_id].seen.append(Seen(client, ids, state))
+
+    def jumped(self) -> None:
+        """The server's clock is ahead of what it was."""
+        self._jumps.append(time.monotonic())
+
+    def gone(self, scan_id: str, client: str) -> None:
+        """Somebody was told that it has expired."""
+        promised = self.scans[scan_id]
+        over = time.time() >= _moment(promised.state.get("expires_at")) - SPARE_SECONDS
+        if over or any(at >= promised.at for at in self._jumps):
+            promised.expired = promised.expired or not promised.state
+            self.told["too late"] += 1
+        else:
+            self.wrong.append(f"{scan_id} was lost: {client} was told that it has expired, before its time")
+
+    def absent(self, scan_id: str, client: str) -> None:
+        """Somebody was told that there never was such a scan."""
+        self.wrong.append(f"{scan_id} was lost: {client} was told that it is not there")
+
+    def stuck(self, scan_id: str, client: str, said: object) -> None:
+        """A client did not come to its end."""
+        self.wrong.append(f"{client} has not come to the end of {scan_id}: {said}")
+
+    def faults(self) -> list[str]:
+        """All that was broken; of each kind of fault so many at most."""
+        found = [*self.wrong, *(fault for promised in self.scans.values() for fault in self._faults(promised))]
+        return found if len(found) <= MOST_TOLD else [*found[:MOST_TOLD], f"and {len(found) - MOST_TOLD} more"]
+
+    def _faults(self, promised: Promised) -> Iterator[str]:
+        name = f"{promised.scan_id} ({promised.kind})"
+        if promised.expired and not promised.state:
+            for seen in promised.seen:
+                yield from self._of(f"{name}: {seen.client}", seen.ids, seen.state, promised)
+            return
+        if not promised.state or promised.state["status"] == "scanning":
+            yield f"{name} has no end: {promised.state or 'it was never seen to end'}"
+            return
+        yield from self._of(f"{name}: its results", promised.ids, promised.state, promised)
+        for seen in promised.seen:
+            yield from self._of(f"{name}: {seen.client}", seen.ids, seen.state, promised)
+            if sorted(set(seen.ids)) != sorted(set(promised.ids)):
+                yield f"{name}: {seen.client} holds other opportunities than the results"
+            if not _agree(seen.state, promised.state):
+                yield f"{name}: {seen.client} holds another state: {seen.state} and not {promised.state}"
+
+    def _of(self, whose: str, ids: list[str], state: Mapping[str, Any], promised: Promised) -> Iterator[str]:
+        """What is wrong with opportunities that belong to this state."""
+        expected, held = self.expected[promised.kind], set(ids)
+        if len(ids) != len(held):
+            twice = [one for one, count in Counter(ids).items() if count > 1]
+            yield f"{whose}: {len(twice)} opportunities are there twice: {twice[:3]}"
+        if alien := held - expected:
+            yield f"{whose}: {len(alien)} opportunities that no such scan finds: {sorted(alien)[:3]}"
+        match state["status"]:
+            case "complete" if expected - held:
+                yield f"{whose}: {len(expected - held)} opportunities are lost: {sorted(expected - held)[:3]}"
+            case "cancelled" if not promised.cancelled:
+                yield f"{whose}: cancelled, and nobody has asked for that"
+            case "complete" | "cancelled":
+                if state["total_opportunities"] != len(held):
+                    yield f"{whose}: {len(held)} opportunities, and the state says {state['total_opportunities']}"
+            case other:
+                yield f"{whose}: {other}: {state.get('error') or state['strategies']}"
+
+
+def _agree(held: Any, told: Any) -> bool:
+    """Whether a client's copy is what the server says, but for what a hostile network has added to objects."""
+    if not isinstance(held, dict) or not isinstance(told, dict):
+        return bool(held == told)
+    return held.keys() - UNKNOWN_FIELDS.keys() == told.keys() and all(_agree(held[name], told[name]) for name in told)
+
+
+def _moment(text: str | None) -> float:
+    """Seconds since 1970; never, of a scan that nobody has seen to end."""
+    return math.inf if text is None else datetime.fromisoformat(text).timestamp()
