@@ -300,11 +300,14 @@ class Proxy:
 
 
 def _since_data(stream: SocketStream) -> float:
-    """Seconds since a client has sent something; 0 where the kernel does not tell."""
+    """Seconds since a client has sent something; 0 where the kernel does not tell, or the connection was reset."""
     if sys.platform != "linux":
         return 0.0
     raw = stream.extra(SocketAttribute.raw_socket)  # noqa: S610  # not Django
-    told = raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, LAST_DATA_AT + 4)
+    try:
+        told = raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, LAST_DATA_AT + 4)
+    except (OSError, ValueError):  # uvloop says the second
+        return 0.0
     return int.from_bytes(told[LAST_DATA_AT:], sys.byteorder) / 1000
 
 
