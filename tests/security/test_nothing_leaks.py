@@ -4,6 +4,7 @@ import logging
 import secrets
 import threading
 import time
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,11 +13,13 @@ from pathlib import Path
 import httpx
 import jwt
 import pytest
+from msgspec.json import encode
 
 from client.programs import run
 from scanstream.security.apikey import digest_of
 from scanstream.settings import Settings
 from support.process import ServerProcess
+from support.raw import TEXT, UPGRADE, connected, everything, frame
 
 ALL_IS_LOGGED = "import logging\nlogging.basicConfig(level=logging.DEBUG)"
 REQUEST = {"strategy_ids": ["tsmom"], "parameters": {"tsmom": {"walk_forward": 0}}}
@@ -45,6 +48,36 @@ class Shown:
     def status(self, credential: str) -> int:
         """Of a list of scans."""
         return self("GET", "/opportunities/scans", credential).status_code
+
+
+CLOSE = 8
+
+
+def coded(credential: str) -> str:
+    """As a subprotocol has it."""
+    return urlsafe_b64encode(credential.encode()).decode().rstrip("=")
+
+
+def shown_on_sockets(url: str, good: str, token: str) -> list[str]:
+    """What is answered where a credential stands in a handshake as it must, as it must not, and in a message."""
+    answers = []
+    for credential in (good, token):
+        protocol = f"Sec-WebSocket-Protocol: scanstream.v1.json, scanstream.bearer.{coded(credential)}"
+        address = UPGRADE.replace(b"/ws", f"/ws?token={credential}".encode())
+        renewal = encode({"type": "authenticate", "token": credential[:-1]}) + encode({"type": "authenticate"})
+        for first in (
+            address + b"\r\n",
+            UPGRADE + f"{protocol}=\r\n\r\n".encode(),
+            UPGRADE + f"{protocol}, {coded(credential)}, \x01\r\n\r\n".encode(),
+            UPGRADE + f"{protocol}!\r\n\r\n".encode(),
+            UPGRADE + f"{protocol}\r\nSec-WebSocket-Extensions: {coded(credential)}=\r\n\r\n".encode(),
+            UPGRADE.replace(b"dGhl", coded(credential).encode()) + b"\r\n",
+            UPGRADE + f"{protocol}\r\n\r\n".encode() + frame(TEXT, renewal),
+        ):
+            with connected(url, first + frame(CLOSE, b"\x03\xe8")) as connection:
+                connection.settimeout(10)
+                answers.append(everything(connection).decode("latin-1"))
+    return answers
 
 
 @pytest.fixture
@@ -86,6 +119,9 @@ def test_no_credential_is_in_a_log_an_answer_or_a_metric(keys: Path, tmp_path: P
             assert shown("GET", f"{path}?token={token}", "").status_code == 200
             assert shown("GET", f"{path}?token={token[:-1]}A", "").status_code == 401
             assert shown("GET", f"{path}?token={good}", "").status_code == 401
+            for route in ("scans", "strategies", "market", f"explain/{ack['scan_id']}"):
+                assert shown("GET", f"/opportunities/{route}?token={token}", "").status_code == 401
+            shown.answers += shown_on_sockets(server.url, good, token)
             assert shown("GET", "/metrics", good).status_code == 200
             assert run("key", "revoke", "revoked", "--keys", str(keys)).returncode == 0
             until(lambda: shown.status(revoked) == 401)
@@ -103,6 +139,7 @@ def test_no_credential_is_in_a_log_an_answer_or_a_metric(keys: Path, tmp_path: P
     everything = "\n".join((errors, *shown.answers))
     for credential in (good, revoked, made_up, token):
         assert credential[4:20] not in everything
+        assert coded(credential)[8:40] not in everything
     for credential in (vouched, over, foreign):
         for part in credential.split(".")[1:]:
             assert part not in everything

@@ -33,7 +33,10 @@ SLOWEST_BYTES_A_SECOND = 2000
 """A pong comes behind what was sent before its ping: who reads has the time to read that, no faster than this."""
 
 
-logger = logging.getLogger("uvicorn.error")
+logger = logging.getLogger("uvicorn.error.websocket")
+"""uvicorn tells there of each handshake with its whole address, and websockets with its headers: a token may be in
+either. So nothing below a warning is."""
+logger.setLevel(logging.WARNING)
 
 
 class WebSocketTransport(WebSocketsSansIOProtocol):
@@ -46,6 +49,7 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
+        self.logger = logger
         self._patience = patience_of(self.config)
         self.conn.parser.close()  # a generator, which leads back to it: a circle that nothing else would break
         self.conn = Handshake(
