@@ -9,7 +9,7 @@ docs/embedding.md says more.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,8 @@ __all__ = ["Core", "Options", "Scanstream", "open_core"]
 
 LEAVE_SECONDS = 4.0
 """What clients have to leave, where the server has not made them leave before."""
+TELL_SECONDS = 1.0
+"""What they have at most before the server hears that it is to stop."""
 HOSTS_OWN = frozenset(
     {
         *("host", "port", "health_port", "insecure", "stall", "keep_alive", "compression", "max_head", "silence"),
@@ -137,7 +139,7 @@ class Scanstream:
             with alone(), _in_arguments():
                 async with open_core(self._settings) as core:
                     self._running, self._has_run = _Running(core, application(self._settings, core), loop), True
-                    with hearing(partial(loop.call_soon_threadsafe, _dismiss, core)):
+                    with hearing(lambda go_on: loop.call_soon_threadsafe(_dismiss, core, go_on)):
                         try:
                             yield
                         finally:
@@ -197,10 +199,20 @@ def _event_loop() -> asyncio.AbstractEventLoop:
         raise SettingError("scanstream runs in event loops of asyncio, and uvloop; this is another one") from None
 
 
-def _dismiss(core: Core) -> None:
-    """The server is about to stop: those who listen are told, so that it need not wait for them."""
-    if not core.drain.begun:
-        core.attendance.start(core.drain.run)
+def _dismiss(core: Core, go_on: Callable[[], object]) -> None:
+    """The server is about to stop: those who listen are told, so that it need not wait for them, nor cut them off."""
+    if core.drain.begun:
+        go_on()
+    else:
+        core.attendance.start(partial(_tell, core, go_on))
+
+
+async def _tell(core: Core, go_on: Callable[[], object]) -> None:
+    try:
+        with anyio.move_on_after(TELL_SECONDS):
+            await core.drain.run()
+    finally:
+        go_on()
 
 
 async def _let_go(core: Core) -> None:

@@ -189,12 +189,16 @@ def rank_sum(first: list[float], second: list[float]) -> float:
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("path", ["status", "results", "events"])
-async def test_the_times_do_not_tell_them_apart(house: House, path: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", path) for path in ("status", "results", "events", "explain")] + [("POST", "cancel"), ("POST", "share")],
+)
+async def test_the_times_do_not_tell_them_apart(house: House, method: str, path: str) -> None:
     """Asked by turns, so that whatever else the machine does falls on both alike."""
     ids = [house.scans["under way"], house.scans["of another store"]]
     head = f"Host: 127.0.0.1\r\nAuthorization: Bearer {BEN}\r\n\r\n"
-    requests = [f"GET /opportunities/{path}/{scan_id} HTTP/1.1\r\n{head}".encode() for scan_id in ids * 4000]
+    head = head if method == "GET" else f"Content-Length: 0\r\n{head}"
+    requests = [f"{method} /opportunities/{path}/{scan_id} HTTP/1.1\r\n{head}".encode() for scan_id in ids * 4000]
     times = await to_thread.run_sync(answers_in, house.url, requests)
     times = times[400:]
     anothers, unknown = times[::2], times[1::2]

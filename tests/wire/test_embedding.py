@@ -1,6 +1,7 @@
 """scanstream within somebody's own application, Starlette's or FastAPI's, on an ordinary uvicorn and a real socket."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -426,6 +427,28 @@ async def test_a_signal_ends_it_with_everybody_told_and_the_next_one_goes_on(tmp
                 assert not any(frame["type"] == "snapshot" for frame in reader.frames)
             found = [one["id"] for one in mirror.opportunities]
             assert (len(found), len(set(found)), mirror.state["status"]) == (5, 5, "complete")
+
+
+async def test_the_host_hears_a_signal_once_everybody_was_told() -> None:
+    """It may close its connections in the same turn of the loop: with 1012, and without a word of when to come back."""
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+    try:
+        scans = Scanstream(data=":memory:", workers=0)
+        async with hosted(starlette(scans)) as root, websocket(root + BELOW) as socket:
+            await socket.send(type="ping", id="1")
+            assert (await socket.receive())["type"] == "pong"
+            signal.raise_signal(signal.SIGTERM)
+            assert heard == []
+            error = await socket.receive()
+            assert (error["code"], error["retry_after"]) == ("restarting", 1)
+            with anyio.fail_after(20):
+                while not heard:  # noqa: ASYNC110  # a signal wakes nobody here
+                    await anyio.sleep(0.02)
+            signal.raise_signal(signal.SIGTERM)
+            assert heard == [signal.SIGTERM] * 2
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 async def _read(address: str, ended: list[httpx.Response]) -> None:
