@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from functools import partial
 from pathlib import Path
 
 import anyio
@@ -25,7 +24,7 @@ from scanstream.metrics import Metrics
 from scanstream.notify.addresses import Lookup
 from scanstream.notify.courier import Courier
 from scanstream.notify.notices import Notices
-from scanstream.notify.sending import open_sender
+from scanstream.notify.sending import Sender, open_sender
 from scanstream.notify.signing import Signing
 from scanstream.panel import Panel
 from scanstream.pulse import Pulse
@@ -63,7 +62,16 @@ KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 1024 * 1024), "MALLOC_TRIM_THR
 class Core:
     """Everything of a server that is no socket: the store, the hub, and the rooms that work on them."""
 
-    def __init__(self, settings: Settings, engine: Engine, panels: Panels, directory: Path, guard: Guard) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        panels: Panels,
+        directory: Path,
+        guard: Guard,
+        sender: Sender | None = None,
+    ) -> None:
+        """`sender`: sends to those who are told of ends; None: nobody is told here."""
         self.store = engine.store
         self.engine = engine
         self.panels = panels
@@ -80,7 +88,7 @@ class Core:
         self.desk = self._desk(settings)
         signing = Signing(engine.store.key)
         self.notices = Notices(engine.store, engine.deliveries, signing, settings.told)
-        self.courier = self._courier(settings, signing)
+        self.courier = self._courier(settings, signing, sender)
         self.sweeper = Sweeper(engine.store, self.hub, self.desk.release, self.notices.due)
         self.readiness = Readiness(engine.store, conducting.machine, lambda: self.drain.begun)
         self.explainer = Explainer(engine.store, conducting.rooms(settings.max_running))
@@ -106,8 +114,7 @@ class Core:
             conducting.machine,
         )
 
-    def _courier(self, settings: Settings, signing: Signing) -> Courier:
-        sender = partial(open_sender, Lookup(), settings.private)
+    def _courier(self, settings: Settings, signing: Signing, sender: Sender | None) -> Courier:
         find, now = self.desk.find, self.store.now
         leaving = lambda: self.drain.begun  # noqa: E731
         return Courier(self.engine.deliveries, find, signing, settings.told, sender, now, leaving)
@@ -224,8 +231,10 @@ async def open_core(settings: Settings, *, reads: bool = True, guard: Guard | No
     for name, size in KEPT_MEMORY.items():
         os.environ.setdefault(name, size)
     await to_thread.run_sync(require_all, abandon_on_cancel=True)  # a plug-in may take long over its import
+    sender = await open_sender(Lookup(), settings.private) if settings.told else None
     async with open_engine(settings) as engine, open_guard(settings, engine.store.key) as named:
         with panel_directory(settings.directory) as directory:
-            core = Core(settings, engine, await _panels(settings, engine, directory, reads), directory, guard or named)
+            panels = await _panels(settings, engine, directory, reads)
+            core = Core(settings, engine, panels, directory, guard or named, sender)
             async with core.running():
                 yield core

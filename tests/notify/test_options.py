@@ -1,7 +1,10 @@
 """The settings of who may be told: what cannot be read is named, and no path of an address is shown."""
 
+from pathlib import Path
+
 import pytest
 
+from scanstream.core import open_core
 from scanstream.errors import SettingError
 from scanstream.notify.options import shown
 from scanstream.notify.targets import target_of
@@ -53,3 +56,20 @@ def test_networks() -> None:
 def test_it_is_not_in_what_represents_the_settings() -> None:
     assert "s3cret" not in repr(Settings(notify=("https://a.example/s3cret",)))
     assert shown("https://a.example/s3cret") == "https://a.example/…"
+
+
+@pytest.mark.anyio
+async def test_authorities_that_cannot_be_read_are_named_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty.pem").write_text("nothing")
+    settings = Settings(data=":memory:", workers=0, notify=("https://a.example",))
+    for name in ("empty.pem", "missing.pem"):
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / name))
+        with pytest.raises(SettingError) as error:
+            async with open_core(settings):
+                pass
+        assert error.value.detail.startswith(f"SSL_CERT_FILE={tmp_path / name}")
+        assert ": the authorities that receivers' certificates must come from cannot be read: " in error.value.detail
+        async with open_core(Settings(data=":memory:", workers=0)):
+            pass  # who tells nobody needs none

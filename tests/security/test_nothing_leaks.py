@@ -170,7 +170,7 @@ def test_of_who_is_told_of_ends_no_more_than_the_host_is_shown(tmp_path: Path) -
             "--notify-private",
             "127.0.0.1",
         )
-        server = ServerProcess(tmp_path / "data", "--workers", "1", "--retention", "6", *settings, before=TOLD)
+        server = ServerProcess(tmp_path / "data", "--workers", "1", "--retention", "4", *settings, before=TOLD)
         try:
             server.until_serving()
             with httpx.Client(base_url=server.url, timeout=30) as client:

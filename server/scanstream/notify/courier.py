@@ -1,6 +1,7 @@
 """Takes what is due to those who are to be told, again and again until they have it or the scan has expired."""
 
 import logging
+import time
 import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
@@ -52,16 +53,20 @@ class Courier:
         find: Find,
         signing: Signing,
         allowed: Allowed,
-        sender: Callable[[], Awaitable[Sender]],
+        sender: Sender | None,
         now: Callable[[], Milliseconds],
         leaving: Callable[[], bool],
     ) -> None:
-        """`now`: the store's time, by which scans expire. `leaving`: whether this node takes nothing more."""
+        """
+        :param sender: None where nobody is told by this node
+        :param now: the store's time, by which scans expire
+        :param leaving: whether this node takes nothing more
+        """
         self._deliveries = deliveries
         self._find = find
         self._signing = signing
         self._allowed = allowed
-        self._open = sender
+        self._sender = sender
         self._now = now
         self._leaving = leaving
         self._hosts = Hosts()
@@ -77,13 +82,13 @@ class Courier:
 
     async def run(self) -> None:
         """Deliver, for ever. Cancelled, what is under way has a moment to end, and is handed back after that."""
-        if not self._allowed:
+        if self._sender is None:
             await anyio.sleep_forever()
-        sender = await self._open()
+            return
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._look)
             try:
-                await self._take(tasks, sender)
+                await self._take(tasks, self._sender)
             finally:
                 self._until = anyio.current_time() + LEAVE_SECONDS
                 for scope in self._under_way:
@@ -161,7 +166,7 @@ class Courier:
         secret = self._signing.secret_of(log.folded.registered.principal, target.origin)
         body = await told(log)
         try:
-            answer = await sender.send(target, signed(secret, delivery.id, self._now() // 1000, body), body)
+            answer = await sender.send(target, signed(secret, delivery.id, int(time.time()), body), body)
         except Exception as error:
             answer = _defect(delivery.scan_id, error)
         self.seconds.add(anyio.current_time() - began)

@@ -5,6 +5,7 @@ environment asked, no cookie kept, nothing unpacked. Each attempt has a connecti
 """
 
 import logging
+import os
 import ssl
 from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
@@ -16,6 +17,7 @@ import httpx
 from anyio import to_thread
 
 from scanstream import __version__
+from scanstream.errors import SettingError
 from scanstream.notify.addresses import Network, Resolver, is_reachable
 from scanstream.notify.backoff import retry_after
 from scanstream.notify.targets import Target
@@ -157,8 +159,18 @@ class Sender:
 
 
 async def open_sender(resolver: Resolver, private: Sequence[Network]) -> Sender:
-    """A sender that trusts the authorities that httpx does: certifi's, or those that `SSL_CERT_FILE` names."""
-    return Sender(resolver, private, await to_thread.run_sync(httpx.create_ssl_context))
+    """A sender that trusts the authorities that httpx does: certifi's, or those that `SSL_CERT_FILE` names.
+
+    :raises SettingError: if these cannot be read
+    """
+    try:
+        tls = await to_thread.run_sync(httpx.create_ssl_context, abandon_on_cancel=True)
+    except (OSError, ssl.SSLError) as error:
+        named = {name: os.environ[name] for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)}
+        where = ", ".join(f"{name}={value}" for name, value in named.items()) or "certifi"
+        told = f"{where}: the authorities that receivers' certificates must come from cannot be read: {error}"
+        raise SettingError(told) from error
+    return Sender(resolver, private, tls)
 
 
 async def _heard_out(response: httpcore.Response) -> None:
