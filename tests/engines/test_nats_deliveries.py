@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 
 import anyio
+import msgspec
 import pytest
 
 from engines.deliveries_contract import (
@@ -22,6 +23,7 @@ from scanstream.deliveries import Attempt, Deliveries
 from scanstream.engines.nats import deliveries as engine
 from scanstream.engines.nats.connection import connected
 from scanstream.engines.nats.deliveries import NatsAttempt, NatsDeliveries
+from scanstream.engines.nats.jobs import TRIED
 from scanstream.engines.nats.options import NatsOptions
 from scanstream.engines.nats.places import Own
 from scanstream.engines.nats.queues import open_queues
@@ -33,6 +35,7 @@ from support.nats import NatsServer, options
 pytestmark = pytest.mark.anyio
 
 LEASE = 1.0
+BODY = msgspec.json.encode(delivery("a"))
 
 
 @asynccontextmanager
@@ -252,6 +255,42 @@ async def test_what_nobody_understands_is_left_where_it_is_and_said(
         assert told(await taken(one, 1)) == [("a", 1)]
         await holds(one, 2)
         assert "delivery.from_tomorrow is no delivery that this version knows" in caplog.text
+
+
+@pytest.mark.parametrize("words", ["soon", "-1", "9" * 5000, ""], ids=["word", "sign", "long", "none"])
+async def test_headers_that_say_nothing_change_nothing(given: NatsOptions, words: str) -> None:
+    async with node(given) as one:
+        subject = one._connection.names.subject("delivery.a")
+        headers = dict.fromkeys((engine.DUE, engine.PAUSE, TRIED), words)
+        await one._connection.publish(subject, BODY, headers=headers, stream=one._stream)
+        (attempt,) = await taken(one, 1)
+        assert (attempt.delivery, attempt.number) == (delivery("a"), 1)
+
+
+async def test_what_is_to_wait_for_ever_is_not_asked_for_again_and_again(given: NatsOptions) -> None:
+    async with node(given) as one:
+        subject = one._connection.names.subject("delivery.a")
+        headers = dict.fromkeys((engine.DUE, engine.PAUSE), "9" * engine.MOST_DIGITS)
+        await one._connection.publish(subject, BODY, headers=headers, stream=one._stream)
+        assert await nothing(one)
+        name = one.pull._consumer["name"]
+        consumer = await one._connection.request_api(f"CONSUMER.INFO.{one._stream}.{name}")
+        assert consumer["delivered"]["consumer_seq"] == 1
+
+
+async def test_who_is_cancelled_at_the_very_start_of_an_attempt_keeps_nothing(
+    given: NatsOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def stands_still(*_: object) -> None:
+        await anyio.sleep_forever()
+
+    async with node(given) as one:
+        await one.put(delivery("a"))
+        with monkeypatch.context() as patch:
+            patch.setattr(one, "_begun", stands_still)
+            assert await nothing(one)
+        assert one.pull.held == set()
+        assert told(await taken(one, 1)) == [("a", 2)]
 
 
 async def test_a_stream_that_is_another_is_refused(given: NatsOptions) -> None:

@@ -41,6 +41,9 @@ DUE, PAUSE = "Scanstream-Due", "Scanstream-Pause"
 """Headers of what waits: until when, and how long that was as it was put off, in milliseconds."""
 TTL, SPARE_SECONDS = "Nats-TTL", 3600
 """For how long JetStream keeps one: until nobody tries any more, and an hour more, in which that is told."""
+MOST_DIGITS = 15
+LONGEST_SECONDS = 86_400.0
+"""What is refused for longer is refused once more then: a consumer takes what it cannot count for no time at all."""
 UNKNOWN_SECONDS = 60.0
 """For so long nobody is asked again for what a node does not understand."""
 
@@ -100,7 +103,13 @@ class NatsDeliveries:
     async def due(self) -> AsyncIterator[NatsAttempt]:
         """See `Deliveries.due`."""
         while True:
-            if (attempt := await self._attempt(await self.pull.next())) is not None:
+            held = await self.pull.next()
+            try:
+                attempt = await self._attempt(held)
+            except BaseException:
+                held.forget()
+                raise
+            if attempt is not None:
                 yield attempt
 
     async def _attempt(self, held: Held) -> NatsAttempt | None:
@@ -130,16 +139,16 @@ class NatsDeliveries:
 
     def _left(self, held: Held) -> float:
         """For how many seconds it is to wait yet."""
-        due, pause = (int(held.headers.get(name, 0)) for name in (DUE, PAUSE))
+        due, pause = (_number(held, name) for name in (DUE, PAUSE))
         left = due - self._now()
         if left > pause and held.deliveries > 1:  # it has waited for that long, and the time is another now
             return 0.0
-        return min(left, pause) / 1000
+        return min(left / 1000, pause / 1000, LONGEST_SECONDS)
 
     async def _renewed(self, held: Held) -> bool:
         """Put it in the place of itself without a time; False where there is no room even for that."""
         try:
-            await self._replace(held, {TRIED: held.headers.get(TRIED, "0")})
+            await self._replace(held, {TRIED: str(_tries(held))})
         except FullError:  # it is delivered all the same: that makes room. Who dies with it is not counted
             return False
         except StoreUnavailable:
@@ -224,4 +233,10 @@ class NatsDeliveries:
 
 def _tries(held: Held) -> int:
     """How often it was tried before; what waits was refused, and how often is not known from its deliveries."""
-    return int(held.headers.get(TRIED, 0)) + (0 if DUE in held.headers else held.deliveries - 1)
+    return _number(held, TRIED) + (0 if DUE in held.headers else held.deliveries - 1)
+
+
+def _number(held: Held, name: str) -> int:
+    """What a header of ours says; 0 where somebody else has written it."""
+    told = held.headers.get(name, "")
+    return int(told) if told.isdecimal() and len(told) <= MOST_DIGITS else 0
