@@ -170,7 +170,7 @@ def test_of_who_is_told_of_ends_no_more_than_the_host_is_shown(tmp_path: Path) -
             "--notify-private",
             "127.0.0.1",
         )
-        server = ServerProcess(tmp_path / "data", "--workers", "1", "--retention", "4", *settings, before=TOLD)
+        server = ServerProcess(tmp_path / "data", "--workers", "1", *settings, before=TOLD)
         try:
             server.until_serving()
             with httpx.Client(base_url=server.url, timeout=30) as client:
@@ -204,9 +204,10 @@ def test_of_who_is_told_of_ends_no_more_than_the_host_is_shown(tmp_path: Path) -
 
 
 TOLD = f"""{ALL_IS_LOGGED}
-import scanstream.notify.backoff as backoff
-backoff.FIRST_SECONDS, backoff.LONGEST_SECONDS = 0.2, 0.4
+from scanstream.notify import courier
+courier.pause_after = lambda number, asked: 0.05 if number < 6 else 1e9
 """
+"""What the server runs: an attempt that fails is made again soon, and given up after six."""
 
 
 class Refusing(BaseHTTPRequestHandler):

@@ -1,6 +1,5 @@
 """Who is to be told is told, whatever the server dies of and when: `kill -9`, SIGTERM, between end and queue."""
 
-import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,16 @@ pytestmark = pytest.mark.anyio
 
 AGAIN = "import scanstream.notify.backoff as backoff\nbackoff.FIRST_SECONDS, backoff.LONGEST_SECONDS = {}, {}\n"
 """How soon who failed is tried again."""
-SOON, NEVER = AGAIN.format(0.2, 0.4), AGAIN.format(36_000, 36_000)
+NEVER = AGAIN.format(36_000, 36_000)
+NUMBERED = """
+from scanstream.notify import courier
+def pause(number, asked):
+    with open({!r}, "a") as numbers:
+        numbers.write(f"{{number}}\\n")
+    return 0.1
+courier.pause_after = pause
+"""
+"""What a server runs that tries again soon, and writes down the number of each attempt that came to nothing."""
 DYING = """
 import os, signal
 from scanstream.scans.sweeper import Sweeper
@@ -60,27 +68,29 @@ async def scan(url: str) -> str:
 
 async def test_the_count_and_the_message_go_on_where_the_server_is_killed(tmp_path: Path, receiver: Receiver) -> None:
     receiver.always = answers(500)
-    server = await started(tmp_path, receiver, SOON, "--retention", "6")
+    numbers = tmp_path / "numbers"
+    before = NUMBERED.format(str(numbers))
+    server = await started(tmp_path / "data", receiver, before)
     try:
-        accepted = await notify(server.url, await scan(server.url), receiver.url("/s3cret"))
-        for number in (2, 4):
+        accepted = await notify(server.url, await scan(server.url), receiver.url())
+        for number in (3, 6):
             await receiver.until(number)
             await to_thread.run_sync(server.kill)
-            server = await started(tmp_path, receiver, SOON)
-        await receiver.until(6)
-        expired = 'scanstream_deliveries_total{outcome="expired"} 1.0'
-        while expired not in (await request(server.url, "GET", "/metrics")).body.decode():  # noqa: ASYNC110
+            server = await started(tmp_path / "data", receiver, before)
+        await receiver.until(9)
+        receiver.always = None
+        failed = len(receiver.got)
+        while 'outcome="delivered"} 1.0' not in (await request(server.url, "GET", "/metrics")).body.decode():  # noqa: ASYNC110
             await anyio.sleep(0.05)
     finally:
-        _, _, errors = await to_thread.run_sync(server.ended)
-    told = re.search(r"given up, as the scan expires \(attempt (\d+)\)", errors)
-    assert told is not None, errors
-    attempts = len(receiver.got)
-    assert attempts <= int(told[1]) <= attempts + 2, "one that was under way when the server was killed counts, too"
+        await to_thread.run_sync(server.kill)
+    told = [int(number) for number in numbers.read_text().split()]
+    assert told[0] == 1
+    assert told == sorted(set(told)), "the count never begins anew"
+    assert told[-1] >= failed - 1, "nor is an attempt left out that a server died in the middle of"
     assert {got.id for got in receiver.got} == {accepted["notification_id"]}
     assert len({got.body for got in receiver.got}) == 1
     assert all(verified(accepted["signing_secret"], got) for got in receiver.got)
-    assert "s3cret" not in errors
 
 
 async def test_a_server_that_dies_in_the_middle_of_an_attempt_makes_another_at_once(
