@@ -12,7 +12,9 @@ import pytest
 from conftest import Serve
 from docs.pages import code, table
 from scanstream.errors import TABLE
+from scanstream.notify import courier
 from scanstream.push.resumes import OUTCOMES, TRANSPORTS
+from scanstream.push.transport import tls
 from scanstream.scans import outcomes
 from scanstream.scans.desk import ANSWERS
 from scanstream.server import serving
@@ -72,6 +74,8 @@ async def test_every_counter_is_there_before_anything_has_happened(serve: Serve)
         "scanstream_follows_total": [
             {"transport": transport, "outcome": outcome} for transport, outcome in product(TRANSPORTS, OUTCOMES)
         ],
+        "scanstream_deliveries_total": [{"outcome": outcome} for outcome in courier.OUTCOMES],
+        "scanstream_handshakes_total": [{"outcome": outcome} for outcome in tls.OUTCOMES],
         "scanstream_ack_seconds_count": [{"answer": answer} for answer in ANSWERS],
         "scanstream_frames_sent_total": [{}],
         "scanstream_entries_skipped_total": [{}],
