@@ -22,6 +22,8 @@ UNKNOWN_FIELDS: dict[str, Any] = {
     "zzz": "new in version 2",
 }
 TWICE = b', "x_twice": 1, "x_twice": {"x_twice": "\xc3\xa4\xf0\x9f\x98\x80"}}'
+INJECTED = {*UNKNOWN_FIELDS, "x_twice"}
+"""All names that are added to objects."""
 FRAMES = ("snapshot", "update", "end")
 SCANNING = "scanning"
 UNKNOWN_EVENT = b"event: forecast\nid: zz-9.9\nx-unknown: 1\ndata: this is no JSON\n\n: nor is this an event\n\n"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from wire.faults import UNKNOWN_FIELDS
+from wire.faults import INJECTED
 
 SPARE_SECONDS = 2.0
 """By which clocks may be apart where an expiry is judged."""
@@ -156,7 +156,7 @@ def _agree(held: Any, told: Any) -> bool:
     """Whether a client's copy is what the server says, but for what a hostile network has added to objects."""
     if not isinstance(held, dict) or not isinstance(told, dict):
         return bool(held == told)
-    return held.keys() - UNKNOWN_FIELDS.keys() == told.keys() and all(_agree(held[name], told[name]) for name in told)
+    return held.keys() - INJECTED == told.keys() and all(_agree(held[name], told[name]) for name in told)
 
 
 def _moment(text: str | None) -> float:
