@@ -2,6 +2,7 @@
 
 import sqlite3
 import sys
+import time
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -35,7 +36,7 @@ def written(*, cancelled: bool = False, status: str = "complete", ids: list[str]
     """One scan that was acked, followed and polled as it should be; or not quite."""
     found = IDS if ids is None else ids
     state = {**STATE, "status": status, "total_opportunities": len(set(found))}
-    ledger = Ledger({"some": set(IDS)})
+    ledger = Ledger({"some": set(IDS)}, RETENTION)
     ledger.acked("s", "some", "key")
     if cancelled:
         ledger.cancelled("s")
@@ -48,9 +49,15 @@ def _seen(ids: list[str], **more: Any) -> Callable[[Ledger], object]:
     return lambda ledger: ledger.saw("s", "another", ids, {**STATE, **more})
 
 
+def _gone_at_once(ledger: Ledger) -> None:
+    ledger.acked("s2", "some")
+    ledger.gone("s2", "somebody")
+
+
 BROKEN: dict[str, Callable[[Ledger], object]] = {
     "was lost: somebody was told that it is not there": lambda ledger: ledger.absent("s", "somebody"),
     "was lost: somebody was told that it has expired, before its time": lambda ledger: ledger.gone("s", "somebody"),
+    "s2 was lost: somebody was told that it has expired": _gone_at_once,
     "s2 (some) has no end: it was never seen": lambda ledger: ledger.acked("s2", "some"),
     "has no end: {'status': 'scanning'": lambda ledger: ledger.ended("s", BEGUN, IDS),
     "the key key was answered with s2, and before with s": lambda ledger: ledger.acked("s2", "some", "key"),
@@ -90,6 +97,11 @@ def test_a_cancelled_scan_may_have_found_less_and_an_expired_one_be_gone() -> No
     over.scans["s"].state["expires_at"] = over.scans["s"].seen[0].state["expires_at"] = "2026-01-01T00:00:00.000Z"
     over.gone("s", "somebody")
     assert over.faults() == []
+    unseen = written()
+    unseen.acked("s2", "some")
+    unseen.alive("s2", time.monotonic() - RETENTION)
+    unseen.gone("s2", "somebody")
+    assert unseen.faults() == []
     jumped = written()
     jumped.jumped()
     jumped.gone("s", "somebody")
@@ -130,7 +142,7 @@ async def _leaks(world: World) -> None:
 async def _forgets(world: World, directory: Path) -> None:
     """A scan that was acknowledged is deleted behind the server's back; another one never gets on."""
     [server] = world.web
-    ledger = Ledger({"quick": {"nothing"}})
+    ledger = Ledger({"quick": {"nothing"}}, RETENTION)
     scan_id = (await discover(server.url, KINDS["quick"])).json()["scan_id"]
     await ended(server.url, scan_id)
     ledger.acked(scan_id, "quick")

@@ -1,6 +1,7 @@
 """The auditor, who takes part in nothing: polls whatever somebody was promised, until its end and once more later."""
 
 import random
+import time
 from typing import Any
 
 import anyio
@@ -50,19 +51,20 @@ class Auditor:
 
     async def _audited(self, scan_id: str) -> bool:
         """Whether nothing more is to be asked."""
-        url = self.url()
+        url, asked_at = self.url(), time.monotonic()
+        results = await self.ask(url, "GET", f"/opportunities/results/{scan_id}?wait=10")
+        if results is None or results.status == 503:
+            return False
+        if results.status == 202:
+            self.ledger.alive(scan_id, asked_at)
+            return False
+        if not self._there(results, scan_id):
+            return True
         status = await self.ask(url, "GET", f"/opportunities/status/{scan_id}")
         if status is None or status.status == 503:
             return False
         if not self._there(status, scan_id):
             return True
-        results = await self.ask(url, "GET", f"/opportunities/results/{scan_id}?wait=10")
-        if results is None or results.status in (202, 503):
-            return False
-        if not self._there(results, scan_id):
-            return True
-        if status.json()["status"] == "scanning":
-            return False  # it has ended meanwhile: its state is to be polled, too
         state = {name: value for name, value in status.json().items() if name != "cursor"}
         self.ledger.ended(scan_id, state, [one["id"] for one in results.json()["opportunities"]])
         return True

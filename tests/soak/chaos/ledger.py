@@ -4,7 +4,6 @@ No client judges for itself; it says what it was told. So each rule is in one pl
 purpose.
 """
 
-import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -35,6 +34,8 @@ class Promised:
     scan_id: str
     kind: str
     at: float = field(default_factory=time.monotonic)
+    alive_at: float = field(default_factory=time.monotonic)
+    """When it was last seen to go on."""
     cancelled: bool = False
     """Whether somebody has asked for that."""
     state: dict[str, Any] = field(default_factory=dict)
@@ -49,9 +50,10 @@ class Promised:
 class Ledger:
     """All that was promised in one run."""
 
-    def __init__(self, expected: Mapping[str, set[str]]) -> None:
-        """`expected`: what scans of each kind find where nothing goes wrong."""
+    def __init__(self, expected: Mapping[str, set[str]], retention: float) -> None:
+        """`expected`: what scans of each kind find where nothing goes wrong; `retention`: in seconds."""
         self.expected = expected
+        self.retention = retention
         self.scans: dict[str, Promised] = {}
         self.keys: dict[str, str] = {}
         """Idempotency keys, each with the scan that it was answered with first."""
@@ -95,12 +97,21 @@ class Ledger:
     def gone(self, scan_id: str, client: str) -> None:
         """Somebody was told that it has expired."""
         promised = self.scans[scan_id]
-        over = time.time() >= _moment(promised.state.get("expires_at")) - SPARE_SECONDS
-        if over or any(at >= promised.at for at in self._jumps):
+        if self._may_be_over(promised) or any(at >= promised.at for at in self._jumps):
             promised.expired = promised.expired or not promised.state
             self.told["too late"] += 1
         else:
             self.wrong.append(f"{scan_id} was lost: {client} was told that it has expired, before its time")
+
+    def _may_be_over(self, promised: Promised) -> bool:
+        """By when it expires, or, of one that nobody saw the end of, by when it was last seen to go on."""
+        if promised.state:
+            return time.time() >= _moment(promised.state["expires_at"]) - SPARE_SECONDS
+        return time.monotonic() >= promised.alive_at + self.retention - SPARE_SECONDS
+
+    def alive(self, scan_id: str, at: float) -> None:
+        """It was seen to go on."""
+        self.scans[scan_id].alive_at = at
 
     def absent(self, scan_id: str, client: str) -> None:
         """Somebody was told that there never was such a scan."""
@@ -159,6 +170,6 @@ def _agree(held: Any, told: Any) -> bool:
     return held.keys() - INJECTED == told.keys() and all(_agree(held[name], told[name]) for name in told)
 
 
-def _moment(text: str | None) -> float:
-    """Seconds since 1970; never, of a scan that nobody has seen to end."""
-    return math.inf if text is None else datetime.fromisoformat(text).timestamp()
+def _moment(text: str) -> float:
+    """Seconds since 1970."""
+    return datetime.fromisoformat(text).timestamp()

@@ -81,7 +81,7 @@ async def chaos(
     began = time.monotonic()
     async with opening(directory, retention) as world:
         expected = {kind: await _undisturbed(world, kind) for kind in KINDS}
-        ledger = Ledger(expected)
+        ledger = Ledger(expected, retention)
         trouble = Trouble(world, ledger, seed)
         story = Story(seed)
         async with anyio.create_task_group() as tasks:
