@@ -13,14 +13,18 @@ import pytest
 
 from conftest import Serve
 from scanstream.core import Core
-from scanstream.model import ANYONE, DiscoverRequest
+from scanstream.deliveries import Delivery
+from scanstream.errors import Damaged, Expired, NotFound, ScanstreamError, StoreUnavailable
+from scanstream.model import ANYONE, DiscoverRequest, ScanId
 from scanstream.notify import backoff, courier, sending
 from scanstream.notify.courier import OUTCOMES
+from scanstream.notify.targets import Allowed
 from scanstream.notify.telling import MOST_OPPORTUNITIES
 from scanstream.scans import planner
 from scanstream.security.guard import Open
 from support.certificates import Authority
 from support.guards import guarded
+from support.nats import NatsServer
 from support.receiver import Receiver, answers, closes, hangs, receiving, verified
 from support.script import scripting
 from support.until import until
@@ -425,3 +429,87 @@ async def test_a_defect_at_one_receiver_is_told_and_ends_nobody_else_s(
     assert len(errors) == 1
     assert "LookupError in " in errors[0]
     assert not any("secret" in record.getMessage() for record in caplog.records)
+
+
+@pytest.mark.usefixtures("_soon")
+async def test_who_is_allowed_no_more_is_not_asked_and_is_told_once_that_is_taken_back(
+    house: House, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan_id = await house.scan()
+    with monkeypatch.context() as patch:
+        patch.setattr(house.core.courier, "_allowed", Allowed([]))
+        await house.notify(scan_id, receiver.url())
+        await until(lambda: house.counted().get("forbidden", 0) >= 2)
+        assert receiver.connections == 0
+    await receiver.until(1)
+    await house.settled()
+    assert house.counted()["delivered"] == 1
+
+
+@pytest.mark.parametrize(
+    ("trouble", "outcome"),
+    [
+        (Damaged("its record is damaged"), "lost"),
+        (Expired("it has expired"), "expired"),
+        (NotFound("it never was"), "expired"),
+    ],
+)
+async def test_a_scan_that_cannot_be_told_of_any_more_is_given_up(
+    trouble: ScanstreamError, outcome: str, house: House, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan_id = await house.scan()
+
+    async def find(*_: Any) -> Any:
+        raise trouble
+
+    monkeypatch.setattr(house.core.courier, "_find", find)
+    await house.notify(scan_id, receiver.url())
+    await house.settled()
+    assert house.counted() == {outcome: 1}
+    assert receiver.connections == 0
+
+
+async def test_while_the_store_does_not_answer_nothing_is_an_attempt(
+    house: House, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan_id, failures, find = await house.scan(), 3, house.core.courier._find
+
+    async def away(*asked: Any) -> Any:
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            raise StoreUnavailable("not now", retry_after=1)
+        return await find(*asked)
+
+    monkeypatch.setattr(courier, "LATER_SECONDS", 0.02)
+    monkeypatch.setattr(house.core.courier, "_find", away)
+    await house.notify(scan_id, receiver.url())
+    await receiver.until(1)
+    await house.settled()
+    assert failures < 0
+    assert house.counted() == {"delivered": 1}
+
+
+async def test_an_address_that_only_another_version_can_read_is_given_up(house: House, receiver: Receiver) -> None:
+    delivery = Delivery(id="msg_x", scan_id=ScanId(await house.scan()), url="gopher://a.example/", expires_at=2**41)
+    await house.core.engine.deliveries.put(delivery)
+    await house.settled()
+    assert house.counted() == {"lost": 1}
+    assert receiver.connections == 0
+
+
+async def test_on_nats_it_is_the_same(nats: NatsServer, receiver: Receiver) -> None:
+    where = {"engine": nats.url, "namespace": "notify"}
+    async with telling(receiver, **where) as house, scripting() as script:
+        scan_id = (await discover(house.url, script.request(shards=1))).json()["scan_id"]
+        before = await house.notify(scan_id, receiver.url("/before"))
+        with anyio.fail_after(30):
+            await (await script.started()).tell("end")
+        await until_terminal(house.url, scan_id)
+        behind = await house.notify(scan_id, receiver.url("/behind"))
+        await receiver.until(2)
+        await house.settled()
+        assert house.counted() == {"delivered": 2}
+    assert {got.id for got in receiver.got} == {before["notification_id"], behind["notification_id"]}
+    assert all(verified(before["signing_secret"], got) for got in receiver.got)
+    assert receiver.got[0].body == receiver.got[1].body
