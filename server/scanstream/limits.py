@@ -12,6 +12,8 @@ from scanstream.security.allowance import Rate
 
 DISCOVERS_A_MINUTE = 30
 """Of a principal, where principals are told apart; else all callers are one, and nobody is to stand in for all."""
+ABREAST = 64
+"""Scans of one principal that are registered at once: so many go into one commit, and others have turns between."""
 OWN_PART = 4
 """Where principals are told apart, one of them may have this part (a fourth) of the scans, and of the sockets."""
 MAY_BE_WITHOUT = frozenset(
@@ -75,7 +77,8 @@ class Limits:
         """
         own = max(1, self.max_scans // OWN_PART) if told_apart else None
         a_minute = DISCOVERS_A_MINUTE if told_apart else None
-        return Bounds(self.max_scans, _given(self.max_own_scans, own), _given(self.max_discovers, a_minute))
+        own, a_minute = _given(self.max_own_scans, own), _given(self.max_discovers, a_minute)
+        return Bounds(self.max_scans, own, a_minute, ABREAST if told_apart else None)
 
     def sockets(self, places: int, *, told_apart: bool) -> tuple[int, int]:
         """How many WebSockets and event streams there may be, and how many of one principal.
