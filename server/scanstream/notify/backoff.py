@@ -9,8 +9,8 @@ FIRST_SECONDS = 5.0
 LONGEST_SECONDS = 600.0
 SPREAD = 0.2
 """By so much of it, up or down, a pause is another one."""
-LONGEST_ASKED_SECONDS = 3600.0
-"""What a receiver may ask for with `Retry-After`."""
+LONGEST_ASKED_SECONDS = 900.0
+"""What a receiver may ask for with `Retry-After`: a scan answers for an hour, unless it is set otherwise."""
 
 
 def pause_after(number: int, asked: float | None = None) -> float:
