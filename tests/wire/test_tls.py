@@ -1,12 +1,13 @@
 """TLS of our own: the same server, over it; a certificate that is tried at the start and renewed while it runs."""
 
+import errno
 import os
 import re
 import signal
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from anyio import to_thread
 
 from conftest import Serve
 from scanstream.errors import SettingError
+from scanstream.push.transport.tls import Accepting
 from scanstream.server import serving
 from scanstream.settings import Settings
 from support.certificates import TOLD_STRICTLY, Authority, Certificate, encrypted, over
@@ -116,6 +118,24 @@ async def test_handshakes_are_counted_by_how_they_come_out(certificate: Certific
                 pass
         assert (now["failed"], now["timed_out"], now["refused"]) == (3, 1, 0)
         assert "timeout" in (await request(url, "GET", "/metrics")).body.decode()
+
+
+async def test_what_keeps_the_server_from_accepting_passes(
+    certificate: Certificate, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No descriptor is left, or the network has failed beneath a connection (accept(2), "Error handling")."""
+    accepted, met = Accepting._accepted, [errno.EMFILE, errno.EPROTO]
+
+    def failing(self: Accepting) -> Iterator[tuple[socket.socket, str]]:
+        if met:
+            raise OSError(met[0], os.strerror(met.pop(0)))
+        return accepted(self)
+
+    monkeypatch.setattr(Accepting, "_accepted", failing)
+    async with serving(Settings(port=0, data=":memory:", workers=0, **over(certificate))) as url:
+        assert (await request(url, "GET", "/healthz")).status == 200
+    assert met == []
+    assert "no connection can be accepted for the moment: out of file descriptors" in caplog.text
 
 
 async def test_half_open_handshakes_are_bounded_by_address_and_do_not_keep_a_server_up(

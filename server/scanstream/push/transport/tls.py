@@ -28,7 +28,7 @@ OUTCOMES = ("done", "failed", "timed_out", "refused")
 MOST_ACCEPTED_AT_ONCE = 64
 """In one turn of the loop."""
 PAUSE_SECONDS = 0.5
-"""Where no descriptor is left: who comes waits with the kernel meanwhile."""
+"""Where no more can be accepted: who comes waits with the kernel meanwhile."""
 
 
 class Handshakes:
@@ -85,7 +85,7 @@ class Accepting:
             "ssl_shutdown_timeout": patience.linger,
         }
         self._scope = anyio.CancelScope()
-        self._lacking = Telling()
+        self._trouble = Telling()
 
     async def run(self) -> None:
         """Let in who comes, until it is closed."""
@@ -95,11 +95,11 @@ class Accepting:
                     await anyio.wait_readable(self._listener)
                     try:
                         self._take(tasks)
-                    except OSError as error:
-                        if not (lacking := shortage(error)):
-                            raise
-                        if self._lacking.due():
-                            logger.warning("out of %s: no connection is accepted for the moment", lacking)
+                    except OSError as error:  # of a network that fails, too: accept(2) says to try again
+                        if self._trouble.due():
+                            lacking = shortage(error)
+                            why = f"out of {lacking}" if lacking else error.strerror or error
+                            logger.warning("no connection can be accepted for the moment: %s", why)
                         await anyio.sleep(PAUSE_SECONDS)
 
     def close(self) -> None:
