@@ -27,6 +27,7 @@ from scanstream.doctor import running
 from scanstream.doctor.examining import examine
 from scanstream.doctor.finding import Finding, lines
 from scanstream.doctor.machine import versions
+from scanstream.engines.nats.connection import connected
 from scanstream.server import serving
 from scanstream.settings import Settings
 from support.certificates import Authority, Certificate, directory_of, over
@@ -112,8 +113,24 @@ async def test_nats_is_asked_and_not_written_to(nats: NatsServer) -> None:
     async with serving(Settings(port=0, data=":memory:", workers=0, engine=nats.url, namespace="doctor")):
         told = await found(engine=nats.url, namespace="doctor")
     assert failing(told) == set()
-    assert "messages" in told["stream"].says
+    assert all("messages" in told[stream].says for stream in ("stream", "shards", "deliveries"))
     assert "clocks" in told
+
+
+@pytest.mark.parametrize("stream", ["SCANS", "JOBS", "DELIVERIES"])
+async def test_a_stream_that_somebody_has_changed_is_named(nats: NatsServer, stream: str) -> None:
+    namespace = f"doctor-{stream.lower()}"
+    given = Settings(port=0, data=":memory:", workers=0, engine=nats.url, namespace=namespace)
+    async with serving(given):
+        pass
+    assert given.nats is not None
+    async with connected(given.nats) as connection:
+        name = connection.names.stream(stream)
+        config = (await connection.request_api(f"STREAM.INFO.{name}"))["config"]
+        await connection.request_api(f"STREAM.UPDATE.{name}", {**config, "discard": "old"})
+    told = await found(engine=nats.url, namespace=namespace)
+    assert failing(told) == {"nats"}
+    assert name in told["nats"].says
 
 
 async def test_no_secret_is_told() -> None:

@@ -26,6 +26,7 @@ from scanstream.engines.nats.deliveries import NatsAttempt, NatsDeliveries
 from scanstream.engines.nats.jobs import TRIED
 from scanstream.engines.nats.options import NatsOptions
 from scanstream.engines.nats.places import Own
+from scanstream.engines.nats.pull import MOST_DIGITS
 from scanstream.engines.nats.queues import open_queues
 from scanstream.engines.nats.streams import of_scans, require_stream
 from scanstream.errors import SettingError, StoreUnavailable
@@ -270,7 +271,7 @@ async def test_headers_that_say_nothing_change_nothing(given: NatsOptions, words
 async def test_what_is_to_wait_for_ever_is_not_asked_for_again_and_again(given: NatsOptions) -> None:
     async with node(given) as one:
         subject = one._connection.names.subject("delivery.a")
-        headers = dict.fromkeys((engine.DUE, engine.PAUSE), "9" * engine.MOST_DIGITS)
+        headers = dict.fromkeys((engine.DUE, engine.PAUSE), "9" * MOST_DIGITS)
         await one._connection.publish(subject, BODY, headers=headers, stream=one._stream)
         assert await nothing(one)
         name = one.pull._consumer["name"]

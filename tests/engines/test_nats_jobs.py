@@ -6,11 +6,12 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import anyio
+import msgspec
 import pytest
 
 from engines.jobs_contract import A, B, CallsContract, JobsContract, LetIn, Opened, Released, names, nothing, taken
 from scanstream.engines.nats.connection import connected
-from scanstream.engines.nats.jobs import NatsJobs
+from scanstream.engines.nats.jobs import DEATHS, TRIED, NatsJobs, _counted
 from scanstream.engines.nats.options import NatsOptions
 from scanstream.engines.nats.places import Own
 from scanstream.engines.nats.queues import NatsQueues, open_queues
@@ -107,6 +108,22 @@ async def test_what_a_dead_node_had_comes_to_another_after_a_lease(given: NatsOp
         await lease.give_back(tried=False)
         (lease,) = await taken(other.computing, 1)
         assert (lease.attempt, lease.deaths) == (5, 4)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("words", ["soon", "-1", "9" * 5000, ""], ids=["word", "sign", "long", "none"])
+async def test_headers_that_say_nothing_end_no_node(given: NatsOptions, words: str) -> None:
+    async with node(given) as one:
+        jobs, [shard] = one.computing, names(A, 0)
+        subject = jobs._subject(A, shard.strategy_id, "0")
+        headers = dict.fromkeys((TRIED, DEATHS), words)
+        await jobs._connection.publish(subject, msgspec.json.encode(shard), headers=headers, stream=jobs._stream)
+        (lease,) = await taken(jobs, 1)
+        assert (lease.shard, lease.attempt, lease.deaths) == (shard, 1, 0)
+        await jobs._rescue([subject])
+        stored = await jobs._connection.last(jobs._stream, subject)
+        assert stored is not None
+        assert (_counted(stored.headers, TRIED), _counted(stored.headers, DEATHS)) == (0, 0)
 
 
 @pytest.mark.anyio

@@ -4,12 +4,13 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scanstream.doctor.finding import Finding, bad, good
 from scanstream.errors import ScanstreamError
 
 if TYPE_CHECKING:
+    from scanstream.engines.nats.connection import Connection
     from scanstream.settings import Settings  # the server is an extra
 
 PATIENCE_SECONDS = 5.0
@@ -116,30 +117,45 @@ async def of_nats(settings: "Settings") -> AsyncIterator[Finding]:
     """NATS and its streams; what is not there is made by the first node that starts."""
     from scanstream.engines.nats.answers import ApiError  # noqa: PLC0415  # nats-py is an extra
     from scanstream.engines.nats.connection import connected  # noqa: PLC0415
-    from scanstream.engines.nats.streams import NO_STREAM, of_scans, still_as  # noqa: PLC0415
+    from scanstream.engines.nats.deliveries import of_deliveries  # noqa: PLC0415
+    from scanstream.engines.nats.jobs import of_jobs  # noqa: PLC0415
+    from scanstream.engines.nats.streams import of_scans  # noqa: PLC0415
 
     options = settings.nats
     assert options is not None
     try:
         async with connected(options, patience=PATIENCE_SECONDS) as connection:
             yield good("nats", f"{connection.client.version_told} at {connection.client.where()}")
-            wanted = of_scans(connection)
-            try:
-                told = await connection.request_api(f"STREAM.INFO.{wanted['name']}", patience=PATIENCE_SECONDS)
-            except ApiError as error:
-                if error.code != NO_STREAM:
-                    raise
-                yield good("stream", f"{wanted['name']} is not there yet: the first node makes it")
-                return
-            await still_as(connection, wanted, PATIENCE_SECONDS)
-            state, replicas = told["state"], told["config"].get("num_replicas", 1)
-            size = f"{state['messages']:,} messages, {state['bytes'] / 1024**2:,.1f} MiB, {replicas} replicas"
-            yield good("stream", f"{wanted['name']}: {size}")
-            yield _clocks(told.get("ts", ""))
+            streams = {"stream": of_scans, "shards": of_jobs, "deliveries": of_deliveries}
+            for check, of_stream in streams.items():
+                finding, told = await _stream(connection, check, of_stream(connection))
+                yield finding
+            if told:
+                yield _clocks(told)
     except ScanstreamError as error:
         yield bad("nats", error.detail, "docs/scaling.md says what it needs, and how to look at it")
     except ApiError as error:
         yield bad("nats", str(error), "docs/scaling.md says what it needs, and how to look at it")
+
+
+async def _stream(connection: "Connection", check: str, wanted: dict[str, Any]) -> tuple[Finding, str]:
+    """What a stream holds, if it is as it must be; and what time NATS told, if it is there.
+
+    :raises ScanstreamError, ApiError: if it is not, or nobody says
+    """
+    from scanstream.engines.nats.answers import ApiError  # noqa: PLC0415
+    from scanstream.engines.nats.streams import NO_STREAM, still_as  # noqa: PLC0415
+
+    try:
+        told = await connection.request_api(f"STREAM.INFO.{wanted['name']}", patience=PATIENCE_SECONDS)
+    except ApiError as error:
+        if error.code != NO_STREAM:
+            raise
+        return good(check, f"{wanted['name']} is not there yet: the first node makes it"), ""
+    await still_as(connection, wanted, PATIENCE_SECONDS)
+    state, replicas = told["state"], told["config"].get("num_replicas", 1)
+    size = f"{state['messages']:,} messages, {state['bytes'] / 1024**2:,.1f} MiB, {replicas} replicas"
+    return good(check, f"{wanted['name']}: {size}"), told.get("ts", "")
 
 
 def _clocks(told: str) -> Finding:

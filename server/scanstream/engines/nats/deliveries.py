@@ -41,7 +41,6 @@ DUE, PAUSE = "Scanstream-Due", "Scanstream-Pause"
 """Headers of what waits: until when, and how long that was as it was put off, in milliseconds."""
 TTL, SPARE_SECONDS = "Nats-TTL", 3600
 """For how long JetStream keeps one: until nobody tries any more, and an hour more, in which that is told."""
-MOST_DIGITS = 15
 LONGEST_SECONDS = 86_400.0
 """What is refused for longer is refused once more then: a consumer takes what it cannot count for no time at all."""
 UNKNOWN_SECONDS = 60.0
@@ -139,7 +138,7 @@ class NatsDeliveries:
 
     def _left(self, held: Held) -> float:
         """For how many seconds it is to wait yet."""
-        due, pause = (_number(held, name) for name in (DUE, PAUSE))
+        due, pause = (held.counted(name) for name in (DUE, PAUSE))
         left = due - self._now()
         if left > pause and held.deliveries > 1:  # it has waited for that long, and the time is another now
             return 0.0
@@ -233,10 +232,4 @@ class NatsDeliveries:
 
 def _tries(held: Held) -> int:
     """How often it was tried before; what waits was refused, and how often is not known from its deliveries."""
-    return _number(held, TRIED) + (0 if DUE in held.headers else held.deliveries - 1)
-
-
-def _number(held: Held, name: str) -> int:
-    """What a header of ours says; 0 where somebody else has written it."""
-    told = held.headers.get(name, "")
-    return int(told) if told.isdecimal() and len(told) <= MOST_DIGITS else 0
+    return held.counted(TRIED) + (0 if DUE in held.headers else held.deliveries - 1)

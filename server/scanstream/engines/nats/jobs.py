@@ -25,7 +25,7 @@ from scanstream.engines.nats.answers import ApiError, ConflictError
 from scanstream.engines.nats.connection import Connection
 from scanstream.engines.nats.consumers import shared
 from scanstream.engines.nats.names import token
-from scanstream.engines.nats.pull import Held, Pull
+from scanstream.engines.nats.pull import MOST_DIGITS, Held, Pull
 from scanstream.engines.nats.streams import of_queue
 from scanstream.errors import StoreUnavailable
 from scanstream.jobs import ShardName
@@ -237,11 +237,10 @@ async def remove(connection: Connection, stream: str, subject: str) -> None:
 
 def _told(held: Held) -> tuple[int, int]:
     """Which attempt this is, and how many nodes have died before."""
-    tried, deaths = (int(held.headers.get(name, 0)) for name in (TRIED, DEATHS))
-    return tried + held.deliveries, deaths + held.deliveries - 1
+    return held.counted(TRIED) + held.deliveries, held.counted(DEATHS) + held.deliveries - 1
 
 
 def _counted(headers: bytes, name: str) -> int:
-    """What a header of ours counts; 0 where there is none."""
-    found = re.search(rb"^%s: *(\d+)" % name.encode(), headers, re.MULTILINE)
+    """What a header of ours counts; 0 where there is none, or somebody else has written it."""
+    found = re.search(rb"^%s: *(\d{1,%d})\r?$" % (name.encode(), MOST_DIGITS), headers, re.MULTILINE)
     return int(found[1]) if found else 0

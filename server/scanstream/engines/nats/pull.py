@@ -28,6 +28,7 @@ FLUSH_SECONDS = 1
 UNTAKEN_SECONDS = 3
 """In which all is given back that has come and was not taken; else the lease runs out."""
 ALIVE, OVER = "100", "408"
+MOST_DIGITS = 15
 
 
 class Held:
@@ -48,6 +49,11 @@ class Held:
         self.seq = int(tokens[at + 3])
         self.left = int(tokens[at + 6])
         """How many wait behind it."""
+
+    def counted(self, name: str) -> int:
+        """What a header of ours counts; 0 where there is none, or somebody else has written it."""
+        told = self.headers.get(name, "")
+        return int(told) if told.isdecimal() and len(told) <= MOST_DIGITS else 0
 
     async def extend(self) -> None:
         """Still at it."""
