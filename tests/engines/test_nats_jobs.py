@@ -24,6 +24,7 @@ from scanstream.model import ScanId
 from support.histories import NOON
 from support.nats import NatsServer, options
 from support.stores import consuming, registration
+from support.until import until
 
 LEASE = 1.0
 NOTHING = Own()
@@ -271,6 +272,20 @@ async def test_the_places_of_all_nodes_are_known_to_each(given: NatsOptions) -> 
         with anyio.fail_after(2):
             while web.places.computing():  # noqa: ASYNC110  # at once, and not when it is forgotten
                 await anyio.sleep(0.01)
+
+
+@pytest.mark.anyio
+async def test_a_node_that_leaves_is_not_taken_for_one_of_a_version_before(given: NatsOptions) -> None:
+    here = Own(turns=True)
+    async with node(given, here) as web:
+        async with node(given, Own(computing=2, in_loop=8, turns=True)):
+            await until(lambda: web.places.computing() == 2)
+            assert web.places.in_loop() == 8
+        await until(lambda: web.places.computing() == 0)
+        assert web.places.alike()
+        async with node(given, Own(waiting=4)):
+            await until(lambda: not web.places.alike())
+            assert web.places.in_loop() == 4, "it does not tell more"
 
 
 @pytest.mark.anyio
