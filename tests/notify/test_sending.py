@@ -1,6 +1,7 @@
 """One attempt, against real receivers on the loopback: what each does, and what that means."""
 
 import gc
+import random
 import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
@@ -137,6 +138,21 @@ def raw(content: bytes) -> Behaviour:
 async def test_what_is_no_answer(content: bytes, sender: Sender, receiver: Receiver) -> None:
     receiver.next.append(raw(content))
     assert (await send(sender, receiver.url())).outcome == "unreachable"
+
+
+async def test_whatever_is_answered_it_means_something_and_is_no_defect(sender: Sender, receiver: Receiver) -> None:
+    """Good answers with bytes that are changed, left out, doubled and made up."""
+    chance = random.Random(20261127)
+    good = b"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+    for _ in range(200):
+        answer = bytearray(good)
+        for _ in range(chance.randint(1, 6)):
+            at = chance.randrange(len(answer))
+            answer[at : at + chance.randint(0, 3)] = chance.randbytes(chance.randint(0, 3)) * chance.choice((1, 1, 50))
+        receiver.next.append(raw(bytes(answer)))
+        told = await send(sender, receiver.url())
+        assert told.outcome in ("delivered", "gone", "busy", "refused", "unreachable"), bytes(answer)
+        assert told.asked is None or told.asked >= 0
 
 
 async def test_once_the_head_says_yes_nothing_behind_it_counts(sender: Sender, receiver: Receiver) -> None:

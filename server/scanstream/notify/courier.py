@@ -29,6 +29,7 @@ AT_ONCE = 16
 """Attempts under way, over all hosts."""
 LEAVE_SECONDS = 1.0
 """What those under way have to end when the node leaves."""
+LEAVE_LOOK_SECONDS = 0.25
 HAND_BACK_SECONDS = 1.0
 """And then to be handed back; else another node has them when this one is known to be gone."""
 LATER_SECONDS = 5.0
@@ -87,12 +88,23 @@ class Courier:
             return
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._look)
+            tasks.start_soon(self._until_leaving)
             try:
                 await self._take(tasks, self._sender)
             finally:
-                self._until = anyio.current_time() + LEAVE_SECONDS
-                for scope in self._under_way:
-                    scope.deadline = self._until
+                self._leave()
+
+    async def _until_leaving(self) -> None:
+        """While clients are given the time to leave attempts have theirs: a stop takes no longer for them."""
+        while not self._leaving():  # noqa: ASYNC110  # nobody tells us
+            await anyio.sleep(LEAVE_LOOK_SECONDS)
+        self._leave()
+
+    def _leave(self) -> None:
+        """From now on what is under way has so long to end, and what is begun."""
+        self._until = min(self._until, anyio.current_time() + LEAVE_SECONDS)
+        for scope in self._under_way:
+            scope.deadline = self._until
 
     async def _look(self) -> NoReturn:
         while True:
