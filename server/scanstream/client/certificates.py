@@ -1,8 +1,10 @@
-"""Why the certificate of a server is not taken, in words, and what to do about that."""
+"""Whose certificates are trusted; why that of a server is not taken, in words, and what to do about that."""
 
 import ssl
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import httpx
 
 OVER, NOT_YET, ANOTHERS = (10,), (9,), (62, 64)
 """What OpenSSL calls a certificate whose time is over or has not come, or which is for other names or addresses
@@ -17,6 +19,14 @@ class Untaken(NamedTuple):
     says: str
     """Goes on from "its certificate"."""
     do: str
+
+
+def secure(url: str) -> dict[str, Any]:
+    """What a WebSocket to this server is made with: it trusts whom HTTP trusts, which has a list of its own.
+
+    :raises OSError: if what the environment names cannot be read
+    """
+    return {"ssl": httpx.create_ssl_context()} if url.startswith("https:") else {}
 
 
 def untaken(error: BaseException | None) -> Untaken | None:

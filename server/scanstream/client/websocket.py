@@ -17,7 +17,7 @@ from websockets.typing import Subprotocol
 
 from scanstream.client.addresses import shown
 from scanstream.client.backoff import Pace
-from scanstream.client.certificates import untaken
+from scanstream.client.certificates import secure, untaken
 from scanstream.client.failures import Lost, decoded, of_close
 from scanstream.client.ladder import Why
 from scanstream.client.proxies import UnusableProxy, proxy_of
@@ -255,6 +255,7 @@ async def _socket(url: str, token: str | None) -> AsyncIterator[ClientConnection
             close_timeout=CLOSE_SECONDS,
             ping_interval=None,
             **({} if proxy else _racing()),
+            **secure(url),
         )
     except InvalidStatus as error:
         status = error.response.status_code

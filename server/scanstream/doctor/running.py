@@ -16,7 +16,7 @@ from websockets.typing import Subprotocol
 
 from scanstream.client.addresses import shown
 from scanstream.client.asking import transport
-from scanstream.client.certificates import untaken
+from scanstream.client.certificates import secure, untaken
 from scanstream.client.failures import Unreachable
 from scanstream.client.proxies import UnusableProxy, proxy_of
 from scanstream.client.token import Secret, Token, headers, subprotocols
@@ -143,8 +143,8 @@ async def _socket(url: str, token: str | None, proxy: str | None) -> Finding:
     address = "ws" + url.removeprefix("http").rstrip("/") + "/ws"
     offered = subprotocols(SUBPROTOCOL, token)
     try:
-        opening = connect(address, create_connection=Dialled, subprotocols=offered, open_timeout=SECONDS, proxy=proxy)
-        async with opening as socket:
+        opening: dict[str, Any] = {"open_timeout": SECONDS, "proxy": proxy, **secure(url)}
+        async with connect(address, create_connection=Dialled, subprotocols=offered, **opening) as socket:
             await socket.send(msgspec.json.encode({"type": "ping", "id": "doctor"}).decode())
             with anyio.fail_after(SECONDS):
                 answer = msgspec.json.decode(await socket.recv(), type=dict[str, Any])
