@@ -1,6 +1,8 @@
 """The collector keeps out of the way, and garbage goes all the same."""
 
+import ctypes
 import gc
+import os
 import sys
 import threading
 import weakref
@@ -21,6 +23,7 @@ from scanstream.launch import importing
 from scanstream.model import ANYONE, DiscoverRequest
 from scanstream.push.answers import StatusAnswer, Whole
 from scanstream.settings import Settings
+from soak.chaos.held import MEGABYTE, resident
 from support.raw import HOST, connected, get
 from support.wire import ONE_QUICK_SCAN, discover, request, websocket
 
@@ -101,6 +104,26 @@ def test_a_cycle_that_was_frozen_in_use_goes_at_a_quiet_moment(
     there.clear()
     collector.look()
     assert gone() is None, len(held)
+
+
+@pytest.mark.skipif(
+    not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="this C library gives nothing back when asked"
+)
+def test_what_is_free_goes_back_to_the_system_at_a_quiet_moment(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "QUIET", 2.0)  # of one processor: more than a loop can be at work
+    many = [bytes(2000) for _ in range(40_000)]
+    del many[:-1:2]
+    much = resident(os.getpid())
+    many = many[::100]
+    collector.anybody = lambda: True
+    collector.look()
+    assert resident(os.getpid()) > much - 10 * MEGABYTE  # it lies between what is in use
+    collector.anybody = lambda: False
+    collector.look()
+    assert resident(os.getpid()) < much - 20 * MEGABYTE
+    assert len(many) > 100
 
 
 def test_no_collection_looks_at_much(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:

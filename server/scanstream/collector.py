@@ -9,8 +9,12 @@ unseen.
 What comes and goes with connections, requests and scans makes no cycles (tests/test_collector.py), so that there is
 nothing to find. A cycle that was frozen all the same, as one of a plug-in may be, is found when all is looked at: while
 nobody is there who would be held up, or when what is frozen has become far more than it was.
+
+In such moments memory that is free goes back to the system, too. The C library keeps what lies between things that are
+still in use: after a crowd that was up to a fifth of all that a server held.
 """
 
+import ctypes
 import gc
 import sys
 import time
@@ -75,13 +79,15 @@ class Collector:
             self.look()
 
     def look(self) -> None:
-        """Collect all there is, if it is time to."""
+        """Collect all there is, if it is time to; where nobody is there, give back what is free."""
         at, worked = time.monotonic(), time.process_time()
         quiet = worked - self._worked < QUIET * (at - self._looked_at) and not self.anybody()
         self._looked_at, self._worked = at, worked
         blocks = sys.getallocatedblocks()
         if blocks > 2 * self._left + MUCH_BLOCKS or (quiet and blocks > self._left + WORTH_BLOCKS):
             self.collect_whole()
+        if quiet:
+            give_back()
 
     def collect_whole(self) -> None:
         """Also what was frozen."""
@@ -98,6 +104,16 @@ class Collector:
         """See `gc.callbacks`."""
         if phase == "stop" or (not self._whole and _beyond(MOST_OBJECTS, info["generation"])):
             gc.freeze()
+
+
+def give_back() -> None:
+    """Have the C library give back to the system what is free, where it has a call for that (glibc, on Linux).
+
+    Some 10 ms for 80 MB that go, and less than a tenth of that where there is nothing to give (malloc_trim(3)).
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def _beyond(most: int, oldest: int) -> bool:
