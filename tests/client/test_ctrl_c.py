@@ -6,8 +6,10 @@ Measured in the interrupted process: from the signal to the `KeyboardInterrupt` 
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
 from statistics import median
 from typing import Any
@@ -18,6 +20,7 @@ from anyio.from_thread import BlockingPortal
 from client.programs import heed_interrupts
 from client.test_client import SECONDS
 from scanstream.client import Client
+from scanstream.client.living import _waited
 from support.script import Script
 from wire.proxy import Faults, Proxy, running
 
@@ -31,6 +34,7 @@ EXIT_SECONDS = 5
 PROGRAM = """
 import json, os, signal, sys, threading, time
 from scanstream.client import Client
+from scanstream.client.living import _waited
 
 def waits(main=threading.main_thread().ident):
     frame, names = sys._current_frames()[main], []
@@ -157,6 +161,7 @@ def interrupted(
 HANGING = """
 import os, signal, socket, sys, threading, time
 from scanstream.client import Client
+from scanstream.client.living import _waited
 
 def hang(*_, **__):
     hanging.set()
@@ -200,6 +205,7 @@ def test_what_hangs_where_the_client_lives_holds_up_neither_ctrl_c_nor_the_end_o
 OPENING = """
 import os, signal, threading
 from scanstream.client import Client
+from scanstream.client.living import _waited
 from scanstream.client.client import AsyncClient
 
 opening = AsyncClient.__aenter__
@@ -229,6 +235,7 @@ def test_a_client_that_is_interrupted_while_it_opens_leaves_no_thread() -> None:
 ANY_MOMENT = """
 import signal, sys, threading, time
 from scanstream.client import Client
+from scanstream.client.living import _waited
 
 signal.signal(signal.SIGALRM, signal.default_int_handler)
 times, rounds, slow = int(sys.argv[1]), 0, []
@@ -257,6 +264,18 @@ while len(threads()) > 1 and time.monotonic() < until:
     time.sleep(0.01)
 print(threads(), rounds > 0, sorted(slow)[len(slow) // 2])
 """
+
+
+def test_one_that_comes_while_python_takes_a_lock_is_one_all_the_same() -> None:
+    class Torn(Future[None]):
+        def exception(self, timeout: float | None = None) -> None:
+            try:
+                raise KeyboardInterrupt
+            finally:
+                threading.Lock().release()  # as `threading.Condition` does that was not entered
+
+    with pytest.raises(KeyboardInterrupt):
+        _waited(Torn())
 
 
 @pytest.mark.parametrize("times", [FEW, pytest.param(2000, marks=pytest.mark.soak)])

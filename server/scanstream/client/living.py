@@ -7,9 +7,9 @@ whatever the loop is busy with: a token function that blocks, a name server that
 import asyncio
 import os
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, ParamSpec, TypeVar
 
 import anyio
@@ -53,7 +53,8 @@ class Living:
         """
         _outside_of_loops()
         try:
-            self._thread.start()
+            with _interruptible():
+                self._thread.start()
             _waited(self._opened)
         except KeyboardInterrupt:
             self.leave()
@@ -89,7 +90,8 @@ class Living:
             return
         try:
             self.leave()
-            self._thread.join(LEAVE_SECONDS)
+            with _interruptible():
+                self._thread.join(LEAVE_SECONDS)
         except KeyboardInterrupt:
             self.leave()
             raise
@@ -180,9 +182,23 @@ def _waited(future: "Future[T]") -> T:
     :raises CancelledError: if it is cancelled
     """
     while not future.done():
-        with suppress(TimeoutError):
+        with suppress(TimeoutError), _interruptible():
             future.exception(LOOK_SECONDS)
     return future.result()
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """In here an interrupt is one, also where it comes while Python takes a lock: it would let go of what it has not.
+
+    :raises KeyboardInterrupt: instead of the RuntimeError that comes of that, in a `threading.Condition`
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise error.__context__ from None
+        raise
 
 
 def _outside_of_loops() -> None:
