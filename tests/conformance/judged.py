@@ -8,6 +8,8 @@ from scanstream.conformance.run import Options
 from scanstream.conformance.stage.playing import Played
 
 SECONDS = 60.0
+CALLERS = {"strangers", "not-yours", "apart", "scan-token", "share", "renewal"}
+"""Checks that need a server that asks who is there."""
 
 
 def scripted(**parameters: Any) -> dict[str, Any]:
@@ -29,14 +31,18 @@ async def judged(
     seed: int = 1,
     seconds: float = SECONDS,
     slow: bool = False,
+    tokens: tuple[str | None, str | None] = (None, None),
     **requests: dict[str, Any],
 ) -> list[Verdict]:
-    """The verdicts of a run."""
+    """The verdicts of a run.
+
+    :param tokens: of who asks, and of another principal
+    """
     verdicts: list[Verdict] = []
     several = [urls] if isinstance(urls, str) else urls
-    await judge(
-        Options(several, None, seed, only, {**REQUESTS, **requests}, seconds, slow), verdicts.append, lambda _: None
-    )
+    token, other = tokens
+    options = Options(several, token, seed, only, {**REQUESTS, **requests}, seconds, slow, other)
+    await judge(options, verdicts.append, lambda _: None)
     return verdicts
 
 

@@ -6,21 +6,22 @@ from typing import Any
 
 import pytest
 
-from conformance.judged import SECONDS, judged, scripted, told
-from conformance.more_mutants import ALL as MUTANTS
-from conformance.more_mutants import NO_MUTANT
+from conformance.judged import CALLERS, SECONDS, judged, scripted, told
+from conformance.mutants_of_callers import ALL as MUTANTS
+from conformance.mutants_of_callers import NO_MUTANT
 from conformance.mutating import Mutated, Mutation, mutated_server
 from docs.pages import code, table
 from scanstream.app import Scanstream
-from scanstream.conformance.judging import BROKEN, HOLDS, Verdict
+from scanstream.conformance.judging import BROKEN, HOLDS, NOT_TRIED, Verdict
 from scanstream.conformance.promise import CHECKS
 from scanstream.server import serving
 from scanstream.settings import Settings
+from support.guards import key_in
 from support.hosting import hosted
 
 pytestmark = pytest.mark.anyio
 
-APART = {"expired", "heartbeat"}
+APART = {"expired", "heartbeat", *CALLERS}
 """Checks that need a server of their own, or seconds."""
 QUICK = [
     "answers-at-once",
@@ -40,6 +41,8 @@ QUICK = [
     "idempotency",
     "unknown-fields",
     "follow-many",
+    "foreign-pages",
+    "foreign-hosts",
 ]
 """What is asked with every run of the tests; the others with `make clients`."""
 FEW = {
@@ -106,6 +109,50 @@ async def test_the_plain_outlet_keeps_all_of_its_promises() -> None:
 async def test_a_stream_that_is_still_is_kept_awake() -> None:
     async with serving(Settings(port=0, data=":memory:", workers=1, worker_priority="low")) as url:
         assert_kept(await judged(url, "heartbeat", long=scripted(shards=1, pause=12.0)))
+
+
+def two_callers(directory: Path) -> tuple[dict[str, Any], tuple[str, str]]:
+    """The settings of a server that asks who is there, and the keys of two principals."""
+    keys = directory / "keys.toml"
+    tokens = key_in(keys, "ann"), key_in(keys, "ben")
+    return {"auth": "required", "keys": str(keys), "max_discovers": 10_000}, tokens
+
+
+async def test_callers_are_kept_apart(tmp_path: Path) -> None:
+    settings, tokens = two_callers(tmp_path)
+    async with serving(
+        Settings(**{"port": 0, "data": ":memory:", "workers": 1, "worker_priority": "low", **settings})
+    ) as url:
+        verdicts = await judged(url, *CALLERS, "not-found", "foreign-pages", tokens=tokens, long=SHORT)
+        [alone] = await judged(url, "not-yours", tokens=(tokens[0], None))
+    assert_kept(verdicts)
+    assert (alone.outcome, "--other-token" in alone.seen) == (NOT_TRIED, True)
+
+
+@pytest.fixture(scope="module")
+async def apart(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[str, Mutated, tuple[str, str]]]:
+    """One server that asks who is there, for all mutants of that."""
+    settings, tokens = two_callers(tmp_path_factory.mktemp("keys"))
+    with pytest.MonkeyPatch.context() as patches:
+        async with mutated_server(patches, **settings) as (url, server):
+            yield url, server, tokens
+
+
+@pytest.mark.usefixtures("breaking")
+@pytest.mark.parametrize("wrong", [name for name, one in MUTANTS.items() if one.check in CALLERS])
+async def test_callers_that_are_not_kept_apart_are_found_out(
+    apart: tuple[str, Mutated, tuple[str, str]], wrong: str
+) -> None:
+    url, server, tokens = apart
+    check, make = MUTANTS[wrong]
+    server.mutation = make()
+    try:
+        [verdict] = await judged(url, check, tokens=tokens, long=SHORT)
+    finally:
+        server.mutation = Mutation()
+    assert verdict.outcome == BROKEN, told(verdict)
+    assert not verdict.expected.startswith("this within"), told(verdict)
+    assert not any(token in line for token in tokens for line in verdict.trace)
 
 
 @pytest.fixture(scope="module")

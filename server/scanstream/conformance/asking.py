@@ -94,6 +94,10 @@ class Server:
             for client in self._clients.values():
                 await client.aclose()
 
+    def shown(self, token: str) -> "Server":
+        """The same server, to which another credential is shown; it is to be opened."""
+        return Server(self.urls, token, self.trace)
+
     def _next(self) -> str:
         self._turn += 1
         return self.urls[self._turn % len(self.urls)]

@@ -42,6 +42,12 @@ def conformance() -> None:
     help="What to scan for where a check needs a scan that is quick, long, many or failing (repeatable).",
 )
 @click.option("--token", envvar="SCANSTREAM_TOKEN", default=None, help="Who asks.  [env: SCANSTREAM_TOKEN]")
+@click.option(
+    "--other-token",
+    envvar="SCANSTREAM_OTHER_TOKEN",
+    default=None,
+    help="Of another principal: what is one's own, the other may not see.  [env: SCANSTREAM_OTHER_TOKEN]",
+)
 @click.option("--json", "as_json", is_flag=True, help="A verdict a line, as JSON, for programs.")
 def server(urls: tuple[str, ...], listing: bool, requests: tuple[str, ...], **flags: Any) -> None:
     """Judge the server at URL; where there are several, they are nodes of one server.

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from typing import NamedTuple
 
 import anyio
@@ -48,9 +49,13 @@ async def judge(options: Options, tell: Callable[[Verdict], None], begins: Calla
     :param begins: is told what will be started
     :raises ServerGone: if there is no server, or none any more
     """
-    trace = Trace()
-    async with Server(options.urls, options.token, trace).open() as server:
-        run = Run(server, options)
+    trace = Trace(options.token, options.other_token)
+    async with AsyncExitStack() as stack:
+        server, stranger, other = [
+            await stack.enter_async_context(Server(options.urls, token, trace).open())
+            for token in (options.token, None, options.other_token)
+        ]
+        run = Run(server, stranger, other if options.other_token else None, options)
         try:
             await _look(run)
             begins(run.scans)

@@ -24,13 +24,18 @@ class Options(NamedTuple):
     """For each check."""
     slow: bool = True
     """Whether checks are made that wait for time to pass."""
+    other_token: str | None = None
+    """Of another principal, where there is one."""
 
 
 class Run:
     """What checks are given."""
 
-    def __init__(self, server: Server, options: Options) -> None:
+    def __init__(self, server: Server, stranger: Server, other: Server | None, options: Options) -> None:
+        """`stranger`: the same server, asked without a credential; `other`: with another principal's."""
         self.server = server
+        self.stranger = stranger
+        self.other = other
         self.options = options
         self.trace = server.trace
         self.random = Random(options.seed)  # noqa: S311  # repeatable on purpose

@@ -80,6 +80,7 @@ def options(
     timeout: float,
     quick: bool,
     token: str | None,
+    other_token: str | None,
     as_json: bool,
 ) -> Options:
     """The flags, read.
@@ -91,7 +92,8 @@ def options(
         raise ValueError(f"There is no check {unknown[0]}; --list says which there are")
     by_chance = randrange(MOST_SEED) if seed is None else seed  # noqa: S311  # nothing secret
     kinds = requests_of(requests)
-    return Options([address(url) for url in urls], token, by_chance, only, kinds, timeout, slow=not quick)
+    several = [address(url) for url in urls]
+    return Options(several, token, by_chance, only, kinds, timeout, not quick, other_token)
 
 
 def server(options: Options, as_json: bool) -> int:

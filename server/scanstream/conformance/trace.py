@@ -12,7 +12,9 @@ WIDTH = 300
 class Trace:
     """The last lines of a check's conversation: `→` to the server, `←` from it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *secrets: str | None) -> None:
+        """`secrets`: credentials that are shown nowhere."""
+        self._secrets = [secret for secret in secrets if secret]
         self._lines: deque[str] = deque(maxlen=LINES)
 
     def asked(self, words: str, body: Any = None) -> None:
@@ -36,8 +38,10 @@ class Trace:
         return list(self._lines)
 
     def _say(self, way: str, words: str, body: Any) -> None:
-        text = "" if body is None else f" {shown(body)}"
-        self._lines.append(f"{way} {words}{text}")
+        line = f"{way} {words}" + ("" if body is None else f" {shown(body)}")
+        for secret in self._secrets:
+            line = line.replace(secret, "…")
+        self._lines.append(line)
 
 
 def shown(body: Any) -> str:

@@ -1,0 +1,218 @@
+"""Servers that break one promise each: of who is asking, and of web pages and names that are not the server's."""
+
+from typing import Any
+
+from conformance.more_mutants import ALL, NO_MUTANT
+from conformance.mutants import Told, answering, asking, mutant, telling
+from conformance.mutating import Answer, Mutation, Talk, plain
+
+__all__ = ["ALL", "NO_MUTANT"]
+
+HEADER = "authorization"
+
+
+def _scan_id(talk: Talk) -> str:
+    return talk.path.rpartition("/")[2]
+
+
+class Owners(Mutation):
+    """Knows who has started what, by their credentials."""
+
+    def __init__(self) -> None:
+        self.owners: dict[str, str] = {}
+        """By scan."""
+        self.first = ""
+
+    def asked(self, talk: Talk) -> Answer | None:
+        """See `Mutation`."""
+        shown = talk.headers.get(HEADER, "")
+        self.first = self.first or (shown if "ssk_" in shown else "")
+        return None
+
+    def answered(self, talk: Talk, answer: Answer) -> Answer:
+        """See `Mutation`."""
+        if talk.about("discover") and answer.status == 202:
+            location = answer.headers["location"]
+            self.owners.setdefault(location.rpartition("/")[2], talk.headers[HEADER])
+        return answer
+
+    def by_token(self, talk: Talk) -> bool:
+        """Whether somebody shows a scan token."""
+        return "sst_" in talk.headers.get(HEADER, "")
+
+
+@asking("strangers", "a market that strangers may look at")
+def _open_market(talk: Talk) -> Answer | None:
+    return plain(200, {}, cache_control="no-cache") if talk.about("market") and HEADER not in talk.headers else None
+
+
+@answering("strangers", "a 401 without a challenge", "status", 401)
+def _no_challenge(talk: Talk, answer: Answer) -> Answer:
+    return answer.headed(www_authenticate="")
+
+
+@telling("strangers", "a socket without a credential that is told nothing", "websocket")
+def _no_word(talk: Talk, message: dict[str, Any]) -> Told:
+    return [] if message["type"] == "error" else [message]
+
+
+@mutant("not-yours", "a 403 for another's scan")
+class Forbids(Owners):
+    """It was started by somebody."""
+
+    def answered(self, talk: Talk, answer: Answer) -> Answer:
+        """See `Mutation`."""
+        known = _scan_id(talk) in self.owners and talk.about("status")
+        return plain(403, {}) if known and answer.status == 404 else super().answered(talk, answer)
+
+
+@mutant("not-yours", "a word more where an absent scan is somebody's")
+class Hints(Owners):
+    """In an answer that is else the same."""
+
+    def answered(self, talk: Talk, answer: Answer) -> Answer:
+        """See `Mutation`."""
+        known = _scan_id(talk) in self.owners and talk.about("explain")
+        return answer.having(owned=True) if known and answer.status == 404 else super().answered(talk, answer)
+
+
+@mutant("not-yours", "a cancel of another's scan")
+class CancelsAnothers(Owners):
+    """As its owner."""
+
+    def asked(self, talk: Talk) -> Answer | None:
+        """See `Mutation`."""
+        if talk.about("cancel") and _scan_id(talk) in self.owners:
+            talk.headers[HEADER] = self.owners[_scan_id(talk)]
+        return None
+
+
+@mutant("apart", "identical requests of two callers that are one scan")
+class JoinsAnothers(Owners):
+    """All discovers are the first caller's."""
+
+    def asked(self, talk: Talk) -> Answer | None:
+        """See `Mutation`."""
+        super().asked(talk)
+        if talk.about("discover"):
+            talk.headers[HEADER] = self.first
+        return None
+
+
+@mutant("apart", "a latest that is somebody else's")
+class LatestOfAll(Owners):
+    """The first caller's, for everybody."""
+
+    def asked(self, talk: Talk) -> Answer | None:
+        """See `Mutation`."""
+        super().asked(talk)
+        if talk.path.endswith("/latest"):
+            talk.headers[HEADER] = self.first
+        return None
+
+
+@answering("scan-token", "an ack without a scan_token", "discover", 202)
+def _no_token(talk: Talk, answer: Answer) -> Answer:
+    return answer.having(scan_token=None)
+
+
+class Promotes(Owners):
+    """A scan token is as good as its owner's key, for some questions."""
+
+    about = ""
+
+    def asked(self, talk: Talk) -> Answer | None:
+        """See `Mutation`."""
+        super().asked(talk)
+        if self.by_token(talk) and talk.about(self.about):
+            talk.headers[HEADER] = self.first
+        return None
+
+
+@mutant("scan-token", "a scan token that opens another scan")
+class OpensAll(Promotes):
+    """To read."""
+
+    about = "status/scan"
+
+
+@mutant("scan-token", "a scan token that starts scans")
+class Starts(Promotes):
+    """Of its owner."""
+
+    about = "discover"
+
+
+@asking("scan-token", "a token in an address that opens nothing")
+def _nothing_in_addresses(talk: Talk) -> Answer | None:
+    talk.query.pop("token", None)
+    return None
+
+
+@asking("scan-token", "a key in an address that is passed over")
+def _keys_in_addresses(talk: Talk) -> Answer | None:
+    if talk.query.get("token", "").startswith("ssk_"):
+        del talk.query["token"]
+    return None
+
+
+@mutant("share", "a link to read that cancels")
+class CancelsByLink(Promotes):
+    """As its owner would."""
+
+    about = "cancel"
+
+
+@mutant("share", "a link without an end")
+class ReadsForEver(Promotes):
+    """As its owner would."""
+
+    about = "status"
+
+
+@mutant("share", "a link that is handed on with more than it gives")
+class SharesMore(Promotes):
+    """As its owner would."""
+
+    about = "share"
+
+
+@telling("renewal", "a renewal that is refused", "websocket")
+def _refused_renewal(talk: Talk, message: dict[str, Any]) -> Told:
+    refused = {"type": "error", "id": message.get("id"), "code": "unauthorized", "detail": "no"}
+    return [refused] if message["type"] == "ack" and message.get("id") == "own" else [message]
+
+
+@telling("renewal", "another's credential that is taken on an open socket", "websocket")
+def _anybody(talk: Talk, message: dict[str, Any]) -> Told:
+    return [{"type": "ack", "id": "other"}] if message["type"] == "error" else [message]
+
+
+@asking("foreign-pages", "a page of another origin that starts scans")
+def _started_by_pages(talk: Talk) -> Answer | None:
+    if talk.about("discover"):
+        talk.headers.pop("origin", None)
+    return None
+
+
+@asking("foreign-pages", "a page of another origin that follows a scan")
+def _followed_by_pages(talk: Talk) -> Answer | None:
+    if talk.about("events"):
+        talk.headers.pop("origin", None)
+    return None
+
+
+@answering("foreign-pages", "an answer that every page may read", "status", 200)
+def _read_by_pages(talk: Talk, answer: Answer) -> Answer:
+    return answer.headed(access_control_allow_origin="*")
+
+
+@asking("foreign-hosts", "a server that answers to any name")
+def _any_name(talk: Talk) -> Answer | None:
+    talk.headers["host"] = "127.0.0.1"
+    return None
+
+
+@answering("foreign-hosts", "a 403 for what is no host", "scans", 400)
+def _no_host(talk: Talk, answer: Answer) -> Answer:
+    return answer._replace(status=403)
