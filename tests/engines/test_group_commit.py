@@ -1,7 +1,9 @@
 """The writer thread outlives whatever an operation or the disk does, and nobody waits for ever."""
 
+import gc
 import sqlite3
 import threading
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -48,6 +50,27 @@ async def test_out_of_memory_is_a_store_that_is_away_for_the_moment() -> None:
             with pytest.raises(StoreUnavailable):
                 await commits.run(greedy, reads=reads)
         assert await commits.run(one) == 1
+
+
+async def test_what_could_not_be_written_is_let_go_with_its_error() -> None:
+    class Full:
+        """The disk, for what is to be written."""
+
+        def __call__(self, _: sqlite3.Connection) -> None:
+            raise sqlite3.OperationalError("database or disk is full")
+
+    async with committing() as commits:
+        gc.disable()
+        try:
+            operation = Full()
+            held = weakref.ref(operation)
+            with suppress(StoreUnavailable):
+                await commits.run(operation)
+            del operation
+            await commits.run(one)  # the thread has other work in hand
+            assert held() is None, "only a collection would find it"
+        finally:
+            gc.enable()
 
 
 class NoWayBack:

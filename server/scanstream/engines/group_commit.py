@@ -166,11 +166,15 @@ class GroupCommit:
                 self.commits.under_way -= 1
                 if late is not None:
                     late.cancel()
-        if operation.unanswered is not None:
-            raise operation.unanswered
-        if operation.error is not None:
-            raise operation.error
-        return operation.result  # type: ignore[return-value]  # set by the thread unless there was an error
+        try:
+            if (error := operation.unanswered or operation.error) is not None:
+                raise error
+            return operation.result  # type: ignore[return-value]  # set by the thread unless there was an error
+        finally:
+            del (
+                error,
+                operation,
+            )  # else an error holds, by its traceback, what holds it: with all that was to be written
 
     def _late(self, operation: Operation[Any]) -> None:
         """The disk hangs: say so, unless only the consumer is late. What is being written may still come to be."""
