@@ -33,9 +33,10 @@ LOOK_SECONDS = 60.0
 """From one look at what is frozen to the next."""
 QUIET = 0.02
 """Of the time since the last look, what the process was at work: above this somebody wants something of it."""
-WORTH_BLOCKS = 150_000
-"""So many more than were left by the last whole collection: below, there is nothing to win … An object has some three
-of them, and they are counted quickly, while to count what is frozen is a walk over it."""
+WORTH_BLOCKS, WORTH_SHARE = 10_000, 0.03
+"""So many more than were left by the last whole collection, and by such a share: below, there is nothing to win … An
+object has some three of them, and they are counted quickly, while to count what is frozen is a walk over it. In trouble
+errors leave cycles by their tracebacks: of cut connections, a full disk and lost workers some 1 MB a minute."""
 MUCH_BLOCKS = 1_500_000
 """… and so many beyond twice of what it left: then there may be more garbage than anything else."""
 
@@ -79,15 +80,21 @@ class Collector:
             self.look()
 
     def look(self) -> None:
-        """Collect all there is, if it is time to; where nobody is there, give back what is free."""
+        """Collect all there is, if it is time to; where nobody is there, leave behind no more than is in use."""
         at, worked = time.monotonic(), time.process_time()
         quiet = worked - self._worked < QUIET * (at - self._looked_at) and not self.anybody()
         self._looked_at, self._worked = at, worked
         blocks = sys.getallocatedblocks()
-        if blocks > 2 * self._left + MUCH_BLOCKS or (quiet and blocks > self._left + WORTH_BLOCKS):
+        if blocks > 2 * self._left + MUCH_BLOCKS:
             self.collect_whole()
         if quiet:
-            give_back()
+            self.rest()
+
+    def rest(self) -> None:
+        """Nobody is there: let go of all that nobody needs, where that is worth it, and give back what is free."""
+        if sys.getallocatedblocks() > self._left * (1 + WORTH_SHARE) + WORTH_BLOCKS:
+            self.collect_whole()
+        give_back()
 
     def collect_whole(self) -> None:
         """Also what was frozen."""

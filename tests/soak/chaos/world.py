@@ -103,7 +103,7 @@ class World:
         return {node.name: await self._held(node) for node in self.cluster.nodes}
 
     async def _held(self, node: Web | Worker) -> Held:
-        await self.lever(node).ask("give_back")
+        await self.lever(node).ask("rest")
         tasks = await self.lever(node).ask("tasks")
         ports = {server.port: "NATS" for server in self.cluster.nats.servers}
         places = PLANNING_PROCESSES + _workers(node.command)

@@ -6,6 +6,7 @@ processes that it starts do not see the variable.
 """
 
 import asyncio
+import gc
 import json
 import os
 import socket
@@ -65,11 +66,14 @@ class Inside:
         assert self.loop is not None
         return Counter(_name(task) for task in asyncio.all_tasks(self.loop))
 
-    def give_back(self) -> bool:
-        """What is free goes back to the system, as it does in any quiet minute: a short run has none."""
-        from scanstream.collector import give_back
+    def rest(self) -> bool:
+        """What nobody needs is let go, as it is in any quiet minute: a short run has none."""
+        (collector,) = [callback.__self__ for callback in gc.callbacks if hasattr(callback, "__self__")]
 
-        give_back()
+        async def rest() -> None:
+            collector.rest()
+
+        self.await_(rest())
         return True
 
     def leak(self, kind: str, count: str) -> int:
@@ -94,7 +98,7 @@ def _name(task: "asyncio.Task[Any]") -> str:
 
 def _listen(inside: Inside, path: str) -> None:
     commands: dict[str, Callable[..., Any]] = {
-        name: getattr(inside, name) for name in ("clock", "full", "room", "tasks", "give_back", "leak")
+        name: getattr(inside, name) for name in ("clock", "full", "room", "tasks", "rest", "leak")
     }
     Path(path).unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
