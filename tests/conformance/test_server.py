@@ -21,8 +21,10 @@ from support.hosting import hosted
 
 pytestmark = pytest.mark.anyio
 
-APART = {"expired", "heartbeat", *CALLERS}
-"""Checks that need a server of their own, or seconds."""
+SLOW = {"expired", "heartbeat"}
+"""Checks that need seconds, or a server that forgets soon …"""
+APART = {*SLOW, *CALLERS}
+"""… and these, or one that asks who is there."""
 QUICK = [
     "answers-at-once",
     "ack-first",
@@ -78,6 +80,13 @@ def assert_kept(verdicts: list[Verdict]) -> None:
     assert not others, told(*others)
 
 
+def two_callers(directory: Path) -> tuple[dict[str, Any], tuple[str, str]]:
+    """The settings of a server that asks who is there, and the keys of two principals."""
+    keys = directory / "keys.toml"
+    tokens = key_in(keys, "ann"), key_in(keys, "ben")
+    return {"auth": "required", "keys": str(keys), "max_discovers": 10_000}, tokens
+
+
 async def test_the_server_keeps_its_promises() -> None:
     async with serving(Settings(port=0, data=":memory:", workers=1, worker_priority="low")) as url:
         verdicts = await judged(url, *QUICK, long=SHORT)
@@ -87,12 +96,16 @@ async def test_the_server_keeps_its_promises() -> None:
 
 @pytest.mark.clients
 @pytest.mark.timeout(500)
-@pytest.mark.parametrize("seed", [1, 2])
-async def test_the_server_keeps_all_of_its_promises(seed: int, tmp_path: Path) -> None:
-    async with serving(Settings(port=0, data=str(tmp_path), workers=1, worker_priority="low")) as url:
-        verdicts = await judged(url, seed=seed)
+@pytest.mark.parametrize("asks", [False, True], ids=["asks nobody", "asks who is there"])
+async def test_the_server_keeps_all_of_its_promises(asks: bool, tmp_path: Path) -> None:
+    settings, tokens = two_callers(tmp_path) if asks else ({}, (None, None))
+    wanted = CHECKS.keys() - SLOW - ({"foreign-hosts"} if asks else CALLERS)
+    async with serving(
+        Settings(**{"port": 0, "data": str(tmp_path), "workers": 1, "worker_priority": "low", **settings})
+    ) as url:
+        verdicts = await judged(url, *wanted, seed=1 + asks, tokens=tokens)
     assert_kept(verdicts)
-    assert {verdict.check.name for verdict in verdicts} == CHECKS.keys() - APART
+    assert {verdict.check.name for verdict in verdicts} == wanted
 
 
 @pytest.mark.clients
@@ -109,13 +122,6 @@ async def test_the_plain_outlet_keeps_all_of_its_promises() -> None:
 async def test_a_stream_that_is_still_is_kept_awake() -> None:
     async with serving(Settings(port=0, data=":memory:", workers=1, worker_priority="low")) as url:
         assert_kept(await judged(url, "heartbeat", long=scripted(shards=1, pause=12.0)))
-
-
-def two_callers(directory: Path) -> tuple[dict[str, Any], tuple[str, str]]:
-    """The settings of a server that asks who is there, and the keys of two principals."""
-    keys = directory / "keys.toml"
-    tokens = key_in(keys, "ann"), key_in(keys, "ben")
-    return {"auth": "required", "keys": str(keys), "max_discovers": 10_000}, tokens
 
 
 async def test_callers_are_kept_apart(tmp_path: Path) -> None:
