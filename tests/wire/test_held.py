@@ -25,9 +25,11 @@ CROWD = 60
 
 async def queued(url: str) -> tuple[str, str]:
     """A scan that waits for another one, so that it ends when it is cancelled, with one entry; and its tag."""
-    await discover(url)
+    first = (await discover(url)).json()["poll_url"]
     scan_id: str = (await discover(url)).json()["scan_id"]
     with anyio.fail_after(30):
+        while (await request(url, "GET", first)).json()["phase"] != "running":  # else its plan is still in the making
+            pass
         while "rank" not in (now := await request(url, "GET", f"/opportunities/status/{scan_id}")).json():
             pass
     return scan_id, now.headers["etag"]
