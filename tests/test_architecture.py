@@ -17,7 +17,7 @@ SOURCES = Path(__file__).parent.parent / "server" / "scanstream"
 
 LEVELS: tuple[tuple[set[str], ...], ...] = (
     (
-        {"scanstream", "model", "message", "panel", "parcel", "quotes", "errors", "shortage"}
+        {"scanstream", "model", "message", "panel", "parcel", "quotes", "errors", "shortage", "causes"}
         | {"telling", "measure", "about", "explanation"},
     ),
     ({"log"}, {"jobs"}, {"deliveries"}),
@@ -48,7 +48,7 @@ LEVELS: tuple[tuple[set[str], ...], ...] = (
 """The rooms on each level, the lowest first. A room is a package, or modules that stand together."""
 
 ENCLAVES = {
-    "client": {"client", "model", "message", "errors", "log.patch", "log.cursor"},
+    "client": {"client", "model", "message", "errors", "log.patch", "log.cursor", "causes"},
     "scans.work.shard": {
         "scans.work.shard",
         "scans.work.cuts",
@@ -64,6 +64,7 @@ ENCLAVES = {
         "quotes",
         "errors",
         "shortage",
+        "causes",
     },
     "scans.work.errands": {"scans.work.errands"},
 }

@@ -6,7 +6,8 @@ as waiting may still mend it.
 
 import errno
 import sqlite3
-from collections.abc import Iterator
+
+from scanstream.causes import causes
 
 LACKING = {
     errno.EMFILE: "file descriptors",
@@ -29,9 +30,6 @@ UNREACHABLE = {
 }
 """errno → a directory of ours is there, and not for us just now: somebody mends rights, or a mount."""
 
-MOST_CAUSES = 32
-"""Errors behind an error that are looked at: an exception may be its own cause."""
-
 
 def shortage(error: BaseException | None) -> str:
     """What the machine lacks, where that is why this error (or one behind it) came; empty where it is not."""
@@ -42,7 +40,7 @@ def shortage(error: BaseException | None) -> str:
 
 
 def _lacking(error: BaseException | None) -> str:
-    for cause in _causes(error):
+    for cause in causes(error):
         if isinstance(cause, OSError) and cause.errno in LACKING:
             return LACKING[cause.errno]
         if isinstance(cause, MemoryError):
@@ -57,19 +55,7 @@ def _lacking(error: BaseException | None) -> str:
 def of_ours(error: BaseException | None) -> str:
     """As `shortage`, for files that are the server's own: those that cannot be reached count, too."""
     lacking = shortage(error)
-    for cause in _causes(error):
+    for cause in causes(error):
         if not lacking and isinstance(cause, OSError) and cause.errno in UNREACHABLE:
             lacking = "access to the data directory"
     return lacking
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, what it was raised from, and what is in it where it is a group."""
-    waiting = [error]
-    for _ in range(MOST_CAUSES):
-        cause = waiting.pop(0) if waiting else None
-        if cause is None:
-            return
-        yield cause
-        inside = cause.exceptions if isinstance(cause, BaseExceptionGroup) else ()
-        waiting += [other for other in (cause.__cause__, cause.__context__, *inside) if other is not None]

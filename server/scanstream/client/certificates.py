@@ -1,15 +1,15 @@
 """Whose certificates are trusted; why that of a server is not taken, in words, and what to do about that."""
 
 import ssl
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import httpx
 
+from scanstream.causes import causes
+
 OVER, NOT_YET, ANOTHERS = (10,), (9,), (62, 64)
 """What OpenSSL calls a certificate whose time is over or has not come, or which is for other names or addresses
 (X509_V_ERR_…); nearly all others say that nothing leads from it to an authority that is known."""
-MOST_CAUSES = 16
 MEND = "name its authority's certificate with SSL_CERT_FILE, or its directory with SSL_CERT_DIR"
 
 
@@ -31,7 +31,7 @@ def secure(url: str) -> dict[str, Any]:
 
 def untaken(error: BaseException | None) -> Untaken | None:
     """Why a connection was not made, where that was for the certificate; None where it was not."""
-    met = next((one for one in _causes(error) if isinstance(one, ssl.SSLCertVerificationError)), None)
+    met = next((one for one in causes(error) if isinstance(one, ssl.SSLCertVerificationError)), None)
     if met is None:
         return None
     if met.verify_code in OVER:
@@ -41,15 +41,3 @@ def untaken(error: BaseException | None) -> Untaken | None:
     if met.verify_code in ANOTHERS:
         return Untaken(f"is for another name: {met.verify_message.rstrip('.')}", "ask by a name that is in it")
     return Untaken(f"is by an authority that is not known here ({met.verify_message})", MEND)
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, what it was raised from, and what is in it where it is a group."""
-    waiting = [error]
-    for _ in range(MOST_CAUSES):
-        cause = waiting.pop(0) if waiting else None
-        if cause is None:
-            return
-        yield cause
-        inside = cause.exceptions if isinstance(cause, BaseExceptionGroup) else ()
-        waiting += [one for one in (cause.__cause__ or cause.__context__, *inside) if one is not None]

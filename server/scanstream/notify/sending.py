@@ -17,6 +17,7 @@ import httpx
 from anyio import to_thread
 
 from scanstream import __version__
+from scanstream.causes import causes
 from scanstream.errors import SettingError
 from scanstream.notify.addresses import Network, Resolver, is_reachable
 from scanstream.notify.backoff import retry_after
@@ -203,13 +204,11 @@ def _failed(error: Exception) -> Answer:
     """Why there was no answer, in words of ours: theirs may hold what a receiver, or an address, has in it."""
     if lacking := shortage(error):
         return Answer("shortage", f"this machine lacks {lacking}")
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return Answer("untrusted", f"its certificate is not trusted ({cause.verify_message[:80]})")
         if isinstance(cause, ssl.SSLError):
             return Answer("untrusted", "TLS could not be agreed on")
-        cause = cause.__cause__ or cause.__context__
     if isinstance(error, httpcore.ProtocolError):
         return Answer("unreachable", "what it answers is not HTTP, or it closed the connection")
     return Answer("unreachable", "there was no connection to it, or it broke off")
