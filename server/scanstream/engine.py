@@ -54,7 +54,7 @@ class Engine:
     """What the store writes, counted."""
     places: Callable[[bool], int]
     """How many shards of one scan are run at once, over all nodes: those that wait for input, or the others."""
-    rooms: Callable[[bool], int]
+    places_of_all: Callable[[bool], int]
     """The same of all scans together."""
     own: dict[str, str]
     """The strategies that this node can run, by id, and their releases; what is taken out is told to the others."""
@@ -80,7 +80,7 @@ class Engine:
         if not self.store.shared:
             return None
         least = 1 if waiting else LEAST_WINDOW
-        of_each = max(ROUNDS * self.rooms(waiting) / share.principals, least * share.most) / share.own
+        of_each = max(ROUNDS * self.places_of_all(waiting) / share.principals, least * share.most) / share.own
         return max(1, min(int(of_each), self.places(True))) if waiting else math.ceil(of_each)
 
 
@@ -108,7 +108,7 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
             line=calls,
             owners=owners,
             places=lambda waits: waiting if waits else max(1, settings.workers),
-            rooms=lambda waits: settings.max_in_loop if waits else max(1, settings.workers),
+            places_of_all=lambda waits: settings.max_in_loop if waits else max(1, settings.workers),
             own=own,
             anybody=partial(covers, own),
             watchers=(owners.notice, calls.notice),
@@ -139,7 +139,7 @@ async def _on_nats(options: NatsOptions, computing: int, waiting: int, in_loop: 
             watchers=(owners.notice, permissions.notice),
             library=await open_library(store),
             places=lambda waits: queues.places.waiting() if waits else queues.places.computing(),
-            rooms=lambda waits: queues.places.in_loop() if waits else queues.places.computing(),
+            places_of_all=lambda waits: queues.places.in_loop() if waits else queues.places.computing(),
             own=strategies,
             anybody=queues.places.anybody,
         )
