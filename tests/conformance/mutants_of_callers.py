@@ -1,5 +1,6 @@
 """Servers that break one promise each: of who is asking, and of web pages and names that are not the server's."""
 
+from functools import partial
 from typing import Any
 
 from conformance.more_mutants import ALL, NO_MUTANT
@@ -117,9 +118,11 @@ def _no_token(talk: Talk, answer: Answer) -> Answer:
 
 
 class Promotes(Owners):
-    """A scan token is as good as its owner's key, for some questions."""
+    """A scan token is as good as its owner's key, for questions that begin like this."""
 
-    about = ""
+    def __init__(self, about: str) -> None:
+        super().__init__()
+        self.about = about
 
     def asked(self, talk: Talk) -> Answer | None:
         """See `Mutation`."""
@@ -129,18 +132,14 @@ class Promotes(Owners):
         return None
 
 
-@mutant("scan-token", "a scan token that opens another scan")
-class OpensAll(Promotes):
-    """To read."""
-
-    about = "status/scan"
-
-
-@mutant("scan-token", "a scan token that starts scans")
-class Starts(Promotes):
-    """Of its owner."""
-
-    about = "discover"
+for check, wrong, what in (
+    ("scan-token", "a scan token that opens another scan", "status/scan"),
+    ("scan-token", "a scan token that starts scans", "discover"),
+    ("share", "a link to read that cancels", "cancel"),
+    ("share", "a link without an end", "status"),
+    ("share", "a link that is handed on with more than it gives", "share"),
+):
+    mutant(check, wrong)(partial(Promotes, what))
 
 
 @asking("scan-token", "a token in an address that opens nothing")
@@ -154,27 +153,6 @@ def _keys_in_addresses(talk: Talk) -> Answer | None:
     if talk.query.get("token", "").startswith("ssk_"):
         del talk.query["token"]
     return None
-
-
-@mutant("share", "a link to read that cancels")
-class CancelsByLink(Promotes):
-    """As its owner would."""
-
-    about = "cancel"
-
-
-@mutant("share", "a link without an end")
-class ReadsForEver(Promotes):
-    """As its owner would."""
-
-    about = "status"
-
-
-@mutant("share", "a link that is handed on with more than it gives")
-class SharesMore(Promotes):
-    """As its owner would."""
-
-    about = "share"
 
 
 @telling("renewal", "a renewal that is refused", "websocket")

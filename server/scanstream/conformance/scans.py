@@ -154,6 +154,11 @@ class Scans:
         return running
 
 
+def nearly(scan_id: str) -> str:
+    """An id that nobody has made, and that differs from this one in its last sign."""
+    return scan_id[:-1] + ("0" if scan_id[-1] != "0" else "1")
+
+
 def state_of(body: dict[str, Any]) -> dict[str, Any]:
     """The state in a status answer."""
     return {name: value for name, value in body.items() if name not in laws.ENVELOPE}

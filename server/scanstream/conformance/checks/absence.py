@@ -8,6 +8,7 @@ import anyio
 from scanstream.conformance.asking import JSON, MSGPACK, Answer
 from scanstream.conformance.promise import NotTried, check, equal, expect
 from scanstream.conformance.run import Run
+from scanstream.conformance.scans import nearly
 
 NO_SCAN = "No scan found. Please initiate a new scan."
 ASKED = ("status/{}", "status/{}?since=0", "status/{}?wait=5", "results/{}", "results/{}?wait=5", "events/{}")
@@ -44,8 +45,7 @@ async def _told(run: Run, scan_id: str, code: str) -> None:
 async def not_found(run: Run) -> None:
     """Of nobody's making; one that is nearly a true one; one that is none."""
     true = (await run.scans.start()).scan_id
-    last = "0" if true[-1] != "0" else "1"
-    for scan_id in (true[:-1] + last, "scan_" + "0" * 42, "scan_1", "nothing"):
+    for scan_id in (nearly(true), "scan_" + "0" * 42, "scan_1", "nothing"):
         for answer in await _answers(run, scan_id):
             answer.being(404)
             wanted = {"success": False, "status": "not_found", "scan_id": scan_id, "message": NO_SCAN}

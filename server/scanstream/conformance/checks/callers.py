@@ -9,7 +9,7 @@ import anyio
 from scanstream.conformance.asking import JSON, MSGPACK, Answer, Server, Socket
 from scanstream.conformance.promise import NotTried, check, equal, expect
 from scanstream.conformance.run import Run
-from scanstream.conformance.scans import Scans
+from scanstream.conformance.scans import Scans, nearly
 
 NOBODYS = "ssk_nobody"
 """A key of nobody's making."""
@@ -36,11 +36,6 @@ def _other(run: Run) -> Server:
     if run.other is None:
         raise NotTried("needs a credential of another principal: --other-token")
     return run.other
-
-
-def _nearly(scan_id: str) -> str:
-    """An id that nobody has made."""
-    return scan_id[:-1] + ("0" if scan_id[-1] != "0" else "1")
 
 
 @check(
@@ -73,7 +68,7 @@ async def not_yours(run: Run) -> None:
     await _required(run)
     other = _other(run)
     scan_id = (await run.scans.start("long")).scan_id
-    never = _nearly(scan_id)
+    never = nearly(scan_id)
     for path in ABOUT_ONE:
         told = [await other.get(f"/opportunities/{path.format(one)}") for one in (scan_id, never)]
         _alike(told, scan_id, never)
