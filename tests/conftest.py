@@ -1,7 +1,7 @@
 """What all tests share. Fixtures are factories; every server listens on a free loopback port and ends with its test."""
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import AbstractAsyncContextManager
 from functools import cache
 from pathlib import Path
@@ -13,6 +13,7 @@ from scanstream.market.synthetic import SyntheticMarket
 from scanstream.server import serving
 from scanstream.settings import Settings
 from support.nats import NatsServer, nats_cluster, nats_server
+from support.receiver import Receiver, receiving
 from support.traffic import TRAFFIC, exchanges, record
 
 pytest.register_assert_rewrite(
@@ -149,6 +150,13 @@ def serve() -> Serve:
         return serving(Settings(**{"port": 0, "data": ":memory:", "compression": "deflate", **settings}))
 
     return start
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    """Somebody who wants to be told of scans' ends."""
+    async with receiving() as receiver:
+        yield receiver
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

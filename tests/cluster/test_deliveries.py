@@ -22,7 +22,7 @@ from scanstream.engines.nats.options import NatsOptions
 from scanstream.engines.schema import DATABASE
 from scanstream.model import now
 from support.process import ServerProcess
-from support.receiver import Behaviour, Receiver, answers, hangs, receiving
+from support.receiver import Behaviour, Receiver, answers, hangs
 from support.wire import discover, request
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
@@ -31,12 +31,6 @@ LEASE = 6.0
 """Much longer than it takes to hand something over."""
 RETRIED_SECONDS = 30.0
 """In which a first failure is tried again, beside other tests."""
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving() as receiver:
-        yield receiver
 
 
 def may(receiver: Receiver) -> list[str]:

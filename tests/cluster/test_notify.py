@@ -4,10 +4,8 @@ import os
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import anyio
-import msgspec
 import pytest
 
 from cluster.harness import LEASE, plugins
@@ -15,27 +13,11 @@ from onemachine.cluster import Cluster, running
 from onemachine.nats import nats
 from onemachine.node import STOP_SECONDS, Worker
 from scanstream.scans.sweeper import INTERVAL_SECONDS, OTHERS_AFTER_SECONDS
-from support.receiver import Receiver, answers, receiving, verified
+from support.receiver import DYING, Receiver, answers, notify, verified
 from support.script import scripting
-from support.wire import discover, request, until_terminal
+from support.wire import discover, until_terminal
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
-
-DYING = """
-import os, signal
-from scanstream.scans.sweeper import Sweeper
-async def settle(self):
-    if any(ended.targets for ended in self._unsettled.values()):
-        os.kill(os.getpid(), signal.SIGKILL)
-Sweeper._settle = settle
-"""
-"""What a node runs that dies when somebody is to be told."""
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving() as receiver:
-        yield receiver
 
 
 @pytest.fixture
@@ -47,14 +29,6 @@ async def cluster(tmp_path: Path, receiver: Receiver) -> AsyncIterator[Cluster]:
     made = Cluster(servers, tmp_path, web=3, workers=1, flags=flags, web_flags=may, environment=plugins())
     async with running(made) as cluster:
         yield cluster
-
-
-async def notify(url: str, scan_id: str, target: str) -> dict[str, Any]:
-    body = msgspec.json.encode({"url": target})
-    answer = await request(url, "POST", f"/opportunities/notify/{scan_id}", body)
-    assert answer.status == 202, answer
-    told: dict[str, Any] = answer.json()
-    return told
 
 
 async def test_each_is_told_once_whichever_nodes_they_and_the_scan_were_at(

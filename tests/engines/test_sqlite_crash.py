@@ -1,41 +1,25 @@
 """`kill -9` of a process that writes: what it was promised is there, and no log has a hole."""
 
-import os
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from scanstream.engines.sqlite import open_store
 from scanstream.model import ScanId
+from support.process import lines_until_killed
 from support.stores import consuming, fact, registration
 
 pytestmark = pytest.mark.anyio
 
-TESTS = Path(__file__).parent.parent
 ROUNDS = 3
-
-
-def lines_until_killed(data: Path, count: int) -> list[str]:
-    """Whole lines that the process printed before it was killed, `count` or a few more."""
-    command = [sys.executable, str(TESTS / "support" / "appender.py"), str(data)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
-        assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(count)]
-        process.kill()
-        lines += process.stdout.readlines()
-    assert process.returncode == -9, "it ended by itself"
-    return [line for line in lines if line.endswith("\n")]
 
 
 async def test_killed_at_any_moment_nothing_acked_and_nothing_fed_is_lost(tmp_path: Path) -> None:
     promised: dict[ScanId, int] = {}
     for _ in range(ROUNDS):
         count = random.randrange(1, 600)
-        lines = lines_until_killed(tmp_path, count)
+        lines = lines_until_killed("appender.py", tmp_path, count)
         for kind, name, seq in map(str.split, lines):
             assert kind in ("acked", "fed")
             promised[ScanId(name)] = max(int(seq), promised.get(ScanId(name), 0))

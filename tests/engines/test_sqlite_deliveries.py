@@ -1,10 +1,7 @@
 """Deliveries in a SQLite file, and in memory: killed, full, damaged, on clocks that are set, and very many."""
 
-import os
 import random
 import sqlite3
-import subprocess
-import sys
 import tracemalloc
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -32,10 +29,10 @@ from scanstream.engines.deliveries import SqliteDeliveries
 from scanstream.engines.schema import DATABASE
 from scanstream.engines.sqlite import open_store
 from scanstream.errors import StoreUnavailable
+from support.process import lines_until_killed
 
 pytestmark = pytest.mark.anyio
 
-TESTS = Path(__file__).parent.parent
 HOUR = 3_600_000
 MANY = 100_000
 MOST_BYTES = 256 * 1024
@@ -65,25 +62,13 @@ class TestMemory(DeliveriesContract):
         return opening(None)
 
 
-def lines_until_killed(data: Path, count: int) -> list[list[str]]:
-    """What the process said before it was killed, as soon as it had said so much."""
-    command = [sys.executable, str(TESTS / "support" / "deliverer.py"), str(data), str(count)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
-        assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(count)]
-        process.kill()
-        lines += process.stdout.readlines()
-    assert process.returncode == -9, "it ended by itself"
-    return [line.split() for line in lines if line.endswith("\n")]
-
-
 async def test_killed_at_any_moment_nothing_put_is_lost_nothing_done_comes_and_each_attempt_counts(
     tmp_path: Path,
 ) -> None:
     put, done, tried = set[str](), set[str](), Counter[str]()
     for _ in range(3):
-        for what, name, *told_number in lines_until_killed(tmp_path, random.randrange(50, 600)):
+        lines = lines_until_killed("deliverer.py", tmp_path, random.randrange(50, 600))
+        for what, name, *told_number in map(str.split, lines):
             if what == "put":
                 put.add(name)
             elif what == "done":

@@ -4,7 +4,7 @@ import gc
 import random
 import socket
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import partial
@@ -44,12 +44,6 @@ class Names:
         if not answer:
             raise socket.gaierror(socket.EAI_NONAME, f"no such name: {host}")
         return list(answer)
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving() as receiver:
-        yield receiver
 
 
 @pytest.fixture

@@ -119,3 +119,17 @@ def server_process(data: Path | str, *flags: str, before: str = "") -> Iterator[
     finally:
         if server.process.poll() is None:
             server.kill()
+
+
+def lines_until_killed(program: str, data: Path, count: int) -> list[str]:
+    """Whole lines that this program (of tests/support) has printed before it was killed: `count`, or a few more."""
+    here = Path(__file__).parent
+    command = [sys.executable, str(here / program), str(data), str(count)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here.parent), os.environ.get("PYTHONPATH", "")])}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(count)]
+        process.kill()
+        lines += process.stdout.readlines()
+    assert process.returncode == -9, "it ended by itself"
+    return [line for line in lines if line.endswith("\n")]

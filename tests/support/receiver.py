@@ -16,7 +16,17 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from anyio.streams.tls import TLSListener
 
 from support.certificates import Certificate
+from support.wire import request
 
+DYING = """
+import os, signal
+from scanstream.scans.sweeper import Sweeper
+async def settle(self):
+    if any(ended.targets for ended in self._unsettled.values()):
+        os.kill(os.getpid(), signal.SIGKILL)
+Sweeper._settle = settle
+"""
+"""What a server runs that dies when somebody is to be told."""
 NOWHERE = "https://127.0.0.1:1/"
 """Where nobody is, and which may not be reached either."""
 
@@ -147,3 +157,12 @@ async def receiving(certificate: Certificate | None = None, host: str = "127.0.0
             yield receiver
         finally:
             tasks.cancel_scope.cancel()
+
+
+async def notify(url: str, scan_id: str, target: str, wanted: int = 202) -> dict[str, Any]:
+    """Have this address told of the scan's end; what the server answers."""
+    body = msgspec.json.encode({"url": target})
+    answer = await request(url, "POST", f"/opportunities/notify/{scan_id}", body)
+    assert answer.status == wanted, answer
+    told: dict[str, Any] = answer.json()
+    return told

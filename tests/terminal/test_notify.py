@@ -1,23 +1,15 @@
 """`scanstream discover --notify`: who is told, and what is said where nobody is."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 from anyio import to_thread
 
 from client.programs import QUICK, run
 from support.process import server_process
-from support.receiver import Receiver, receiving, verified
+from support.receiver import Receiver, verified
 
 pytestmark = [pytest.mark.anyio, pytest.mark.clients]
 
 HOOKS = "https://hooks.example.com/scans"
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving() as receiver:
-        yield receiver
 
 
 async def test_addresses_are_told_and_the_secret_is_on_standard_error(receiver: Receiver) -> None:

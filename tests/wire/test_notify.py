@@ -24,7 +24,7 @@ from scanstream.security.guard import Open
 from support.certificates import Authority
 from support.guards import guarded
 from support.nats import NatsServer
-from support.receiver import Receiver, answers, closes, hangs, receiving, verified
+from support.receiver import Receiver, answers, closes, hangs, notify, receiving, verified
 from support.script import scripting
 from support.until import until
 from support.wire import discover, request, results, status, until_terminal
@@ -44,11 +44,7 @@ class House(NamedTuple):
 
     async def notify(self, scan_id: str, target: str, wanted: int = 202) -> dict[str, Any]:
         """Have this address told of the scan's end."""
-        body = msgspec.json.encode({"url": target})
-        answer = await request(self.url, "POST", f"/opportunities/notify/{scan_id}", body)
-        assert answer.status == wanted, answer
-        told: dict[str, Any] = answer.json()
-        return told
+        return await notify(self.url, scan_id, target, wanted)
 
     async def scan(self, wanted: Any = None) -> str:
         """A scan that has ended."""

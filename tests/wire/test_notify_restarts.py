@@ -1,16 +1,13 @@
 """Who is to be told is told, whatever the server dies of and when: `kill -9`, SIGTERM, between end and queue."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import anyio
-import msgspec
 import pytest
 from anyio import to_thread
 
 from support.process import ServerProcess
-from support.receiver import Receiver, answers, hangs, receiving, verified
+from support.receiver import DYING, Receiver, answers, hangs, notify, verified
 from support.script import scripting
 from support.wire import discover, request, until_terminal
 
@@ -28,21 +25,6 @@ def pause(number, asked):
 courier.pause_after = pause
 """
 """What a server runs that tries again soon, and writes down the number of each attempt that came to nothing."""
-DYING = """
-import os, signal
-from scanstream.scans.sweeper import Sweeper
-async def settle(self):
-    if any(ended.targets for ended in self._unsettled.values()):
-        os.kill(os.getpid(), signal.SIGKILL)
-Sweeper._settle = settle
-"""
-"""What a server runs that dies when somebody is to be told."""
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving() as receiver:
-        yield receiver
 
 
 async def started(data: Path, receiver: Receiver, before: str, *flags: str) -> ServerProcess:
@@ -50,14 +32,6 @@ async def started(data: Path, receiver: Receiver, before: str, *flags: str) -> S
     server = ServerProcess(data, *may, *flags, before=before)
     await to_thread.run_sync(server.until_serving)
     return server
-
-
-async def notify(url: str, scan_id: str, target: str) -> dict[str, Any]:
-    body = msgspec.json.encode({"url": target})
-    answer = await request(url, "POST", f"/opportunities/notify/{scan_id}", body)
-    assert answer.status == 202, answer
-    told: dict[str, Any] = answer.json()
-    return told
 
 
 async def scan(url: str) -> str:
