@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from scanstream.market.synthetic import SyntheticMarket
 from scanstream.server import serving
@@ -19,6 +20,9 @@ from support.traffic import TRAFFIC, exchanges, record
 pytest.register_assert_rewrite(
     "engines.contract", "engines.feed_contract", "engines.jobs_contract", "engines.deliveries_contract"
 )  # before any test file has imported them: contract suites explain their failed assertions as test files do
+
+settings.register_profile("scanstream", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("scanstream")  # how fast the machine is just now decides no test
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"

@@ -64,7 +64,7 @@ HUGE = [
 ]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(
     entries=st.lists(ENTRIES, max_size=14),
     start=TIMES,

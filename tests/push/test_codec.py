@@ -97,7 +97,7 @@ PLAIN = st.recursive(
 FIELDS = st.sampled_from(DiscoverRequest.__struct_fields__)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(PLAIN | st.dictionaries(FIELDS, PLAIN | st.dictionaries(st.text(max_size=5), PLAIN), max_size=3))
 def test_whatever_comes_both_formats_take_it_alike(value: Any) -> None:
     def taken(codec: Codec) -> Any:
@@ -109,7 +109,7 @@ def test_whatever_comes_both_formats_take_it_alike(value: Any) -> None:
     assert taken(JSON) == taken(MESSAGEPACK)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=200), st.sampled_from(CODECS))
 def test_no_bytes_are_a_defect(payload: bytes, codec: Codec) -> None:
     for decode in (lambda: codec.decode_request(Raw(payload)), lambda: codec.decode_message(payload)):

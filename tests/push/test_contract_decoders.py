@@ -84,7 +84,7 @@ def scanned(request: DiscoverRequest) -> bool:
         return False
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(nearly(FIELDS))
 def test_requests(value: dict[str, Any]) -> None:
     """What the decoder refuses the document does not allow, and what it does not allow is refused at the latest by
@@ -98,7 +98,7 @@ def test_requests(value: dict[str, Any]) -> None:
         assert allowed or not scanned(request)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     nearly(
         {
@@ -130,7 +130,7 @@ SAID = {
 }
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.sampled_from(sorted(MESSAGES)).flatmap(
         lambda kind: nearly(SAID, "scan_id").map(lambda one: {**one, "type": kind})

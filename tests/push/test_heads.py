@@ -128,7 +128,7 @@ READINGS: list[Callable[[Request], Any]] = [
 ]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(HEADERS, QUERIES)
 def test_each_reading_gives_a_value_or_a_refusal(headers: list[tuple[str, str]], query: str) -> None:
     request = request_of(headers, query)
@@ -137,7 +137,7 @@ def test_each_reading_gives_a_value_or_a_refusal(headers: list[tuple[str, str]],
             read(request)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(HEADERS, st.sampled_from(["", "/tools/scan"]))
 def test_what_proxies_and_pages_say_is_judged_and_never_a_defect(headers: list[tuple[str, str]], prefix: str) -> None:
     check = OriginCheck(_nowhere, origins=(), names=HostNames(["a.example"]))
@@ -155,7 +155,6 @@ async def _nowhere(*_: Any) -> None:
     """Whoever is let in."""
 
 
-@settings(deadline=None)
 @given(LATIN, st.lists(st.tuples(st.sampled_from([b"host", b"x"]), st.binary(max_size=9)), max_size=3))
 def test_a_target_has_no_host_in_it_afterwards(target: str, headers: list[tuple[bytes, bytes]]) -> None:
     for scheme in ("", "http://", "HTTPS://a.example:1"):
@@ -164,7 +163,7 @@ def test_a_target_has_no_host_in_it_afterwards(target: str, headers: list[tuple[
         assert sum(name == b"host" for name, _ in headers) <= 3
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(HEADERS, QUERIES)
 @example([("prefer", "wait=5")], "")
 @example([("if-none-match", '"a"')], "wait=5")
@@ -185,7 +184,7 @@ def test_a_glance_reads_what_the_chain_reads(headers: list[tuple[str, str]], que
     assert tags is None or (tags.contains_weak(str(asked.tag)) and not tags.star_tag)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=60), st.lists(st.tuples(st.binary(max_size=12), st.binary(max_size=12)), max_size=4))
 def test_no_bytes_are_a_defect_at_a_glance(target: bytes, fields: list[tuple[bytes, bytes]]) -> None:
     for path in (target, b"/opportunities/status/" + target, b"/opportunities/discover" + target):
@@ -193,7 +192,6 @@ def test_no_bytes_are_a_defect_at_a_glance(target: bytes, fields: list[tuple[byt
         order(path, fields)
 
 
-@settings(deadline=None)
 @given(LATIN)
 def test_a_prefix_is_one_or_a_value_error(text: str) -> None:
     for written in (text, f"/{text}", f"/tools/{text}"):

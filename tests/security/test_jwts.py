@@ -289,7 +289,7 @@ async def test_each_bit_counts() -> None:
             assert await guard.vouched(token[:stop]) is None
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.text(max_size=200)
     | st.from_regex(r"[A-Za-z0-9_-]{1,60}\.[A-Za-z0-9_-]{1,60}\.[A-Za-z0-9_-]{1,60}", fullmatch=True)
@@ -308,7 +308,7 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.dictionaries(st.sampled_from(["sub", "exp", "nbf", "iat", "iss", "aud", "scope"]), JSON) | JSON)
 async def test_whatever_was_signed_is_believed_only_as_far_as_it_makes_sense(said: object) -> None:
     guard = verifier(Expected(issuer="i", audience="a"))

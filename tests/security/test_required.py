@@ -172,7 +172,7 @@ async def test_every_refusal_is_the_same(guard: Required, clock: Clock) -> None:
     }
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.text(max_size=300) | st.text(max_size=100).map("ssk_".__add__) | st.text(max_size=100).map("sst_".__add__))
 async def test_whatever_is_shown_it_is_refused(shown: str) -> None:
     guard = Required(STORE_KEY)

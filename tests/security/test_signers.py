@@ -102,7 +102,7 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.dictionaries(st.sampled_from(["kty", "alg", "use", "kid", "n", "e", "crv", "x", "y", "key_ops"]), JSON))
 def test_whatever_is_published_beside_a_key_the_key_is_found(changes: dict[str, Any]) -> None:
     for key in (changes, {**jwk("RSA"), **changes}, {**jwk("P-256"), **changes}, {**jwk("Ed25519"), **changes}):

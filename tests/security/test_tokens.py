@@ -19,7 +19,7 @@ BOTH = frozenset({Right.READ, Right.CANCEL})
 rights = st.sampled_from([BOTH, frozenset({Right.READ}), frozenset({Right.CANCEL})])
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(rights, st.none() | st.integers(1, 2**47))
 def test_a_token_says_what_it_was_made_for(given: frozenset[Right], end: int | None) -> None:
     token = TOKENS.minted(SCAN, given, end)
@@ -47,7 +47,7 @@ def test_whatever_is_changed_makes_it_none() -> None:
     assert TOKENS.read(token.removeprefix(PREFIX)) is None
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.text(max_size=80) | st.text(alphabet="ABCabc012-_=\n", min_size=60, max_size=60).map(PREFIX.__add__))
 def test_no_text_is_a_token_by_chance(text: str) -> None:
     assert TOKENS.read(text) is None

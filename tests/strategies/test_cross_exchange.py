@@ -126,7 +126,7 @@ fees = st.sampled_from([0.0, 0.0004, 0.001, np.nan])
 offers = st.builds(Offer, prices | oddities, prices | oddities, sizes, sizes, fees, st.integers(0, 70_000))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     made=st.dictionaries(
         st.tuples(st.sampled_from(["a", "b", "c", "d"]), st.sampled_from(["A/X", "B/X", "A/B"])), offers, min_size=1

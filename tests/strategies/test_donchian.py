@@ -168,7 +168,7 @@ def test_a_close_beyond_the_channel_is_one_and_a_wick_is_none() -> None:
     assert found_by(Donchian(), flat(close=97, low=97), FULL)[0]["S0/X"].side == "short"
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(bar=st.integers(20, 118), seed=st.integers(0, 2**32 - 1), gap=st.booleans())
 def test_what_comes_later_changes_no_decision(bar: int, seed: int, gap: bool) -> None:
     before = np.column_stack([walk(seed, 120), walk(seed + 1, 120, drift=0.01)])

@@ -105,7 +105,7 @@ def test_it_decides_as_decimals_do_on_the_generated_market(generated: Panel) -> 
 ticks = st.integers(-300, 300).map(lambda tick: tick / 1_000_000)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     rates=st.integers(5, 40).flatmap(
         lambda count: st.lists(
@@ -222,7 +222,7 @@ def test_a_position_that_only_earns_its_fees_is_no_hit(last: float, hits: int) -
     assert signal.hits == (hits, 1)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(last=st.integers(4, 58), seed=st.integers(0, 2**32 - 1), gap=st.booleans())
 def test_what_comes_later_changes_no_decision(last: int, seed: int, gap: bool) -> None:
     random = np.random.default_rng(seed)

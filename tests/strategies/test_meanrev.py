@@ -133,7 +133,7 @@ def test_a_stray_process_is_found_and_its_record_is_good() -> None:
         assert signal.hits[0] > 0.7 * signal.hits[1] > 0
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(bar=st.integers(119, 398), seed=st.integers(0, 2**32 - 1), gap=st.booleans())
 def test_what_comes_later_changes_no_decision(bar: int, seed: int, gap: bool) -> None:
     before = np.log(np.column_stack([walk(seed, 400), reverting(seed, 400)]))

@@ -198,7 +198,7 @@ def test_the_walk_forward_is_the_plain_loops(generated: Panel) -> None:
     assert record(gap, loose) != record(planted, loose)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(bar=st.integers(249, 398), seed=st.integers(0, 2**31), gap=st.booleans())
 def test_what_comes_later_changes_no_decision(bar: int, seed: int, gap: bool) -> None:
     before = np.log(np.column_stack(tied(seed, 400)))

@@ -153,7 +153,7 @@ def offer(pair: tuple[str, str], drawn: tuple[float, float, float, float, float,
     return Offer(float(f"{middle:.8g}"), float(f"{middle * (1 + spread):.8g}"), bid_size, ask_size, fee, age)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     drawn=st.dictionaries(st.tuples(st.sampled_from(["v", "w"]), st.sampled_from(PAIRS)), offers, min_size=3),
     turned=st.sets(st.sampled_from(PAIRS)),
@@ -182,7 +182,7 @@ def graph(quotes: Quotes) -> networkx.DiGraph:
     return made
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(drawn=st.lists(st.tuples(nudges, nudges, nudges, st.sampled_from([0.0, 0.0004, 0.001])), min_size=1, max_size=4))
 def test_it_finds_something_where_networkx_finds_a_negative_cycle(
     drawn: list[tuple[float, float, float, float]],

@@ -113,7 +113,7 @@ def test_a_trade_into_a_gap_is_not_counted_and_one_stopped_by_a_fall_is_no_hit()
     assert kept.trades.tolist() == [1, 1, 0]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(bar=st.integers(WINDOW, 458), seed=st.integers(0, 2**32 - 1), gap=st.booleans())
 def test_what_comes_later_changes_no_decision(bar: int, seed: int, gap: bool) -> None:
     before = np.log(np.column_stack([walk(seed, 460), walk(seed + 1, 460, drift=0.002)]))
