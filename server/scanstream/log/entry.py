@@ -178,6 +178,8 @@ class NotifyAsked(Entry, frozen=True, kw_only=True, omit_defaults=True, tag="not
     """The same for the same address: whoever is told knows a repetition by it."""
     url: str
     """Its path may be a secret: of it no more than the host is shown anywhere."""
+    put: bool = False
+    """Whether it is in the queue of what is told: said behind the end only, where nobody else remembers that."""
 
 
 AnyEntry: TypeAlias = (

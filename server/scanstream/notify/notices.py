@@ -1,22 +1,19 @@
 """Who asks to be told: written into the scan's log while it runs, and due at once where it has ended."""
 
-from collections import OrderedDict
 from collections.abc import Iterable
 
 from scanstream.about import node_name
 from scanstream.deliveries import Deliveries, Delivery
-from scanstream.errors import Expired, InvalidRequest, NoSuchRoute, NotFound, StoreUnavailable
+from scanstream.errors import InvalidRequest, NoSuchRoute, NotFound, StoreUnavailable
 from scanstream.log.entry import NotifyAsked
 from scanstream.log.fold import MOST_TARGETS, Folded
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
 from scanstream.message import NotifyAccepted
 from scanstream.model import Milliseconds, ScanId
+from scanstream.notify.latecomers import Latecomers, expired, too_many
 from scanstream.notify.signing import Signing
 from scanstream.notify.targets import Allowed, Target
-
-MOST_REMEMBERED = 10_000
-"""Ended scans of which it is known who asked here after their end; of more the first are forgotten."""
 
 
 class Notices:
@@ -27,8 +24,7 @@ class Notices:
         self._deliveries = deliveries
         self._signing = signing
         self._allowed = allowed
-        self._late: OrderedDict[ScanId, set[str]] = OrderedDict()
-        """Who asked here after the end."""
+        self._latecomers = Latecomers(store, self._due_now)
 
     def read(self, url: str) -> Target:
         """An address that may be told.
@@ -57,7 +53,7 @@ class Notices:
         if not log.ended and not _has(log.folded, asked.id):
             await self._write(log, asked)
         if not _has(log.folded, asked.id):
-            await self._late_for(log, asked)
+            await self._latecomers.ask(log, asked)
         return NotifyAccepted(
             success=True,
             scan_id=scan_id,
@@ -78,42 +74,25 @@ class Notices:
     async def _write(self, log: ScanLog, asked: NotifyAsked) -> None:
         """Into its log; behind the barrier that says what became of it. Its end may have come first."""
         if len(log.folded.targets) >= MOST_TARGETS:
-            raise _too_many()
+            raise too_many()
         try:
             await self._store.append(log.scan_id, asked)
         except NotFound as error:
-            raise Expired("This scan has expired. Please initiate a new scan.", scan_id=log.scan_id) from error
+            raise expired(log) from error
         await self._store.barrier()
         if log.left:
             raise StoreUnavailable(
                 "Another node knows more of this scan; ask again", retry_after=1, scan_id=log.scan_id
             )
         if not log.ended and not _has(log.folded, asked.id):
-            raise _too_many()
+            raise too_many()
 
-    async def _late_for(self, log: ScanLog, asked: NotifyAsked) -> None:
-        """It has ended, and its log takes nothing more: told at once."""
+    async def _due_now(self, log: ScanLog, targets: Iterable[NotifyAsked]) -> None:
+        """It has ended: these are told at once."""
         expires_at = log.folded.expires_at
         assert expires_at is not None
-        late = self._late.setdefault(log.scan_id, set())
-        if asked.id in late:
-            return
-        if len(log.folded.targets) + len(late) >= MOST_TARGETS:
-            raise _too_many()
-        late.add(asked.id)
-        while len(self._late) > MOST_REMEMBERED:
-            self._late.popitem(last=False)
-        try:
-            await self.due(log.scan_id, [asked], expires_at)
-        except BaseException:
-            late.discard(asked.id)
-            raise
+        await self.due(log.scan_id, targets, expires_at)
 
 
 def _has(folded: Folded, notification_id: str) -> bool:
     return any(target.id == notification_id for target in folded.targets)
-
-
-def _too_many() -> InvalidRequest:
-    told = f"this scan's end is told to {MOST_TARGETS} addresses already, and to no more"
-    return InvalidRequest.of("url", told)
