@@ -108,11 +108,13 @@ async def leading(cluster: Cluster, stream: str = "SCANS") -> NatsServer:
     return found
 
 
-async def ended(url: str, scan_id: str, seconds: float = PATIENCE) -> dict[str, Any]:
+async def ended(
+    url: str, scan_id: str, seconds: float = PATIENCE, headers: dict[str, str] | None = None
+) -> dict[str, Any]:
     """Poll until the scan has ended; its state. A refusal for the moment is waited for."""
     with anyio.fail_after(seconds):
         while True:
-            answer = await status(url, scan_id)
+            answer = await status(url, scan_id, headers)
             assert answer.status in (200, 503), answer
             if answer.status == 200 and answer.json()["status"] != "scanning":
                 state: dict[str, Any] = answer.json()
@@ -120,9 +122,9 @@ async def ended(url: str, scan_id: str, seconds: float = PATIENCE) -> dict[str, 
             await anyio.sleep(0.05)
 
 
-async def ids_of(url: str, scan_id: str) -> list[str]:
+async def ids_of(url: str, scan_id: str, headers: dict[str, str] | None = None) -> list[str]:
     """The ids of what a finished scan has found, sorted; none of them twice."""
-    answer = await results(url, scan_id)
+    answer = await results(url, scan_id, headers)
     assert answer.status == 200, answer
     found = [opportunity["id"] for opportunity in answer.json()["opportunities"]]
     assert len(found) == len(set(found)), "twice"

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="what processes hold, and may, is told by Linux"),
 ]
 
+SHORT = 180.0
 LONG = float(os.environ.get("SCANSTREAM_CHAOS_SECONDS", "900"))
 """Of each of the two long runs, in seconds: 30 minutes together."""
 
@@ -22,20 +24,27 @@ LONG = float(os.environ.get("SCANSTREAM_CHAOS_SECONDS", "900"))
 @pytest.mark.parametrize(
     ("opening", "seconds", "pause"),
     [
-        pytest.param(on_sqlite, 180.0, 4.0, id="sqlite"),
-        pytest.param(on_nats, 180.0, 4.0, id="nats", marks=pytest.mark.cluster),
+        pytest.param(on_sqlite, SHORT, 4.0, id="sqlite"),
+        pytest.param(on_nats, SHORT, 4.0, id="nats", marks=pytest.mark.cluster),
+        pytest.param(partial(on_sqlite, guarded=False), SHORT, 2.0, id="sqlite-open", marks=pytest.mark.soak),
         pytest.param(on_sqlite, LONG, 2.0, id="sqlite-long", marks=pytest.mark.soak),
         pytest.param(on_nats, LONG, 2.0, id="nats-long", marks=pytest.mark.soak),
     ],
 )
 async def test_whatever_goes_wrong(
-    opening: Opening, seconds: float, pause: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    opening: Opening,
+    seconds: float,
+    pause: float,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     retention = min(60.0, max(15.0, seconds / 15))
     drawn = seed()
     with capsys.disabled():
         print(f"\nseed {drawn}")
-    story = await chaos(opening, tmp_path, seed=drawn, seconds=seconds, retention=retention, pause=pause)
+    heavy = request.node.get_closest_marker("soak") is not None
+    story = await chaos(opening, tmp_path, seed=drawn, seconds=seconds, retention=retention, pause=pause, heavy=heavy)
     with capsys.disabled():
         print(f"\n{story}")
     assert not story.faults

@@ -18,7 +18,6 @@ from soak.chaos.auditor import Auditor
 from soak.chaos.held import Held, left_over
 from soak.chaos.kinds import KINDS
 from soak.chaos.ledger import Ledger
-from soak.chaos.run import unfinished
 from soak.chaos.world import World, on_sqlite
 from support.wire import discover
 
@@ -37,7 +36,7 @@ def written(*, cancelled: bool = False, status: str = "complete", ids: list[str]
     found = IDS if ids is None else ids
     state = {**STATE, "status": status, "total_opportunities": len(set(found))}
     ledger = Ledger({"some": set(IDS)}, RETENTION)
-    ledger.acked("s", "some", "key")
+    ledger.acked("s", "some", "ann", "key")
     if cancelled:
         ledger.cancelled("s")
     ledger.ended("s", deepcopy(state), [*found])
@@ -49,8 +48,13 @@ def _seen(ids: list[str], **more: Any) -> Callable[[Ledger], object]:
     return lambda ledger: ledger.saw("s", "another", ids, {**STATE, **more})
 
 
+def _shows(**more: Any) -> Callable[[Ledger], object]:
+    state = {"status": "complete", "total_opportunities": 3, **more}
+    return lambda ledger: ledger.saw("s", "the page", IDS, state, part=True)
+
+
 def _gone_at_once(ledger: Ledger) -> None:
-    ledger.acked("s2", "some")
+    ledger.acked("s2", "some", "ann")
     ledger.gone("s2", "somebody")
 
 
@@ -58,10 +62,15 @@ BROKEN: dict[str, Callable[[Ledger], object]] = {
     "was lost: somebody was told that it is not there": lambda ledger: ledger.absent("s", "somebody"),
     "was lost: somebody was told that it has expired, before its time": lambda ledger: ledger.gone("s", "somebody"),
     "s2 was lost: somebody was told that it has expired": _gone_at_once,
-    "s2 (some) has no end: it was never seen": lambda ledger: ledger.acked("s2", "some"),
+    "s2 (some) has no end: it was never seen": lambda ledger: ledger.acked("s2", "some", "ann"),
     "has no end: {'status': 'scanning'": lambda ledger: ledger.ended("s", BEGUN, IDS),
-    "the key key was answered with s2, and before with s": lambda ledger: ledger.acked("s2", "some", "key"),
-    "s was asked for as some, and answers a request for other": lambda ledger: ledger.acked("s", "other"),
+    "the key key was answered with s2, and before with s": lambda ledger: ledger.acked("s2", "some", "ann", "key"),
+    "s was asked for as some, and answers a request for other": lambda ledger: ledger.acked("s", "other", "ann"),
+    "s was given to ben, who may not have it: it is ann's": lambda ledger: ledger.acked("s", "some", "ben", "key"),
+    "s was given to somebody, who may not have it: 410": lambda ledger: ledger.given("s", "somebody", 410),
+    "s was refused to somebody, who may have it: 404": lambda ledger: ledger.refused("s", "somebody", 404),
+    "the page holds another state: {'status': 'complete', 'total_opportunities': 4}": _shows(total_opportunities=4),
+    "'strategies': {'some': {}}} and not": _shows(strategies={"some": {}}),
     "its results: 1 opportunities are there twice: ['b']": lambda ledger: ledger.ended("s", STATE, [*IDS, "b"]),
     "its results: 1 opportunities are lost: ['c']": lambda ledger: ledger.ended("s", STATE, IDS[:2]),
     "its results: 1 opportunities that no such scan finds: ['x']": lambda ledger: ledger.ended("s", STATE, [*IDS, "x"]),
@@ -85,6 +94,9 @@ BROKEN: dict[str, Callable[[Ledger], object]] = {
 @pytest.mark.parametrize("told", BROKEN)
 def test_the_ledger_names_what_was_broken(told: str) -> None:
     ledger = written()
+    _shows()(ledger)
+    assert ledger.acked("s3", "some", "ben", "key"), "the same key of somebody else is another"
+    del ledger.scans["s3"]
     assert ledger.faults() == []
     BROKEN[told](ledger)
     assert any(told in fault for fault in ledger.faults()), ledger.faults()
@@ -98,7 +110,7 @@ def test_a_cancelled_scan_may_have_found_less_and_an_expired_one_be_gone() -> No
     over.gone("s", "somebody")
     assert over.faults() == []
     unseen = written()
-    unseen.acked("s2", "some")
+    unseen.acked("s2", "some", "ann")
     unseen.alive("s2", time.monotonic() - RETENTION)
     unseen.gone("s2", "somebody")
     assert unseen.faults() == []
@@ -106,6 +118,12 @@ def test_a_cancelled_scan_may_have_found_less_and_an_expired_one_be_gone() -> No
     jumped.jumped()
     jumped.gone("s", "somebody")
     assert jumped.faults() == []
+
+
+def test_a_crowd_that_lacks_somebody_shows_nothing_of_them() -> None:
+    ledger = written()
+    assert ledger.missed(["a client"]) == []
+    assert ledger.missed(["a client", "the page"]) == ["the crowd was to have the page, and not one came to an end"]
 
 
 def test_what_is_left_over_is_named() -> None:
@@ -132,7 +150,7 @@ async def test_a_server_that_leaks_and_forgets_is_found_out(tmp_path: Path) -> N
 
 async def _leaks(world: World) -> None:
     [server] = world.web
-    await ended(server.url, (await discover(server.url, KINDS["quick"])).json()["scan_id"])
+    await world.complete(server.url, "quick")
     start = await world.held()
     for kind, count, told in (("descriptors", 2, "2 descriptors"), ("tasks", 3, "3 tasks"), ("memory", 40, "MB of")):
         await world.lever(server).ask("leak", kind, count)
@@ -143,9 +161,10 @@ async def _forgets(world: World, directory: Path) -> None:
     """A scan that was acknowledged is deleted behind the server's back; another one never gets on."""
     [server] = world.web
     ledger = Ledger({"quick": {"nothing"}}, RETENTION)
-    scan_id = (await discover(server.url, KINDS["quick"])).json()["scan_id"]
-    await ended(server.url, scan_id)
-    ledger.acked(scan_id, "quick")
+    owner = world.principals[0]
+    scan_id = (await discover(server.url, KINDS["quick"], world.headers(owner))).json()["scan_id"]
+    await ended(server.url, scan_id, headers=world.headers(owner))
+    ledger.acked(scan_id, "quick", owner)
     server.kill()
     with sqlite3.connect(_database(directory)) as database:
         database.execute("DELETE FROM entries WHERE scan_id = ?", (scan_id,))
@@ -155,8 +174,8 @@ async def _forgets(world: World, directory: Path) -> None:
         async with anyio.create_task_group() as audits:
             await Auditor(world, ledger, Random(1), audits).audit(scan_id)
     assert [fault for fault in ledger.faults() if f"{scan_id} was lost: an auditor" in fault]
-    scan_id = (await discover(server.url, KINDS["steady"])).json()["scan_id"]
-    assert await unfinished(world) == ["web-1 has 1 scans that have not ended"]
+    assert (await discover(server.url, KINDS["steady"], world.headers(owner))).status == 202
+    assert await world.unfinished() == ["web-1 has 1 scans that have not ended"]
 
 
 def _database(directory: Path) -> Path:

@@ -41,8 +41,8 @@ class Said:
         return self.values[sample, frozenset(labels.items())]
 
 
-async def metrics(url: str) -> Said:
+async def metrics(url: str, headers: dict[str, str] | None = None) -> Said:
     """What it says now."""
-    answer = await request(url, "GET", "/metrics")
+    answer = await request(url, "GET", "/metrics", headers=headers)
     assert answer.status == 200
     return Said(answer.body.decode())

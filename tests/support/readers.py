@@ -1,7 +1,7 @@
 """One reader a transport, all with the same face: the contract suite reads a scan through each of them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, ClassVar
 
@@ -31,16 +31,23 @@ class Gone(Exception):
     """The scan has expired."""
 
 
+class Denied(AssertionError):
+    """Who asks may not have this scan, or is told that there is none."""
+
+
 def granted(response: httpx.Response) -> None:
     """An answer that follows a scan.
 
     :raises Refused: if it is a refusal for the moment
     :raises Gone: if there is no such scan any more
+    :raises Denied: if who asks may not have it
     """
     if response.status_code == 503 and "retry-after" in response.headers:
         raise Refused(str(response.status_code))
     if response.status_code == 410:
         raise Gone
+    if response.status_code in (401, 403, 404):
+        raise Denied(str(response.status_code))
     assert response.status_code == 200, f"{response.status_code} {response.headers}"
 
 
@@ -48,6 +55,8 @@ def _refuse(message: dict[str, Any]) -> None:
     """The same on a socket."""
     if message["type"] == "error" and message["code"] == "expired":
         raise Gone
+    if message["type"] == "error" and message["code"] in ("unauthorized", "forbidden", "not_found"):
+        raise Denied(message["code"])
     if message["type"] == "error" and message.get("retry_after") and message["code"] != "restarting":
         raise Refused(message["code"])
 
@@ -57,19 +66,23 @@ class Reader(ABC):
 
     name: ClassVar[str]
 
-    def __init__(self, url: str, scan_id: str, mirror: Mirror) -> None:
+    def __init__(self, url: str, scan_id: str, mirror: Mirror, headers: Mapping[str, str] | None = None) -> None:
+        """`headers`: go along with each request, as those that say who asks."""
         self.url = url
         self.scan_id = scan_id
         self.mirror = mirror
+        self.headers = dict(headers or {})
         self.frames: list[dict[str, Any]] = []
         """What came, as messages of the protocol."""
         self.stack = AsyncExitStack()
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str, scan_id: str, mirror: Mirror | None = None) -> AsyncIterator["Reader"]:
+    async def open(
+        cls, url: str, scan_id: str, mirror: Mirror | None = None, headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator["Reader"]:
         """A reader from the mirror's cursor on."""
-        reader = cls(url, scan_id, Mirror() if mirror is None else mirror)
+        reader = cls(url, scan_id, Mirror() if mirror is None else mirror, headers)
         async with reader.stack:
             await reader.connect()
             yield reader
@@ -119,6 +132,7 @@ class SocketReader(Reader):
         address = "ws" + self.url.removeprefix("http") + "/ws"
         options: dict[str, Any] = {"max_size": None, "compression": self.compression, "max_queue": 1}
         options |= {"close_timeout": 0.2, **({"ssl": NO_TLS} if self.url.startswith("https") else {})}
+        options["additional_headers"] = self.headers
         protocols = [Subprotocol(self.subprotocol)]
         socket = connect(address, subprotocols=protocols, create_connection=Dialled, **options)
         self.socket: ClientConnection = await self.stack.enter_async_context(socket)
@@ -128,6 +142,7 @@ class SocketReader(Reader):
         """Start the scan that is followed here; its id."""
         ack = await self._acked({"type": "discover", "id": "d", "request": request})
         self.scan_id, self.mirror.cursor = ack["scan_id"], ack["cursor"]
+        self.token: str = ack.get("scan_token", "")
         return self.scan_id
 
     async def _acked(self, message: dict[str, Any]) -> dict[str, Any]:
@@ -188,7 +203,9 @@ class EventsReader(Reader):
 
     async def connect(self) -> None:
         """Open the stream, with `Last-Event-ID` where there is one."""
-        client = await self.stack.enter_async_context(httpx.AsyncClient(timeout=30, verify=NO_TLS))
+        client = await self.stack.enter_async_context(
+            httpx.AsyncClient(timeout=30, verify=NO_TLS, headers=self.headers)
+        )
         response = await self.stack.enter_async_context(self.request(client))
         if response.status_code == 204:
             self.mirror.ended = True
@@ -242,7 +259,9 @@ class PollReader(Reader):
 
     async def connect(self) -> None:
         """A client that keeps its connection."""
-        self.client = await self.stack.enter_async_context(httpx.AsyncClient(timeout=70, verify=NO_TLS))
+        self.client = await self.stack.enter_async_context(
+            httpx.AsyncClient(timeout=70, verify=NO_TLS, headers=self.headers)
+        )
 
     async def step(self) -> None:
         """One request, as the message that a stream would have sent."""
@@ -310,7 +329,9 @@ class FollowPollReader(Reader):
 
     async def connect(self) -> None:
         """A client that keeps its connection."""
-        self.client = await self.stack.enter_async_context(httpx.AsyncClient(timeout=70, verify=NO_TLS))
+        self.client = await self.stack.enter_async_context(
+            httpx.AsyncClient(timeout=70, verify=NO_TLS, headers=self.headers)
+        )
 
     async def step(self) -> None:
         """One request."""

@@ -69,19 +69,19 @@ def _dechunked(payload: bytes) -> bytes:
     return bytes(whole)
 
 
-async def discover(url: str, wanted: Any = ONE_QUICK_SCAN) -> Answer:
+async def discover(url: str, wanted: Any = ONE_QUICK_SCAN, headers: dict[str, str] | None = None) -> Answer:
     """POST a discover."""
-    return await request(url, "POST", "/opportunities/discover", msgspec.json.encode(wanted))
+    return await request(url, "POST", "/opportunities/discover", msgspec.json.encode(wanted), headers)
 
 
-async def status(url: str, scan_id: str) -> Answer:
+async def status(url: str, scan_id: str, headers: dict[str, str] | None = None) -> Answer:
     """GET a scan's status."""
-    return await request(url, "GET", f"/opportunities/status/{scan_id}")
+    return await request(url, "GET", f"/opportunities/status/{scan_id}", headers=headers)
 
 
-async def results(url: str, scan_id: str) -> Answer:
+async def results(url: str, scan_id: str, headers: dict[str, str] | None = None) -> Answer:
     """GET a scan's results."""
-    return await request(url, "GET", f"/opportunities/results/{scan_id}")
+    return await request(url, "GET", f"/opportunities/results/{scan_id}", headers=headers)
 
 
 class Socket:

@@ -5,10 +5,11 @@
  * @param {string} what a request as JSON, or a scan's id
  * @param {(event: object) => void} tell
  * @param {typeof import("../../static/scanstream.js")} [library]
+ * @param {string} [token]
  */
-export async function follow(url, what, tell, library) {
+export async function follow(url, what, tell, library, token) {
   const { Client } = library ?? (await import("../../static/scanstream.js"));
-  const client = new Client(url);
+  const client = new Client(url, token ? { token } : {});
   client.addEventListener("connection", ({ detail }) => tell({ event: "connection", ...detail }));
   try {
     const scan = what.startsWith("{") ? await client.discover(JSON.parse(what)) : client.watch(what);

@@ -4,6 +4,7 @@ python follow.py '{"strategy_ids": ["tsmom"]}' http://127.0.0.1:8000 …
 """
 
 import json
+import os
 import sys
 import time
 from typing import Any
@@ -33,7 +34,10 @@ async def follow(number: int, url: str, what: str) -> None:
             )
 
     try:
-        async with AsyncClient(url) as client, anyio.create_task_group() as tasks:
+        async with (
+            AsyncClient(url, token=os.environ.get("SCANSTREAM_TOKEN")) as client,
+            anyio.create_task_group() as tasks,
+        ):
             tasks.start_soon(watch_connection, client)
             scan = await (client.discover(**json.loads(what)) if what.startswith("{") else client.watch(what))
             tell("started", scan_id=scan.id)

@@ -1,6 +1,7 @@
 """Clients that follow a scan, each through an address of its own: programs, a notebook, and web pages."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -77,11 +78,15 @@ class Follower:
 
 
 @asynccontextmanager
-async def programs(kind: str, wanted: Sequence[Wanted]) -> AsyncIterator[list[Follower]]:
-    """A process in which each of them has a client of its own; that of a notebook has one."""
+async def programs(kind: str, wanted: Sequence[Wanted], token: str = "") -> AsyncIterator[list[Follower]]:
+    """A process in which each of them has a client of its own; that of a notebook has one.
+
+    :param token: by which a server knows who they are, if it asks
+    """
     followers = [Follower(kind, url) for _, url in wanted]
     arguments = [word for one in wanted for word in one]
-    process = await anyio.open_process([*PROGRAMS[kind], *arguments], stdin=DEVNULL, stderr=None)
+    environment = {**os.environ, "SCANSTREAM_TOKEN": token}
+    process = await anyio.open_process([*PROGRAMS[kind], *arguments], stdin=DEVNULL, stderr=None, env=environment)
 
     async def read() -> None:
         assert process.stdout is not None

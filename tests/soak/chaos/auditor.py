@@ -9,6 +9,7 @@ import msgspec
 from anyio.abc import TaskGroup
 
 from cluster.harness import LOST
+from soak.chaos.keys import shown
 from soak.chaos.kinds import KINDS
 from soak.chaos.ledger import Ledger
 from soak.chaos.world import World
@@ -32,9 +33,17 @@ class Auditor:
         """One of the servers."""
         return self._random.choice(self.world.urls)
 
-    def acked(self, scan_id: str, kind: str, key: str = "") -> None:
+    def owner(self) -> str:
+        """One of the principals."""
+        return self._random.choice(self.world.principals)
+
+    def headers(self, scan_id: str) -> dict[str, str]:
+        """What its owner shows."""
+        return self.world.headers(self.ledger.scans[scan_id].owner)
+
+    def acked(self, scan_id: str, kind: str, owner: str, key: str = "", token: str = "") -> None:
         """Somebody was promised a scan: it is polled from now on."""
-        if self.ledger.acked(scan_id, kind, key):
+        if self.ledger.acked(scan_id, kind, owner, key, token):
             self._audits.start_soon(self.audit, scan_id)
 
     async def audit(self, scan_id: str) -> None:
@@ -51,8 +60,8 @@ class Auditor:
 
     async def _audited(self, scan_id: str) -> bool:
         """Whether nothing more is to be asked."""
-        url, asked_at = self.url(), time.monotonic()
-        results = await self.ask(url, "GET", f"/opportunities/results/{scan_id}?wait=10")
+        url, asked_at, headers = self.url(), time.monotonic(), self.headers(scan_id)
+        results = await self.ask(url, "GET", f"/opportunities/results/{scan_id}?wait=10", None, headers)
         if results is None or results.status == 503:
             return False
         if results.status == 202:
@@ -60,7 +69,7 @@ class Auditor:
             return False
         if not self._there(results, scan_id):
             return True
-        status = await self.ask(url, "GET", f"/opportunities/status/{scan_id}")
+        status = await self.ask(url, "GET", f"/opportunities/status/{scan_id}", None, headers)
         if status is None or status.status == 503:
             return False
         if not self._there(status, scan_id):
@@ -92,9 +101,13 @@ class Auditor:
             self.ledger.told[answer.json()["code"]] += 1
         return answer
 
-    async def discover(self, kind: str, key: str = "") -> str | None:
-        """Start a scan over HTTP; None where nothing was promised."""
-        headers = {"idempotency-key": key} if key else {}
+    async def discover(self, kind: str, owner: str, key: str = "", credential: str = "") -> str | None:
+        """Start a scan over HTTP; None where nothing was promised.
+
+        :param credential: what its owner shows, if it is not the key that stays
+        """
+        headers = shown(credential) or self.world.headers(owner)
+        headers |= {"idempotency-key": key} if key else {}
         body = msgspec.json.encode(KINDS[kind])
         answer = await self.ask(self.url(), "POST", "/opportunities/discover", body, headers)
         if answer is None or answer.status in (429, 503):
@@ -102,6 +115,7 @@ class Auditor:
         if answer.status != 202:
             self.ledger.wrong.append(f"a discover is answered {answer}")
             return None
-        scan_id: str = answer.json()["scan_id"]
-        self.acked(scan_id, kind, key)
+        ack = answer.json()
+        scan_id: str = ack["scan_id"]
+        self.acked(scan_id, kind, owner, key, ack.get("scan_token", ""))
         return scan_id

@@ -6,7 +6,7 @@ purpose.
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -25,6 +25,8 @@ class Seen:
     client: str
     ids: list[str]
     state: dict[str, Any]
+    part: bool = False
+    """Whether that is what it shows of the state, and no more."""
 
 
 @dataclass
@@ -33,6 +35,10 @@ class Promised:
 
     scan_id: str
     kind: str
+    owner: str = ""
+    """Whose it is, where that is asked."""
+    token: str = ""
+    """What its ack gives to whoever may see it."""
     at: float = field(default_factory=time.monotonic)
     alive_at: float = field(default_factory=time.monotonic)
     """When it was last seen to go on."""
@@ -55,8 +61,8 @@ class Ledger:
         self.expected = expected
         self.retention = retention
         self.scans: dict[str, Promised] = {}
-        self.keys: dict[str, str] = {}
-        """Idempotency keys, each with the scan that it was answered with first."""
+        self.keys: dict[tuple[str, str], str] = {}
+        """Owners and their idempotency keys, each with the scan that it was answered with first."""
         self.told: Counter[str] = Counter()
         """Refusals by code, lost connections, clients by their kind."""
         self.wrong: list[str] = []
@@ -64,12 +70,16 @@ class Ledger:
         self._jumps: list[float] = []
         """When the server's clock came to be further ahead than it was: what has ended may be over at once."""
 
-    def acked(self, scan_id: str, kind: str, key: str = "") -> bool:
+    def acked(self, scan_id: str, kind: str, owner: str = "", key: str = "", token: str = "") -> bool:
         """Somebody was promised a scan; whether it is one that nobody knew."""
-        if key and self.keys.setdefault(key, scan_id) != scan_id:
-            self.wrong.append(f"the key {key} was answered with {scan_id}, and before with {self.keys[key]}")
+        first = self.keys.setdefault((owner, key), scan_id) if key else scan_id
+        if first != scan_id:
+            self.wrong.append(f"the key {key} was answered with {scan_id}, and before with {first}")
         new = scan_id not in self.scans
-        promised = self.scans.setdefault(scan_id, Promised(scan_id, kind))
+        promised = self.scans.setdefault(scan_id, Promised(scan_id, kind, owner))
+        promised.token = token or promised.token
+        if promised.owner != owner:
+            self.given(scan_id, owner, f"it is {promised.owner}'s")
         if promised.kind != kind:
             self.wrong.append(f"{scan_id} was asked for as {promised.kind}, and answers a request for {kind}")
         return new
@@ -85,10 +95,10 @@ class Ledger:
             self.wrong.append(f"{scan_id} has ended as {promised.state['status']}, and later as {state['status']}")
         promised.state, promised.ids = state, ids
 
-    def saw(self, scan_id: str, client: str, ids: list[str], state: dict[str, Any]) -> None:
-        """A client has followed it to its end."""
+    def saw(self, scan_id: str, client: str, ids: list[str], state: dict[str, Any], *, part: bool = False) -> None:
+        """A client has followed it to its end. `part`: of its state that is what it shows."""
         self.told[client] += 1
-        self.scans[scan_id].seen.append(Seen(client, ids, state))
+        self.scans[scan_id].seen.append(Seen(client, ids, state, part))
 
     def jumped(self) -> None:
         """The server's clock is ahead of what it was."""
@@ -117,6 +127,20 @@ class Ledger:
         """Somebody was told that there never was such a scan."""
         self.wrong.append(f"{scan_id} was lost: {client} was told that it is not there")
 
+    def given(self, scan_id: str, client: str, said: object) -> None:
+        """Somebody was given, or told of, what is another's."""
+        self.wrong.append(f"{scan_id} was given to {client}, who may not have it: {said}")
+
+    def refused(self, scan_id: str, client: str, said: object) -> None:
+        """Somebody was refused what they may have, and not for the moment."""
+        self.wrong.append(f"{scan_id or 'a scan'} was refused to {client}, who may have it: {said}")
+
+    def missed(self, clients: Iterable[str]) -> list[str]:
+        """Those of whom not one has come to an end: a crowd without them shows nothing of them."""
+        return [
+            f"the crowd was to have {client}, and not one came to an end" for client in clients if not self.told[client]
+        ]
+
     def stuck(self, scan_id: str, client: str, said: object) -> None:
         """A client did not come to its end."""
         self.wrong.append(f"{client} has not come to the end of {scan_id}: {said}")
@@ -140,7 +164,7 @@ class Ledger:
             yield from self._of(f"{name}: {seen.client}", seen.ids, seen.state, promised)
             if sorted(set(seen.ids)) != sorted(set(promised.ids)):
                 yield f"{name}: {seen.client} holds other opportunities than the results"
-            if not _agree(seen.state, promised.state):
+            if not _agree(seen.state, promised.state, part=seen.part):
                 yield f"{name}: {seen.client} holds another state: {seen.state} and not {promised.state}"
 
     def _of(self, whose: str, ids: list[str], state: Mapping[str, Any], promised: Promised) -> Iterator[str]:
@@ -160,14 +184,19 @@ class Ledger:
                 if state["total_opportunities"] != len(held):
                     yield f"{whose}: {len(held)} opportunities, and the state says {state['total_opportunities']}"
             case other:
-                yield f"{whose}: {other}: {state.get('error') or state['strategies']}"
+                yield f"{whose}: {other}: {state.get('error') or state.get('strategies')}"
 
 
-def _agree(held: Any, told: Any) -> bool:
-    """Whether a client's copy is what the server says, but for what a hostile network has added to objects."""
+def _agree(held: Any, told: Any, *, part: bool) -> bool:
+    """Whether a client's copy is what the server says, but for what a hostile network has added to objects.
+
+    :param part: whether it need not be all of that
+    """
     if not isinstance(held, dict) or not isinstance(told, dict):
         return bool(held == told)
-    return held.keys() - INJECTED == told.keys() and all(_agree(held[name], told[name]) for name in told)
+    names = held.keys() - INJECTED
+    whole = names <= told.keys() if part else names == told.keys()
+    return whole and all(_agree(held[name], told[name], part=part) for name in names)
 
 
 def _moment(text: str) -> float:

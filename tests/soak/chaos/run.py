@@ -2,24 +2,25 @@
 
 import os
 import secrets
+import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
 from anyio.abc import TaskGroup
 
-from cluster.harness import ended, ids_of
-from soak.chaos.crowd import Crowd
+from soak.chaos.crowd import Crowd, Member
 from soak.chaos.held import MEGABYTE, Held, left_over
 from soak.chaos.kinds import KINDS
 from soak.chaos.ledger import Ledger
+from soak.chaos.programs import Programs
+from soak.chaos.strangers import Strangers
 from soak.chaos.trouble import Trouble
+from soak.chaos.visitors import Visitor, browsing, missing_browser, missing_notebook
 from soak.chaos.world import World
-from support.metrics import metrics
-from support.wire import discover
 from wire.proxy import Faults, Proxy
 
 Opening = Callable[[Path, float], AbstractAsyncContextManager[World]]
@@ -48,11 +49,14 @@ class Story:
     least: int = 0
     most: int = 0
     seconds: float = 0.0
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Clients that there were none of, and why."""
     faults: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         """For people."""
         lines = [f"seed {self.seed}, {self.seconds:.0f} s, {self.scans} acked scans"]
+        lines += [f"without {client}: {why}" for client, why in self.left_out.items()]
         lines += [", ".join(f"{name}: {count}" for name, count in sorted(self.told.items()))]
         lines += [", ".join(f"{name}: {count}" for name, count in sorted(self.happened.items()))]
         for name, held in self.end.items():
@@ -72,44 +76,56 @@ def seed() -> int:
 
 
 async def chaos(
-    opening: Opening, directory: Path, *, seed: int, seconds: float, retention: float, pause: float
+    opening: Opening, directory: Path, *, seed: int, seconds: float, retention: float, pause: float, heavy: bool
 ) -> Story:
     """So many seconds of it, of which three retentions are quiet.
 
     :param pause: of each client between two scans, at most
+    :param heavy: whether there are clients that need a browser or the packages of a notebook, where these are here
     """
     began = time.monotonic()
     async with opening(directory, retention) as world:
-        expected = {kind: await _undisturbed(world, kind) for kind in KINDS}
+        expected = {kind: await world.complete(world.urls[0], kind) for kind in KINDS}
         ledger = Ledger(expected, retention)
         trouble = Trouble(world, ledger, seed)
-        story = Story(seed)
+        story = Story(seed, left_out=left_out(heavy=heavy))
         async with anyio.create_task_group() as tasks:
             proxies = [await _proxy(tasks, url) for url in world.urls]
             calm = CALM_SHARE * seconds
-            async with _crowded(world, ledger, proxies, seed, pause):
+            async with _crowded(world, ledger, proxies, seed, pause, story.left_out):
                 await anyio.sleep(calm)  # how long they are there is the matter
             story.start = await _quiet(world, retention)
             left = seconds - (time.monotonic() - began) - 2 * retention - SWEEP_SECONDS - LEAVE_SECONDS
-            async with _crowded(world, ledger, proxies, seed + 1, pause) as crowd:
+            async with _crowded(world, ledger, proxies, seed + 1, pause, story.left_out) as crowd:
                 trouble.acked = crowd.auditor.acked
                 await _in_trouble(trouble, proxies, left)
             story.end = await _quiet(world, 2 * retention, story.start)
             tasks.cancel_scope.cancel()
-        story.faults = [*ledger.faults(), *left_over(story.start, story.end), *await unfinished(world)]
+        missed = ledger.missed(wanted(world, story.left_out))
+        story.faults = [*ledger.faults(), *missed, *left_over(story.start, story.end), *await world.unfinished()]
         story.scans, story.told, story.happened = len(ledger.scans), ledger.told, trouble.happened
         story.least, story.most = min(world.seen), max(world.seen)
         story.seconds = time.monotonic() - began
     return story
 
 
-async def _undisturbed(world: World, kind: str) -> set[str]:
-    """The ids that a scan of this kind finds."""
-    answer = await discover(world.urls[0], KINDS[kind])
-    assert answer.status == 202, answer
-    scan_id = answer.json()["scan_id"]
-    assert (await ended(world.urls[0], scan_id))["status"] == "complete"
-    return {*await ids_of(world.urls[0], scan_id)}
+def left_out(*, heavy: bool) -> dict[str, str]:
+    """Clients that cannot be here, or are not to be, and why."""
+    light = "" if heavy else "it is for `make soak`"
+    reasons = {
+        "the page's library": "" if shutil.which("node") else "there is no node",
+        "the page": light or missing_browser(),
+        "a notebook": light or missing_notebook(),
+    }
+    return {client: why for client, why in reasons.items() if why}
+
+
+def wanted(world: World, left_out: Mapping[str, str]) -> list[str]:
+    """Clients of whom one at least is to come to an end."""
+    told = ["doors", "looks on", "AsyncClient", "the command", "the page's library", "the page", "a notebook"]
+    if world.keys:
+        told += ["has the scan token", "has a link", "who has a passing key", "strangers", "expelled"]
+    return [client for client in told if client not in left_out]
 
 
 async def _proxy(tasks: TaskGroup, url: str) -> Proxy:
@@ -121,11 +137,26 @@ async def _proxy(tasks: TaskGroup, url: str) -> Proxy:
 
 
 @asynccontextmanager
-async def _crowded(world: World, ledger: Ledger, proxies: list[Proxy], seed: int, pause: float) -> AsyncIterator[Crowd]:
+async def _crowded(
+    world: World, ledger: Ledger, proxies: list[Proxy], seed: int, pause: float, left_out: Mapping[str, str]
+) -> AsyncIterator[Crowd]:
     """A crowd as long as the block runs; afterwards each comes to its end."""
-    async with anyio.create_task_group() as audits, anyio.create_task_group() as tasks:
-        crowd = Crowd(world, ledger, [proxy.url for proxy in proxies], seed, audits)
-        tasks.start_soon(crowd.run, pause)
+    async with AsyncExitStack() as stack:
+        audits = await stack.enter_async_context(anyio.create_task_group())
+        crowd = Crowd(world, ledger, seed, audits)
+        programs = Programs(crowd.auditor, [proxy.url for proxy in proxies], crowd.random)
+        members: list[Member] = [*crowd.speakers, programs.library, programs.library, programs.command]
+        if world.keys:
+            strangers = Strangers(crowd, world.keys)
+            members += [strangers.stranger, strangers.newcomer]
+        if "the page's library" not in left_out:
+            members.append(programs.page)
+        if "a notebook" not in left_out:
+            members.append(programs.notebook)
+        if "the page" not in left_out:
+            members.append(Visitor(await stack.enter_async_context(browsing()), crowd.auditor).page)
+        tasks = await stack.enter_async_context(anyio.create_task_group())
+        tasks.start_soon(crowd.run, members, pause)
         yield crowd
         crowd.over = True
 
@@ -145,8 +176,7 @@ async def _quiet(world: World, seconds: float, before: Mapping[str, Held] | None
     """What is held when all scans are over and forgotten, and the worker processes wait for work."""
     for url in world.urls:
         for _ in range(2):
-            answer = await discover(url, KINDS["steady"])
-            assert (await ended(url, answer.json()["scan_id"]))["status"] == "complete"
+            await world.complete(url, "steady")
     await anyio.sleep(seconds + SWEEP_SECONDS)  # the retention is to pass
     return await _settled(world, before)
 
@@ -163,13 +193,3 @@ async def _settled(world: World, before: Mapping[str, Held] | None) -> Mapping[s
             if same and not (before and left_over(before, held)):
                 break
     return last
-
-
-async def unfinished(world: World) -> list[str]:
-    """Scans that have no end, also those of which nobody has heard."""
-    told = []
-    for node in world.web:
-        count = (await metrics(node.url)).of("scanstream_scans_unfinished")
-        if count:
-            told.append(f"{node.name} has {count:g} scans that have not ended")
-    return told

@@ -15,10 +15,11 @@ from anyio import to_thread
 
 from cluster.harness import LOST
 from onemachine.node import STOP_SECONDS, Web, Worker
+from soak.chaos.kinds import KINDS
 from soak.chaos.ledger import Ledger
 from soak.chaos.world import World, processes
 from support.process import children, give_descriptors, use_up_descriptors
-from support.wire import ONE_QUICK_SCAN, discover
+from support.wire import discover
 from trouble.matrix import LASTING
 from wire.proxy import Faults, Proxy
 
@@ -39,7 +40,7 @@ class Trouble:
         self.spared = False
         """Whether servers live on from now: at the end it is looked what they hold."""
         self.over = False
-        self.acked: Callable[[str, str], object] = ledger.acked
+        self.acked: Callable[[str, str, str], object] = ledger.acked
         """Who hears of a scan that was promised here."""
 
     async def run(self) -> None:
@@ -202,10 +203,11 @@ async def _full_and_killed(trouble: Trouble) -> None:
 
 async def _refused(trouble: Trouble, server: Web) -> bool:
     """Whether a scan is refused as the store takes nothing; one that is not is promised as any."""
+    owner = trouble.world.principals[0]
     with suppress(*LOST):
-        answer = await discover(server.url, ONE_QUICK_SCAN)
+        answer = await discover(server.url, KINDS["real"], trouble.world.headers(owner))
         if answer.status == 202:
-            trouble.acked(answer.json()["scan_id"], "real")
+            trouble.acked(answer.json()["scan_id"], "real", owner)
         elif answer.json()["code"] == "store_unavailable":
             trouble.ledger.told["store_unavailable"] += 1
             return True

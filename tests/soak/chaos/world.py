@@ -11,13 +11,17 @@ from typing import Any
 
 from anyio import to_thread
 
-from cluster.harness import planned, plugins, whole
+from cluster.harness import ended, ids_of, planned, plugins, whole
 from onemachine.cluster import Cluster, running
 from onemachine.nats import Nats
 from onemachine.node import Web, Worker
 from scanstream.conducting import PLANNING_PROCESSES
 from soak.chaos.held import Held, descriptors, resident
+from soak.chaos.keys import OPERATOR, PRINCIPALS, Keys, shown
+from soak.chaos.kinds import KINDS
+from support.metrics import metrics
 from support.process import children
+from support.wire import discover
 
 INSIDE = Path(__file__).parent / "inside"
 ANSWER_SECONDS = 40
@@ -56,10 +60,14 @@ class Lever:
 class World:
     """The processes, each of which may be harmed."""
 
-    def __init__(self, name: str, cluster: Cluster, sockets: Path, retention: float) -> None:
+    def __init__(self, name: str, cluster: Cluster, sockets: Path, retention: float, keys: Keys | None) -> None:
+        """`keys`: None where nobody is asked who they are."""
         self.name = name
         self.cluster = cluster
         self.retention = retention
+        self.keys = keys
+        self.principals = PRINCIPALS if keys else ("",)
+        """Whose scans there are."""
         self.on_nats = bool(cluster.nats.servers)
         self.levers: dict[str, Lever] = {}
         self.seen: list[int] = []
@@ -83,6 +91,32 @@ class World:
     def urls(self) -> list[str]:
         """Where doors are."""
         return [node.url for node in self.cluster.web]
+
+    def key(self, principal: str) -> str:
+        """By which a principal is known; empty where nobody is asked."""
+        return self.keys.of(principal) if self.keys else ""
+
+    def headers(self, principal: str) -> dict[str, str]:
+        """What a principal shows."""
+        return shown(self.key(principal))
+
+    async def complete(self, url: str, kind: str) -> set[str]:
+        """The ids that a scan of this kind finds, where nothing goes wrong."""
+        headers = self.headers(self.principals[0])
+        answer = await discover(url, KINDS[kind], headers)
+        assert answer.status == 202, answer
+        scan_id = answer.json()["scan_id"]
+        assert (await ended(url, scan_id, headers=headers))["status"] == "complete"
+        return {*await ids_of(url, scan_id, headers)}
+
+    async def unfinished(self) -> list[str]:
+        """Scans that have no end, also those of which nobody has heard."""
+        told = []
+        for node in self.web:
+            count = (await metrics(node.url, self.headers(OPERATOR))).of("scanstream_scans_unfinished")
+            if count:
+                told.append(f"{node.name} has {count:g} scans that have not ended")
+        return told
 
     def lever(self, node: Web | Worker) -> Lever:
         """Of this node."""
@@ -116,23 +150,21 @@ def _workers(command: list[str]) -> int:
 
 
 @asynccontextmanager
-async def on_sqlite(directory: Path, retention: float) -> AsyncIterator[World]:
-    """One server, with two worker processes of its own."""
-    flags = ["--engine", "sqlite", "--workers", "2", "--max-running", "16", *_flags(retention)]
+async def on_sqlite(directory: Path, retention: float, *, guarded: bool = True) -> AsyncIterator[World]:
+    """One server, with two worker processes of its own. `guarded`: it asks who is there."""
+    flags = ["--engine", "sqlite", "--workers", "2", "--max-running", "16"]
     cluster = Cluster(Nats([]), directory / "nodes", web=1, workers=0, flags=flags, environment=plugins())
-    async with _running("SQLite", cluster, directory, retention) as world:
+    async with _running("SQLite", cluster, directory, retention, guarded=guarded) as world:
         yield world
 
 
 @asynccontextmanager
-async def on_nats(directory: Path, retention: float) -> AsyncIterator[World]:
-    """Three servers of NATS, two web nodes, two workers."""
+async def on_nats(directory: Path, retention: float, *, guarded: bool = True) -> AsyncIterator[World]:
+    """Three servers of NATS, two web nodes, two workers. `guarded`: these ask who is there."""
     cluster = planned(directory / "nodes")
-    for node in cluster.web:
-        node.command += _flags(retention)
     for worker in cluster.workers:
         worker.command += ["--workers", "1"]
-    async with _running("NATS", cluster, directory, retention) as world:
+    async with _running("NATS", cluster, directory, retention, guarded=guarded) as world:
         yield world
 
 
@@ -142,10 +174,15 @@ def _flags(retention: float) -> list[str]:
 
 
 @asynccontextmanager
-async def _running(name: str, cluster: Cluster, directory: Path, retention: float) -> AsyncIterator[World]:
+async def _running(
+    name: str, cluster: Cluster, directory: Path, retention: float, *, guarded: bool
+) -> AsyncIterator[World]:
     sockets = directory / "sockets"
     sockets.mkdir()
-    world = World(name, cluster, sockets, retention)
+    keys = Keys(directory) if guarded else None
+    for node in cluster.web:
+        node.command += [*_flags(retention), *(keys.flags if keys else ())]
+    world = World(name, cluster, sockets, retention, keys)
     async with running(cluster):
         await world.whole()
         yield world
