@@ -8,7 +8,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from scanstream.model import Milliseconds, ScanId
+from scanstream.model import ANYONE, Milliseconds, Principal, ScanId
 
 
 class Delivery(Struct, frozen=True, kw_only=True):
@@ -20,6 +20,8 @@ class Delivery(Struct, frozen=True, kw_only=True):
     url: str
     expires_at: Milliseconds
     """After that nobody tries any more: the scan answers no longer."""
+    principal: Principal = ANYONE
+    """Whose scan it is: principals have their attempts in turn."""
 
 
 class Attempt(Protocol):
@@ -65,10 +67,11 @@ class Deliveries(Protocol):
         ...
 
     def due(self) -> AsyncIterator[Attempt]:
-        """Those whose time has come, as it comes: the earliest first, or nearly so where nodes share them.
+        """Those whose time has come, as it comes: of each principal the earliest first, or nearly so.
 
-        It waits while there is none, and while the store is away. The next is looked for when it is asked for, so
-        whoever has enough in hand takes none, and other nodes do. One consumer at a time.
+        Where one server has them all principals take turns, and the order is strict. It waits while there is none, and
+        while the store is away. The next is looked for when it is asked for, so whoever has enough in hand takes none,
+        and other nodes do. One consumer at a time.
         """
         ...
 

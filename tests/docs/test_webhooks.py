@@ -14,7 +14,7 @@ from conftest import Serve
 from docs.pages import DOCS, blocks, only_block
 from scanstream.log.fold import MOST_TARGETS
 from scanstream.notify import backoff, hosts, sending, telling
-from scanstream.notify.courier import AT_ONCE, LATER_SECONDS, LOOK_SECONDS, OUTCOMES
+from scanstream.notify.courier import LATER_SECONDS, LOOK_SECONDS, OUTCOMES
 from scanstream.notify.signing import signed
 from scanstream.settings import Settings
 from support.receiver import receiving
@@ -80,7 +80,8 @@ def test_the_figures_of_the_page_are_those_of_the_code() -> None:
     assert backoff.SPREAD == 1 / 5
     assert f"(seconds or a date), at most {backoff.LONGEST_ASKED_SECONDS / 60:g} minutes" in text
     assert f"Tried again after {LATER_SECONDS:g} s; it is no attempt" in text
-    assert f"at most {AT_ONCE} attempts at once, and at most {hosts.AT_ONCE} for one host" in text
+    assert f"at most {hosts.AT_ONCE_IN_ALL} attempts at once, and at most {hosts.AT_ONCE} for one host" in text
+    assert f"so {hosts.AT_ONCE_IN_ALL // 2} where nobody else has any" in text
     assert f"is read up to {sending.MOST_BODY_BYTES // 1024} KiB, for a second" in text
     assert sending.BODY_SECONDS == 1
     assert f"as of at most {LOOK_SECONDS:g} s ago" in (DOCS / "operations.md").read_text()

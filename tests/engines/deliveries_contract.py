@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from scanstream.deliveries import Attempt, Deliveries, Delivery
-from scanstream.model import ScanId
+from scanstream.model import Principal, ScanId
 
 NOTHING_SECONDS = 0.3
 SOON_SECONDS = 0.2
@@ -115,6 +115,16 @@ class DeliveriesContract:
                 (attempt,) = await taken(deliveries, 1)
                 assert attempt.number == number
                 await attempt.again(tried=tried)
+
+    async def test_each_principal_s_come_in_their_order_whoever_else_has_some(self, opened: Opened) -> None:
+        whose = dict(zip("abcdef", ("ann", "ann", "bob", "ann", "bob", "eve"), strict=True))
+        async with opened() as deliveries:
+            await deliveries.put(*(delivery(name, principal=Principal(who)) for name, who in whose.items()))
+            come = [attempt.delivery for attempt in await taken(deliveries, len(whose))]
+            assert {one.id: one.principal for one in come} == whose
+            for who in set(whose.values()):
+                names = [one.id for one in come if one.principal == who]
+                assert names == sorted(names)
 
     async def test_what_is_not_due_does_not_come_and_is_there(self, opened: Opened) -> None:
         async with opened() as deliveries:

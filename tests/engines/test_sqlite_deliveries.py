@@ -23,7 +23,7 @@ from engines.deliveries_contract import (
     told,
 )
 from engines.test_sqlite_disk_full import Full, no_file, no_more_bytes, no_more_pages
-from scanstream.deliveries import Deliveries
+from scanstream.deliveries import Deliveries, Delivery
 from scanstream.engines import deliveries as engine
 from scanstream.engines.deliveries import SqliteDeliveries
 from scanstream.engines.schema import DATABASE
@@ -282,6 +282,58 @@ async def test_of_very_many_that_wait_no_more_are_in_memory_than_somebody_has(tm
         finally:
             tracemalloc.stop()
         assert told(attempts) == [(f"{number:06}", 1) for number in range(21)]
+
+
+def of(principal: str, count: int) -> list[Delivery]:
+    return [delivery(f"{principal}{number}", principal=principal) for number in range(count)]
+
+
+async def names(deliveries: Deliveries, count: int) -> list[str]:
+    return [attempt.delivery.id for attempt in await taken(deliveries, count)]
+
+
+async def test_principals_take_turns_however_much_one_of_them_has(tmp_path: Path) -> None:
+    async with open_store(tmp_path) as store:
+        deliveries = store.deliveries
+        await deliveries.put(*of("flood", 50), *of("bob", 2))
+        await deliveries.put(*of("eve", 1))
+        assert await names(deliveries, 5) == ["bob0", "eve0", "flood0", "bob1", "flood1"]
+        await deliveries.put(*of("zoe", 1), *of("ann", 2))
+        assert await names(deliveries, 5) == ["zoe0", "ann0", "flood2", "ann1", "flood3"]
+    async with open_store(tmp_path) as store:
+        assert await names(store.deliveries, 6) == ["ann0", "bob0", "eve0", "flood0", "zoe0", "ann1"]
+
+
+async def test_whose_time_has_not_come_has_no_turn_and_is_missed_by_nobody(tmp_path: Path) -> None:
+    clock = Clock()
+    async with clock.opened(tmp_path) as deliveries:
+        await deliveries.put(*of("a", 2), *of("b", 1))
+        first, other, _ = await taken(deliveries, 3)
+        await other.again(60)
+        await first.again(600)
+        await deliveries.put(*of("c", 2))
+        assert await names(deliveries, 2) == ["c0", "c1"]
+        clock.elapse(60)
+        assert await names(deliveries, 1) == ["b0"]
+        clock.elapse(540)
+        assert await names(deliveries, 1) == ["a0"]
+
+
+async def test_of_very_many_principals_each_has_a_turn_in_a_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "LOOKED_AT", 3)
+    everybody = [f"principal {number:02}" for number in range(10)]
+    async with open_store(tmp_path) as store:
+        deliveries = store.deliveries
+        for principal in everybody:
+            await deliveries.put(*of(principal, 3))
+        for number in range(3):
+            attempts = await taken(deliveries, 10)
+            assert [attempt.delivery.id for attempt in attempts] == [f"{name}{number}" for name in everybody]
+        assert await nothing(deliveries)
+        await attempts[1].again()
+        assert await names(deliveries, 1) == ["principal 012"]
 
 
 async def test_who_waits_for_something_to_do_is_woken_by_what_is_put() -> None:

@@ -11,7 +11,7 @@ from scanstream.engines.schema import DATABASE, SCHEMA_VERSION, connect
 from scanstream.engines.sqlite import open_store
 from scanstream.errors import DataUnusable
 from scanstream.log.entry import AnyEntry, encode
-from scanstream.model import ANYONE, ScanId
+from scanstream.model import ANYONE, Principal, ScanId
 from support.stores import consuming, fact, registration
 
 pytestmark = pytest.mark.anyio
@@ -104,9 +104,34 @@ async def test_a_database_of_version_2_is_taken_over_and_keeps_deliveries_from_t
         assert (store.identity, store.key) == ("01ab", KEY)
         assert consumer.log("a") == [scan]
         await store.deliveries.put(delivery("a"))
-    assert version(tmp_path) == SCHEMA_VERSION == 3
+    assert version(tmp_path) == SCHEMA_VERSION
     async with open_store(tmp_path) as store:
         assert [attempt.delivery for attempt in await taken(store.deliveries, 1)] == [delivery("a")]
+
+
+VERSION_3 = VERSION_2.replace(
+    "PRAGMA user_version = 2",
+    """CREATE TABLE deliveries (
+    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, due INTEGER NOT NULL, pause INTEGER NOT NULL,
+    tries INTEGER NOT NULL, body BLOB NOT NULL
+) STRICT;
+CREATE INDEX deliveries_by_due ON deliveries (due);
+PRAGMA user_version = 3""",
+)
+
+
+async def test_a_database_of_version_3_is_taken_over_with_what_is_to_be_told_elsewhere(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / DATABASE)) as connection, connection:
+        connection.executescript(VERSION_3)
+        connection.execute("INSERT INTO meta VALUES ('key', ?)", (KEY,))
+        body = b'{"id":"a","scan_id":"scan_a","url":"https://hooks.example.com/a","expires_at":2199023255552}'
+        connection.execute("INSERT INTO deliveries VALUES (7, 'a', 1, 0, 4, ?)", (body,))
+    async with open_store(tmp_path) as store:
+        await store.deliveries.put(delivery("b", principal=Principal("bob")))
+        attempts = await taken(store.deliveries, 2)
+        assert [(attempt.delivery.id, attempt.number) for attempt in attempts] == [("a", 5), ("b", 1)]
+        assert attempts[0].delivery == delivery("a")
+    assert version(tmp_path) == SCHEMA_VERSION == 4
 
 
 async def test_a_migration_that_fails_leaves_the_database_as_it_was(tmp_path: Path) -> None:

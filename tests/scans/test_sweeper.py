@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import anyio
 import pytest
+from msgspec.structs import replace
 
 from scanstream.about import node_name
 from scanstream.errors import StoreUnavailable
@@ -12,7 +13,7 @@ from scanstream.log.entry import AnyEntry, CancelRequested, NotifyAsked, Queued
 from scanstream.log.hub import Hub
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
-from scanstream.model import ScanId
+from scanstream.model import ANYONE, Principal, ScanId
 from scanstream.scans import sweeper as module
 from scanstream.scans.sweeper import OTHERS_AFTER_SECONDS, UNRELEASED_AFTER_SECONDS, Sweeper, Tell
 from support.histories import NOON, notify_asked, registered
@@ -38,9 +39,9 @@ def hands(monkeypatch: pytest.MonkeyPatch) -> Hands:
     return hands
 
 
-def waiting(number: int) -> ScanLog:
+def waiting(number: int, principal: Principal = ANYONE) -> ScanLog:
     """A scan that was registered and may not start yet."""
-    return ScanLog(registered("a", scan_id=ScanId(f"scan_{number}")), "epoch")
+    return ScanLog(replace(registered("a", scan_id=ScanId(f"scan_{number}")), principal=principal), "epoch")
 
 
 async def test_only_those_are_started_that_have_waited_long_enough(hands: Hands) -> None:
@@ -139,7 +140,7 @@ class Settling:
 
     async def freeze(self, _: ScanId) -> None: ...
 
-    async def tell(self, scan_id: ScanId, targets: tuple[NotifyAsked, ...], expires_at: int) -> None:
+    async def tell(self, scan_id: ScanId, _: Principal, targets: tuple[NotifyAsked, ...], expires_at: int) -> None:
         self.done.append((scan_id, [target.id for target in targets], expires_at))
         if len(self.done) <= self._failures:
             raise StoreUnavailable("not now", retry_after=1)
@@ -148,9 +149,9 @@ class Settling:
         return Sweeper(cast(Store, self), cast(Hub, self), lambda _: None, self.tell)
 
 
-def ended(number: int, by: str, *targets: str) -> ScanLog:
+def ended(number: int, by: str, *targets: str, principal: Principal = ANYONE) -> ScanLog:
     """A scan that this node has ended, and of whose end these are to be told."""
-    log = waiting(number)
+    log = waiting(number, principal)
     entries: list[AnyEntry] = [*map(notify_asked, targets), CancelRequested(at=NOON, by=by)]
     for seq, entry in enumerate(entries, start=2):
         log.apply(seq, entry)
@@ -198,3 +199,16 @@ async def test_where_there_is_one_node_nothing_is_left_to_others() -> None:
     sweeper.notice(ended(1, "this:1, before it was started again", "a", "b"))
     await sweeper._settle()
     assert store.done == [TOLD, SETTLED]
+
+
+async def test_where_very_many_of_one_have_ended_another_s_is_among_the_first_to_be_told() -> None:
+    store = Settling(shared=False)
+    sweeper = store.sweeper()
+    for number in range(200):
+        sweeper.notice(ended(number, node_name(), "a", principal=Principal("ann")))
+    sweeper.notice(ended(200, node_name(), "a", principal=Principal("bob")))
+    await sweeper._settle()
+    told = [scan_id for scan_id, *_ in store.done if scan_id != "settled"]
+    assert len(told) == len(set(told)) == 201
+    assert told.index("scan_200") == 1
+    assert not sweeper._unsettled

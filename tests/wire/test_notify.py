@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,19 +10,20 @@ from typing import Any, NamedTuple
 import anyio
 import msgspec
 import pytest
+from anyio.abc import ByteStream
 
 from conftest import Serve
 from scanstream.core import Core
 from scanstream.deliveries import Delivery
 from scanstream.errors import Damaged, Expired, NotFound, ScanstreamError, StoreUnavailable
-from scanstream.model import ANYONE, DiscoverRequest, ScanId
-from scanstream.notify import backoff, courier, sending
+from scanstream.model import ANYONE, DiscoverRequest, Principal, ScanId
+from scanstream.notify import backoff, courier, hosts, sending
 from scanstream.notify.courier import OUTCOMES
 from scanstream.notify.targets import Allowed
 from scanstream.notify.telling import MOST_OPPORTUNITIES
 from scanstream.security.guard import Open
 from support.certificates import Authority
-from support.guards import guarded
+from support.guards import Ring, bearer, guarded
 from support.nats import NatsServer
 from support.receiver import Receiver, answers, closes, hangs, notify, receiving, verified
 from support.script import scripting
@@ -402,6 +403,88 @@ async def test_a_receiver_that_hangs_holds_up_no_other(receiver: Receiver, monke
         await good.until(6)
         assert receiver.connections <= 2
         assert await house.core.engine.deliveries.waiting() == 24
+
+
+class Gate:
+    """How a receiver behaves that answers one request each time that it is let."""
+
+    def __init__(self) -> None:
+        self._places = anyio.Semaphore(0)
+
+    async def __call__(self, stream: ByteStream) -> None:
+        await self._places.acquire()
+        await answers(204)(stream)
+
+    def open(self, number: int = 1) -> None:
+        """Let so many have their answer."""
+        for _ in range(number):
+            self._places.release()
+
+
+async def put(house: House, principal: str, urls: Iterable[str]) -> None:
+    """Of one end these are to be told, of this principal's."""
+    scan_id, who = ScanId(await house.scan()), Principal(principal)
+    told = [Delivery(id=url, scan_id=scan_id, url=url, expires_at=2**41, principal=who) for url in urls]
+    await house.core.engine.deliveries.put(*told)
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "nats"])
+async def test_however_much_one_has_for_a_receiver_another_s_is_next(
+    engine: str, receiver: Receiver, nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "ATTEMPT_SECONDS", 3600.0)
+    monkeypatch.setattr(hosts, "GRACE_SECONDS", 60.0)  # however late the queue is beside other tests
+    receiver.always = gate = Gate()
+    where = {"engine": nats.url, "namespace": "fair"} if engine == "nats" else {}
+    async with telling(receiver, **where) as house:
+        await put(house, "ann", [receiver.url(f"/ann/{number}") for number in range(60)])
+        await receiver.until(2)
+        claims = house.core.courier._hosts.of("127.0.0.1").places.claims
+        await put(house, "bob", [receiver.url("/bob/1"), receiver.url("/bob/2")])
+        await until(lambda: Principal("bob") in claims)
+        for number in range(3, 7):
+            gate.open()
+            await receiver.until(number)
+        receiver.always = None
+        gate.open(receiver.connections)
+    told = [got.line.split("/")[1] for got in receiver.got[2:6]]
+    assert told[0] == "bob"
+    assert sorted(told) == ["ann", "ann", "bob", "bob"], "and then in turn"
+
+
+async def test_however_many_receivers_hang_that_one_has_another_is_told(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "ATTEMPT_SECONDS", 3600.0)
+    async with receiving(host="0.0.0.0") as all_of_ann_s:  # noqa: S104  # so each of 127.0.0.x is a receiver
+        ann_s = [all_of_ann_s.url("/", host=f"127.0.0.{number}") for number in range(2, 42)]
+        all_of_ann_s.always = gate = Gate()
+        async with telling(receiver, notify=(receiver.url("/"), *ann_s)) as house:
+            await put(house, "ann", [f"{url}{number}" for url in ann_s for number in range(3)])
+            await all_of_ann_s.until(hosts.AT_ONCE_IN_ALL // 2)
+            await put(house, "bob", [receiver.url("/bob")])
+            await receiver.until(1)
+            assert all_of_ann_s.connections == hosts.AT_ONCE_IN_ALL // 2
+            all_of_ann_s.always = None
+            gate.open(all_of_ann_s.connections)
+
+
+async def test_who_might_ask_is_told_also_if_their_key_is_revoked_since(receiver: Receiver) -> None:
+    """It is the scan's end that is told, to whom it was promised; a key opens the door of asking, and no other."""
+    guard, cores = Ring(), list[Core]()
+    may = {"notify": (receiver.url("/"),), "notify_private": (LOOPBACK,), "workers": 1}
+    async with guarded(guard, cores, **may) as url, scripting() as script:
+        key = guard.key("ann")
+        body = msgspec.json.encode(script.request(shards=1))
+        discovered = await request(url, "POST", "/opportunities/discover", body, bearer(key))
+        path = f"/opportunities/notify/{discovered.json()['scan_id']}"
+        asked = msgspec.json.encode({"url": receiver.url("/ann")})
+        assert (await request(url, "POST", path, asked, bearer(key))).status == 202
+        guard.revoke(key)
+        assert (await request(url, "POST", path, asked, bearer(key))).status == 401
+        await (await script.started()).tell("end")
+        [got] = await receiver.until(1)
+    assert got.json()["data"]["scan_id"] == discovered.json()["scan_id"]
 
 
 async def test_a_defect_at_one_receiver_is_told_and_ends_nobody_else_s(

@@ -5,14 +5,19 @@ only, so after a restart all wait again. One that cannot be read is left out and
 
 Times are those of a clock that nobody sets: it begins with the machine's at the start, and then goes by itself. Only a
 restart brings another. What it makes wait longer than it was to wait when it was put off, begins to wait anew.
+
+Principals take turns, in the order of their names: the next is the first one behind the last who has one that is due,
+and theirs come in the order of their times. So whoever comes waits for one of each other's, however many they have.
 """
 
+import json
 import logging
+import math
 import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import anyio
 import msgspec
@@ -29,11 +34,33 @@ PAUSE_SECONDS = 1.0
 """Between two tries to write while the store cannot."""
 LOOK_SECONDS = 60.0
 """So often it is looked for what is due at least: a timer stands still in a machine that sleeps."""
+LOOKED_AT = 256
+"""Principals in one go: others read and write between two of these."""
 
 logger = logging.getLogger("scanstream")
 
-_PUT = "INSERT INTO deliveries (id, due, pause, tries, body) VALUES (?, ?, 0, 0, ?) ON CONFLICT (id) DO NOTHING"
-_FIRST = "SELECT number, due FROM deliveries ORDER BY due, number LIMIT ?"
+_PUT = (
+    "INSERT INTO deliveries (id, principal, due, pause, tries, body) VALUES (?, ?, ?, 0, 0, ?) "
+    "ON CONFLICT (id) DO NOTHING"
+)
+_FIRST_OF_EACH = """
+WITH RECURSIVE
+taken (number) AS (SELECT value FROM json_each(?3)),
+turn (principal) AS (
+    SELECT min(principal) FROM deliveries WHERE principal >= ?1
+    UNION ALL
+    SELECT (SELECT min(principal) FROM deliveries WHERE principal > turn.principal) FROM turn
+    WHERE turn.principal IS NOT NULL LIMIT ?2
+)
+SELECT
+    principal,
+    (SELECT number FROM deliveries AS own WHERE own.principal = turn.principal AND number NOT IN taken
+     ORDER BY due, number LIMIT 1),
+    (SELECT due FROM deliveries AS own WHERE own.principal = turn.principal AND number NOT IN taken
+     ORDER BY due, number LIMIT 1)
+FROM turn WHERE principal IS NOT NULL
+"""
+"""Two looks into the index for each principal, however many theirs are, and none into the table: it may be damaged."""
 _BEGIN = "UPDATE deliveries SET tries = tries + 1 WHERE number = ? RETURNING tries, body"
 _AGAIN = "UPDATE deliveries SET due = ?, pause = ?, tries = tries - ? WHERE number = ?"
 _ANEW = "UPDATE deliveries SET due = ?1 + pause WHERE due > ?1 AND due > ?1 + pause"
@@ -76,6 +103,8 @@ class SqliteDeliveries:
         self._out: set[int] = set()
         """Rows that somebody has, and those that cannot be read."""
         self._consumed = False
+        self._turn = ""
+        """The least name that may come next."""
         self._news = anyio.Event()
         self._telling = Telling()
 
@@ -84,7 +113,8 @@ class SqliteDeliveries:
 
     async def put(self, *deliveries: Delivery) -> None:
         """See `Deliveries.put`."""
-        rows = [(delivery.id, self._now(), msgspec.json.encode(delivery)) for delivery in deliveries]
+        at = self._now()
+        rows = [(one.id, one.principal, at, msgspec.json.encode(one)) for one in deliveries]
 
         def put(connection: sqlite3.Connection) -> None:
             connection.executemany(_PUT, rows)
@@ -113,16 +143,20 @@ class SqliteDeliveries:
 
     async def _first(self) -> tuple[int | None, float]:
         """The row that is due, or None, and in how many seconds there may be one."""
-        out, at = frozenset(self._out), self._now()
+        at, out, soonest = self._now(), json.dumps([*self._out]), math.inf
         try:
-            rows = await self._written(partial(_rows, limit=len(out) + 1), reads=True)
+            for begin in dict.fromkeys((self._turn, "")):  # from whoever is next, then from the first name on
+                start: str | None = begin
+                while start is not None:
+                    look = await self._written(partial(_look, start, at, out), reads=True)
+                    if look.row is not None:
+                        self._turn = look.behind or ""
+                        return look.row, 0.0
+                    start, soonest = look.behind, min(soonest, look.soonest)
         except Malformed as error:
             logger.error("what is due cannot be read: %s", error)  # noqa: TRY400  # the error says it all
             return None, LOOK_SECONDS
-        for row, due in rows:
-            if row not in out:
-                return (row, 0.0) if due <= at else (None, (due - at) / 1000)
-        return None, LOOK_SECONDS
+        return None, (soonest - at) / 1000
 
     async def _begin(self, row: int) -> SqliteAttempt | None:
         """Count the attempt; None if nobody can read what it is about."""
@@ -179,8 +213,27 @@ class SqliteDeliveries:
                 await anyio.sleep(PAUSE_SECONDS)
 
 
-def _rows(connection: sqlite3.Connection, *, limit: int) -> list[tuple[int, Milliseconds]]:
-    return connection.execute(_FIRST, (limit,)).fetchall()
+class Look(NamedTuple):
+    """What was found, from some name on."""
+
+    row: int | None
+    """The first that is due."""
+    behind: str | None
+    """The least name behind those that were looked at; None: these were all."""
+    soonest: float
+    """When one of theirs is due, where none is."""
+
+
+def _look(start: str, at: Milliseconds, out: str, connection: sqlite3.Connection) -> Look:
+    """Of each principal from this name on the first that nobody has, until one of them is due."""
+    soonest, behind, looked_at = math.inf, "", 0
+    with closing(connection.execute(_FIRST_OF_EACH, (start, LOOKED_AT, out))) as firsts:
+        for principal, row, due in firsts:
+            behind, looked_at = principal + "\0", looked_at + 1
+            if row is not None and due <= at:
+                return Look(row, behind, at)
+            soonest = min(soonest, math.inf if row is None else due)
+    return Look(None, behind if looked_at == LOOKED_AT else None, soonest)
 
 
 def _begun(row: int, connection: sqlite3.Connection) -> tuple[int, bytes]:

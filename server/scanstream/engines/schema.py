@@ -17,7 +17,7 @@ from pathlib import Path
 
 from scanstream.errors import DataUnusable
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 DATABASE = "scanstream.db"
 
 STEPS_BETWEEN_LOOKS = 10_000
@@ -44,6 +44,13 @@ CREATE TABLE deliveries (
 CREATE INDEX deliveries_by_due ON deliveries (due);
 """
 
+_BY_TURN = """
+ALTER TABLE deliveries ADD COLUMN principal TEXT NOT NULL DEFAULT 'anyone';
+CREATE INDEX deliveries_by_turn ON deliveries (principal, due);
+DROP INDEX deliveries_by_due;
+"""
+"""Those of version 3 have one queue, as if they were one principal's."""
+
 _SCHEMA = f"""
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
 {_SCANS}
@@ -51,7 +58,7 @@ CREATE TABLE slots (slot TEXT PRIMARY KEY, scan_id TEXT NOT NULL) STRICT, WITHOU
 CREATE TABLE entries (
     scan_id TEXT NOT NULL, seq INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (scan_id, seq)
 ) STRICT, WITHOUT ROWID;
-{_DELIVERIES}
+{_DELIVERIES}{_BY_TURN}
 """
 
 _FROM_1 = (
@@ -64,7 +71,7 @@ _FROM_1 = (
     "DROP TABLE scans_1",
 )
 """Version 1 knew the time of registration only: what there is keeps the order that it had."""
-_STEPS = {1: ";".join(_FROM_1), 2: _DELIVERIES}
+_STEPS = {1: ";".join(_FROM_1), 2: _DELIVERIES, 3: _BY_TURN}
 """What makes of each earlier version the next one."""
 
 

@@ -18,15 +18,13 @@ from scanstream.log.scanlog import ScanLog
 from scanstream.measure import QUICK_SECONDS, Counts, Histogram
 from scanstream.model import Milliseconds, ScanId
 from scanstream.notify.backoff import pause_after
-from scanstream.notify.hosts import Hosts
+from scanstream.notify.hosts import AT_ONCE_IN_ALL, Hosts
 from scanstream.notify.sending import OUTCOMES_OF_ATTEMPTS, Answer, Sender
 from scanstream.notify.signing import Signing, signed
 from scanstream.notify.targets import Allowed, Target, target_of
 from scanstream.notify.telling import told
 from scanstream.security.caller import Owner, Ticket
 
-AT_ONCE = 16
-"""Attempts under way, over all hosts."""
 LEAVE_SECONDS = 1.0
 """What those under way have to end when the node leaves."""
 LEAVE_LOOK_SECONDS = 0.25
@@ -71,7 +69,7 @@ class Courier:
         self._now = now
         self._leaving = leaving
         self._hosts = Hosts()
-        self._places = anyio.Semaphore(AT_ONCE)
+        self._places = anyio.Semaphore(AT_ONCE_IN_ALL)
         self._under_way: set[CancelScope] = set()
         self._until = float("inf")
         self.counts = Counts((one,) for one in OUTCOMES)
@@ -149,14 +147,14 @@ class Courier:
             return
         if delivery.expires_at <= self._now():
             await self._end(attempt, "expired", target.host, "the scan has expired")
-        elif wait := self._hosts.wait(target.host):
+        elif wait := self._hosts.wait(target.host, delivery.principal):
             await attempt.again(wait, tried=False)
         else:
             await self._told(attempt, target, sender)
 
     async def _told(self, attempt: Attempt, target: Target, sender: Sender) -> None:
         try:
-            with self._hosts.busy(target.host):
+            with self._hosts.busy(target.host, attempt.delivery.principal):
                 answer = await self._answer(attempt, target, sender)
         except (NotFound, Expired):
             await self._end(attempt, "expired", target.host, "the scan has expired")

@@ -10,7 +10,7 @@ from scanstream.log.fold import MOST_TARGETS, Folded
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
 from scanstream.message import NotifyAccepted
-from scanstream.model import Milliseconds, ScanId
+from scanstream.model import Milliseconds, Principal, ScanId
 from scanstream.notify.latecomers import Latecomers, expired, too_many
 from scanstream.notify.signing import Signing
 from scanstream.notify.targets import Allowed, Target
@@ -62,13 +62,18 @@ class Notices:
             signing_secret=self._signing.secret_of(log.folded.registered.principal, target.origin),
         )
 
-    async def due(self, scan_id: ScanId, targets: Iterable[NotifyAsked], expires_at: Milliseconds) -> None:
+    async def due(
+        self, scan_id: ScanId, principal: Principal, targets: Iterable[NotifyAsked], expires_at: Milliseconds
+    ) -> None:
         """A scan has ended: these are to be told, until it expires. Durable when it returns.
 
         :raises StoreUnavailable: if that cannot be written now; put again it is the same
         """
         await self._deliveries.put(
-            *(Delivery(id=one.id, scan_id=scan_id, url=one.url, expires_at=expires_at) for one in targets)
+            *(
+                Delivery(id=one.id, scan_id=scan_id, url=one.url, expires_at=expires_at, principal=principal)
+                for one in targets
+            )
         )
 
     async def _write(self, log: ScanLog, asked: NotifyAsked) -> None:
@@ -91,7 +96,7 @@ class Notices:
         """It has ended: these are told at once."""
         expires_at = log.folded.expires_at
         assert expires_at is not None
-        await self.due(log.scan_id, targets, expires_at)
+        await self.due(log.scan_id, log.folded.registered.principal, targets, expires_at)
 
 
 def _has(folded: Folded, notification_id: str) -> bool:

@@ -3,12 +3,13 @@
 Who is to be told of an end is put into the queue before the scan is settled: should the server die between, the feed
 brings the scan once more, and it is put again. Where several nodes see the same end, the one that has ended the scan
 does that, and another only if the scan is not settled some seconds later: else each of them would have it told.
+Where many end at once principals take turns.
 """
 
 import logging
 import random
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, NoReturn
 
@@ -21,15 +22,17 @@ from scanstream.log.hub import Hub
 from scanstream.log.refold import Slices
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
-from scanstream.model import Milliseconds, ScanId
+from scanstream.model import Milliseconds, Principal, ScanId
 
 INTERVAL_SECONDS = 1.0
 OTHERS_AFTER_SECONDS = 5.0
 """So long, and at random up to twice as long, the other nodes leave who is to be told to the one that has ended it."""
+SETTLED_AT_ONCE = 32
+"""Ended scans: each is two durable writes, one after the other, and the store takes those of many together."""
 UNRELEASED_AFTER_SECONDS = 5.0
 """A scan that is known for so long and may not start yet: whoever should have released it is gone."""
 
-Tell = Callable[[ScanId, tuple[NotifyAsked, ...], Milliseconds], Awaitable[None]]
+Tell = Callable[[ScanId, Principal, tuple[NotifyAsked, ...], Milliseconds], Awaitable[None]]
 """Have these told that the scan has ended, until it expires; durable when it returns, and repeated it is the same."""
 
 logger = logging.getLogger("scanstream")
@@ -39,6 +42,7 @@ class Ended(NamedTuple):
     """What is to be settled."""
 
     expires_at: Milliseconds
+    principal: Principal
     targets: tuple[NotifyAsked, ...]
     """Who is to be told before."""
     after: float
@@ -68,8 +72,8 @@ class Sweeper:
             self._unreleased.pop(log.scan_id, None)
         expires_at = log.folded.expires_at
         if expires_at is not None:
-            after = time.monotonic() + self._lateness(log)
-            self._unsettled.setdefault(log.scan_id, Ended(expires_at, log.folded.targets, after))
+            after, principal = time.monotonic() + self._lateness(log), log.folded.registered.principal
+            self._unsettled.setdefault(log.scan_id, Ended(expires_at, principal, log.folded.targets, after))
 
     def _lateness(self, log: ScanLog) -> float:
         """Seconds that a scan's end is left to others."""
@@ -114,14 +118,30 @@ class Sweeper:
             await slices.turn()
 
     async def _settle(self) -> None:
-        for scan_id, ended in list(self._unsettled.items()):
-            if time.monotonic() < ended.after:
-                continue
-            if ended.targets and not (self._store.shared and await self._store.settled(scan_id)):
-                await self._tell(scan_id, ended.targets, ended.expires_at)
-            await self._store.settle(scan_id, ended.expires_at)
-            self._unsettled.pop(scan_id, None)
-            await self._hub.freeze(scan_id)
+        at = time.monotonic()
+        ready = [(scan_id, ended) for scan_id, ended in self._unsettled.items() if ended.after <= at]
+        left = iter(_in_turn(ready))
+        failures: list[StoreUnavailable] = []
+
+        async def settle_some() -> None:
+            try:
+                for scan_id, ended in left:
+                    await self._settle_one(scan_id, ended)
+            except StoreUnavailable as error:
+                failures.append(error)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(min(SETTLED_AT_ONCE, len(ready))):
+                tasks.start_soon(settle_some)
+        if failures:
+            raise failures[0]
+
+    async def _settle_one(self, scan_id: ScanId, ended: Ended) -> None:
+        if ended.targets and not (self._store.shared and await self._store.settled(scan_id)):
+            await self._tell(scan_id, ended.principal, ended.targets, ended.expires_at)
+        await self._store.settle(scan_id, ended.expires_at)
+        self._unsettled.pop(scan_id, None)
+        await self._hub.freeze(scan_id)
 
     async def _expire(self) -> None:
         before: list[ScanId] = []
@@ -132,3 +152,14 @@ class Sweeper:
                 self._hub.forget(scan_id)
                 await slices.turn()
             before = gone
+
+
+def _in_turn(ready: list[tuple[ScanId, Ended]]) -> list[tuple[ScanId, Ended]]:
+    """The first of each principal, then the second of each, and so on."""
+    turns = Counter[Principal]()
+
+    def turn(one: tuple[ScanId, Ended]) -> int:
+        turns[one[1].principal] += 1
+        return turns[one[1].principal]
+
+    return sorted(ready, key=turn)
