@@ -13,7 +13,7 @@ import pytest
 from conftest import Serve
 from docs.pages import DOCS, blocks, only_block
 from scanstream.log.fold import MOST_TARGETS
-from scanstream.notify import backoff, hosts, sending, telling
+from scanstream.notify import backoff, hosts, network, sending, telling
 from scanstream.notify.courier import LATER_SECONDS, LOOK_SECONDS, OUTCOMES
 from scanstream.notify.signing import signed
 from scanstream.settings import Settings
@@ -83,6 +83,7 @@ def test_the_figures_of_the_page_are_those_of_the_code() -> None:
     assert f"at most {hosts.AT_ONCE_IN_ALL} attempts at once, and at most {hosts.AT_ONCE} for one host" in text
     assert f"so {hosts.AT_ONCE_IN_ALL // 2} where nobody else has any" in text
     assert f"is read up to {sending.MOST_BODY_BYTES // 1024} KiB, for a second" in text
+    assert f"more than {network.MOST_READ_BYTES // 1024} KiB before its head is complete" in text
     assert sending.BODY_SECONDS == 1
     assert f"as of at most {LOOK_SECONDS:g} s ago" in (DOCS / "operations.md").read_text()
 

@@ -1,6 +1,7 @@
 """One attempt, against real receivers on the loopback: what each does, and what that means."""
 
 import gc
+import gzip
 import random
 import socket
 import ssl
@@ -13,6 +14,8 @@ from pathlib import Path
 import anyio
 import httpx
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from scanstream import __version__
 from scanstream.notify import sending
@@ -170,6 +173,42 @@ async def test_of_a_gigabyte_little_is_taken(sender: Sender, receiver: Receiver)
     answer = await send(sender, receiver.url())
     assert answer.outcome == "delivered"
     assert receiver.sent < 16 * 1024 * 1024, f"what the systems' buffers take, beside {MOST_BODY_BYTES} bytes"
+
+
+@pytest.mark.parametrize(
+    "line", [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n", b"X: y\r\n"]
+)
+async def test_who_never_comes_to_the_point_is_left(line: bytes, sender: Sender, receiver: Receiver) -> None:
+    """A head that is yet to come may be announced without an end, and may have headers without an end."""
+
+    async def announces(stream: anyio.abc.ByteStream) -> None:
+        await stream.send(b"HTTP/1.1 200 OK\r\n" if line.startswith(b"X") else line)
+        while True:
+            await stream.send(line * 500)
+            receiver.sent += len(line * 500)
+
+    receiver.next.append(announces)
+    assert (await send(sender, receiver.url())).outcome == "unreachable"
+    assert receiver.sent < 16 * 1024 * 1024, "what the systems' buffers take"
+
+
+async def test_what_is_packed_is_not_unpacked(sender: Sender, receiver: Receiver) -> None:
+    for coding, content in (("gzip", gzip.compress(bytes(10_000_000))), ("gzip", b"no gzip"), ("br, zstd", b"\xff")):
+        receiver.next.append(answers(200, f"Content-Encoding: {coding}", body=content))
+        assert (await send(sender, receiver.url())).outcome == "delivered"
+
+
+async def test_who_takes_nothing_is_left(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def stands_still(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            await anyio.sleep_forever()
+
+    monkeypatch.setattr(sending, "ATTEMPT_SECONDS", 0.3)
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, stands_still)
+        port = listener.extra(anyio.abc.SocketAttribute.local_port)  # noqa: S610  # no Django
+        assert (await send(sender, f"http://127.0.0.1:{port}/", bytes(32_000_000))).outcome == "timed_out"
+        tasks.cancel_scope.cancel()
 
 
 async def test_an_answer_that_goes_on_for_ever_is_left(
@@ -360,6 +399,40 @@ def test_who_asks_for_more_time_has_it_within_bounds() -> None:
 )
 def test_what_says_nothing(value: str | None) -> None:
     assert retry_after(value) is None
+
+
+@given(
+    st.text()
+    | st.lists(
+        st.sampled_from(
+            [
+                *(
+                    "Fri,",
+                    " ",
+                    "31",
+                    "Dec",
+                    "9999",
+                    "0",
+                    "23:59:59",
+                    "GMT",
+                    "+9999",
+                    "-2359",
+                    "-0000",
+                    "9" * 5000,
+                    "99",
+                    ":",
+                )
+            ]
+        ),
+        max_size=12,
+    ).map("".join)
+)
+@example("Fri, 31 Dec 9999 23:59:59 -2359")
+@example("Mon, 01 Jan 0001 00:00:00 +2359")
+def test_whatever_is_asked_for_somebody_is_asked_again_within_bounds(value: str) -> None:
+    asked = retry_after(value)
+    assert asked is None or asked >= 0
+    assert 4 <= pause_after(1, asked) <= LONGEST_ASKED_SECONDS
 
 
 def test_seconds_and_dates() -> None:

@@ -7,9 +7,9 @@ environment asked, no cookie kept, nothing unpacked. Each attempt has a connecti
 import logging
 import os
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import anyio
 import httpcore
@@ -19,17 +19,14 @@ from anyio import to_thread
 from scanstream import __version__
 from scanstream.causes import causes
 from scanstream.errors import SettingError
-from scanstream.notify.addresses import Network, Resolver, is_reachable
+from scanstream.notify.addresses import Network, Resolver
 from scanstream.notify.backoff import retry_after
+from scanstream.notify.network import CheckedNetwork, ForbiddenError
 from scanstream.notify.targets import Target
 from scanstream.shortage import shortage
 
 ATTEMPT_SECONDS = 10.0
 """What all of it may take: to look up the name, to connect, to send, and until the answer's head is there."""
-CONNECT_SECONDS = 3.0
-"""Of these for one address, while there are others."""
-MOST_TRIED = 4
-"""Addresses of one host that are tried in one attempt."""
 BODY_SECONDS = 1.0
 MOST_BODY_BYTES = 16 * 1024
 """What is read behind an answer's head, so that whoever sends a few words more is not cut off; none of it counts."""
@@ -62,65 +59,6 @@ class Answer(NamedTuple):
     outcome: Outcome
     why: str
     asked: float | None = None
-
-
-class ForbiddenError(Exception):
-    """None of a host's addresses may be reached."""
-
-
-class CheckedNetwork(httpcore.AsyncNetworkBackend):
-    """Connects to addresses that were judged, and to no name: it could point elsewhere a moment later.
-
-    For one attempt: what it has opened is closed with it, also where that ends in the middle of a handshake, which
-    httpcore leaves open then.
-    """
-
-    def __init__(self, resolver: Resolver, private: Iterable[Network]) -> None:
-        self._resolver = resolver
-        self._private = tuple(private)
-        self._plain = httpcore.AnyIOBackend()
-        self._opened: httpcore.AsyncNetworkStream | None = None
-
-    async def __aenter__(self) -> "CheckedNetwork":
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._opened is not None:
-            with anyio.CancelScope(shield=True):  # no more than a turn of the loop: nobody is waited for
-                await self._opened.aclose()
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109  # as the interface has it
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        """See `httpcore.AsyncNetworkBackend`.
-
-        :raises ForbiddenError: if the host has no address that may be reached
-        """
-        self._opened = await self._connected(host, port, timeout, socket_options)
-        return self._opened
-
-    async def _connected(
-        self, host: str, port: int, seconds: float | None, socket_options: Iterable[Any] | None
-    ) -> httpcore.AsyncNetworkStream:
-        addresses = [one for one in await self._resolver(host, port) if is_reachable(one, self._private)]
-        if not addresses:
-            raise ForbiddenError
-        *others, last = addresses[:MOST_TRIED]
-        for address in others:
-            try:
-                return await self._plain.connect_tcp(address, port, CONNECT_SECONDS, socket_options=socket_options)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout):
-                continue
-        return await self._plain.connect_tcp(last, port, seconds, socket_options=socket_options)
-
-    async def sleep(self, seconds: float) -> None:
-        """See `httpcore.AsyncNetworkBackend`."""
-        await anyio.sleep(seconds)
 
 
 class Sender:
