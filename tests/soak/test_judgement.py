@@ -10,15 +10,19 @@ from random import Random
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 
 from cluster.harness import ended
 from scanstream.engines.schema import DATABASE
+from scanstream.notify.signing import signed
 from soak.chaos.auditor import Auditor
 from soak.chaos.held import Held, left_over
+from soak.chaos.hooks import Hooks
 from soak.chaos.kinds import KINDS
 from soak.chaos.ledger import Ledger
 from soak.chaos.world import World, on_sqlite
+from support.receiver import Received, Receiver
 from support.wire import discover
 
 pytestmark = pytest.mark.anyio
@@ -118,6 +122,97 @@ def test_a_cancelled_scan_may_have_found_less_and_an_expired_one_be_gone() -> No
     jumped.jumped()
     jumped.gone("s", "somebody")
     assert jumped.faults() == []
+
+
+SECRET, OTHER_SECRET = (f"whsec_{sign * 43}=" for sign in "AE")
+TOLD: dict[str, Any] = {
+    "type": "scan.complete",
+    "data": {**STATE, "cursor": "k-3.3", "opportunities": [{"id": one} for one in IDS]},
+}
+
+
+class Elsewhere:
+    """Somebody was promised to be told of that scan's end, and was, the second time."""
+
+    def __init__(self) -> None:
+        self.ledger = written()
+        self.hooks = Hooks(Receiver(1, "http"))
+        self.url = self.hooks.address("s")
+        self.hooks.promised(self.url, {"notification_id": "msg", "signing_secret": SECRET})
+        [self.notice] = self.hooks.notices.values()
+        self.given_up: dict[str, float] = {}
+
+    def comes(self, body: Any = TOLD, *, name: str = "msg", secret: str = SECRET, taken: int = 1) -> None:
+        """A message comes."""
+        encoded = msgspec.json.encode(body)
+        headers = {key.lower(): value for key, value in signed(secret, name, 1, encoded).items()}
+        self.notice.came.append(Received("POST /s/0 HTTP/1.1", headers, encoded))
+        self.notice.taken += taken
+
+    def data(self, **more: Any) -> None:
+        """The same, with something else in it."""
+        self.comes({**TOLD, "data": {**TOLD["data"], **more}})
+
+    def faults(self) -> list[str]:
+        """What is judged."""
+        return self.hooks.faults(self.ledger, self.given_up)
+
+
+def _strange(elsewhere: Elsewhere) -> None:
+    elsewhere.hooks.strange.append(Received("POST /strangers HTTP/1.1", {}, b""))
+
+
+def _untold(elsewhere: Elsewhere) -> None:
+    elsewhere.notice.taken = 0
+    elsewhere.notice.came.clear()
+
+
+def _given_up_early(elsewhere: Elsewhere) -> None:
+    _untold(elsewhere)
+    elsewhere.given_up["s"] = time.time()
+
+
+def _other_secret(elsewhere: Elsewhere) -> None:
+    url = elsewhere.hooks.address("s")
+    elsewhere.hooks.promised(url, {"notification_id": "msg_2", "signing_secret": OTHER_SECRET})
+    elsewhere.hooks.notices[f"/s/{len(elsewhere.hooks.notices) - 1}"].taken = 1
+
+
+UNTRUE: dict[str, Callable[[Elsewhere], object]] = {
+    "/s/0 (msg) was never told of the end of s, as promised": _untold,
+    "(msg) was never told of the end of s": _given_up_early,
+    "POST /strangers HTTP/1.1 was told, and nobody has asked for it": _strange,
+    "(msg): it is called msg_other": lambda elsewhere: elsewhere.comes(name="msg_other"),
+    "(msg): its signature is wrong": lambda elsewhere: elsewhere.comes(secret=OTHER_SECRET),
+    "has another secret than other addresses there of ann": _other_secret,
+    "(msg): it is not the same as the first time": lambda elsewhere: elsewhere.data(cursor="k-4.3"),
+    "(msg): it tells another state": lambda elsewhere: elsewhere.data(phase="running"),
+    "(msg): it is called scan.complete, and tells cancelled": lambda elsewhere: elsewhere.data(status="cancelled"),
+    "it: 1 opportunities are there twice: ['a']": lambda elsewhere: elsewhere.data(
+        opportunities=[{"id": one} for one in ["a", *IDS]]
+    ),
+    "it: 1 opportunities are lost: ['c']": lambda elsewhere: elsewhere.data(
+        opportunities=[{"id": one} for one in IDS[:2]]
+    ),
+    "it tells 3 opportunities of 3, and that there are more": lambda elsewhere: elsewhere.data(more=True),
+    "it: 1 opportunities that no such scan finds: ['x']": lambda elsewhere: elsewhere.data(
+        opportunities=[{"id": "x"}], more=True
+    ),
+}
+
+
+@pytest.mark.parametrize("told", UNTRUE)
+def test_what_was_told_elsewhere_is_judged(told: str) -> None:
+    elsewhere = Elsewhere()
+    elsewhere.comes(taken=0)
+    assert any("was never told" in fault for fault in elsewhere.faults()), "refused is not told"
+    elsewhere.given_up["s"] = time.time()
+    assert elsewhere.faults() == [], "what was refused may be given up"
+    elsewhere.given_up.clear()
+    elsewhere.comes()
+    assert elsewhere.faults() == []
+    UNTRUE[told](elsewhere)
+    assert any(told in fault for fault in elsewhere.faults()), elsewhere.faults()
 
 
 def test_a_crowd_that_lacks_somebody_shows_nothing_of_them() -> None:

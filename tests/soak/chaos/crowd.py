@@ -11,6 +11,7 @@ from itertools import cycle
 
 import anyio
 import httpx
+import msgspec
 from anyio.abc import TaskGroup
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
@@ -24,6 +25,8 @@ from soak.chaos.world import World
 from support.readers import READERS, Denied, Dropped, Gone, Refused, SocketReader
 
 STEP_SECONDS = 20.0
+NOTIFIED = 0.3
+"""How often somebody who follows a scan wants an address told of it, too."""
 SHARED_SECONDS = 86_400
 """More than clocks here are ever wrong by."""
 WORST = (*LOST, ConnectionClosed, InvalidHandshake, httpx.TransportError, Dropped, TimeoutError)
@@ -63,11 +66,38 @@ class Crowd:
             await member()
             await anyio.sleep(self.random.uniform(0.1, pause))
 
+    async def notify(self, scan_id: str) -> None:
+        """Have an address told of its end: asked until it is promised, or cannot be any more."""
+        target = self.auditor.world.hooks.address(scan_id)
+        with anyio.move_on_after(PATIENCE) as patience:
+            while not await self._asked(scan_id, target):  # noqa: ASYNC110  # it asks another process
+                await anyio.sleep(0.3)
+        if patience.cancelled_caught:
+            self.ledger.stuck(scan_id, "who wants to be told elsewhere", target)
+
+    async def _asked(self, scan_id: str, target: str) -> bool:
+        """Whether there was an answer that settles it."""
+        body, path = msgspec.json.encode({"url": target}), f"/opportunities/notify/{scan_id}"
+        answer = await self.auditor.ask(self.auditor.url(), "POST", path, body, self.auditor.headers(scan_id))
+        if answer is None or answer.status == 503:
+            return False
+        if answer.status == 202:
+            self.auditor.world.hooks.promised(target, answer.json())
+        elif answer.status == 410:
+            self.ledger.gone(scan_id, "who wants to be told elsewhere")
+        else:
+            self.ledger.refused(scan_id, "who wants to be told elsewhere", answer)
+        return True
+
     async def _wander(self) -> None:
         """One scan over all doors, a new one after some frames, or each loss."""
         kind, owner = self.random.choice(OFTEN), self.auditor.owner()
         if scan_id := await self.auditor.discover(kind, owner):
+            if self.random.random() < NOTIFIED:
+                await self.notify(scan_id)
             await self.follow(scan_id, Mirror(), "doors")
+            if self.random.random() < NOTIFIED:
+                await self.notify(scan_id)  # late, and at once
 
     async def _speak(self) -> None:
         """A scan that is started on a socket, JSON or MessagePack, and followed there until that is lost."""
@@ -178,6 +208,7 @@ class Crowd:
             while (scan_id := await self.auditor.discover(kind, owner, key)) is None:  # noqa: ASYNC110  # another process
                 await anyio.sleep(0.3)
             await self.auditor.discover(kind, owner, key)
+            await self.notify(scan_id)
             if self.random.random() < 1 / 3:
                 await anyio.sleep(self.random.uniform(0.0, 1.0))
                 self.ledger.cancelled(scan_id)

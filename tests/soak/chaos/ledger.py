@@ -119,6 +119,21 @@ class Ledger:
             return time.time() >= _moment(promised.state["expires_at"]) - SPARE_SECONDS
         return time.monotonic() >= promised.alive_at + self.retention - SPARE_SECONDS
 
+    def over_by(self, promised: Promised, at: float) -> bool:
+        """Whether it had expired at a time, in seconds since 1970."""
+        return bool(promised.state) and at >= _moment(promised.state["expires_at"]) - SPARE_SECONDS
+
+    def tells(self, promised: Promised, ids: list[str], state: Mapping[str, Any], *, more: bool) -> Iterator[str]:
+        """What is wrong with what somebody was told of its end. `more`: these are the best of it, others are there."""
+        if more:
+            yield from self._held("it", ids, promised)
+            if len(ids) >= state["total_opportunities"]:
+                yield f"it tells {len(ids)} opportunities of {state['total_opportunities']}, and that there are more"
+            return
+        yield from self._of("it", ids, state, promised)
+        if promised.state and sorted(set(ids)) != sorted(set(promised.ids)):
+            yield "it tells other opportunities than the results"
+
     def alive(self, scan_id: str, at: float) -> None:
         """It was seen to go on."""
         self.scans[scan_id].alive_at = at
@@ -170,11 +185,7 @@ class Ledger:
     def _of(self, whose: str, ids: list[str], state: Mapping[str, Any], promised: Promised) -> Iterator[str]:
         """What is wrong with opportunities that belong to this state."""
         expected, held = self.expected[promised.kind], set(ids)
-        if len(ids) != len(held):
-            twice = [one for one, count in Counter(ids).items() if count > 1]
-            yield f"{whose}: {len(twice)} opportunities are there twice: {twice[:3]}"
-        if alien := held - expected:
-            yield f"{whose}: {len(alien)} opportunities that no such scan finds: {sorted(alien)[:3]}"
+        yield from self._held(whose, ids, promised)
         match state["status"]:
             case "complete" if expected - held:
                 yield f"{whose}: {len(expected - held)} opportunities are lost: {sorted(expected - held)[:3]}"
@@ -185,6 +196,15 @@ class Ledger:
                     yield f"{whose}: {len(held)} opportunities, and the state says {state['total_opportunities']}"
             case other:
                 yield f"{whose}: {other}: {state.get('error') or state.get('strategies')}"
+
+    def _held(self, whose: str, ids: list[str], promised: Promised) -> Iterator[str]:
+        """What is wrong with opportunities, however many of them there are."""
+        held = set(ids)
+        if len(ids) != len(held):
+            twice = [one for one, count in Counter(ids).items() if count > 1]
+            yield f"{whose}: {len(twice)} opportunities are there twice: {twice[:3]}"
+        if alien := held - self.expected[promised.kind]:
+            yield f"{whose}: {len(alien)} opportunities that no such scan finds: {sorted(alien)[:3]}"
 
 
 def _agree(held: Any, told: Any, *, part: bool) -> bool:

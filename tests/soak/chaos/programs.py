@@ -22,6 +22,7 @@ from scanstream.client.failures import Unreachable
 from scanstream.client.mirror import Mirror
 from scanstream.errors import Expired, Forbidden, NotFound, Unauthorized
 from soak.chaos.auditor import PATIENCE, Auditor
+from soak.chaos.crowd import NOTIFIED
 from soak.chaos.kinds import KINDS, OFTEN
 from trouble.followers import Follower, programs
 
@@ -50,6 +51,10 @@ class Programs:
                     scan = await client.discover(timeout=30, **KINDS[kind])
                     scan_id = scan.id
                     self._auditor.acked(scan_id, kind, owner)
+                    if self._random.random() < NOTIFIED:
+                        hooks = self._auditor.world.hooks
+                        target = hooks.address(scan_id)
+                        hooks.promised(target, await scan.notify(target))
                     async for update in scan:
                         told += [one["id"] for one in update.opportunities]
                     state = await scan.wait()

@@ -101,8 +101,16 @@ async def chaos(
                 await _in_trouble(trouble, proxies, left)
             story.end = await _quiet(world, 2 * retention, story.start)
             tasks.cancel_scope.cancel()
+        ledger.told.update(world.hooks.told())
         missed = ledger.missed(wanted(world, story.left_out))
-        story.faults = [*ledger.faults(), *missed, *left_over(story.start, story.end), *await world.unfinished()]
+        elsewhere = world.hooks.faults(ledger, world.given_up())
+        story.faults = [
+            *ledger.faults(),
+            *missed,
+            *elsewhere,
+            *left_over(story.start, story.end),
+            *await world.unfinished(),
+        ]
         story.scans, story.told, story.happened = len(ledger.scans), ledger.told, trouble.happened
         story.least, story.most = min(world.seen), max(world.seen)
         story.seconds = time.monotonic() - began
@@ -122,7 +130,17 @@ def left_out(*, heavy: bool) -> dict[str, str]:
 
 def wanted(world: World, left_out: Mapping[str, str]) -> list[str]:
     """Clients of whom one at least is to come to an end."""
-    told = ["doors", "looks on", "AsyncClient", "the command", "the page's library", "the page", "a notebook"]
+    told = [
+        "told elsewhere",
+        "told elsewhere: after a refusal",
+        "doors",
+        "looks on",
+        "AsyncClient",
+        "the command",
+        "the page's library",
+        "the page",
+        "a notebook",
+    ]
     if world.keys:
         told += ["has the scan token", "has a link", "who has a passing key", "strangers", "expelled"]
     return [client for client in told if client not in left_out]

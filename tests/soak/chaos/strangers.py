@@ -14,7 +14,6 @@ from soak.chaos.crowd import STEP_SECONDS, WORST, Crowd
 from soak.chaos.keys import Keys, shown
 from soak.chaos.ledger import Promised
 from support.readers import Denied, Gone, Refused, SocketReader
-from support.receiver import NOWHERE
 from support.wire import request
 
 RECENT = 40
@@ -45,8 +44,8 @@ WAYS = [
     Way("GET", "/opportunities/explain/{}"),
     Way("POST", "/opportunities/cancel/{}", b""),
     Way("POST", "/opportunities/share/{}", b""),
-    Way("POST", "/opportunities/notify/{}", msgspec.json.encode({"url": NOWHERE})),
 ]
+NOTIFY = "/opportunities/notify/{}"
 FOLLOW = "/opportunities/follow"
 
 
@@ -67,7 +66,8 @@ class Strangers:
             return
         wanted = self._random.choice(scans)
         who, credential, allowed = self._random.choice([self._another, self._bearer, self._nobody, self._liar])(wanted)
-        for way in self._random.sample(WAYS, TRIES):
+        notify = Way("POST", NOTIFY, msgspec.json.encode({"url": self._auditor.world.hooks.foreign()}))
+        for way in self._random.sample([*WAYS, notify], TRIES):
             await self._try(wanted, who, way, credential, allowed)
         await self._follow(wanted, who, credential, allowed)
         if allowed == (404,):

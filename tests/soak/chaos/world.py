@@ -6,6 +6,7 @@ import secrets
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,19 @@ from onemachine.nats import Nats
 from onemachine.node import Web, Worker
 from scanstream.conducting import PLANNING_PROCESSES
 from soak.chaos.held import Held, descriptors, resident
+from soak.chaos.hooks import Hooks
 from soak.chaos.keys import OPERATOR, PRINCIPALS, Keys, shown
 from soak.chaos.kinds import KINDS
 from support.metrics import metrics
 from support.process import children
+from support.receiver import receiving
 from support.wire import discover
 
 INSIDE = Path(__file__).parent / "inside"
 ANSWER_SECONDS = 40
+NOT_TOLD = "is not told of the end"
+GIVEN_UP = ("given up, as the scan expires", "the scan has expired")
+"""How a server says that nobody tries any more."""
 
 
 class Lever:
@@ -60,12 +66,15 @@ class Lever:
 class World:
     """The processes, each of which may be harmed."""
 
-    def __init__(self, name: str, cluster: Cluster, sockets: Path, retention: float, keys: Keys | None) -> None:
-        """`keys`: None where nobody is asked who they are."""
+    def __init__(
+        self, name: str, cluster: Cluster, sockets: Path, retention: float, keys: Keys | None, hooks: Hooks
+    ) -> None:
+        """`keys`: None where nobody is asked who they are; `hooks`: whom its servers may tell of scans' ends."""
         self.name = name
         self.cluster = cluster
         self.retention = retention
         self.keys = keys
+        self.hooks = hooks
         self.principals = PRINCIPALS if keys else ("",)
         """Whose scans there are."""
         self.on_nats = bool(cluster.nats.servers)
@@ -116,6 +125,16 @@ class World:
             count = (await metrics(node.url, self.headers(OPERATOR))).of("scanstream_scans_unfinished")
             if count:
                 told.append(f"{node.name} has {count:g} scans that have not ended")
+        return told
+
+    def given_up(self) -> dict[str, float]:
+        """Scans of whose end a node tells somebody no more, and when it first said so, in seconds since 1970."""
+        told: dict[str, float] = {}
+        for node in self.web:
+            for line in node.errors.splitlines():
+                if NOT_TOLD in line and any(why in line for why in GIVEN_UP):
+                    said = json.loads(line)
+                    told.setdefault(said["scan_id"], datetime.fromisoformat(said["time"]).timestamp())
         return told
 
     def lever(self, node: Web | Worker) -> Lever:
@@ -180,12 +199,14 @@ async def _running(
     sockets = directory / "sockets"
     sockets.mkdir()
     keys = Keys(directory) if guarded else None
-    for node in cluster.web:
-        node.command += [*_flags(retention), *(keys.flags if keys else ())]
-    world = World(name, cluster, sockets, retention, keys)
-    async with running(cluster):
-        await world.whole()
-        yield world
+    async with receiving() as receiver:
+        hooks = Hooks(receiver)
+        for node in cluster.web:
+            node.command += [*_flags(retention), *hooks.flags, *(keys.flags if keys else ())]
+        world = World(name, cluster, sockets, retention, keys, hooks)
+        async with running(cluster):
+            await world.whole()
+            yield world
 
 
 def processes(world: World) -> list[int]:
