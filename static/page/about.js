@@ -12,9 +12,14 @@ export class About {
   #programs = h("p", { class: "hint" });
   #linked = "";
 
-  /** @param {HTMLElement} root @param {URL} home of the server */
-  constructor(root, home) {
+  /**
+   * @param {HTMLElement} root
+   * @param {URL} home of the server
+   * @param {() => boolean} asks whether it wants a key, which no link has with it
+   */
+  constructor(root, home, asks) {
     this.home = home;
+    this.asks = asks;
     root.append(this.#list, this.#programs);
   }
 
@@ -46,6 +51,10 @@ export class About {
   /** @param {string} scanId */
   #link(scanId) {
     this.#linked = scanId;
+    if (this.asks()) {
+      const path = h("code", {}, `opportunities/status/${scanId}`);
+      return this.#programs.replaceChildren("For programs, with a key: ", path, ", and results and events beside it.");
+    }
     const links = ["status", "results", "events"].flatMap((name) => {
       const href = new URL(`opportunities/${name}/${encodeURIComponent(scanId)}`, this.home).href;
       return [" · ", h("a", { href, target: "_blank", rel: "noopener" }, name)];

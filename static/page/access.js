@@ -5,7 +5,9 @@
 import { element, tell, write } from "./dom.js";
 
 const PLACE = "scanstream.key";
-const SHARED = /^#scan_[\w-]+&token=([\w.~+/-]+=*)$/;
+const SHARED = /^#scan_[\w-]+&token=(sst_[\w.~+/-]*=*)$/;
+/** In a token's place something else: a key, perhaps, and keys never stand in an address. */
+const STRAY = /&token=(?!sst_)/;
 /** What a key or token may be written in. */
 const SIGNS = /^[\w.~+/-]+=*$/;
 const PATIENCE_MS = 10_000;
@@ -14,6 +16,7 @@ const FIRST_MS = 2000;
 const WORDS = {
   key: "This server wants to know who is asking. Your key is kept until this tab is closed, and goes to this server only.",
   over: "Your key is not good any more: it has run out, or was taken back. Scans go on meanwhile.",
+  stray: "The link has no token of a scan in it. If that was a key nobody has used it, but it stood in an address: have it revoked.",
   own: "The link has run out, or was cut off. You see this with your own key, which may open less.",
   link: "This link has run out, or is cut off. Ask whoever gave it to you for another, or sign in with a key of your own.",
 };
@@ -38,10 +41,13 @@ export class Access {
   /** Settled once it is known whether the server asks. @type {Promise<void>} */
   ready = new Promise((settle) => (this.#known = settle));
 
-  /** @param {URL} home of the server @param {() => void} entered called when somebody has signed in */
-  constructor(home, entered) {
+  /**
+   * @param {URL} home of the server
+   * @param {{ asked: () => void, entered: () => void }} given called when somebody is asked for a key, and has signed in
+   */
+  constructor(home, given) {
     this.home = home;
-    this.entered = entered;
+    this.given = given;
     this.#key = kept();
     if (this.token()) this.#known();
     const over = history.state?.over === true;
@@ -55,8 +61,16 @@ export class Access {
       keep(null);
       location.reload();
     });
-    addEventListener("hashchange", () => linked() !== this.#link && location.reload());
+    addEventListener("hashchange", () => (linked() === this.#link ? this.#cleanse() : location.reload()));
+    this.#cleanse();
     this.#draw();
+  }
+
+  /** What may be a key is sent nowhere, and does not stay in the address. */
+  #cleanse() {
+    if (!STRAY.test(location.hash)) return;
+    this.#leaveLink(history.state);
+    tell(element("link-over"), WORDS.stray);
   }
 
   /** What goes along with each question. @type {() => string | null} */
@@ -114,6 +128,16 @@ export class Access {
     return this.fetch(url, { ...more, headers: token ? { Authorization: `Bearer ${token}` } : {} });
   };
 
+  /** Whether the server takes what is shown by now: a connection may have shown what was before it. */
+  async holds() {
+    try {
+      const { status } = await this.ask(new URL("opportunities/strategies", this.home), { signal: AbortSignal.timeout(PATIENCE_MS) });
+      return status !== 401;
+    } catch {
+      return false;
+    }
+  }
+
   /** What was shown is not good. */
   refused() {
     if (this.#asks || this.#leaving) return;
@@ -129,6 +153,7 @@ export class Access {
     keep(null);
     write(element("access-why"), why);
     this.#draw();
+    this.given.asked();
     element("access").focus();
   }
 
@@ -149,7 +174,7 @@ export class Access {
     element("key").value = "";
     if (this.#link) this.#leaveLink(history.state);
     this.#draw();
-    this.entered();
+    this.given.entered();
     for (const call of this.#waiting.splice(0)) call();
   }
 

@@ -23,6 +23,8 @@ export class Badge {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #later;
   #following = false;
+  /** Whether somebody is asked for a key: nothing is asked of the server before there is one. */
+  #asks = false;
   /** Why the list of scans is not answered. */
   #unanswered = "";
   /** The next attempt by the clock of the wall, and when that is by one that nobody sets. @type {{ at: number | null, due: number }} */
@@ -51,6 +53,12 @@ export class Badge {
     this.draw();
   }
 
+  /** @param {boolean} is whether a key is waited for */
+  asks(is) {
+    this.#asks = is;
+    this.draw();
+  }
+
   /** How the list of scans was answered: nothing where it was, else why not. @param {string} trouble */
   heard(trouble) {
     this.#unanswered = trouble;
@@ -74,6 +82,7 @@ export class Badge {
   /** @returns {{ kind: string, text: string, why?: string }} */
   #words() {
     const { state, transport, retryAt, reason } = this.client.connection;
+    if (this.#asks) return { kind: "asks", text: "Waiting for your key" };
     if (!this.#following) {
       if (this.#unanswered) return this.#waiting(null, this.#unanswered);
       return this.#listed ? { kind: "connected", text: "Connected" } : { kind: "connecting", text: "Connecting …" };
@@ -103,7 +112,7 @@ export class Badge {
 
   /** Who listens is told of what lasts: what is lost for a moment, again and again, would drown all else. @param {string} kind */
   #announce(kind) {
-    if (kind === "connecting") return;
+    if (kind === "connecting" || kind === "asks") return;
     const [away, now] = [kind === "waiting", performance.now()];
     clearTimeout(this.#later);
     this.#lostAt = away ? Math.min(this.#lostAt, now) : Infinity;

@@ -26,7 +26,13 @@ const LATEST = "latest";
 const NARROW = "(max-width: 64rem)";
 
 const home = new URL("../../", import.meta.url);
-const access = new Access(home, () => begin());
+const access = new Access(home, {
+  asked: () => badge.asks(true),
+  entered: () => {
+    badge.asks(false);
+    begin();
+  },
+});
 const client = new Client(home.href, { token: access.token, fetch: access.fetch });
 const announcer = new Announcer(element("told"));
 const badge = new Badge(element("badge"), client, announcer);
@@ -62,6 +68,8 @@ let ended = "";
 let learned = -Infinity;
 /** The scan that has told of itself last. */
 let heard = "";
+/** What was shown when a scan was refused for it last. @type {string | null} */
+let doubted = null;
 /** By what name the scan on show was asked for. @type {string | null} */
 let named = null;
 
@@ -93,7 +101,7 @@ async function follow(scan, name) {
     await scan.done;
   } catch (error) {
     if (/** @type {any} */ (error).code === "closed") return; // another one is on show
-    lost(error);
+    await lost(error);
   }
   if (view.shows(scan)) badge.follows(false);
 }
@@ -102,8 +110,13 @@ async function follow(scan, name) {
 const alone = () => access.asks || access.shared;
 
 /** The scan on show is not to be had. @param {any} error */
-function lost(error) {
-  if (error.code === "unauthorized") access.refused();
+async function lost(error) {
+  if (error.code === "unauthorized" && !access.asks) {
+    const again = doubted !== access.token();
+    doubted = access.token();
+    if (again && (await access.holds())) return show(router.named);
+    access.refused();
+  }
   if (access.asks) return;
   const gone = ["not_found", "expired"].includes(error.code) || [404, 410].includes(error.status);
   const why = WORDS[error.code] ?? reason(error);

@@ -49,7 +49,7 @@ export class View {
     const life = h("details", { class: "life" }, h("summary", {}, h("h3", {}, "What happened, and when")));
     root.append(this.#head, this.#trouble, actions, this.#shared, strategies, found, about, life);
     this.progress = new Progress(this.#head, strategies);
-    this.about = new About(about, given.home);
+    this.about = new About(about, given.home, () => given.access.token() !== null);
     this.life = new Life(life, given.home, given.access.ask);
     this.queue = new Queue(given.home, given.access.ask, (rank) => this.progress.waits(rank));
     this.prices = new Prices(new URL("opportunities/market/candles", given.home), given.access.ask, () => this.table.draw());

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, WebSocketRoute, expect
 
 from browser.test_reach import looker
 from scanstream.security.caller import Right
@@ -54,6 +54,8 @@ async def test_a_key_for_the_session(visit: Visit, house: House) -> None:
     await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
     await expect(page.locator("#start")).to_be_hidden()
     await expect(page.locator("#access")).to_be_focused()
+    badge = page.locator("#badge-text")
+    await expect(badge).to_have_text("Waiting for your key")
     operator = await key_of(house, "olga", Right.OPERATE)
     for wrong, told in (
         ("", "no key"),
@@ -66,6 +68,7 @@ async def test_a_key_for_the_session(visit: Visit, house: House) -> None:
     await enter(visit, key)
     await expect(page.locator("#access")).to_be_hidden()
     await expect(page.locator("#strategies-state")).not_to_contain_text("Asking")
+    await expect(badge).to_have_text("Connected")
     await visit.scan("BTC/USDT")
     await visit.until()
     await expect(page.locator("#scans-list li")).to_have_count(1)
@@ -147,6 +150,24 @@ async def test_a_link_that_has_run_out_costs_nobody_their_own_key(visit: Visit, 
     await expect(page.locator("#link-over")).to_be_hidden()
 
 
+async def test_a_key_in_an_address_is_sent_nowhere_and_does_not_stay_there(visit: Visit, house: House) -> None:
+    page, key = visit.page, await key_of(house, "ann")
+    body = b'{"symbols":["BTC/USDT"],"strategy_ids":["tsmom"]}'
+    scan_id = (await request(house.url, "POST", "/opportunities/discover", body, bearer(key))).json()["scan_id"]
+    shown: list[str] = []
+    page.on("request", lambda asked: shown.append(str(asked.headers.get("authorization"))))
+    await visit.open(f"{house.url}/#{scan_id}&token={key}")
+    await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    await expect(page.locator("#link-over")).to_contain_text("have it revoked")
+    assert urlsplit(page.url).fragment == scan_id
+    assert set(shown) == {"None"}
+    await enter(visit, key)
+    await visit.until()
+    await page.evaluate(f"location.hash = '#{scan_id}&token=eyJh.b.c'")
+    await expect(page.locator("#link-over")).to_contain_text("have it revoked")
+    assert urlsplit(page.url).fragment == scan_id
+
+
 async def test_who_has_no_key_asks_once_and_then_waits_for_one(visit: Visit, house: House) -> None:
     key = await key_of(house, "ann")
     body = b'{"symbols":["BTC/USDT"],"strategy_ids":["tsmom"]}'
@@ -197,10 +218,51 @@ async def test_a_key_that_is_taken_back(visit: Visit, house: House) -> None:
         pass
     await page.locator("#try-now").dispatch_event("click")  # whatever asks next is told
     await expect(page.locator("#access-why")).to_contain_text("not good any more")
+    await expect(page.locator("#badge-text")).to_have_text("Waiting for your key")
     await expect(page.locator("#start")).to_be_hidden()
     assert await page.evaluate("sessionStorage.length") == 0
     await enter(visit, key_in(house.keys, "ann", name="another"))
     await expect(page.locator("#access-error, #start").first).to_be_visible()
+
+
+async def test_a_connection_that_shows_what_was_before_costs_nobody_their_key(visit: Visit, house: House) -> None:
+    """It was on its way with a key that was taken back, when another one was entered."""
+    page, key = visit.page, await key_of(house, "ann")
+    body = b'{"symbols":["BTC/USDT"],"strategy_ids":["tsmom"]}'
+    scan_id = (await request(house.url, "POST", "/opportunities/discover", body, bearer(key))).json()["scan_id"]
+    late: list[WebSocketRoute] = []
+
+    async def connected(socket: WebSocketRoute) -> None:
+        late.append(socket)
+        if len(late) == 1:
+            await refused(socket)  # so that it comes once more, with the same key
+        elif len(late) > 2:
+            socket.connect_to_server()
+
+    await page.route_web_socket("**/ws", connected)
+    await visit.open(house.url)
+    await enter(visit, key)
+    await expect(page.locator("#access")).to_be_hidden()
+    await page.evaluate(f"location.hash = '#{scan_id}'")
+    while len(late) < 2:
+        await page.wait_for_timeout(50)
+    other = key_in(house.keys, "ann", name="another")
+    revoke_key(house.keys, "ann")
+    while (await request(house.url, "GET", "/nothing", None, bearer(key))).status != 401:
+        pass
+    await page.locator("#try-now").dispatch_event("click")
+    await expect(page.locator("#access-why")).to_contain_text("not good any more")
+    await enter(visit, other)
+    await expect(page.locator("#access")).to_be_hidden()
+    await refused(late[1])
+    await visit.until()
+    assert await page.evaluate("sessionStorage.length") == 1
+
+
+async def refused(socket: WebSocketRoute) -> None:
+    """As a server does whose caller shows nothing good."""
+    socket.send('{"type":"error","code":"unauthorized","detail":"it is no credential"}')
+    await socket.close(code=4401, reason="no credential")
 
 
 async def test_where_nobody_is_asked_nothing_is_said_of_keys(visit: Visit, tmp_path: Path) -> None:
