@@ -11,6 +11,7 @@ from starlette.types import Message
 from scanstream.log.packed import Packed
 from scanstream.model import Opportunity, confidence_order
 from scanstream.push.found import Found
+from scanstream.push.refused import REFUSED
 from scanstream.push.streaming import PiecewiseResponse
 from support.histories import opportunity
 
@@ -38,6 +39,31 @@ async def test_for_who_has_left_no_further_piece_is_made() -> None:
     with anyio.fail_after(20):
         await PiecewiseResponse(pieces(), {}, "text/plain")({"type": "http"}, receive, send)
     assert made < 10
+
+
+async def test_who_may_have_it_no_longer_gets_no_further_piece_and_no_end() -> None:
+    """Nobody is to take what has come for the whole."""
+    pieces, told = 0, list[Message]()
+
+    async def all_of_them() -> AsyncGenerator[bytes, None]:
+        nonlocal pieces
+        while True:
+            pieces += 1
+            yield b"x"
+
+    async def receive() -> Message:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        told.append(message)
+
+    answer = PiecewiseResponse(all_of_them(), {}, "text/plain", lambda: pieces < 3)
+    before = REFUSED["unauthorized"]
+    with anyio.fail_after(20):
+        await answer({"type": "http"}, receive, send)
+    assert [message.get("more_body") for message in told] == [None, True, True]
+    assert REFUSED["unauthorized"] == before + 1
 
 
 @pytest.mark.parametrize(("offset", "limit"), [(0, 1000), (0, 100), (0, 1), (90, 20), (249, 5), (250, 5), (1000, 1)])

@@ -5,7 +5,7 @@ On the fast ways and on those of any ASGI server.
 
 import re
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -28,7 +28,8 @@ from scanstream.server import serving
 from scanstream.settings import Settings
 from support.guards import Ring, bearer, guarded, key_in
 from support.hosting import hosted
-from support.raw import connected
+from support.raw import connected, everything
+from support.script import scripting
 from support.wire import Answer, Socket, request, websocket
 
 pytestmark = pytest.mark.anyio
@@ -285,6 +286,28 @@ async def test_a_long_poll_is_refused_at_its_end(house: House) -> None:
         assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
         assert answer.headers["vary"] == "Origin"
     assert len({answer.body for answer in answers}) == 1
+
+
+@pytest.mark.parametrize("lines", [True, False])
+async def test_a_download_breaks_off_where_it_is(lines: bool) -> None:
+    """Who reads slowly has no more of it than what was on its way; and does not take that for the whole."""
+    ring = Ring()
+    key = ring.key("ann")
+    async with guarded(ring, workers=1) as url, scripting() as script:
+        body = msgspec.json.encode(script.request(shards=1))
+        scan_id = (await request(url, "POST", "/opportunities/discover", body, bearer(key))).json()["scan_id"]
+        await (await script.started()).tell("find 20000", "end")
+        path = f"/opportunities/results/{scan_id}"
+        whole = await request(url, "GET", f"{path}?wait=60", None, bearer(key))
+        assert whole.status == 200
+        accept = "application/x-ndjson" if lines else "application/json"
+        head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: {accept}\r\nAuthorization: Bearer {key}\r\n\r\n"
+        with connected(url, head.encode(), receive_buffer=8192) as slow:
+            assert (await to_thread.run_sync(slow.recv, 1000)).startswith(b"HTTP/1.1 200")
+            ring.revoke(key)
+            with suppress(ConnectionResetError):
+                rest = await to_thread.run_sync(everything, slow)
+                assert len(rest) < len(whole.body) - 100_000
 
 
 async def test_a_key_that_is_taken_out_of_the_file(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The plain HTTP door: discover, results, cancel, the list of scans, and what can be scanned."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from functools import partial
 
 import msgspec
 from starlette.requests import Request
@@ -131,14 +132,15 @@ class HttpDoor:
             return json_response(body, status=202, headers=headers)
         await sliced(log.opportunities.ordering())
         found = Found(log.opportunities, offset, limit)
+        good = partial(self._guard.good, caller_of(request))
         if media_type == LINES_TYPE:
-            return PiecewiseResponse(found.lines(), headers, media_type)
+            return PiecewiseResponse(found.lines(), headers, media_type, good)
         before, _, after = msgspec.json.encode(_results(log)).partition(b"[]")
         if found.size <= MOST_BYTES_AT_ONCE:
             pieces = [piece async for piece in found.document(before, after)]
             return Response(b"".join(pieces), 200, headers, media_type)
         headers["content-length"] = str(len(before) + found.size + len(after))
-        return PiecewiseResponse(found.document(before, after), headers, media_type)
+        return PiecewiseResponse(found.document(before, after), headers, media_type, good)
 
     async def cancel(self, request: Request) -> Response:
         """Ask for the scan's end; the state says what became of that."""
@@ -148,7 +150,8 @@ class HttpDoor:
 
     async def scans(self, request: Request) -> Response:
         """The caller's scans, newest first."""
-        principal = caller_of(request).starts()
+        caller = caller_of(request)
+        principal = caller.starts()
         limit = whole_number(request, "limit", least=1, most=MOST_SCANS, default=SOME_SCANS)
         before = single(request, "before")
         logs = await self._desk.newest(principal, limit, before)
@@ -160,7 +163,7 @@ class HttpDoor:
             await slices.turn()
         pieces.append(b"]}")
         headers = {"content-length": str(sum(map(len, pieces)))}
-        return PiecewiseResponse(_each(pieces), headers, JSON_TYPE)
+        return PiecewiseResponse(_each(pieces), headers, JSON_TYPE, partial(self._guard.good, caller))
 
     async def market(self, request: Request) -> Response:
         """What is scanned."""
