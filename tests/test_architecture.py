@@ -17,7 +17,7 @@ SOURCES = Path(__file__).parent.parent / "server" / "scanstream"
 
 LEVELS: tuple[tuple[set[str], ...], ...] = (
     (
-        {"scanstream", "model", "message", "panel", "parcel", "quotes", "errors", "shortage", "causes"}
+        {"scanstream", "model", "message", "panel", "parcel", "quotes", "errors", "legible", "shortage", "causes"}
         | {"telling", "measure", "about", "explanation"},
     ),
     ({"log"}, {"jobs"}, {"deliveries"}),
@@ -48,7 +48,7 @@ LEVELS: tuple[tuple[set[str], ...], ...] = (
 """The rooms on each level, the lowest first. A room is a package, or modules that stand together."""
 
 ENCLAVES = {
-    "client": {"client", "model", "message", "errors", "log.patch", "log.cursor", "causes"},
+    "client": {"client", "model", "message", "errors", "legible", "log.patch", "log.cursor", "causes"},
     "scans.work.shard": {
         "scans.work.shard",
         "scans.work.cuts",
@@ -63,6 +63,7 @@ ENCLAVES = {
         "panel",
         "quotes",
         "errors",
+        "legible",
         "shortage",
         "causes",
     },

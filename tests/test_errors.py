@@ -9,12 +9,14 @@ from scanstream.errors import (
     TABLE,
     FieldError,
     InvalidRequest,
+    NotFound,
     RateLimited,
     RequestError,
     ScanstreamError,
     ServerError,
     SetupError,
 )
+from scanstream.legible import legible
 
 CLASSES = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ScanstreamError)]
 BRANCHES: list[type[ScanstreamError]] = [RequestError, ServerError, SetupError]
@@ -28,6 +30,30 @@ def branch_of(kind: type[ScanstreamError]) -> type[ScanstreamError]:
     """Whose fault it is."""
     [branch] = [branch for branch in BRANCHES if issubclass(kind, branch)]
     return branch
+
+
+@pytest.mark.parametrize(
+    "credential",
+    [
+        "ssk_" + "Ab1-" * 10 + "x_1",
+        "sst_" + "Ab1_" * 15,
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.c2lnbmF0dXJl",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbm4ifQ",
+    ],
+)
+@pytest.mark.parametrize("around", ["{}", "there is no symbol '{}'", "GET /static/{}", "x" * 690 + " {}"])
+def test_what_is_told_has_no_credential_in_it(credential: str, around: str) -> None:
+    """Somebody may have put one where a name belongs."""
+    text = around.format(credential)
+    error = NotFound(text, scan_id=text, errors=[FieldError(text, text)])
+    for told in (error.detail, str(error), error.scan_id, *error.errors[0], InvalidRequest.of(text, text).detail):
+        assert credential[4:16] not in told
+        assert legible(around, 100)[:5] in told or around == "{}"
+
+
+@pytest.mark.parametrize("text", ["asst_momentum", "sst_momentum", "eyJewel", "task_of_the_longest_name_there_is"])
+def test_and_other_words_stay_as_they_are(text: str) -> None:
+    assert NotFound(text).detail == text
 
 
 def test_every_code_has_a_row_and_every_row_a_class() -> None:

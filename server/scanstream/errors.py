@@ -23,6 +23,8 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import ClassVar, Literal, NamedTuple
 
+from scanstream.legible import legible
+
 PROBLEM_TYPE = "urn:scanstream:error:"
 """What the `type` of a problem document begins with; its code follows."""
 MOST_ERRORS = 20
@@ -84,12 +86,6 @@ class FieldError(NamedTuple):
 
     field: str
     reason: str
-
-
-def legible(text: str, most: int) -> str:
-    """The text without what cannot be printed, cut to `most` characters."""
-    cut = text if len(text) <= most else text[: most - 1] + "…"
-    return cut if cut.isprintable() else "".join(sign if sign.isprintable() else "\ufffd" for sign in cut)
 
 
 class ScanstreamError(Exception):

@@ -96,6 +96,18 @@ def test_what_a_server_says_is_no_markup() -> None:
         assert EVIL not in html
 
 
+def test_what_a_server_says_is_obeyed_by_no_terminal() -> None:
+    """There is IPython, and there are programs that print what is in a notebook."""
+    orders = "\x1b[2J\x1b]0;title\x07\x9b31m\u202eabc"
+    scan = a_scan(orders, message=orders, strategies={orders: strategy(note=orders, status=orders)})
+    scan.feed.mirror.opportunities = [found(99.0, orders)]
+    shown = plain(scan, trouble=orders)
+    for text in (still(shown, AT, hint=orders)["text/plain"], closing(shown)["text/plain"]):
+        assert "abc" in text
+        assert all(line.isprintable() for line in text.split("\n"))
+    assert closing(shown)["text/plain"].count("\n") == 2
+
+
 @pytest.mark.parametrize("url", ["https://me:secret@host:1/below", "https://me:secret@host:1/below/"])
 def test_no_password_gets_into_a_notebook(url: str) -> None:
     shown = plain(a_scan(url=url))

@@ -87,6 +87,23 @@ def test_a_password_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
     for told in (shown("https://me:secret@h/x"), command("status latest", "https://me:secret@h/x")):
         assert told.endswith("https://me:***@h/x")
     assert shown("http://h:8000") == "http://h:8000"
+    assert shown("http://h/x:y@z") == "http://h/x:y@z"
+    assert shown("https://me:p%40secret@secret@h/@x") == "https://me:***@h/@x"
+    for token in ("ssk_secret", "sst_secret", "eyJsecret"):
+        assert shown(f"https://{token}@h") == "https://***@h"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("http://me:secret@h:99999", "http://me:secret@h/?a", "me:secret@h:x", "https://me:se/secret@h", "me:secret@"),
+        *("http://me:secret@secret@a b", "ftp://ssk_secret@h"),
+    ],
+)
+def test_nor_where_an_address_is_none(text: str) -> None:
+    with pytest.raises(ValueError, match="is no address like") as refused:
+        address(text)
+    assert "secret" not in str(refused.value)
 
 
 def test_a_command_to_be_typed_names_the_server_only_where_it_must(monkeypatch: pytest.MonkeyPatch) -> None:

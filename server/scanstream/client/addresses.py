@@ -10,6 +10,12 @@ MOST_PORT = 65_535
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/|https?:|wss?:", re.IGNORECASE)
 """`localhost:8000` has none."""
+_LOGIN = re.compile(r"(?<=://)([^/?#@:]*)(:[^/?#]*)?@(?=[^/?#@]*(?:[/?#]|$))")
+"""A name, and maybe a password, in an address."""
+_BEFORE_HOST = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:/*)?.*@", re.DOTALL)
+"""The same, and more, in a text that is no address."""
+_CREDENTIAL = re.compile(r"ssk_|sst_|eyJ")
+"""What a key or token begins with, which has no place in an address."""
 _NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 
 
@@ -36,9 +42,15 @@ def address(text: str) -> str:
 
 
 def _no_address(text: str) -> ValueError:
-    return ValueError(f"{text!r} is no address like http://127.0.0.1:8000")
+    told = _BEFORE_HOST.sub(r"\1***@", text, count=1)  # whatever it is, there may be a password in it
+    return ValueError(f"{told!r} is no address like http://127.0.0.1:8000")
 
 
 def shown(url: str) -> str:
-    """An address as it may be told: without the password in it."""
-    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", url)
+    """An address as it may be told: without the password in it, nor a key that was put in the place of a name."""
+    return _LOGIN.sub(_hidden, url)
+
+
+def _hidden(login: re.Match[str]) -> str:
+    name = "***" if _CREDENTIAL.match(login[1]) else login[1]
+    return name + (":***@" if login[2] else "@")

@@ -5,8 +5,11 @@ from typing import Any
 
 import msgspec
 
+from scanstream.legible import legible
+
 LINES = 24
 WIDTH = 300
+LONGEST_LINE = 2 * WIDTH
 
 
 class Trace:
@@ -41,7 +44,7 @@ class Trace:
         line = f"{way} {words}" + ("" if body is None else f" {shown(body)}")
         for secret in self._secrets:
             line = line.replace(secret, "…")
-        self._lines.append(line)
+        self._lines.append(legible(line, LONGEST_LINE))  # tokens that the server has given are told no more than keys
 
 
 def shown(body: Any) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
-from scanstream.errors import legible
+from scanstream.legible import legible
 
 LONGEST = 500
 """Characters of what is said: much of it comes from elsewhere."""

@@ -31,7 +31,13 @@ def still(shown: Document, at: str, *, hint: str = "") -> Bundle:
             *([escape(hint)] if hint else []),
         ]
     )
-    return {"text/plain": text, "text/html": f"<div>{html}</div>"}
+    return _bundle(text, html)
+
+
+def _bundle(text: str, html: str) -> Bundle:
+    """Both forms. The plain one may be printed by a terminal, which obeys none of what is in it."""
+    plain = "".join(sign if sign.isprintable() or sign == "\n" else "\ufffd" for sign in text)
+    return {"text/plain": plain, "text/html": f"<div>{html}</div>"}
 
 
 def _facts(shown: Document) -> Iterable[str]:
@@ -55,7 +61,7 @@ def closing(shown: Document) -> Bundle:
         f"{one['confidence_score']:.1f} {one['side']} {one['symbol']} ({one['strategy_id']})" for one in shown["best"]
     ]
     html = f"<p>{escape(head)}</p>{_strategies(shown)}{_best(shown)}"
-    return {"text/plain": "\n".join(text), "text/html": f"<div>{html}</div>"}
+    return _bundle("\n".join(text), html)
 
 
 def _strategy_line(one: Document) -> str:
