@@ -96,6 +96,16 @@ async def test_words_of_the_scope_are_rights(scope: object, rights: set[Right]) 
     assert vouched.rights == rights
 
 
+@pytest.mark.parametrize("scope", ["operate scan", ["scan", "operate"]])
+async def test_entra_and_okta_have_another_name_for_the_scope(scope: object) -> None:
+    vouched = await verifier().vouched(by_secret(claims(scope=None, scp=scope)))
+    assert vouched is not None
+    assert vouched.rights == {Right.SCAN, Right.OPERATE}
+    both = await verifier().vouched(by_secret(claims(scope="openid", scp=scope)))
+    assert both is not None
+    assert both.rights == set()
+
+
 IN_TIME: list[dict[str, Any]] = [
     {"exp": SECONDS + 1},
     {"exp": SECONDS + 0.5},

@@ -53,6 +53,25 @@ def test_a_name_is_taken_once(keys: Path) -> None:
     assert keys.read_bytes() == before
 
 
+def test_a_key_for_which_no_server_would_read_the_file_is_not_made(keys: Path) -> None:
+    create(keys, "a")
+    full = keys.read_bytes() + b"#" * (MOST_BYTES - len(keys.read_bytes()) - 100)
+    keys.write_bytes(full)
+    assert len(keys_in(keys)) == 1
+    with pytest.raises(SettingError, match="it would be longer"):
+        create(keys, "b")
+    assert keys.read_bytes() == full
+
+
+def test_a_byte_order_mark_does_no_harm(keys: Path) -> None:
+    create(keys, "a")
+    keys.write_bytes(b"\xef\xbb\xbf" + keys.read_bytes().replace(b"\n", b"\r\n"))
+    create(keys, "b")
+    assert [entry.name for entry in keys_in(keys)] == ["a", "b"]
+    revoke_key(keys, "a")
+    assert [entry.name for entry in keys_in(keys)] == ["b"]
+
+
 @pytest.mark.parametrize("content", [b"noise", b"\xff", b"[section]\n", b"#" * (MOST_BYTES + 1)])
 def test_a_file_that_is_none_stays_as_it_was(keys: Path, content: bytes) -> None:
     keys.write_bytes(content)
@@ -82,6 +101,13 @@ def test_what_cannot_be_written_is_named_and_leaves_nothing(tmp_path: Path, monk
     with pytest.raises(SettingError, match="No space left on device"):
         create(tmp_path / "keys.toml", "a")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_that_leads_to_itself_is_named(keys: Path) -> None:
+    keys.symlink_to(keys)
+    for change in (lambda: create(keys, "a"), lambda: revoke_key(keys, "a"), lambda: keys_in(keys)):
+        with pytest.raises(SettingError, match=f"--keys {keys}: "):
+            change()
 
 
 def test_the_file_behind_a_link_is_changed_and_the_link_stays(keys: Path, tmp_path: Path) -> None:

@@ -30,6 +30,11 @@ def put(path: Path, content: str) -> None:
     beside.replace(path)
 
 
+def test_a_byte_order_mark_is_not_what_is_in_it(path: Path) -> None:
+    path.write_bytes(b"\xef\xbb\xbf1")
+    assert Watched(path, 100, number).first() == 1
+
+
 def test_another_file_in_its_place_is_read_at_the_next_look(path: Path) -> None:
     watched = Watched(path, 100, number)
     assert watched.first() == 1

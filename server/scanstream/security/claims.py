@@ -54,7 +54,7 @@ def judged(said: dict[str, Any], expected: Expected, at: Milliseconds) -> Claims
         principal = principal_of(said.get("sub"))
     except ValueError:
         raise ValueError("its sub can be no principal") from None
-    return Claims(principal, _rights(said.get("scope")), int(end * 1000))
+    return Claims(principal, _rights(said.get("scope", said.get("scp"))), int(end * 1000))
 
 
 def _time(said: dict[str, Any], name: str) -> float | None:
@@ -78,6 +78,9 @@ def _check_audience(said: dict[str, Any], wanted: str) -> None:
 
 
 def _rights(scope: object) -> frozenset[Right]:
-    """Those of the words that are rights; whatever else is in it is meant for others (RFC 8693, section 4.2)."""
+    """Those of the words that are rights; whatever else is in it is meant for others (RFC 8693, section 4.2).
+
+    Entra and Okta call it `scp`.
+    """
     words = scope.split(" ") if isinstance(scope, str) else scope if isinstance(scope, list) else []
     return frozenset(right for right in OF_KEYS if any(word == right.value for word in words))

@@ -81,18 +81,24 @@ def revoke_key(path: Path, name: str) -> None:
 
 def _change(path: Path, changed: Callable[[bytes], bytes], *, make: bool) -> None:
     with _naming(path):
-        path = path.resolve()  # in the place of a link would stand a file
+        path = Path(os.path.realpath(path))  # in the place of a link would stand a file; one that leads to itself stays
         with _alone(path, make) as descriptor:
             before = os.fstat(descriptor)
             content = os.pread(descriptor, MOST_BYTES + 1, 0)
             if len(content) > MOST_BYTES:
                 raise ValueError(f"it is longer than {MOST_BYTES} bytes")
             try:
-                _put(path, changed(content), before)
+                _put(path, _bounded(changed(content)), before)
             except BaseException:
                 if not content:  # made here, and of no use to anybody
                     path.unlink(missing_ok=True)
                 raise
+
+
+def _bounded(content: bytes) -> bytes:
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"it would be longer than {MOST_BYTES} bytes, and no server would read it: take old keys out")
+    return content
 
 
 @contextmanager

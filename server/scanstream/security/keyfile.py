@@ -16,6 +16,7 @@ It holds no key, only digests (apikey.py). Each field is needed but `expires`; o
 
 import re
 import tomllib
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -83,7 +84,7 @@ def parsed(content: bytes) -> tuple[Entry, ...]:
 
 def _document(content: bytes) -> tuple[str, dict[str, Any]]:
     try:
-        text = content.decode()
+        text = content.removeprefix(BOM_UTF8).decode()
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ValueError(f"line {line}: this is no text in UTF-8") from None

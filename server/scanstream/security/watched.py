@@ -2,6 +2,7 @@
 
 import os
 import stat
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
@@ -64,7 +65,7 @@ class Watched(Generic[Content_co]):
     def _content(self) -> Content_co:
         at, content = _bytes(self.path, self._most)
         try:
-            parsed = self._parse(content)
+            parsed = self._parse(content.removeprefix(BOM_UTF8))  # which some editors put before a text
         except ValueError as error:
             self._wrong = at, str(error)
             raise
