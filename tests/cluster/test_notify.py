@@ -34,7 +34,8 @@ async def cluster(tmp_path: Path, receiver: Receiver) -> AsyncIterator[Cluster]:
 async def test_each_is_told_once_whichever_nodes_they_and_the_scan_were_at(
     cluster: Cluster, receiver: Receiver
 ) -> None:
-    """Asked for at every node, before the end and behind it; failed at first at one node, and told by another."""
+    """Asked for at every node, before the end and behind it; failed at first at one node, and told by another. Over all
+    of them a scan has five addresses."""
     one, two, three = (node.url for node in cluster.web)
     receiver.next += [answers(500)] * 3
     secrets: set[str] = set()
@@ -48,13 +49,21 @@ async def test_each_is_told_once_whichever_nodes_they_and_the_scan_were_at(
                 expected.add(accepted["notification_id"])
             with anyio.fail_after(60):
                 await (await script.started()).tell("end")
-            await until_terminal(two, scan_id)
-            expected.add((await notify(three, scan_id, receiver.url(f"/{number}/late")))["notification_id"])
+            for url in (one, two):
+                await until_terminal(url, scan_id)
+            late = {
+                (await notify(url, scan_id, receiver.url(f"/{number}/late")))["notification_id"] for url in (three, one)
+            }
+            for name in ("c", "d"):
+                late.add((await notify(two, scan_id, receiver.url(f"/{number}/{name}")))["notification_id"])
+            refused = await notify(one, scan_id, receiver.url(f"/{number}/e"), 422)
+            assert "5 addresses already" in refused["detail"]
+            expected |= late
     await receiver.until(len(expected) + 3, seconds=60)
     await anyio.sleep(2 * OTHERS_AFTER_SECONDS + 2 * INTERVAL_SECONDS)  # by then each node has looked at each end
     told = Counter(got.id for got in receiver.got)
     assert told.keys() == expected
-    assert len(expected) == 12
+    assert len(expected) == 20
     assert told.total() == len(expected) + 3
     [secret] = secrets
     assert all(verified(secret, got) for got in receiver.got)
