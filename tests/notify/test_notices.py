@@ -161,6 +161,28 @@ async def test_of_many_at_once_so_many_are_told_and_each_once(nodes: Nodes) -> N
     assert len(history) == 2 + len(END) + 2 * len(accepted), "who asks in vain writes nothing"
 
 
+async def test_before_the_end_who_asks_in_vain_writes_nothing_either(nodes: Nodes) -> None:
+    refused: list[str] = []
+
+    async def ask(node: Node, name: str) -> None:
+        try:
+            await node.ask(name)
+        except InvalidRequest:
+            refused.append(name)
+
+    async with nodes() as node:
+        await node.engine.store.register(registration(ENDED), None)
+        await node.hub.until_known(ENDED)
+        async with anyio.create_task_group() as all_at_once:
+            for number in range(100):
+                all_at_once.start_soon(ask, node, f"{number % 50}")
+        history = await node.engine.store.history(ENDED)
+        assert not node.notices._asking
+    assert history is not None
+    assert len(history) == 1 + MOST_TARGETS
+    assert len(refused) == 2 * (50 - MOST_TARGETS)
+
+
 async def test_over_nodes_at_once_so_many_are_told_as_well(shared: Nodes) -> None:
     accepted: set[str] = set()
 

@@ -333,6 +333,17 @@ async def test_what_is_refused_names_its_field_and_shows_no_address(body: Any, f
         assert (absent.status, absent.json()["status"]) == (404, "not_found")
 
 
+@pytest.mark.parametrize("foreign", [{"origin": "https://evil.example"}, {"origin": "null"}, {"host": "evil.example"}])
+async def test_a_foreign_page_has_nobody_told(house: House, receiver: Receiver, foreign: dict[str, str]) -> None:
+    body = msgspec.json.encode({"url": receiver.url()})
+    path = f"/opportunities/notify/{await house.scan()}"
+    for kind in ("application/json", "text/plain"):  # of which browsers send one without asking
+        answer = await request(house.url, "POST", path, body, {"content-type": kind, **foreign})
+        assert answer.status == 403
+    await house.settled()
+    assert receiver.connections == 0
+
+
 async def test_a_server_that_tells_nobody_says_so(serve: Serve) -> None:
     async with serve(workers=0) as url:
         scan_id = (await discover(url)).json()["scan_id"]

@@ -9,7 +9,6 @@ again when they are asked again, and had promised nothing.
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
 
-import anyio
 from msgspec.structs import replace
 
 from scanstream.about import node_name
@@ -32,15 +31,13 @@ Put = Callable[[ScanLog, Iterable[NotifyAsked]], Awaitable[None]]
 class _Known:
     """What was read of one scan. Its log only grows, so what was true once stays true."""
 
-    __slots__ = ("asked", "lock", "put")
+    __slots__ = ("asked", "put")
 
     def __init__(self) -> None:
         self.asked: dict[str, NotifyAsked] = {}
         """The first entry of each, in the log's order."""
         self.put: set[str] = set()
         """Those who are in the queue, or were."""
-        self.lock = anyio.Lock()
-        """One asks at a time, here."""
 
     def take(self, folded: Folded, behind: Iterable[AnyEntry]) -> None:
         """Note the entries behind the end."""
@@ -67,7 +64,7 @@ class Latecomers:
         self._known: OrderedDict[ScanId, _Known] = OrderedDict()
 
     async def ask(self, log: ScanLog, asked: NotifyAsked) -> None:
-        """Have it told at once, unless it was, or is about to be. Durable when it returns.
+        """Have it told at once, unless it was. Durable when it returns; of one scan one call at a time.
 
         :raises InvalidRequest: if as many are told already as may be
         :raises Expired: if the scan has expired meanwhile
@@ -76,10 +73,9 @@ class Latecomers:
         known = self._known.setdefault(log.scan_id, _Known())
         while len(self._known) > MOST_REMEMBERED:
             self._known.popitem(last=False)
-        async with known.lock:
-            if asked.id not in known.put:
-                known.require_room(log.folded, asked)
-                await self._ask(log, known, asked)
+        if asked.id not in known.put:
+            known.require_room(log.folded, asked)
+            await self._ask(log, known, asked)
 
     async def _ask(self, log: ScanLog, known: _Known, asked: NotifyAsked) -> None:
         await self._read(log, known)

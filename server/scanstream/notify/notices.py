@@ -1,6 +1,9 @@
 """Who asks to be told: written into the scan's log while it runs, and due at once where it has ended."""
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+import anyio
 
 from scanstream.about import node_name
 from scanstream.deliveries import Deliveries, Delivery
@@ -25,6 +28,8 @@ class Notices:
         self._signing = signing
         self._allowed = allowed
         self._latecomers = Latecomers(store, self._due_now)
+        self._asking: dict[ScanId, anyio.Lock] = {}
+        """Scans of which somebody asks just now."""
 
     def read(self, url: str) -> Target:
         """An address that may be told.
@@ -50,10 +55,11 @@ class Notices:
         asked = NotifyAsked(
             at=self._store.now(), by=node_name(), id=self._signing.id_of(scan_id, target.url), url=target.url
         )
-        if not log.ended and not _has(log.folded, asked.id):
-            await self._write(log, asked)
-        if not _has(log.folded, asked.id):
-            await self._latecomers.ask(log, asked)
+        async with self._alone(scan_id):
+            if not log.ended and not _has(log.folded, asked.id):
+                await self._write(log, asked)
+            if not _has(log.folded, asked.id):
+                await self._latecomers.ask(log, asked)
         return NotifyAccepted(
             success=True,
             scan_id=scan_id,
@@ -75,6 +81,17 @@ class Notices:
                 for one in targets
             )
         )
+
+    @asynccontextmanager
+    async def _alone(self, scan_id: ScanId) -> AsyncIterator[None]:
+        """One asks after the other: whoever is one too many finds that out before it is written down."""
+        lock = self._asking.setdefault(scan_id, anyio.Lock())
+        async with lock:
+            try:
+                yield
+            finally:
+                if not lock.statistics().tasks_waiting:
+                    self._asking.pop(scan_id, None)
 
     async def _write(self, log: ScanLog, asked: NotifyAsked) -> None:
         """Into its log; behind the barrier that says what became of it. Its end may have come first."""
