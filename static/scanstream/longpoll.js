@@ -10,6 +10,7 @@ import { Lost } from "./requests.js";
 /** @typedef {import("./attempt.js").Followed} Followed */
 /** @typedef {import("./attempt.js").Report} Report */
 /** @typedef {import("./attempt.js").Tools} Tools */
+/** @typedef {import("./pace.js").Turn} Turn */
 /** @typedef {import("./patch.js").Plain} Plain */
 
 /** So long the server may wait for news: short, so that a frozen line is noticed. */
@@ -45,6 +46,7 @@ export class LongPollAttempt {
   }
 
   check() {
+    if (this.#soon) return; // what is under way is answered at once, or the line is dead
     this.#soon = true;
     this.#asking.abort();
   }
@@ -58,33 +60,35 @@ export class LongPollAttempt {
     const { signal } = this.#leaving;
     let more = false;
     while (!signal.aborted && this.#followed.length) {
-      this.#asking = new AbortController();
+      const asking = (this.#asking = new AbortController()).signal;
+      const atOnce = more;
+      more = false;
       try {
-        if (more) this.#tools.pace.began();
-        else await this.#tools.pace.turn(this.#asking.signal);
-        more = await this.#ask(this.#asking.signal);
+        const turn = atOnce ? this.#tools.pace.began() : await this.#tools.pace.turn(asking);
+        more = await this.#ask(asking, turn);
       } catch (error) {
         if (signal.aborted) return;
-        if (this.#asking.signal.aborted) continue; // there is something else to ask for
+        if (asking.aborted) continue; // there is something else to ask for
         const verdict = await lossOf(this.#tools.requests, error, signal).catch(() => null);
         return verdict ? this.#over(verdict) : undefined;
       }
     }
   }
 
-  /** @param {AbortSignal} signal @returns {Promise<boolean>} whether there is more to be had at once */
-  async #ask(signal) {
-    const { clock } = this.#tools.around;
+  /** @param {AbortSignal} signal @param {Turn} turn @returns {Promise<boolean>} whether there is more to be had at once */
+  async #ask(signal, turn) {
+    const { pace, around: { clock }, requests } = this.#tools;
     const [soon, began] = [this.#soon, clock.now()];
-    const { body, status } = await this.#tools.requests.json("opportunities/follow", {
-      method: "POST",
-      headers: { Accept: "application/json" },
-      body: { follow: wanted(this.#followed), wait: soon ? 0 : WAIT_S },
-      timeout: SILENCE_MS,
-      signal,
-      needs: ["frames"],
-    });
-    this.#tools.pace.answered();
+    const { body, status } = await requests
+      .json("opportunities/follow", {
+        method: "POST",
+        headers: { Accept: "application/json" },
+        body: { follow: wanted(this.#followed), wait: soon ? 0 : WAIT_S },
+        timeout: SILENCE_MS,
+        signal,
+        needs: ["frames"],
+      })
+      .finally(() => (signal.aborted ? pace.left(turn) : pace.over(turn)));
     if (soon) this.#soon = false;
     this.#report.alive();
     if (!Array.isArray(body.frames) || !body.frames.every(isObject)) throw new Lost(foreign(status));

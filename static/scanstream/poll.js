@@ -9,6 +9,7 @@ import { Lost } from "./requests.js";
 /** @typedef {import("./attempt.js").Followed} Followed */
 /** @typedef {import("./attempt.js").Report} Report */
 /** @typedef {import("./attempt.js").Tools} Tools */
+/** @typedef {import("./pace.js").Turn} Turn */
 /** @typedef {import("./patch.js").Plain} Plain */
 
 /** Where the server does not say. */
@@ -63,8 +64,8 @@ export class PollAttempt {
         await wait(clock, at - clock.now(), this.#pausing.signal).catch(() => {}); // something else may be due now
         if (signal.aborted) return;
         if (clock.now() < at || !this.#followed.includes(followed)) continue;
-        await this.#tools.pace.turn(signal); // whatever they are about: fewer than five a second
-        await this.#ask(followed, signal);
+        const turn = await this.#tools.pace.turn(signal); // whatever they are about: fewer than five a second
+        await this.#ask(followed, signal, turn);
       }
     } catch (error) {
       if (signal.aborted) return;
@@ -81,8 +82,8 @@ export class PollAttempt {
     return due.reduce((first, other) => (other[1] < first[1] ? other : first));
   }
 
-  /** @param {Followed} followed @param {AbortSignal} signal */
-  async #ask(followed, signal) {
+  /** @param {Followed} followed @param {AbortSignal} signal @param {Turn} turn */
+  async #ask(followed, signal, turn) {
     const { clock } = this.#tools.around;
     const { scanId, cursor, only } = followed;
     const plain = only === "state" || cursor === null;
@@ -92,8 +93,9 @@ export class PollAttempt {
     const began = clock.now();
     try {
       const headers = /** @type {Record<string, string>} */ (tag ? { "If-None-Match": tag } : {});
-      const answer = await this.#tools.requests.json(path + query, { headers, signal, needs: ["scan_id", "status", "cursor"] });
-      this.#tools.pace.answered();
+      const answer = await this.#tools.requests
+        .json(path + query, { headers, signal, needs: ["scan_id", "status", "cursor"] })
+        .finally(() => this.#tools.pace.over(turn));
       if (answer.body && answer.body.scan_id !== scanId) throw new Lost(foreign(answer.status)); // somebody's cache
       this.#report.lag(clock.now() - began);
       this.#report.alive();

@@ -5,6 +5,7 @@ import { test } from "node:test";
 
 import { merge } from "../../static/scanstream.js";
 import { MOST_SCANS } from "../../static/scanstream/line.js";
+import { LongPollAttempt } from "../../static/scanstream/longpoll.js";
 import { Pace } from "../../static/scanstream/pace.js";
 import { client, fast, followed, ids, most, notedFetch, notedSockets, program, proxied, script, theServer, until } from "./support.js";
 
@@ -125,11 +126,62 @@ for (const rung of ["websocket", "stream", "longpoll"]) {
 test("an answer takes no turn back that was given to another question", async () => {
   let now = 0;
   const pace = new Pace({ now: () => now, after: (_, call) => (call(), () => {}) });
-  for (let turn = 0; turn < 3; turn += 1) await pace.turn(); // at 0, 250 and 750, for three lines
+  const first = await pace.turn();
+  for (let turn = 1; turn < 3; turn += 1) await pace.turn(); // at 250 and 750, for two lines more
   now = 10;
-  pace.answered();
+  pace.over(first);
   await pace.turn();
   assert.equal(pace.due(now), 1500, "the fourth is at 1000, the third was at 750");
+});
+
+/** A browser, or a network, that sends requests in their order, and holds them up as long as it likes. */
+function heldUp(random) {
+  const [due, arrived] = [[], []];
+  let [now, before] = [0, 0];
+  const clock = {
+    now: () => now,
+    after: (ms, call) => {
+      const one = { at: now + Math.max(0, ms) + (random() < 0.2 ? 400 * random() : 0), call }; // timers are late, too
+      due.push(one);
+      return () => due.includes(one) && due.splice(due.indexOf(one), 1);
+    },
+  };
+  const json = (_, { body, signal }) =>
+    new Promise((resolve, reject) => {
+      before = Math.max(before, now + (random() < 0.3 ? 1500 * random() : 5 * random()));
+      const answered = before + (body.wait ? 4000 * random() : 5) + 5;
+      due.push({ at: before, call: () => arrived.push(now) });
+      due.push({ at: answered, call: () => resolve({ status: 200, body: { frames: [] } }) });
+      signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+    });
+  /** What is due next, and all that follows from it. */
+  const step = async () => {
+    await new Promise((resolve) => setImmediate(resolve));
+    const next = due.sort((one, other) => other.at - one.at).pop();
+    now = Math.max(now, next.at);
+    next.call();
+  };
+  return { clock, arrived, step, requests: { json } };
+}
+
+test("long polls arrive apart, however long a browser holds them up, and whoever has them asked anew", async () => {
+  for (let seed = 1; seed <= 60; seed += 1) {
+    let state = seed;
+    const random = () => (state = (state * 48271) % 2147483647) / 2147483647;
+    const { clock, arrived, step, requests } = heldUp(random);
+    const tools = { around: { clock }, requests, pace: new Pace(clock), history: { opened: false } };
+    const attempt = new LongPollAttempt(tools, { alive() {}, message() {}, lag() {}, lost: (verdict) => assert.fail(verdict.error) });
+    const followed = [{ scanId: "scan_0", cursor: null, only: undefined }];
+    attempt.follow([...followed]);
+    while (arrived.length < 40) {
+      await step();
+      if (random() < 0.1) attempt.check();
+      if (random() < 0.05) attempt.follow([...(followed.push({ ...followed[0], scanId: `scan_${followed.length}` }), followed)]);
+    }
+    attempt.close();
+    const crowded = arrived.filter((at, number) => arrived[number + 2] - at < 500);
+    assert.deepEqual(crowded, [], `seed ${seed}: three within half a second`);
+  }
 });
 
 test("a lost answer to discover starts no second scan", async (t) => {

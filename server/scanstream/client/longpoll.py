@@ -3,7 +3,7 @@
 import anyio
 
 from scanstream.client.asking import FOLLOW_PATH, Asking
-from scanstream.client.backoff import Pace
+from scanstream.client.backoff import Pace, Turn
 from scanstream.client.failures import Lost
 from scanstream.client.run import Run
 
@@ -33,24 +33,21 @@ class LongPollRung:
 
         async def ask() -> None:
             nonlocal more
-            more = await self._ask(run)
+            more = await self._ask(run, turn)
 
         while True:
             await run.some()
-            if more:
-                self._pace.began(anyio.current_time())
-            else:
-                await self._pace.turn()
+            turn = self._pace.began(anyio.current_time()) if more else await self._pace.turn()
             more = False
             if run.feeds:
                 await run.until_changed(ask)
 
-    async def _ask(self, run: Run) -> bool:
+    async def _ask(self, run: Run, turn: Turn) -> bool:
         """One question, and whether there is more to be had at once."""
         request = {"follow": run.all_asked(), "wait": self._wait}
         silence = self._wait + self._grace
-        answer = await self._asking.ask("POST", FOLLOW_PATH, request=request, more=AS_JSON, silence=silence)
-        self._pace.answered(anyio.current_time())
+        with self._pace.under_way(turn):
+            answer = await self._asking.ask("POST", FOLLOW_PATH, request=request, more=AS_JSON, silence=silence)
         frames = answer.body.get("frames") if isinstance(answer.body, dict) else None
         if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
             raise Lost("what answers is no scanstream server: it brings no frames")

@@ -6,7 +6,7 @@ from typing import Any
 import anyio
 
 from scanstream.client.asking import Asking, about
-from scanstream.client.backoff import Pace
+from scanstream.client.backoff import Pace, Turn
 from scanstream.client.failures import Lost
 from scanstream.client.feeds import Feed
 from scanstream.client.mirror import state_in
@@ -44,22 +44,20 @@ class PollRung:
                 with anyio.CancelScope(deadline=at):
                     await run.feeds.bell.rung()
                 continue
-            self._pace.began(now)
-            due[feed.scan_id] = now + await self._ask(run, feed)
+            due[feed.scan_id] = now + await self._ask(run, feed, self._pace.began(now))
 
-    async def _ask(self, run: Run, feed: Feed) -> float:
+    async def _ask(self, run: Run, feed: Feed, turn: Turn) -> float:
         """One question; the seconds until the next about this scan."""
         since = run.asked(feed).get("since")
         query = {"since": since or NOWHERE} if feed.only is None else None
         try:
-            answer = await self._asking.ask("GET", about(STATUS_PATH, feed.scan_id), query=query)
+            with self._pace.under_way(turn):
+                answer = await self._asking.ask("GET", about(STATUS_PATH, feed.scan_id), query=query)
         except ScanstreamError as error:
             if error.code in OF_ALL:
                 raise
             run.end(feed, error)
             return math.inf
-        finally:
-            self._pace.answered(anyio.current_time())
         if isinstance(answer.body, dict) and answer.body.get("scan_id") != feed.scan_id:
             raise Lost("what answers is no scanstream server: it tells of another scan")  # somebody's cache
         for message in messages(answer.body, since):

@@ -3,6 +3,7 @@
 /** @typedef {import("./attempt.js").Followed} Followed */
 /** @typedef {import("./attempt.js").Report} Report */
 /** @typedef {import("./attempt.js").Tools} Tools */
+/** @typedef {import("./pace.js").Turn} Turn */
 /** @typedef {import("./patch.js").Plain} Plain */
 /** So long the server may wait for news: short, so that a frozen line is noticed. */
 export const WAIT_S: 10;
@@ -23,4 +24,5 @@ export type Attempt = import("./attempt.js").Attempt;
 export type Followed = import("./attempt.js").Followed;
 export type Report = import("./attempt.js").Report;
 export type Tools = import("./attempt.js").Tools;
+export type Turn = import("./pace.js").Turn;
 export type Plain = import("./patch.js").Plain;

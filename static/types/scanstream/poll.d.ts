@@ -19,4 +19,5 @@ export type Attempt = import("./attempt.js").Attempt;
 export type Followed = import("./attempt.js").Followed;
 export type Report = import("./attempt.js").Report;
 export type Tools = import("./attempt.js").Tools;
+export type Turn = import("./pace.js").Turn;
 export type Plain = import("./patch.js").Plain;
