@@ -85,11 +85,13 @@ class Core:
         self.seats = Seats(lambda: settings.sockets(places_of(settings.workers), told_apart=guard.required))
         self.conducting = conducting = Conducting(settings, engine, self.hub, panels, directory)
         self.answers = StatusAnswers(conducting.ranks.rank)
+        self.admission = Admission(settings.new_work(told_apart=guard.required), engine.owners, engine.store.now)
         self.desk = self._desk(settings)
         signing = Signing(engine.store.key)
         self.notices = Notices(engine.store, engine.deliveries, signing, settings.told)
         self.courier = self._courier(settings, signing, sender)
-        self.sweeper = Sweeper(engine.store, self.hub, self.desk.release, self.notices.due)
+        startable = self.admission.startable if engine.store.shared else None
+        self.sweeper = Sweeper(engine.store, self.hub, self.desk.release, self.notices.due, startable)
         self.readiness = Readiness(engine.store, conducting.machine, lambda: self.drain.begun)
         self.explainer = Explainer(engine.store, conducting.rooms(settings.max_running))
         self.traces = self._traces() if wanted() else None
@@ -99,7 +101,7 @@ class Core:
         self.metrics = self._metrics()
 
     def _desk(self, settings: Settings) -> ScanDesk:
-        conducting, owned = self.conducting, self.engine.owners.unfinished
+        conducting = self.conducting
         return ScanDesk(
             self.store,
             self.hub,
@@ -109,7 +111,7 @@ class Core:
             conducting.inquiry.judged,
             conducting.forecast.seconds,
             DeskLimits(budget=settings.budget, retention=settings.retention, fresh=settings.fresh_seconds),
-            Admission(settings.new_work(told_apart=self.guard.required), self.hub.unfinished, owned),
+            self.admission,
             Releases(self.hub, conducting.appender, conducting.released),
             conducting.machine,
         )
@@ -145,7 +147,7 @@ class Core:
             shown = [
                 part.notice for part in (self.sweeper, self.metrics, self.answers, self.traces) if part is not None
             ]
-            for watcher in (*self.conducting.watchers(), *shown):
+            for watcher in (*self.conducting.watchers(), self.admission.notice, *shown):
                 stack.enter_context(self.hub.watching_all(watcher))
             yield
 

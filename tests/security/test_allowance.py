@@ -27,13 +27,15 @@ def test_so_many_at_once_and_then_as_it_fills_up() -> None:
     assert [discovers.take("a") for _ in range(31)] == [0.0] * 30 + [2.0]
 
 
-def test_what_was_not_needed_is_given_back_and_no_more() -> None:
-    discovers = Allowance[str](Rate(2, 60.0), Clock())
+def test_it_is_told_what_they_lack_beside_what_they_are_about_to_take() -> None:
+    clock = Clock()
+    discovers = Allowance[str](Rate(3, 60.0), clock)
+    assert [discovers.lacks("a", beside) for beside in range(5)] == [0.0, 0.0, 0.0, 20.0, 40.0]
+    assert not len(discovers), "who asks is not remembered"
     discovers.take("a")
-    for _ in range(5):
-        discovers.give_back("a")
-    assert [discovers.take("a") for _ in range(3)] == [0.0, 0.0, 30.0]
-    discovers.give_back("nobody")
+    assert [discovers.lacks("a", beside) for beside in range(3)] == [0.0, 0.0, 20.0]
+    clock.now += 7
+    assert discovers.lacks("a", 2) == 13.0
 
 
 def test_a_clock_that_is_set_back_gives_and_takes_nothing() -> None:

@@ -23,7 +23,7 @@ from scanstream.log.entry import (
     ShardStarted,
 )
 from scanstream.log.fold import Folded, Step, begin, fold
-from scanstream.model import ANYONE, DiscoverRequest, Milliseconds, Opportunity, ScanId
+from scanstream.model import ANYONE, DiscoverRequest, Milliseconds, Opportunity, Principal, ScanId
 
 T = TypeVar("T")
 
@@ -33,12 +33,14 @@ NOON: Milliseconds = 1_795_442_400_000
 SCAN = ScanId("scan_1")
 
 
-def registered(*names: str, at: Milliseconds = NOON, scan_id: ScanId = SCAN) -> Registered:
+def registered(
+    *names: str, at: Milliseconds = NOON, scan_id: ScanId = SCAN, principal: Principal = ANYONE
+) -> Registered:
     """A scan of these strategies, kept for a minute."""
     return Registered(
         at=at,
         scan_id=scan_id,
-        principal=ANYONE,
+        principal=principal,
         slot="slot",
         market="synthetic",
         digest="digest",

@@ -42,6 +42,8 @@ ANSWERS = ("new", "running", "fresh", "key")
 """What answers a discover: a new scan, or one that was there, by its request or by its key."""
 JUDGED_SECONDS = 30.0
 """In which plug-ins have looked at the parameters of a request, their wait for a process among it."""
+WITHDRAWN_SECONDS = 2.0
+"""In which a node has taken back what it has registered beyond a limit; else it has died meanwhile."""
 
 
 class Limits(NamedTuple):
@@ -118,13 +120,13 @@ class ScanDesk:
         """
         began = time.perf_counter()
         scan = await self._registration(principal, request, key, prefix)
-        refusal, new = await self._admission.enter(principal), False
+        refusal = await self._admission.enter(principal, scan.scan_id)
         try:
             log = await self._admitted(refusal, scan, key)
-            new = log.scan_id == scan.scan_id
         finally:
             if refusal is None:
-                self._admission.leave(principal, new=new)
+                self._admission.leave(principal, scan.scan_id)
+        new = log.scan_id == scan.scan_id
         ack = self.acknowledge(log, START, "Scan registered", status="initiated") if new else self._joined(log, key)
         seconds = time.perf_counter() - began
         self.acks["new" if new else ack.reused or "key",].add(seconds)
@@ -206,18 +208,45 @@ class ScanDesk:
         while True:
             winner = await self._store.register(scan, replaces)
             if winner == scan.scan_id:
-                return await self._hub.until_known(winner)
-            holder = await self._archive.holder(winner, keyed=key is not None)
-            if holder is not None and self._answers(holder, scan, key):
+                return await self._kept(winner)
+            if (holder := await self._answering(winner, scan, key)) is not None:
                 return holder
             replaces = winner
+
+    async def _kept(self, scan_id: ScanId) -> ScanLog:
+        """The log of a scan that was just registered here, taken back if it was beyond a limit: nobody has its ack.
+
+        It ends in its log first, so that each node that has heard of it is done with it.
+        """
+        log = await self._hub.until_known(scan_id)
+        if (refusal := self._admission.beyond(scan_id)) is None:
+            return log
+        await self._store.append(scan_id, CancelRequested(at=self._store.now(), by=self._node))
+        await self._hub.until(scan_id, lambda log: log.ended)
+        await self._store.purge([scan_id])
+        self._hub.forget(scan_id)
+        raise refusal
+
+    async def _answering(self, winner: ScanId, scan: Registered, key: IdempotencyKey | None) -> ScanLog | None:
+        """The log of a slot's holder, if it answers this registration."""
+        holder = await self._archive.holder(winner, keyed=key is not None)
+        if holder is None or not await self._stays(holder):
+            return None
+        return holder if self._answers(holder, scan, key) else None
+
+    async def _stays(self, log: ScanLog) -> bool:
+        """Whether the scan is not taken back: of one that was registered beyond a limit that is known in a moment."""
+        if self._admission.beyond(log.scan_id) is None:
+            return True
+        with anyio.move_on_after(WITHDRAWN_SECONDS):
+            await self._hub.until(log.scan_id, lambda log: log.ended or log.folded.state.phase != "init")
+        return not log.ended
 
     async def _existing(self, scan: Registered, key: IdempotencyKey | None) -> ScanLog | None:
         """The log that answers this registration without a new scan. Registrations under way are waited for."""
         if _insists(scan, key) or (winner := await self._store.holder(scan.slot)) is None:
             return None
-        holder = await self._archive.holder(winner, keyed=key is not None)
-        return holder if holder is not None and self._answers(holder, scan, key) else None
+        return await self._answering(winner, scan, key)
 
     def _answers(self, log: ScanLog, scan: Registered, key: IdempotencyKey | None) -> bool:
         """Whether the slot's earlier scan is as good as a new one: this key's, under way, or complete, whole and fresh.

@@ -10,7 +10,8 @@ import logging
 import random
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
+from itertools import takewhile
 from typing import NamedTuple, NoReturn
 
 import anyio
@@ -52,7 +53,16 @@ class Ended(NamedTuple):
 class Sweeper:
     """A round every second."""
 
-    def __init__(self, store: Store, hub: Hub, release: Callable[[ScanId], None], tell: Tell) -> None:
+    def __init__(
+        self,
+        store: Store,
+        hub: Hub,
+        release: Callable[[ScanId], None],
+        tell: Tell,
+        startable: Callable[[], Container[ScanId]] | None = None,
+    ) -> None:
+        """`startable`: which of those that may not start yet have a place; None: all of them."""
+        self._startable = startable
         self._store = store
         self._tell = tell
         self._node = node_name()
@@ -106,15 +116,14 @@ class Sweeper:
         await self._start(older_than=UNRELEASED_AFTER_SECONDS)
 
     async def _start(self, older_than: float) -> None:
-        """Let those go that have waited for so long; looks at no others."""
+        """Let those go that have waited for so long, if there is a place for them; looks at no others."""
         until = time.monotonic() - older_than
+        due = [scan_id for scan_id, _ in takewhile(lambda one: one[1] <= until, self._unreleased.items())]
+        startable = self._startable() if due and self._startable is not None else due
         slices = Slices()
-        while self._unreleased:
-            scan_id, since = next(iter(self._unreleased.items()))
-            if since > until:
-                return
-            del self._unreleased[scan_id]
-            self._release(scan_id)
+        for scan_id in due:
+            if scan_id in startable and self._unreleased.pop(scan_id, None) is not None:
+                self._release(scan_id)
             await slices.turn()
 
     async def _settle(self) -> None:

@@ -10,6 +10,10 @@ MOST_REMEMBERED = 100_000
 """Of those who have had something lately; of more the ones are forgotten who have waited for longest."""
 
 
+NOTHING = 1e-9
+"""What is less is an error of rounding."""
+
+
 class Rate(NamedTuple):
     """At most so much at once, and as much again within so many seconds."""
 
@@ -26,17 +30,18 @@ class Bucket:
         self._left = float(rate.most)
         self._at = now
 
+    def lacks(self, rate: Rate, now: float, beside: int = 0) -> float:
+        """Seconds until there is one, beside so many others that are spoken for; 0: there is."""
+        self._fill(rate, now)
+        missing = 1 + beside - self._left
+        return missing * rate.seconds / rate.most if missing > NOTHING else 0.0
+
     def take(self, rate: Rate, now: float) -> float:
         """Take one: 0. Where there is none: seconds until there is."""
-        self._fill(rate, now)
-        if self._left >= 1:
+        seconds = self.lacks(rate, now)
+        if not seconds:
             self._left -= 1
-            return 0.0
-        return (1 - self._left) * rate.seconds / rate.most
-
-    def give_back(self, rate: Rate) -> None:
-        """What was taken was not needed."""
-        self._left = min(float(rate.most), self._left + 1)
+        return seconds
 
     def _fill(self, rate: Rate, now: float) -> None:
         self._left = min(float(rate.most), self._left + max(0.0, now - self._at) * rate.most / rate.seconds)
@@ -67,11 +72,11 @@ class Allowance(Generic[K]):
         self._buckets[who] = (now, bucket)
         return math.ceil(bucket.take(self.rate, now))
 
-    def give_back(self, who: K) -> None:
-        """What was taken was not needed."""
+    def lacks(self, who: K, beside: int) -> float:
+        """Whole seconds until they can take one, beside so many others that they are about to; 0: they can."""
         _, bucket = self._buckets.get(who, (0.0, None))
-        if bucket is not None:
-            bucket.give_back(self.rate)
+        now = self._clock()
+        return math.ceil((bucket or Bucket(self.rate, now)).lacks(self.rate, now, beside))
 
     def _forget(self, now: float) -> None:
         """Those whose bucket is full by now are like those who never came."""
