@@ -117,14 +117,15 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
 
 @asynccontextmanager
 async def _on_nats(options: NatsOptions, computing: int, waiting: int, in_loop: int) -> AsyncIterator[Engine]:
-    from scanstream.engines.nats.library import open_library  # noqa: PLC0415  # nats-py is an extra
+    from scanstream.engines.nats.leftovers import swept  # noqa: PLC0415  # nats-py is an extra
+    from scanstream.engines.nats.library import open_library  # noqa: PLC0415
     from scanstream.engines.nats.places import Own  # noqa: PLC0415
     from scanstream.engines.nats.queues import open_queues  # noqa: PLC0415
     from scanstream.engines.nats.store import open_nats  # noqa: PLC0415
 
     strategies, owners = releases(), Owners()
     own = Own(computing=computing, waiting=waiting, in_loop=in_loop, strategies=strategies, turns=True)
-    async with open_nats(options) as store, open_queues(store.connection, own, store.now) as queues:
+    async with open_nats(options) as store, open_queues(store.connection, own, store.now) as queues, swept(store):
         permissions = Permissions(options.max_running, queues.calls.conducts, queues.places.alike)
         yield Engine(
             store=store,

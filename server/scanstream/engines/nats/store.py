@@ -175,7 +175,11 @@ class NatsStore:
 
     async def settled(self, scan_id: ScanId) -> bool:
         """See `Store.settled`."""
-        scan = self._index.get(token(scan_id))
+        return self.over(token(scan_id))
+
+    def over(self, token: str) -> bool:
+        """The same, at once, of the scan that is called this in subjects."""
+        scan = self._index.get(token)
         return scan is None or scan.expires_at is not None
 
     async def expired(self, now: Milliseconds) -> list[ScanId]:
