@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from conftest import Serve
+from scanstream.log.cursor import parse
 from scanstream.message import MOST_FOLLOWED
 from support.script import scripting
 from support.wire import Answer, Socket, discover, request, websocket
@@ -129,3 +130,15 @@ async def newest(url: str) -> str:
     """The id of the caller's newest scan."""
     scan_id: str = (await request(url, "GET", "/opportunities/status/latest")).json()["scan_id"]
     return scan_id
+
+
+async def test_a_cancel_that_is_asked_for_without_end_is_written_once(serve: Serve) -> None:
+    async with serve(workers=1) as url, scripting() as script:
+        scan_id = (await discover(url, script.request(shards=1))).json()["scan_id"]
+        await script.started()
+        phases = [(await request(url, "POST", f"/opportunities/cancel/{scan_id}")).json()["phase"] for _ in range(20)]
+        assert phases[:2] == ["cancelling"] * 2
+        answer = await request(url, "GET", f"/opportunities/results/{scan_id}?wait=30")
+        cursor = parse(answer.json()["cursor"])
+        assert cursor is not None
+        assert cursor.position.seq <= 6, "registered, queued, planned, started, to be cancelled, cancelled"

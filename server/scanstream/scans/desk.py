@@ -303,7 +303,7 @@ class ScanDesk:
         :raises Expired: if it was, and is gone
         """
         log = await self.find(owner, scan_id)
-        if not log.ended:
+        if not log.ended and log.folded.state.phase != "cancelling":  # asked once more is no more entries
             await self._store.append(log.scan_id, CancelRequested(at=self._store.now(), by=self._node))
             await self._hub.until(log.scan_id, lambda log: log.ended or log.folded.state.phase == "cancelling")
         return log if not log.left else await self.find(owner, scan_id)
