@@ -22,6 +22,7 @@ from scanstream.descriptors import places, raise_limit
 from scanstream.errors import PortInUse, SettingError
 from scanstream.log.refold import Slices
 from scanstream.push.transport.bounds import PATIENCE, DoorConfig
+from scanstream.push.transport.crowd import Crowd
 from scanstream.push.transport.http import HttpTransport
 from scanstream.push.transport.listener import keep_watch, listen
 from scanstream.push.transport.tls import Accepting
@@ -183,6 +184,7 @@ def _server(settings: Settings, doors: Doors) -> "_Server":
         server_header=False,
     )
     config.glance = doors.glance
+    config.crowd = Crowd()
     config.places = partial(places, settings.workers)
     config.patience = PATIENCE._replace(
         stall=settings.stall,

@@ -229,11 +229,12 @@ async def test_who_does_not_heed_it_that_messages_come_too_fast_is_hung_up_on(se
 async def test_addresses_are_told_apart_where_principals_are_not(serve: Serve) -> None:
     """Behind a proxy that is trusted by what it says, else by their own."""
     async with serve(workers=0, max_own_sockets=1, trusted_proxy=("127.0.0.1",)) as url, AsyncExitStack() as open_:
-        for address in ("192.0.2.1", "192.0.2.2"):
-            headers = {"X-Forwarded-For": address}
-            await open_.enter_async_context(websocket(url, additional_headers=headers))
+        ours = [("192.0.2.1", "::ffff:192.0.2.1"), ("192.0.2.2", "192.0.2.2"), ("2001:db8::1", "2001:db8::f:0:0:2")]
+        for address, again in [*ours, ("2001:db8:0:1::1", "2001:db8:0:1::1")]:
+            await open_.enter_async_context(websocket(url, additional_headers={"X-Forwarded-For": address}))
+            forged = {"X-Forwarded-For": f"198.51.100.7, {again}"}  # in front of what the proxy has seen
             with pytest.raises(InvalidStatus) as told:
-                await open_.enter_async_context(websocket(url, additional_headers=headers))
+                await open_.enter_async_context(websocket(url, additional_headers=forged))
             assert told.value.response.status_code == 429
     async with serve(workers=0, max_own_sockets=1) as url, websocket(url, additional_headers={"X-Forwarded-For": "a"}):
         with pytest.raises(InvalidStatus):

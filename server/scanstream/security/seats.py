@@ -1,11 +1,15 @@
 """Places for connections that stay: so many in all, and of these so many for each who asks."""
 
+import ipaddress
 from collections import Counter
 from collections.abc import Callable
+from functools import lru_cache
 
 from scanstream.errors import Overloaded, RateLimited
 from scanstream.model import ANYONE, Principal
 
+NETWORK_BITS = 64
+"""Of an address of IPv6: what one customer is given has so many in common, and is more addresses than all of IPv4."""
 RETRY_SECONDS = 5
 """When somebody is to come again who found no place: when one is free nobody knows."""
 
@@ -92,10 +96,24 @@ class Seats:
 
 
 def payer(principal: Principal | None, client: tuple[str, int] | None) -> str:
-    """Whose seats these are: the principal's; of those who are not told apart, whoever is at that address.
+    """Whose seats these are: the principal's; of those who are not told apart, who is at that address (`network_of`).
 
     :param client: as the scope has it: behind a proxy that is trusted the address that it says
     """
     if principal is not None and principal != ANYONE:
         return principal
-    return f"[{client[0] if client else ''}]"
+    return f"[{network_of(client[0]) if client else ''}]"
+
+
+@lru_cache(1024)
+def network_of(address: str) -> str:
+    """Whoever is at this address, as far as addresses tell callers apart: one of IPv4, the first 64 bits of IPv6."""
+    try:
+        read = ipaddress.ip_address(address)
+    except ValueError:  # a proxy that is trusted may say anything
+        return address
+    if isinstance(read, ipaddress.IPv4Address):
+        return address
+    if read.ipv4_mapped is not None:
+        return str(read.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(read) >> NETWORK_BITS << NETWORK_BITS, NETWORK_BITS)))

@@ -12,6 +12,7 @@ import uvicorn
 
 from scanstream.push.confined import is_strict
 from scanstream.push.line import Taker
+from scanstream.push.transport.crowd import Crowd
 
 MOST_HEAD_BYTES = 32 * 1024
 """Of a request's line and headers in all, unless the operator says otherwise; of its trailers as well; of what
@@ -82,6 +83,8 @@ class DoorConfig(uvicorn.Config):
     patience: Patience = PATIENCE
     places: Callable[[], int] = staticmethod(unbounded)
     """How many connections there may be; asked at each."""
+    crowd: Crowd | None = None
+    """Who is connected; without it nobody makes room for anybody."""
     glance: Taker | None = None
     """Answers plain requests where their heads are read."""
     most_head_bytes: int = MOST_HEAD_BYTES
@@ -94,6 +97,11 @@ class DoorConfig(uvicorn.Config):
 def places_of(config: uvicorn.Config) -> int:
     """How many connections there may be now; a plain uvicorn has no limit."""
     return config.places() if isinstance(config, DoorConfig) else unbounded()
+
+
+def crowd_of(config: uvicorn.Config) -> Crowd:
+    """Who is connected; on a plain uvicorn nobody knows."""
+    return (config.crowd if isinstance(config, DoorConfig) else None) or Crowd()
 
 
 def most_head_bytes_of(config: uvicorn.Config) -> int:

@@ -67,7 +67,8 @@ class HttpTransport(Watched):
         transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
         self.flow = Flow(transport)
         self.outflow = Outflow(transport, self.loop.time())
-        beyond = len(self.connections) - places_of(self.config)
+        self._join()
+        beyond = 0 if self._has_place() else len(self.connections) - places_of(self.config)
         if beyond > MOST_REFUSED_AT_ONCE:
             transport.abort()
         elif beyond > 0:
@@ -159,6 +160,7 @@ class HttpTransport(Watched):
         elif is_crowded(self.config):
             self.refuse(Overloaded("As many WebSockets are open as the server takes; try again later", retry_after=5))
         else:
+            self._crowd.leave(self)
             take_over(self, rest)
 
     # What the parser says

@@ -7,11 +7,19 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from scanstream.errors import RequestTimeout, ScanstreamError, TooLarge
+from scanstream.errors import Overloaded, RequestTimeout, ScanstreamError, TooLarge
 from scanstream.push.confined import confined_by
 from scanstream.push.problem import problem
 from scanstream.push.refused import hung_up
-from scanstream.push.transport.bounds import MOST_LINGER_BYTES, is_strict_here, most_head_bytes_of, patience_of
+from scanstream.push.transport.bounds import (
+    MOST_LINGER_BYTES,
+    crowd_of,
+    is_strict_here,
+    most_head_bytes_of,
+    patience_of,
+    places_of,
+)
+from scanstream.push.transport.crowd import network
 from scanstream.push.transport.exchange import Exchange
 from scanstream.push.transport.flow import Flow, Pipeline
 from scanstream.push.transport.intake import Intake, Phase
@@ -27,6 +35,7 @@ class Watched(HttpToolsProtocol):
 
     __slots__ = (
         "_answered",
+        "_crowd",
         "_greeted",
         "_heard_at",
         "_intake",
@@ -38,6 +47,7 @@ class Watched(HttpToolsProtocol):
         "_phase_at",
         "_refused_at",
         "_unread",
+        "network",
         "outflow",
         "rests_until",
     )
@@ -62,6 +72,40 @@ class Watched(HttpToolsProtocol):
         self.rests_until = 0.0
         """Until then (on the loop's clock) there is no need to look at it."""
         self._lingered, self._most_linger_bytes = 0, MOST_LINGER_BYTES
+        self._crowd = crowd_of(self.config)
+        self.network = ""
+
+    def _join(self) -> None:
+        """It is connected."""
+        self.network = network(self.client)
+        self._crowd.join(self)
+
+    def _has_place(self) -> bool:
+        """Whether there is one for it, or somebody has made room."""
+        return len(self.connections) <= places_of(self.config) or self._crowd.makes_room(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol.connection_lost`."""
+        self._crowd.leave(self)
+        super().connection_lost(exc)
+
+    def make_room(self) -> bool:
+        """See `Guest`. Whoever has not said all of a request is told so, as far as that can be told at once."""
+        if self.transport.is_closing() or self._refused_at is not None or self._phase is Phase.WHOLE or self.pipeline:
+            return False
+        if self._answering and not (self._phase is Phase.BODY and self._is_unheard()):
+            return False
+        error = Overloaded("As many clients are connected as the server takes; try again later", retry_after=5)
+        if self._phase is Phase.QUIET:
+            hung_up(error.code)
+        else:
+            self.refuse(error)
+        self.transport.close()
+        return True
+
+    def _is_unheard(self) -> bool:
+        """Whether the request whose body comes is the one that is to be answered, and nothing was said yet."""
+        return self._answered is self.cycle and not self._answered.response_started
 
     def _enter(self, phase: Phase) -> None:
         self._phase = phase

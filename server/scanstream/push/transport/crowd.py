@@ -1,0 +1,77 @@
+"""Who makes room where all places are taken: the address with most connections, one that it makes no use of.
+
+So nobody keeps others out with connections alone, however many, and whoever has many may as long as there is room.
+"""
+
+from collections import Counter
+from itertools import islice
+from typing import Protocol
+
+from scanstream.security.seats import network_of
+
+MOST_LOOKED_AT = 64
+"""Connections of one address that are looked at for one newcomer; the others are looked at for the next ones."""
+
+
+class Guest(Protocol):
+    """A connection over which requests come."""
+
+    network: str
+    """Where it comes from (`network_of`)."""
+
+    def make_room(self) -> bool:
+        """Go, if no request is being answered here, nor waits to be; whether it does."""
+        ...
+
+
+class Crowd:
+    """The connections of each address; those that have become WebSockets have seats, which have bounds of their own."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, dict[Guest, None]] = {}
+        """Of each those first that were not looked at for longest."""
+        self._sizes: Counter[int] = Counter()
+        """How many addresses have so many."""
+        self._most = 0
+
+    def join(self, guest: Guest) -> None:
+        """One has come."""
+        theirs = self._of.setdefault(guest.network, {})
+        theirs[guest] = None
+        self._count(len(theirs) - 1, len(theirs))
+
+    def leave(self, guest: Guest) -> None:
+        """It is gone, or something else by now. More than once is once."""
+        theirs = self._of.get(guest.network, {})
+        if guest not in theirs:
+            return
+        del theirs[guest]
+        self._count(len(theirs) + 1, len(theirs))
+        if not theirs:
+            del self._of[guest.network]
+
+    def _count(self, before: int, after: int) -> None:
+        self._sizes[before] -= 1
+        self._sizes[after] += 1
+        if not self._sizes[before]:
+            del self._sizes[before]
+        self._most = max(self._most, after)
+        if self._most not in self._sizes:  # whoever had most has one less
+            self._most -= 1
+
+    def makes_room(self, guest: Guest) -> bool:
+        """Whether somebody goes so that this one, who has joined, may stay: of those who have more than its address."""
+        if len(self._of[guest.network]) >= self._most:
+            return False
+        theirs = next(theirs for theirs in self._of.values() if len(theirs) == self._most)
+        for one in list(islice(theirs, MOST_LOOKED_AT)):
+            theirs[one] = theirs.pop(one)  # behind the others
+            if one.make_room():
+                self.leave(one)
+                return True
+        return False
+
+
+def network(client: tuple[str, int] | None) -> str:
+    """Where a connection comes from; those without an address are one."""
+    return network_of(client[0]) if client else ""
