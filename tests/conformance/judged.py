@@ -32,6 +32,9 @@ async def judged(
     seconds: float = SECONDS,
     slow: bool = False,
     tokens: tuple[str | None, str | None] = (None, None),
+    stall: float = 60.0,
+    restart: str = "",
+    crash: str = "",
     **requests: dict[str, Any],
 ) -> list[Verdict]:
     """The verdicts of a run.
@@ -41,7 +44,8 @@ async def judged(
     verdicts: list[Verdict] = []
     several = [urls] if isinstance(urls, str) else urls
     token, other = tokens
-    options = Options(several, token, seed, only, {**REQUESTS, **requests}, seconds, slow, other)
+    kinds = {**REQUESTS, **requests}
+    options = Options(several, token, seed, only, kinds, seconds, slow, other, stall, restart, crash)
     await judge(options, verdicts.append, lambda _: None)
     return verdicts
 

@@ -1,7 +1,11 @@
 """Servers that break one promise each: of ends, absence, questions, refusals, reuse, sockets and follow."""
 
 import json
+import time
+from collections.abc import Callable
 from typing import Any
+
+from starlette.types import Message
 
 from conformance.mutants import (
     MUTANTS,
@@ -475,7 +479,77 @@ def _no_head(talk: Talk, answer: Answer) -> Answer:
     return plain(405, {}) if talk.method == "HEAD" else answer
 
 
+class _Taken(Mutation):
+    """A handshake is taken with another subprotocol."""
+
+    def __init__(self, subprotocol: Callable[[Talk], str | None]) -> None:
+        self._subprotocol = subprotocol
+
+    def accepted(self, talk: Talk, event: Message) -> Message:
+        return {**event, "subprotocol": self._subprotocol(talk)}
+
+
+def _offered(talk: Talk) -> str | None:
+    """The last of those that were offered."""
+    return talk.headers.get("sec-websocket-protocol", "").rpartition(",")[2].strip() or None
+
+
+mutant("handshake", "a credential that is told back as the subprotocol")(lambda: _Taken(_offered))
+mutant("handshake", "a subprotocol that nobody has offered")(lambda: _Taken(lambda _: "scanstream.v1.json"))
+mutant("handshake", "no subprotocol where one was offered")(lambda: _Taken(lambda _: None))
+
+
+@answering("ack", "addresses that lead nowhere", "status", 200)
+def _nowhere(talk: Talk, answer: Answer) -> Answer:
+    return plain(404, {}) if "since" not in talk.query else answer
+
+
+@answering("ack", "addresses that leave the path below which the server is", "discover", 202)
+def _elsewhere(talk: Talk, answer: Answer) -> Answer:
+    return answer.having(poll_url="/elsewhere" + json.loads(answer.body)["poll_url"])
+
+
+@asking("spellings", "a list as text that is refused")
+def _no_text(talk: Talk) -> Answer | None:
+    refused = talk.about("discover") and isinstance(talk.body.get("symbols"), str)
+    return plain(422, {}, content_type="application/problem+json") if refused else None
+
+
+@answering("spellings", "filters as they were written, and not as they are meant", "status", 200)
+def _as_written(talk: Talk, answer: Answer) -> Answer:
+    filters = json.loads(answer.body)["filters"]
+    return answer.having(filters={**filters, "symbols": filters["symbols"] * 2})
+
+
+@answering("explain", "a life without its end", "explain", 200)
+def _endless(talk: Talk, answer: Answer) -> Answer:
+    timeline = [moment for moment in json.loads(answer.body)["timeline"] if moment["what"] != "ended"]
+    return answer.having(timeline=timeline)
+
+
+@answering("explain", "a life in no order", "explain", 200)
+def _backwards(talk: Talk, answer: Answer) -> Answer:
+    return answer.having(timeline=json.loads(answer.body)["timeline"][::-1])
+
+
+@answering("explain", "a scan that has ended, and waits", "explain", 200)
+def _waits_on(talk: Talk, answer: Answer) -> Answer:
+    return answer.having(waits_for=[{"what": "place", "why": "others are before it"}])
+
+
+@saying("stalled", "everybody waits for who takes nothing")
+def _held_up(talk: Talk, message: dict[str, Any]) -> Told:
+    if message.get("type") == "subscribe" and message.get("id") == "more" and "held" not in talk.memory:
+        talk.memory["held"] = True
+        time.sleep(7)  # the loop, as a write that blocks would
+    return [message]
+
+
 NO_MUTANT = {
+    "silent": "below ASGI: test_time.py has servers with other settings",
+    "too-large": "below ASGI: test_time.py has a server with another setting",
+    "restart": "test_time.py has servers that are killed, and one that forgets",
+    "crash": "likewise",
     "large-heads": "bytes are bounded below ASGI: tests/wire/test_limits.py has a server without these bounds",
     "wrong-frames": "a codec that forgives is below what is mutated here",
     "heartbeat": "a comment that does not come is 15 s of waiting",

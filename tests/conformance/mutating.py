@@ -80,6 +80,10 @@ class Mutation:
         """A message to a client, on any transport that has them: what it is told instead."""
         return [message]
 
+    def accepted(self, talk: Talk, event: Message) -> Message:
+        """The handshake of a WebSocket is taken: it may be taken otherwise."""
+        return event
+
     def answered(self, talk: Talk, answer: Answer) -> Answer:
         """An answer that is no stream."""
         return answer
@@ -125,8 +129,9 @@ class Mutated:
             return encoded(waiting.pop(0), "websocket.receive")
 
         async def through_send(event: Message) -> None:
-            if event["type"] == "websocket.accept" and "msgpack" in (event.get("subprotocol") or ""):
-                talk.door = "msgpack"
+            if event["type"] == "websocket.accept":
+                talk.door = "msgpack" if "msgpack" in (event.get("subprotocol") or "") else talk.door
+                event = self.mutation.accepted(talk, event)
             message = _decoded(event)
             for one in [event] if message is None else self.mutation.told(talk, message):
                 await send(event if message is None else encoded(one, "websocket.send"))

@@ -1,6 +1,7 @@
 """`scanstream conformance client`: ours in both languages keep all promises; clients with bad habits do not."""
 
 import os
+import re
 import sys
 from functools import partial
 from pathlib import Path
@@ -16,8 +17,11 @@ from conformance.judged import told_of
 from conftest import ROOT
 from docs.pages import code, table
 from scanstream.cli import main
+from scanstream.conformance.stage import adapter as adapters
 from scanstream.conformance.stage.playing import Played, play, play_all
 from scanstream.conformance.stage.scripts import SCRIPTS
+from support.process import exists
+from support.until import until
 
 pytestmark = pytest.mark.anyio
 
@@ -127,6 +131,58 @@ async def test_an_adapter_that_is_none() -> None:
     done = await run("--only", "clean", "--", sys.executable, "-c", "print('hello')")
     assert done.exit_code == 1
     assert "hello" in done.output
+
+
+BAD_ADAPTERS = {
+    "crashes": ("import sys; sys.stdin.readline(); raise RuntimeError('no idea')", "RuntimeError: no idea"),
+    "ends before it is told anything": ("import os; os.close(0); raise SystemExit(9)", "exit code 9"),
+    "says nothing": ("pass", "something to be told"),
+    "writes much to standard error": (
+        "import sys; sys.stdin.readline(); sys.stderr.write('x\\n' * 200_000); print('{\"event\": \"error\"}')",
+        "expected: no ",
+    ),
+    "prints garbage": ("print('<html>')", "<html>"),
+    "prints deep garbage": ("print('[' * 100_000)", "[[[["),
+    "tells no list": (
+        'print(\'{"event": "started"}\'); print(\'{"event": "update", "opportunities": 5, "cursor": 7}\')',
+        "expected: ",
+    ),
+    "tells ids that are none": (
+        "import json, sys; begin = json.loads(sys.stdin.readline());"
+        'print(\'{"event": "update", "cursor": "e1-1.0", "opportunities": [{"id": []}]}\')',
+        "expected: ",
+    ),
+    "goes on in one line": ("import sys\nwhile True: sys.stdout.write('x' * 1_000_000)", "BROKEN"),
+    "never ends": ('import time; print(\'{"event": "started"}\', flush=True); time.sleep(600)', "the last word within"),
+    "leaves somebody behind": (
+        "import subprocess, sys; print('child', subprocess.Popen(['sleep', '600']).pid, file=sys.stderr)",
+        "BROKEN",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "habit",
+    [
+        pytest.param(name, marks=() if name in ("crashes", "prints garbage") else pytest.mark.clients)
+        for name in BAD_ADAPTERS
+    ],
+)
+async def test_an_adapter_that_is_none_is_found_out_in_time(habit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    program, says = BAD_ADAPTERS[habit]
+    monkeypatch.setitem(SCRIPTS, "clean", SCRIPTS["clean"]._replace(seconds=3.0))
+    monkeypatch.setattr(adapters, "LEAVE_SECONDS", 0.5)
+    monkeypatch.setattr(adapters, "MOST_CHARACTERS", 4_000_000)
+
+    with anyio.fail_after(20):
+        done = await run("--only", "clean", "--", sys.executable, "-c", program)
+
+    assert done.exit_code == 1, done.output
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.output
+    assert says in done.output
+    assert len(done.output) < 20_000
+    for pid in re.findall(r"child (\d+)", done.output):
+        await until(lambda: not exists(int(pid)))  # noqa: B023
 
 
 def test_the_page_tells_every_script() -> None:

@@ -12,10 +12,12 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.typing import Subprotocol
 
+from scanstream.client.addresses import shown
+from scanstream.client.certificates import untaken
 from scanstream.client.proxies import proxy_of
 from scanstream.client.websocket import Dialled
 from scanstream.conformance import strictly
-from scanstream.conformance.promise import Broken, expect
+from scanstream.conformance.promise import Broken, Cut, expect
 from scanstream.conformance.trace import Trace
 
 JSON, MSGPACK = "scanstream.v1.json", "scanstream.v1.msgpack"
@@ -27,6 +29,10 @@ MOST_BYTES = 64 * 1024 * 1024
 
 class ServerGone(Exception):
     """Nobody answers at the address any more, or what does is no HTTP server."""
+
+
+class Unwelcome(Exception):
+    """There is a scanstream server, which lets nobody in who shows what we show; says what to do."""
 
 
 class Answer(NamedTuple):
@@ -72,7 +78,7 @@ class Server:
         self.trace = trace
         self._turn = 0
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
-        self._tls = _tls(self.urls)
+        self.tls = _tls(self.urls)
         self._clients: dict[str, httpx.AsyncClient] = {}
 
     @asynccontextmanager
@@ -86,7 +92,7 @@ class Server:
                     limits=limits,
                     trust_env=False,
                     proxy=proxy_of(url),
-                    verify=self._tls,
+                    verify=self.tls,
                     headers=self._headers,
                 )
             yield self
@@ -98,7 +104,13 @@ class Server:
         """The same server, to which another credential is shown; it is to be opened."""
         return Server(self.urls, token, self.trace)
 
-    def _next(self) -> str:
+    @property
+    def credential(self) -> list[tuple[str, str]]:
+        """The header that says who asks."""
+        return [*self._headers.items()]
+
+    def next_url(self) -> str:
+        """Where the next connection goes."""
         self._turn += 1
         return self.urls[self._turn % len(self.urls)]
 
@@ -117,7 +129,7 @@ class Server:
         """
         async with self.answering(method, path, body, headers) as response:
             try:
-                content = await response.aread()
+                content = await _whole(response)
             except httpx.HTTPError as error:
                 raise ServerGone(f"{method} {path}: the answer broke off ({error!r})") from error
             self.trace.came(str(response.status_code), content)
@@ -136,12 +148,12 @@ class Server:
         if content is not None:
             named = {"content-type": "application/json", **named}
         self.trace.asked(f"{method} {path}{_told(named)}", content)
-        url = self._next()
+        url = self.next_url()
         request = self._clients[url].build_request(method, url + path, content=content, headers=named)
         try:
             response = await self._clients[url].send(request, stream=True)
         except httpx.HTTPError as error:
-            raise ServerGone(f"{method} {url}{path}: {str(error) or type(error).__name__}") from error
+            raise _gone(f"{method} {shown(url)}{path}", url, error) from error
         try:
             yield response
         finally:
@@ -154,8 +166,8 @@ class Server:
         :param only: the number of the address that it goes to
         :raises ServerGone: if there is no handshake
         """
-        url = self._next() if only is None else self.urls[only % len(self.urls)]
-        secure: dict[str, Any] = {"ssl": self._tls} if url.startswith("https:") else {}
+        url = self.next_url() if only is None else self.urls[only % len(self.urls)]
+        secure: dict[str, Any] = {"ssl": self.tls} if url.startswith("https:") else {}
         protocols = [Subprotocol(one) for one in offered] or None
         opening = connect(
             f"ws{url.removeprefix('http')}/ws",
@@ -174,7 +186,7 @@ class Server:
         except InvalidStatus as error:
             raise Broken("a WebSocket at /ws", f"HTTP {error.response.status_code}") from error
         except (InvalidHandshake, OSError, EOFError) as error:
-            raise ServerGone(f"{url}/ws: {error}") from error
+            raise _gone(f"{shown(url)}/ws", url, error) from error
         self.trace.noted(f"a WebSocket is open ({connection.subprotocol or 'no subprotocol'})")
         try:
             yield Socket(connection, self.trace)
@@ -184,9 +196,28 @@ class Server:
         await connection.close()
 
 
+async def _whole(response: httpx.Response) -> bytes:
+    """The body of an answer.
+
+    :raises Broken: if it is larger than any that a server gives
+    """
+    content = bytearray()
+    async for part in response.aiter_bytes():
+        content += part
+        expect(len(content) <= MOST_BYTES, f"at most {MOST_BYTES >> 20} MiB in one answer", "more, and it goes on")
+    return bytes(content)
+
+
+def _gone(what: str, url: str, error: BaseException) -> ServerGone:
+    """Why there is no answer; of a certificate that is not taken, what to do."""
+    if (reason := untaken(error)) is not None:
+        return ServerGone(f"The certificate of {shown(url)} {reason.says}: {reason.do}")
+    return ServerGone(f"{what}: {str(error) or type(error).__name__}")
+
+
 def _tls(urls: Sequence[str]) -> ssl.SSLContext | bool:
-    """To make one takes long, and none is needed without https."""
-    return ssl.create_default_context() if any(urlsplit(url).scheme == "https" for url in urls) else False
+    """To make one takes long, and none is needed without https; it trusts whom our clients trust."""
+    return httpx.create_ssl_context() if any(urlsplit(url).scheme == "https" for url in urls) else False
 
 
 def _told(headers: Mapping[str, str]) -> str:
@@ -228,7 +259,7 @@ class Socket:
             data = await self.connection.recv()
         except ConnectionClosed as closed:
             self._trace.noted(f"the socket is closed: {closed}")
-            raise Broken("a message on the WebSocket", f"closed: {closed}") from closed
+            raise Cut("a message on the WebSocket", f"closed: {closed}") from closed
         if isinstance(data, bytes) != self._packed:
             raise Broken(f"{'binary' if self._packed else 'text'} frames of {self.name}", type(data).__name__)
         message = strictly.from_messagepack(data) if isinstance(data, bytes) else strictly.from_json(data)

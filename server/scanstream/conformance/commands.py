@@ -48,6 +48,17 @@ def conformance() -> None:
     default=None,
     help="Of another principal: what is one's own, the other may not see.  [env: SCANSTREAM_OTHER_TOKEN]",
 )
+@click.option(
+    "--stall",
+    type=click.FloatRange(min=1),
+    default=60.0,
+    show_default=True,
+    help="What the server was told with --stall.",
+)
+@click.option(
+    "--restart", default="", metavar="COMMAND", help="What restarts it: whether that costs anything is tried."
+)
+@click.option("--crash", default="", metavar="COMMAND", help="What kills it (kill -9) and starts it anew, likewise.")
 @click.option("--json", "as_json", is_flag=True, help="A verdict a line, as JSON, for programs.")
 def server(urls: tuple[str, ...], listing: bool, requests: tuple[str, ...], **flags: Any) -> None:
     """Judge the server at URL; where there are several, they are nodes of one server.
@@ -60,10 +71,11 @@ def server(urls: tuple[str, ...], listing: bool, requests: tuple[str, ...], **fl
     Examples:
       scanstream conformance http://127.0.0.1:8000
       scanstream conformance http://10.0.0.1:8000 http://10.0.0.2:8000 --only resume --seed 7
+      scanstream conformance http://127.0.0.1:8000 --only restart --restart 'systemctl restart scanstream'
       scanstream conformance --list
 
-    Exits with 0 when every promise that could be tried holds, 1 when one is broken, 2 when a flag is not valid, 3 when
-    there is no server.
+    Exits with 0 when every promise that could be tried holds, 1 when one is broken, 2 when a flag is not valid or the
+    server lets us not in, 3 when there is no server, or none any more, or it takes no new scans.
     """
     from scanstream.conformance import telling  # noqa: PLC0415
 

@@ -13,7 +13,7 @@ from scanstream.conformance.asking import JSON, MSGPACK, Server
 from scanstream.conformance.copy import Copy
 from scanstream.conformance.cursors import place, read
 from scanstream.conformance.laws import ENVELOPE, TERMINAL
-from scanstream.conformance.promise import Broken, equal, expect
+from scanstream.conformance.promise import Cut, equal, expect
 
 WAIT_SECONDS = 20
 PAUSE_SECONDS = 0.01
@@ -68,6 +68,15 @@ class Door(ABC):
         await self.until(lambda _: False)
 
 
+def of_the_scan(message: Any) -> None:
+    """Go on unless it is an error of the whole connection.
+
+    :raises Cut: if it is
+    """
+    if isinstance(message, dict) and message.get("type") == "error" and "scan_id" not in message:
+        raise Cut("a frame, or the end", f"an error of the connection: {message.get('code')}")
+
+
 class SocketDoor(Door):
     """WebSocket, JSON."""
 
@@ -87,6 +96,7 @@ class SocketDoor(Door):
     async def step(self) -> None:
         """One message."""
         message = await self.socket.receive()
+        of_the_scan(message)
         equal(message.get("scan_id"), self.copy.scan_id, "the scan_id of a message")
         self.take(message)
 
@@ -143,12 +153,13 @@ class EventsDoor(Door):
                 if name:
                     fields[name] = value.removeprefix(" ")
         except httpx.HTTPError as error:
-            raise Broken("an event, or the end", f"the stream broke off ({error!r})") from error
-        raise Broken("the stream to go on until its end", "closed without an end")
+            raise Cut("an event, or the end", f"the stream broke off ({error!r})") from error
+        raise Cut("the stream to go on until its end", "closed without an end")
 
     async def _event(self, fields: dict[str, str]) -> None:
         self.server.trace.came(f"{self.name} {fields.get('event')} {fields.get('id', '')}", fields["data"])
         message = strictly.from_json(fields["data"])
+        of_the_scan(message)
         self.agrees(fields, message)
         self.take(message)
 

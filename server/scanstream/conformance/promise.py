@@ -16,6 +16,10 @@ class Broken(Exception):
         self.seen = seen
 
 
+class Cut(Broken):
+    """The same, as a connection ended where it should have gone on."""
+
+
 class NotTried(Exception):
     """Whether it holds cannot be found out here; says why, and what would help."""
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from scanstream.client.addresses import shown
 from scanstream.conformance.judging import BROKEN, HOLDS, NOT_TRIED, Verdict
 from scanstream.conformance.promise import CHECKS
 from scanstream.conformance.scans import Scans
@@ -21,7 +22,8 @@ def listed() -> Iterator[str]:
 
 def beginning(urls: Sequence[str], scans: Scans) -> Iterator[str]:
     """What will be done to the server."""
-    yield f"Judges {', '.join(urls)}. It starts scans there, some dozens, and cancels what still runs at the end:"
+    told = ", ".join(map(shown, urls))
+    yield f"Judges {told}. It starts scans there, some dozens, and cancels what still runs at the end:"
     for kind, request in scans.requests.items():
         yield f"  {kind:8} {_in_short(request)}"
 
@@ -58,7 +60,8 @@ def summary(verdicts: Sequence[Verdict], cancelled: int) -> str:
     names = [one.check.name for one in verdicts if one.outcome == BROKEN]
     broken = f"{count[BROKEN]} broken ({', '.join(names)})" if names else "none is broken"
     ended = f"; {cancelled} scans that still ran were cancelled" if cancelled else ""
-    return f"{count[HOLDS]} promises hold, {broken}, {count[NOT_TRIED]} not tried{ended}"
+    hold = "1 promise holds" if count[HOLDS] == 1 else f"{count[HOLDS]} promises hold"
+    return f"{hold}, {broken}, {count[NOT_TRIED]} not tried{ended}"
 
 
 def plain(verdict: Verdict, again: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from scanstream.conformance.asking import Server
 from scanstream.conformance.copy import Copy
+from scanstream.conformance.patience import Patience
 from scanstream.conformance.promise import Broken, NotTried, equal
 from scanstream.conformance.record import Record, record
 from scanstream.conformance.scans import Scans, ids_of
@@ -26,6 +27,12 @@ class Options(NamedTuple):
     """Whether checks are made that wait for time to pass."""
     other_token: str | None = None
     """Of another principal, where there is one."""
+    stall: float = 60.0
+    """Seconds after which the server cuts a reader off that takes nothing, as it was told."""
+    restart: str = ""
+    """A command that restarts the server in an orderly way …"""
+    crash: str = ""
+    """… and one that kills it and starts it anew."""
 
 
 class Run:
@@ -39,7 +46,9 @@ class Run:
         self.options = options
         self.trace = server.trace
         self.random = Random(options.seed)  # noqa: S311  # repeatable on purpose
-        self.scans = Scans(server, options.requests, Random())  # noqa: S311  # no two runs ask for the same
+        self.patience = Patience(options.seconds)
+        by_chance = Random()  # noqa: S311  # no two runs ask for the same
+        self.scans = Scans(server, options.requests, by_chance, self.patience)
         self._records: dict[str, Record | str] = {}
 
     async def recorded(self, kind: str = "long") -> Record:
@@ -50,7 +59,12 @@ class Run:
         known = self._records.get(kind)
         if known is None:
             self._records[kind] = "the scan that it looks at could not be followed; see what is broken"
-            known = self._records[kind] = await record(self.server, self.scans, kind)
+            try:
+                known = self._records[kind] = await record(self.server, self.scans, kind)
+            except (NotTried, BaseExceptionGroup) as error:
+                if isinstance(reason := first(error), NotTried):
+                    self._records[kind] = str(reason)
+                raise
         if isinstance(known, str):
             raise NotTried(known)
         return known

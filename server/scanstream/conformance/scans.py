@@ -8,6 +8,7 @@ import anyio
 
 from scanstream.conformance import laws
 from scanstream.conformance.asking import Answer, Server, ServerGone, Socket
+from scanstream.conformance.patience import BUSY, CODES, Patience, refusal
 from scanstream.conformance.promise import Broken, NotTried, expect
 
 KINDS = {
@@ -21,8 +22,8 @@ KINDS = {
 PREFERRED = "tsmom"
 QUICK_SYMBOLS, LONG_SYMBOLS = 3, 24
 POLL_SECONDS = 0.02
-BUSY = (429, 503)
-BUSY_CODES = ("rate_limited", "too_many_scans", "overloaded")
+MOST_LOST = 4
+"""Questions without an answer, while a run is cleaned up, after which nobody is there to be asked."""
 
 
 class Started(NamedTuple):
@@ -36,14 +37,13 @@ class Started(NamedTuple):
 class Scans:
     """Starts scans, and knows which."""
 
-    def __init__(self, server: Server, given: Mapping[str, dict[str, Any]], random: Random) -> None:
+    def __init__(self, server: Server, given: Mapping[str, dict[str, Any]], random: Random, patience: Patience) -> None:
         self._server = server
+        self.patience = patience
         self.requests = dict(given)
         """By kind."""
         self._random = random
         self.started: list[str] = []
-        self.patience: anyio.CancelScope | None = None
-        """Of the check that is made: what a server wants to be left alone for does not count."""
 
     async def choose(self) -> None:
         """Look at what the server has, and make requests of it for which none was given.
@@ -54,12 +54,12 @@ class Scans:
         symbols = (await self._server.get("/opportunities/market")).being(200).object()["symbols"]
         listed = catalogue["strategies"] if isinstance(catalogue, dict) else catalogue
         ids = [one["id"] for one in listed if "walk_forward" in one["parameters"].get("properties", {})]
-        if not ids:
-            raise Broken("a catalogue with strategies that have the parameter walk_forward", catalogue)
-        one = PREFERRED if PREFERRED in ids else ids[0]
-        quick = {"symbols": symbols[:QUICK_SYMBOLS], "strategy_ids": [one], "parameters": {one: {"walk_forward": 0}}}
-        self.requests.setdefault("quick", quick)
-        self.requests.setdefault("long", {"symbols": symbols[:LONG_SYMBOLS], "strategy_ids": ids})
+        if ids:
+            one = PREFERRED if PREFERRED in ids else ids[0]
+            few, many = list(symbols)[:QUICK_SYMBOLS], list(symbols)[:LONG_SYMBOLS]
+            quick = {"symbols": few, "strategy_ids": [one], "parameters": {one: {"walk_forward": 0}}}
+            self.requests.setdefault("quick", quick)
+            self.requests.setdefault("long", {"symbols": many, "strategy_ids": ids})
 
     def request(self, kind: str = "quick", **more: Any) -> dict[str, Any]:
         """A request for a new scan of this kind.
@@ -83,10 +83,12 @@ class Scans:
         """
         while True:
             answer = await self._server.post("/opportunities/discover", wanted, **headers)
-            if answer.status not in BUSY or "retry-after" not in answer.headers:
+            if answer.status not in BUSY:
                 break
-            await self._left_alone(float(answer.headers["retry-after"]))
+            said = refusal(answer.object(), answer.status)
+            await self.patience.left_alone(answer.headers.get("retry-after"), said)
         answer.being(202)
+        self.patience.taken()
         return Started(self.known(answer.object()), answer.object(), answer)
 
     async def discover_on(self, socket: Socket, message_id: str, wanted: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -94,15 +96,9 @@ class Scans:
         while True:
             await socket.send(type="discover", id=message_id, request=wanted, **more)
             message = await socket.receive()
-            if message["type"] != "error" or message.get("code") not in BUSY_CODES or "retry_after" not in message:
+            if message["type"] != "error" or message.get("code") not in CODES:
                 return message
-            await self._left_alone(float(message["retry_after"]))
-
-    async def _left_alone(self, seconds: float) -> None:
-        """A limit is no broken promise: the server says when to come back."""
-        if self.patience is not None:
-            self.patience.deadline += seconds
-        await anyio.sleep(seconds)
+            await self.patience.left_alone(message.get("retry_after"), refusal(message))
 
     async def start(self, kind: str = "quick") -> Started:
         """A new scan of this kind."""
@@ -142,15 +138,19 @@ class Scans:
 
     async def clean_up(self) -> int:
         """Cancel those that still run: how many that were."""
-        running = 0
+        running = lost = 0
         for scan_id in self.started:
             try:
                 answer = await self._server.get(f"/opportunities/status/{scan_id}")
                 if answer.status == 200 and answer.object().get("status") == "scanning":
                     running += 1
                     await self.cancel(scan_id)
-            except (Broken, ServerGone):
+            except Broken:
                 continue
+            except ServerGone:
+                lost += 1
+                if lost == MOST_LOST:
+                    break
         return running
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import anyio
 import click
 
-from scanstream.client.addresses import address
+from scanstream.client.addresses import address, shown
+from scanstream.client.proxies import UnusableProxy
 from scanstream.conformance import report
-from scanstream.conformance.asking import ServerGone
+from scanstream.conformance.asking import ServerGone, Unwelcome
 from scanstream.conformance.judging import BROKEN, Verdict, judge
 from scanstream.conformance.promise import CHECKS
 from scanstream.conformance.run import Options
@@ -22,6 +23,7 @@ from scanstream.conformance.stage.scripts import SCRIPTS
 
 EXIT_HOLDS = 0
 EXIT_BROKEN = 1
+EXIT_USAGE = 2
 EXIT_UNREACHABLE = 3
 MOST_SEED = 10_000
 """Short, as people write it down."""
@@ -81,6 +83,9 @@ def options(
     quick: bool,
     token: str | None,
     other_token: str | None,
+    stall: float,
+    restart: str,
+    crash: str,
     as_json: bool,
 ) -> Options:
     """The flags, read.
@@ -93,7 +98,7 @@ def options(
     by_chance = randrange(MOST_SEED) if seed is None else seed  # noqa: S311  # nothing secret
     kinds = requests_of(requests)
     several = [address(url) for url in urls]
-    return Options(several, token, by_chance, only, kinds, timeout, not quick, other_token)
+    return Options(several, token, by_chance, only, kinds, timeout, not quick, other_token, stall, restart, crash)
 
 
 def server(options: Options, as_json: bool) -> int:
@@ -112,12 +117,21 @@ def server(options: Options, as_json: bool) -> int:
         _say(report.beginning(options.urls, scans), err=as_json)
 
     try:
-        cancelled = anyio.run(judge, options, tell, begins)
+        cancelled, refused = anyio.run(judge, options, tell, begins)
+    except (UnusableProxy, Unwelcome) as error:
+        click.echo(f"scanstream: {error}", err=True)
+        return EXIT_USAGE
     except ServerGone as gone:
         click.echo(f"scanstream: {gone}", err=True)
+        if verdicts:
+            click.echo(f"Until then: {report.summary(verdicts, 0)}", err=as_json)
         return EXIT_UNREACHABLE
     click.echo(report.summary(verdicts, cancelled), err=as_json)
-    return EXIT_BROKEN if any(one.outcome == BROKEN for one in verdicts) else EXIT_HOLDS
+    if any(one.outcome == BROKEN for one in verdicts):
+        return EXIT_BROKEN
+    if refused:
+        click.echo(f"scanstream: much could not be tried, as the server takes no new scan ({refused})", err=True)
+    return EXIT_UNREACHABLE if refused else EXIT_HOLDS
 
 
 def _say(lines: Iterator[str], err: bool = False) -> None:
@@ -130,8 +144,11 @@ def _again(options: Options, name: str) -> str:
     requests = [
         word for kind, wanted in options.requests.items() for word in ("--request", f"{kind}={json.dumps(wanted)}")
     ]
-    words = ["scanstream", "conformance", *options.urls, "--only", name, "--seed", str(options.seed), *requests]
-    return shlex.join(words)
+    given = {"--restart": options.restart, "--crash": options.crash}
+    more = [word for flag, command in given.items() if command and name == flag[2:] for word in (flag, command)]
+    stall = ["--stall", f"{options.stall:g}"] if name == "stalled" else []
+    words = ["scanstream", "conformance", *map(shown, options.urls), "--only", name, "--seed", str(options.seed)]
+    return shlex.join([*words, *requests, *more, *stall])
 
 
 def requests_of(values: Sequence[str]) -> dict[str, dict[str, Any]]:

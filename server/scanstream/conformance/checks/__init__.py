@@ -1,7 +1,7 @@
 """The checks, by what they are about; to import this is to have them all, in the order of the protocol's promises."""
 
 from scanstream.conformance.checks import registration, one_state, resuming, ending, absence, asking, refusals, reuse  # isort: skip
-from scanstream.conformance.checks import sockets, following, callers, pages  # isort: skip
+from scanstream.conformance.checks import sockets, following, callers, pages, silence, restarts  # isort: skip
 
 __all__ = [
     "absence",
@@ -13,7 +13,9 @@ __all__ = [
     "pages",
     "refusals",
     "registration",
+    "restarts",
     "resuming",
     "reuse",
+    "silence",
     "sockets",
 ]

@@ -8,6 +8,7 @@ from scanstream.conformance import laws
 from scanstream.conformance.promise import NotTried, check, equal, expect
 from scanstream.conformance.run import Run
 
+LAST_MOMENTS = ("ended", "cancelled", "scan_failed")
 MOST_QUEUED = 24
 AT_ONCE_SECONDS = 5
 """Far more than an answer takes, far less than the wait that was asked for."""
@@ -179,3 +180,34 @@ async def routes(run: Run) -> None:
     state = await run.scans.until_terminal((await run.scans.start()).scan_id)
     equal(state["market"], market["market"], "the market of a scan")
     laws.of_state({name: value for name, value in state.items() if name not in laws.ENVELOPE})
+
+
+@check(
+    "explain",
+    "8",
+    "A scan's life is told as a timeline that only grows, with what it waits for now; at the end that is nothing",
+)
+async def explain(run: Run) -> None:
+    """While it runs, and when it has ended."""
+    scan_id = (await run.scans.start("long")).scan_id
+    told: list[str] = []
+    life: dict[str, Any] = {"status": "scanning"}
+    while life["status"] == "scanning":
+        life = (await run.server.get(f"/opportunities/explain/{scan_id}")).being(200).object()
+        equal(life.get("scan_id"), scan_id, "scan_id of what is explained")
+        told = _goes_on(life, told)
+        for waits in life["waits_for"]:
+            expect(waits.get("what") and waits.get("why"), "what it waits for, and why", waits)
+    equal(life["waits_for"], [], "what a scan waits for that has ended")
+    equal(life["status"], (await run.scans.status(scan_id))["status"], "the status")
+    expect(life["timeline"][-1]["what"] in LAST_MOMENTS, f"{' or '.join(LAST_MOMENTS)} as the last moment", told[-1:])
+
+
+def _goes_on(life: dict[str, Any], before: list[str]) -> list[str]:
+    """What is told of it: all that was told before, unless there is so much by now that shards are left out."""
+    told = [moment["what"] for moment in life["timeline"]]
+    expect(all(moment["at"] for moment in life["timeline"]), "a time with each moment", life["timeline"])
+    equal(told[:1], ["registered"], "the first moment")
+    if life["left_out"] == 0:
+        equal(told[: len(before)], before, "what was told before, and still is")
+    return told if life["left_out"] == 0 else []

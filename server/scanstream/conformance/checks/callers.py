@@ -108,7 +108,7 @@ def _follow(scan_id: str) -> dict[str, Any]:
 async def apart(run: Run) -> None:
     """Nobody joins another's scan."""
     await _required(run)
-    others = Scans(_other(run), run.scans.requests, Random())  # noqa: S311  # nothing secret
+    others = Scans(_other(run), run.scans.requests, Random(), run.patience)  # noqa: S311  # nothing secret
     try:
         wanted, key = run.scans.one_of_a_kind("long"), f"key-{run.scans.one_of_a_kind()['capital_usd']}"
         for headers in ({}, {"idempotency_key": key}):

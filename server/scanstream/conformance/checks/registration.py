@@ -154,4 +154,13 @@ async def ack(run: Run) -> None:
     for name, path in (("poll_url", "status"), ("results_url", "results"), ("events_url", "events")):
         ending = f"/opportunities/{path}/{started.scan_id}"
         expect(str(told.get(name)).endswith(ending), f"{name}: …{ending}", told.get(name))
+        await _leads_to_it(run, str(told[name]), name)
     expect(urlsplit(headers["location"]).path.endswith(started.scan_id), "the scan in Location", headers["location"])
+    await _leads_to_it(run, headers["location"], "Location")
+
+
+async def _leads_to_it(run: Run, named: str, what: str) -> None:
+    """What is named is an address on the same server, below whatever path it is reached by."""
+    parts, below = urlsplit(named), urlsplit(run.server.urls[0]).path
+    expect(parts.path.startswith(f"{below}/opportunities/"), f"{what} below {below}/, where the server is", named)
+    (await run.server.get(parts.path.removeprefix(below))).being(200, 202)

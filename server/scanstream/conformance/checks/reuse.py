@@ -7,6 +7,9 @@ from scanstream.conformance.promise import NotTried, check, equal, expect
 from scanstream.conformance.run import Run
 from scanstream.conformance.scans import state_of
 
+ABSENT = ("asset_tiers", "opportunity_type", "min_profit_potential", "max_required_capital", "preferred_timeframes")
+"""Fields that may be null."""
+
 
 @check("reuse", "3", "An identical request joins the scan that runs, or one that is complete and fresh, and says so")
 async def reuse(run: Run) -> None:
@@ -109,3 +112,30 @@ async def filters(run: Run) -> None:
         equal(state["total_opportunities"], len(told), "the count, after filters")
         asked = wanted.get("strategy_ids", [one["strategy_id"] for one in told])
         expect({one["strategy_id"] for one in told} <= {*asked}, "strategies that were asked for", asked)
+
+
+@check(
+    "spellings",
+    "3",
+    "A request may be spelt in other ways: a list as text with commas, with spaces, twice, in other letters, null",
+)
+async def spellings(run: Run) -> None:
+    """Each of them is the same request, and a scan tells what was meant."""
+    market = (await run.server.get("/opportunities/market")).being(200).object()["symbols"]
+    wanted = run.scans.request()
+    one, two = (wanted.get("symbols") or market)[:1], market[-1:]
+    plain = {**wanted, "symbols": [*dict.fromkeys([*one, *two])]}
+    text = ",".join(plain["symbols"])
+    spelt: dict[str, dict[str, Any]] = {
+        "a list as text with commas": {"symbols": text},
+        "spaces around": {"symbols": [f"  {symbol} " for symbol in plain["symbols"]]},
+        "each twice": {"symbols": plain["symbols"] * 2},
+        "small letters": {"symbols": [symbol.lower() for symbol in plain["symbols"]]},
+        "null for what is absent": {name: None for name in ABSENT if name not in plain},
+    }
+    for what, changed in spelt.items():
+        started = await run.scans.discover({**plain, **changed})
+        filters = (await run.scans.status(started.scan_id))["filters"]
+        symbols = sorted(filters.get("symbols", ()))
+        equal(symbols, sorted(plain["symbols"]), f"the symbols of a request with {what}")
+        expect(not {*filters} & {*ABSENT} - {*plain}, f"filters that hold what was given, with {what}", filters)

@@ -1,9 +1,24 @@
 """Section 4: what a WebSocket does beside frames."""
 
+from base64 import urlsafe_b64encode
+
+from websockets.utils import accept_key
+
 from scanstream.conformance.asking import JSON, MSGPACK
 from scanstream.conformance.copy import Copy
 from scanstream.conformance.promise import check, equal, expect
 from scanstream.conformance.run import Run
+from scanstream.conformance.wire import wired
+
+KEY = "c2NhbnN0cmVhbSBhc2tzIQ=="
+UPGRADE = {
+    "connection": "Upgrade",
+    "upgrade": "websocket",
+    "sec_websocket_version": "13",
+    "sec_websocket_key": KEY,
+}
+NO_TOKEN = "nobody"  # noqa: S105  # no secret
+"""Shown where nobody is asked who they are, and nobody looks at it."""
 
 
 @check("subprotocols", "4", "JSON is the default; MessagePack says the same, value for value")
@@ -24,6 +39,41 @@ async def subprotocols(run: Run) -> None:
                 messages.append(await socket.receive())
             told.append(messages)
     equal(told[1], told[0], "the messages in MessagePack")
+
+
+@check(
+    "handshake",
+    "3, 4, 8",
+    "A handshake is answered with 101 and the format alone; what is none is 426, and no credential is told back",
+)
+async def handshake(run: Run) -> None:
+    """Byte by byte: what a library would pass over."""
+    shown = urlsafe_b64encode((run.options.token or NO_TOKEN).encode()).decode().rstrip("=")
+    offers = {
+        "": None,
+        JSON: JSON,
+        MSGPACK: MSGPACK,
+        f"{MSGPACK}, {JSON}": JSON,
+        f"{JSON}, scanstream.bearer.{shown}": JSON,
+        f"something.else, {MSGPACK}": MSGPACK,
+    }
+    for offered, chosen in offers.items():
+        status, headers = await _upgraded(run, **({"sec_websocket_protocol": offered} if offered else {}))
+        equal(status, 101, f"the answer to a handshake that offers {offered.partition('bearer')[0] or 'nothing'}")
+        told = {name: headers.get(name, "").lower() for name in ("upgrade", "connection", "sec-websocket-accept")}
+        wanted = {"upgrade": "websocket", "connection": "upgrade", "sec-websocket-accept": accept_key(KEY).lower()}
+        equal(told, wanted, "the headers of a 101 (RFC 6455, section 4.2.2)")
+        equal(headers.get("sec-websocket-protocol"), chosen, "the subprotocol, and no credential")
+        expect("sec-websocket-extensions" not in headers, "no extension that was not offered", headers)
+    status, _ = await _upgraded(run, sec_websocket_version="12")
+    expect(status in (400, 426), "a refusal of a version that nobody speaks (RFC 6455, section 4.4)", status)
+    (await run.server.get("/ws")).being(426)
+
+
+async def _upgraded(run: Run, **changed: str) -> tuple[int, dict[str, str]]:
+    async with wired(run.server) as wire:
+        await wire.say(wire.head("GET", "/ws", **{**UPGRADE, **changed}))
+        return await wire.answer()
 
 
 @check("replies", "4", "Every reply repeats the id of its message; a message without one is answered without")

@@ -57,6 +57,8 @@ async def play(script: Script, command: Sequence[str], seed: int) -> Played:
             _judge(script, tale, stage, client)
         except Broken as error:
             broken = error
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            broken = Broken("lines as docs/conformance.md has them", f"{type(error).__name__}: {error}")
     return Played(script, time.monotonic() - began, broken, _trace(stage, client) if broken else ())
 
 
@@ -113,13 +115,15 @@ def _trace(stage: Stage, client: Adapter) -> list[str]:
     asked = [(one.at, f"→ {one.kind}, since {one.since}") for one in stage.attempts]
     heard = [(one.at, f"· told: {str(one.told)[:200]}") for one in client.heard]
     wrong = [f"· no line of the adapter's protocol: {line[:200]}" for line in client.wrong[:5]]
-    return wrong + [line for _, line in sorted([*asked, *heard])][-30:]
+    said = [f"· on standard error: {line[:200]}" for line in client.complaints]
+    left = [] if client.exit_code in (0, None) else [f"· the adapter ended with exit code {client.exit_code}"]
+    return wrong + [line for _, line in sorted([*asked, *heard])][-30:] + said + left
 
 
 def _judge(script: Script, tale: Tale, stage: Stage, client: Adapter) -> None:
-    expect(not client.wrong, "lines of JSON with an event", client.wrong[:3])
+    expect(not client.wrong, "lines of JSON with an event", [line[:200] for line in client.wrong[:3]])
     heard = client.heard
-    expect(heard, "something to be told", "nothing")
+    expect(heard, "something to be told", "nothing" + (f"; exit code {client.exit_code}" if client.exit_code else ""))
     if script.error:
         _gave_up(script, stage, heard)
     else:
