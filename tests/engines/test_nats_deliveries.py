@@ -26,7 +26,7 @@ from scanstream.engines.nats.deliveries import NatsAttempt, NatsDeliveries
 from scanstream.engines.nats.jobs import TRIED
 from scanstream.engines.nats.options import NatsOptions
 from scanstream.engines.nats.places import Own
-from scanstream.engines.nats.pull import MOST_DIGITS
+from scanstream.engines.nats.pull import MOST_DIGITS, PASSED_AT_ONCE
 from scanstream.engines.nats.queues import open_queues
 from scanstream.engines.nats.streams import of_scans, require_stream
 from scanstream.errors import SettingError, StoreUnavailable
@@ -210,6 +210,38 @@ async def test_where_the_time_was_set_back_or_nodes_differ_what_waits_begins_ane
             pytest.fail(f"{told(await taken(one, 1))} came")
         assert told(await taken(one, 1)) == [("a", 2)]
         assert await nothing(one)
+
+
+async def test_what_waits_is_passed_over_many_at_a_time_where_nats_has_forgotten_that_it_does(
+    given: NatsOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fresh one stands behind all of it. What is due and came with others is given back, and is no attempt."""
+    waits = [delivery(f"{number:03}") for number in range(8 * PASSED_AT_ONCE)]
+    fresh = deliveries_of("abcdef")
+    questions = 0
+    async with node(given) as other:
+        async with node(given) as one:
+            await one.put(*waits)
+            async with anyio.create_task_group() as tasks:
+                for attempt in await taken(one, len(waits)):
+                    tasks.start_soon(attempt.again, LONG_SECONDS)
+            await forget(one)
+            await one.put(*fresh)
+            ask = one.pull._ask
+
+            async def counted() -> None:
+                nonlocal questions
+                questions += 1
+                await ask()
+
+            monkeypatch.setattr(one.pull, "_ask", counted)
+            (attempt,) = await taken(one, 1)
+            assert told([attempt]) == [("a", 1)]
+            assert questions <= 8 + 2 * PASSED_AT_ONCE + len(fresh)
+            await attempt.done()
+        assert sorted(told(await taken(other, len(fresh) - 1))) == [(name, 1) for name in "bcdef"]
+        assert await nothing(other)
+        await holds(other, len(waits) + len(fresh) - 1)
 
 
 async def test_where_there_is_no_room_nothing_is_taken_and_what_there_is_can_be_delivered(given: NatsOptions) -> None:

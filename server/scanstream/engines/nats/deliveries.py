@@ -117,7 +117,9 @@ class NatsDeliveries:
             known.held.forget()
             known.held = held
             return None
-        if (left := self._left(held)) > 0:
+        left = self._left(held)
+        self.pull.passing = left > 0
+        if left > 0:
             await held.refuse(left)
             return None
         if DUE in held.headers and await self._renewed(held):

@@ -27,7 +27,9 @@ PAUSE_SECONDS = 0.2
 FLUSH_SECONDS = 1
 UNTAKEN_SECONDS = 3
 """In which all is given back that has come and was not taken; else the lease runs out."""
-ALIVE, OVER = "100", "408"
+PASSED_AT_ONCE = 64
+"""Asked for with one question, where what comes is passed over and at least twice as many wait behind it."""
+ALIVE, OVER, NOTHING = "100", "408", "No Messages"
 MOST_DIGITS = 15
 
 
@@ -87,7 +89,12 @@ class Pull:
         self.held: set[Held] = set()
         """What this node has."""
         self._arrived: deque[Held] = deque()
-        self._asked = False
+        self._asked = 0
+        """How many are asked for, and have not come."""
+        self._left = 0
+        """How many wait behind the last that came."""
+        self.passing = False
+        """Whether what has come last was refused, as the next one will be: most of the time would go into questions."""
         self._news = anyio.Event()
         self.untaken: Callable[[Held], Awaitable[None]] = Held.refuse
         """Gives back what has come and nobody has taken: so that it does not count as a death, where deliveries do."""
@@ -129,22 +136,24 @@ class Pull:
             with anyio.move_on_after(SILENCE_SECONDS) as silence:
                 await self._news.wait()
             if silence.cancelled_caught:
-                self._asked = False
+                self._asked = 0
         return self._arrived.popleft()
 
     async def _ask(self) -> None:
+        many = self.passing and self._left >= 2 * PASSED_AT_ONCE
+        self._asked = PASSED_AT_ONCE if many else 1
         request = {
-            "batch": 1,
+            "batch": self._asked,
+            "no_wait": many,
             "expires": round(EXPIRES_SECONDS * 10**9),
             "idle_heartbeat": round(HEARTBEAT_SECONDS * 10**9),
         }
-        self._asked = True
         name = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer['name']}"
         with suppress(NatsError):  # then there is silence
             await self._connection.client.publish(name, json.dumps(request).encode(), reply=self._inbox)
 
     def _ask_anew(self) -> None:
-        self._asked = False
+        self._asked = 0
         self._news.set()
 
     async def _receive(self, message: Msg) -> None:
@@ -152,12 +161,19 @@ class Pull:
             held = Held(self, message)
             self.held.add(held)
             self._arrived.append(held)
-            self._asked = False
-        elif (status := (message.headers or {}).get("Status", "")) not in {ALIVE, OVER}:
-            await self._repair(deleted="Deleted" in (message.headers or {}).get("Description", ""), status=status)
-        elif status == OVER:
-            self._asked = False
+            self._asked = max(0, self._asked - 1)
+            self._left = held.left
+        else:
+            headers = message.headers or {}
+            await self._hear(headers.get("Status", ""), headers.get("Description", ""))
         self._news.set()
+
+    async def _hear(self, status: str, description: str) -> None:
+        """What the server says about a question."""
+        if status == OVER or NOTHING in description:
+            self._asked = 0
+        elif status != ALIVE:
+            await self._repair(deleted="Deleted" in description, status=status)
 
     async def _repair(self, *, deleted: bool, status: str) -> None:
         """Nobody keeps the question, or the consumer is gone: that is found out, and it is made anew."""
@@ -165,7 +181,7 @@ class Pull:
         if deleted or status in {"503", "404"}:
             with suppress(EngineUnusable, SettingError):
                 await self.require()
-        self._asked = False
+        self._asked = 0
 
     async def _extend(self) -> None:
         while True:
