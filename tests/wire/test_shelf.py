@@ -13,13 +13,15 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.routing import Mount
+from starlette.routing import Mount, Route
 from starlette.staticfiles import PathLike
 
 from conftest import ROOT, Serve
 from scanstream.app import Scanstream
 from scanstream.push import shelf
+from scanstream.push.page import PageDoor
 from scanstream.push.shelf import Copy, Shelf, Text
+from scanstream.routes import static_files
 from support.hosting import hosted
 from support.proxy import proxied
 from support.wire import Answer, discover, request, until_terminal
@@ -34,6 +36,23 @@ async def get(url: str, path: str, accepts: str | None = None, method: str = "GE
     """As a caller that takes these codings."""
     told = {name.replace("_", "-"): value for name, value in headers.items()}
     return await request(url, method, path, headers=told if accepts is None else {"accept-encoding": accepts, **told})
+
+
+@pytest.mark.parametrize(
+    ("asks", "market", "told"),
+    [
+        (False, "files:acme-positions", b'data-market="files:acme-positions"'),
+        (True, "files:acme-positions", b'data-market=""'),
+        (True, "synthetic", b'data-market="synthetic"'),
+    ],
+)
+async def test_strangers_are_not_told_what_is_scanned(asks: bool, market: str, told: bytes) -> None:
+    """The page is for them, too, where a credential is asked for; that prices are generated everybody is told."""
+    door = PageDoor(static_files(), lambda: market, asks=asks)
+    async with hosted(Starlette(routes=[Route("/", door.page)])) as url:
+        page = await request(url, "GET", "/")
+    assert told in page.body
+    assert (b"acme" in page.body) is (not asks and "acme" in market)
 
 
 @pytest.mark.parametrize(

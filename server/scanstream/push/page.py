@@ -32,6 +32,8 @@ CONFINED = {
 """Also what a leak would cost: a link names a scan, so no other site is told where a visitor came from."""
 MARKET = 'data-market=""'
 """Where the page has the name of what is scanned, so that its first paint can say what is generated."""
+GENERATED = "synthetic"
+"""The name of that: where a credential is asked for strangers are told no other, as it may be that of a directory."""
 ASKS = 'data-asks="no"'
 """Where the contract for people has that this server asks who is there: its examples show a credential then."""
 
@@ -45,6 +47,7 @@ class PageDoor:
         reference = (directory / "docs.html").read_text()
         self._reference = Text(reference.replace(ASKS, ASKS.replace("no", "yes") if asks else ASKS, 1).encode())
         self._market = market
+        self._asks = asks
         self._shelf = Shelf(directory)
         self._page: tuple[str, Text] | None = None
         """For the market of this name."""
@@ -53,6 +56,8 @@ class PageDoor:
     async def page(self, request: Request) -> Response:
         """The page, which names the market before any script of it has run."""
         market = self._market()
+        if self._asks and market != GENERATED:
+            market = ""
         if self._page is None or self._page[0] != market:
             named = f'data-market="{html.escape(market)}"'
             self._page = (market, Text(self._text.replace(MARKET, named, 1).encode()))
