@@ -9,10 +9,12 @@ import pytest
 from scanstream.engines.sqlite import open_store
 from scanstream.errors import Forbidden, NotFound
 from scanstream.log.hub import Hub
-from scanstream.model import Principal, ScanId
+from scanstream.model import ANYONE, Principal, ScanId
 from scanstream.scans.archive import Archive
 from scanstream.scans.identity import new_scan_id
 from scanstream.security.caller import EVERYBODY, LATEST, NOBODY, Caller, Right, Ticket
+from scanstream.security.names import principal_of
+from scanstream.security.seats import payer
 
 ANN = Principal("ann")
 SCAN = ScanId(f"scan_{uuid.uuid4().hex}{'0' * 10}")
@@ -89,3 +91,12 @@ async def test_what_is_not_theirs_is_found_by_nobody(archive: Archive) -> None:
 async def test_a_ticket_is_for_no_word_but_the_id(archive: Archive, scan_id: str) -> None:
     with pytest.raises(NotFound):
         await archive.find(Ticket(SCAN), scan_id)
+
+
+def test_no_principal_is_taken_for_who_is_at_an_address() -> None:
+    """They may be called whatever can be printed; and seats are either's."""
+    assert payer(None, ("192.0.2.1", 1)) == payer(ANYONE, ("192.0.2.1", 2))
+    assert payer(None, ("192.0.2.1", 1)) != payer(None, ("192.0.2.2", 1))
+    for name in (payer(None, ("192.0.2.1", 1)), payer(None, None)):
+        with pytest.raises(ValueError, match="principal"):
+            principal_of(name)

@@ -102,7 +102,7 @@ def payer(principal: Principal | None, client: tuple[str, int] | None) -> str:
     """
     if principal is not None and principal != ANYONE:
         return principal
-    return f"[{network_of(client[0]) if client else ''}]"
+    return f"\n{network_of(client[0]) if client else ''}"  # as no principal is called
 
 
 @lru_cache(1024)
