@@ -119,7 +119,8 @@ class Core:
     def _courier(self, settings: Settings, signing: Signing, sender: Sender | None) -> Courier:
         find, now = self.desk.find, self.store.now
         leaving = lambda: self.drain.begun  # noqa: E731
-        return Courier(self.engine.deliveries, find, signing, settings.told, sender, now, leaving)
+        deliveries, alone = self.engine.deliveries, not self.store.shared
+        return Courier(deliveries, find, signing, settings.told, sender, now, leaving, alone=alone)
 
     def _traces(self) -> Traces:
         traces = Traces(self.store.history, self.fanout.telling, self.attendance.start)

@@ -532,6 +532,25 @@ async def test_who_is_allowed_no_more_is_not_asked_and_is_told_once_that_is_take
     assert house.counted()["delivered"] == 1
 
 
+async def test_where_nobody_may_be_told_any_more_what_is_left_is_given_up_in_time(
+    tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was started anew without `--notify`: else what waits would stay for ever, and nobody would hear."""
+    receiver.always = hangs
+    async with telling(receiver, data=str(tmp_path)) as house:
+        scan_id = await house.scan()
+        await house.notify(scan_id, receiver.url("/secret"))
+        await receiver.until(1)
+    monkeypatch.setattr(courier, "pause_after", lambda *_: 1e9)  # the scan has expired by then
+    async with telling(receiver, data=str(tmp_path), notify=(), notify_private=()) as house:
+        await house.settled()
+        assert house.counted() == {"forbidden": 1, "expired": 1}
+    assert receiver.connections == 1
+    said = [record.getMessage() for record in caplog.records if record.name == "scanstream.notify"]
+    assert said[-1].startswith(f"{scan_id}: 127.0.0.1 is not told of the end: it is not allowed any more (--notify)")
+    assert "secret" not in caplog.text
+
+
 @pytest.mark.parametrize(
     ("trouble", "outcome"),
     [

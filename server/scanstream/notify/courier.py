@@ -55,11 +55,14 @@ class Courier:
         sender: Sender | None,
         now: Callable[[], Milliseconds],
         leaving: Callable[[], bool],
+        *,
+        alone: bool,
     ) -> None:
         """
-        :param sender: None where nobody is told by this node
+        :param sender: None where nobody is told by this node, as nobody is allowed
         :param now: the store's time, by which scans expire
         :param leaving: whether this node takes nothing more
+        :param alone: whether there is no other node: then what is left is given up in time, also where nobody is told
         """
         self._deliveries = deliveries
         self._find = find
@@ -68,6 +71,7 @@ class Courier:
         self._sender = sender
         self._now = now
         self._leaving = leaving
+        self._alone = alone
         self._hosts = Hosts()
         self._places = anyio.Semaphore(AT_ONCE_IN_ALL)
         self._under_way: set[CancelScope] = set()
@@ -81,14 +85,14 @@ class Courier:
 
     async def run(self) -> None:
         """Deliver, for ever. Cancelled, what is under way has a moment to end, and is handed back after that."""
-        if self._sender is None:
+        if self._sender is None and not self._alone:
             await anyio.sleep_forever()
             return
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._look)
             tasks.start_soon(self._until_leaving)
             try:
-                await self._take(tasks, self._sender)
+                await self._take(tasks)
             finally:
                 self._leave()
 
@@ -112,7 +116,7 @@ class Courier:
                 logger.debug("nobody can say now how many deliveries wait")
             await anyio.sleep(LOOK_SECONDS)
 
-    async def _take(self, tasks: TaskGroup, sender: Sender) -> None:
+    async def _take(self, tasks: TaskGroup) -> None:
         """No more than can be tried here at once: others may have the rest."""
         due = cast(AsyncGenerator[Attempt, None], self._deliveries.due())
         async with aclosing(due):
@@ -122,15 +126,15 @@ class Courier:
                 if self._leaving():
                     await attempt.again(tried=False)
                     await anyio.sleep_forever()
-                tasks.start_soon(self._carry, attempt, sender)
+                tasks.start_soon(self._carry, attempt)
 
-    async def _carry(self, attempt: Attempt, sender: Sender) -> None:
+    async def _carry(self, attempt: Attempt) -> None:
         """One attempt, whole: also when the node leaves, as long as that lasts."""
         scope = CancelScope(deadline=self._until, shield=True)
         self._under_way.add(scope)
         try:
             with about(scan_id=attempt.delivery.scan_id), scope:
-                await self._try(attempt, sender)
+                await self._try(attempt)
             if scope.cancelled_caught:
                 with anyio.move_on_after(HAND_BACK_SECONDS, shield=True):
                     await attempt.again(tried=False)
@@ -138,7 +142,7 @@ class Courier:
             self._under_way.discard(scope)
             self._places.release()
 
-    async def _try(self, attempt: Attempt, sender: Sender) -> None:
+    async def _try(self, attempt: Attempt) -> None:
         delivery = attempt.delivery
         try:
             target = target_of(delivery.url)
@@ -150,12 +154,12 @@ class Courier:
         elif wait := self._hosts.wait(target.host, delivery.principal):
             await attempt.again(wait, tried=False)
         else:
-            await self._told(attempt, target, sender)
+            await self._told(attempt, target)
 
-    async def _told(self, attempt: Attempt, target: Target, sender: Sender) -> None:
+    async def _told(self, attempt: Attempt, target: Target) -> None:
         try:
             with self._hosts.busy(target.host, attempt.delivery.principal):
-                answer = await self._answer(attempt, target, sender)
+                answer = await self._answer(attempt, target)
         except (NotFound, Expired):
             await self._end(attempt, "expired", target.host, "the scan has expired")
         except Damaged:
@@ -165,9 +169,9 @@ class Courier:
         else:
             await self._conclude(attempt, target, answer)
 
-    async def _answer(self, attempt: Attempt, target: Target, sender: Sender) -> Answer:
+    async def _answer(self, attempt: Attempt, target: Target) -> Answer:
         """What came of it. What a receiver makes go wrong here is its own matter, and ends nobody else's."""
-        if not self._allowed.have(target):
+        if self._sender is None or not self._allowed.have(target):
             return Answer("forbidden", "it is not allowed any more (--notify)")
         delivery, began = attempt.delivery, anyio.current_time()
         log = await self._find(Ticket(delivery.scan_id), delivery.scan_id)
@@ -176,7 +180,7 @@ class Courier:
         secret = self._signing.secret_of(log.folded.registered.principal, target.origin)
         body = await told(log)
         try:
-            answer = await sender.send(target, signed(secret, delivery.id, int(time.time()), body), body)
+            answer = await self._sender.send(target, signed(secret, delivery.id, int(time.time()), body), body)
         except Exception as error:
             answer = _defect(delivery.scan_id, error)
         self.seconds.add(anyio.current_time() - began)
