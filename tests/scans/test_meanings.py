@@ -1,5 +1,10 @@
 """What a request means is found out once, and never for another market, caller or answer of a plug-in."""
 
+from collections import Counter
+from gc import collect
+from typing import Any
+
+import anyio
 import pytest
 from msgspec.structs import replace
 
@@ -7,7 +12,7 @@ from scans.planted import Planted, panel
 from scanstream.errors import InvalidRequest
 from scanstream.model import ANYONE, DiscoverRequest, Principal
 from scanstream.scans import meanings as module
-from scanstream.scans.meanings import Meanings
+from scanstream.scans.meanings import Meaning, Meanings
 from scanstream.strategies.installed import admit
 
 pytestmark = pytest.mark.anyio
@@ -58,3 +63,35 @@ async def test_few_and_short_ones_are_kept(monkeypatch: pytest.MonkeyPatch) -> N
     await meanings.of(ANYONE, long, market, STRATEGIES)
     assert len(meanings._known) == 4
     assert all(len(key) < 100 for _, key in meanings._known)
+
+
+async def test_long_requests_of_one_principal_are_looked_at_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each has turns on the loop: of a thousand at once everybody else would wait for a thousand turns."""
+    looking: list[Principal] = []
+    most: list[int] = []
+    look = Meanings._found_out
+
+    async def slowly(self: Meanings, principal: Principal, *arguments: Any) -> Meaning:
+        looking.append(principal)
+        most.append(max(Counter(looking).values()))
+        await anyio.wait_all_tasks_blocked()
+        looking.remove(principal)
+        return await look(self, principal, *arguments)
+
+    monkeypatch.setattr(Meanings, "_found_out", slowly)
+    meanings, market = Meanings(STRATEGIES), panel()
+    long = DiscoverRequest(symbols=", ".join([market.symbols[0]] * 1000))
+    async with anyio.create_task_group() as asking:
+        for _ in range(20):
+            for name in ("a", "b"):
+                asking.start_soon(meanings.of, Principal(name), long, market, STRATEGIES)
+    assert (most, len(looking)) == ([1] * 40, 0)
+    collect()
+    assert not meanings._turns
+    async with anyio.create_task_group() as asking:
+        for number in range(20):
+            short = DiscoverRequest(capital_usd=float(number + 1))
+            asking.start_soon(meanings.of, Principal("a"), short, market, STRATEGIES)
+    assert max(most) == 20, "others do not wait"

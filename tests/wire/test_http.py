@@ -306,6 +306,19 @@ async def test_a_body_over_the_limit_is_answered_although_the_connection_closes(
             assert (answer.status, answer.json()["code"]) == (413, "too_large")
 
 
+async def test_what_names_scans_takes_what_the_longest_of_its_kind_needs_and_no_more(serve: Serve) -> None:
+    async with serve(workers=0) as url:
+        each = {"scan_id": "scan_" + 42 * "0", "since": f"{2**63}-{2**63}.{2**63}", "only": "state"}
+        for count, status in ((256, 422), (10_000, 413)):  # the same scan twice is what is wrong with the first
+            body = msgspec.json.encode({"follow": [each] * count, "wait": 0})
+            answer = await request(url, "POST", "/opportunities/follow", body)
+            assert (answer.status, answer.json()["status"]) == (status, status)
+        notify = f"/opportunities/notify/{each['scan_id']}"
+        for size, code in ((10_000, "invalid_request"), (20_000, "too_large")):
+            body = msgspec.json.encode({"url": "h" * size})
+            assert (await request(url, "POST", notify, body)).json()["code"] == code
+
+
 async def test_a_key_is_given_once(serve: Serve) -> None:
     async with serve(workers=0) as url:
         keys = [("idempotency-key", "a"), ("idempotency-key", "b")]

@@ -37,6 +37,8 @@ from scanstream.security.seats import Seat
 
 MOST_ANSWER_BYTES = 1024 * 1024
 """An answer of the long poll takes no further frame beyond this; what is left comes with the next one, at once."""
+MOST_BODY_BYTES = 128 * 1024
+"""Of a request: some 500 for each scan that there may be."""
 VARIES = {"vary": "Accept"}
 
 
@@ -56,7 +58,7 @@ class FollowDoor:
         if isinstance(waiting, Poller):
             async with while_there(request.receive):
                 return _answer(await self._frames(waiting.scans))
-        asked = JSON.decode_follow(await read_body(request, self._most_bytes))
+        asked = JSON.decode_follow(await read_body(request, self._most_bytes, needed=MOST_BODY_BYTES))
         streams = accepted(request, JSON_TYPE, EVENTS_TYPE) == EVENTS_TYPE
         async with while_there(request.receive):
             scans = await self._round(asked.follow, caller, "stream" if streams else "longpoll")

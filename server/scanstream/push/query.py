@@ -19,6 +19,8 @@ from scanstream.model import IdempotencyKey
 
 MOST_TIMES_DISCARDED = 2
 """Times the limit: a larger body is not read to its end, nor does the transport take it (push/transport/http.py)."""
+MOST_ORDER_BYTES = 16 * 1024
+"""Of the body of a request about one scan: what it can say is much less."""
 LONGEST_NUMBER = 18
 """Digits of a number in a query; what has more is out of every bound."""
 
@@ -152,8 +154,11 @@ def text_of(value: bytes) -> str:
         return value.decode("latin-1")
 
 
-async def read_body(request: Request, most_bytes: int) -> bytes:
+async def read_body(request: Request, most_bytes: int, *, needed: int | None = None) -> bytes:
     """The request's body.
+
+    :param most_bytes: what the operator lets any request have
+    :param needed: what this one can need at most, where that is less
 
     One over the limit is read to its end, unless its caller asks first (`Expect`), or it is far over: a connection that
     is closed while the other side still writes takes the answer with it (RFC 9112, section 9.6).
@@ -164,18 +169,21 @@ async def read_body(request: Request, most_bytes: int) -> bytes:
     coding = _joined(request, "content-encoding") or "identity"
     if coding.strip().lower() != "identity":
         raise UnsupportedMedia(f"The body is in the content coding {coding}; send it as it is")
-    too_large = TooLarge(f"The body is over {most_bytes} bytes; the server's limit is --max-message")
+    most, why = most_bytes, "the server's limit is --max-message"
+    if needed is not None and needed < most:
+        most, why = needed, "no request here needs more"
+    too_large = TooLarge(f"The body is over {most} bytes; {why}")
     announced = request.headers.get("content-length", "")
-    most_announced = most_bytes if "expect" in request.headers else most_bytes * MOST_TIMES_DISCARDED
+    most_announced = most if "expect" in request.headers else most_bytes * MOST_TIMES_DISCARDED
     if announced.isdigit() and (len(announced) > LONGEST_NUMBER or int(announced) > most_announced):
         raise too_large
     body, size = bytearray(), 0
     async for chunk in request.stream():
         size += len(chunk)
-        if size <= most_bytes:
+        if size <= most:
             body += chunk
         else:
             body.clear()
-    if size > most_bytes:
+    if size > most:
         raise too_large
     return bytes(body)

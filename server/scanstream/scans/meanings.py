@@ -6,7 +6,9 @@ Scans of the same request share its canonical form, so one more that waits costs
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 
+import anyio
 import msgspec
 
 from scanstream.log.entry import lean_filters
@@ -18,7 +20,8 @@ from scanstream.strategies.installed import Installed
 
 MOST_KNOWN = 512
 LONGEST_KNOWN_BYTES = 2048
-"""Of a request as it is kept here; a longer one is looked at each time."""
+"""Of a request as it is kept here; a longer one is looked at each time, and of one principal's one after the other: so
+many at once would each have a turn on the loop between two of anybody else's."""
 
 
 class Meaning(NamedTuple):
@@ -41,6 +44,8 @@ class Meanings:
         self._panel: Panel | None = None
         self._known: OrderedDict[tuple[Principal, bytes], Meaning] = OrderedDict()
         self._budgets: dict[tuple[str, ...], dict[str, float]] = {}
+        self._turns: WeakValueDictionary[Principal, anyio.Lock] = WeakValueDictionary()
+        """Of those whose long requests are looked at; there as long as somebody has one, or waits for it."""
 
     async def of(
         self, principal: Principal, request: DiscoverRequest, panel: Panel, judged: Mapping[str, Installed]
@@ -53,13 +58,16 @@ class Meanings:
         if panel is not self._panel:
             self._panel = panel
             self._known.clear()
+        key = principal, msgspec.msgpack.encode(request)
+        if len(key[1]) > LONGEST_KNOWN_BYTES:
+            async with self._turns.setdefault(principal, anyio.Lock()):
+                return await self._found_out(principal, request, panel, judged)
         if judged is not self._strategies:
             return await self._found_out(principal, request, panel, judged)
-        key = principal, msgspec.msgpack.encode(request)
         meaning = self._known.get(key)
         if meaning is None:
             meaning = await self._found_out(principal, request, panel, judged)
-            if len(key[1]) <= LONGEST_KNOWN_BYTES and panel is self._panel:
+            if panel is self._panel:
                 self._known[key] = meaning
                 if len(self._known) > MOST_KNOWN:
                     self._known.popitem(last=False)
