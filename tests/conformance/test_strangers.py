@@ -85,7 +85,7 @@ STRANGERS: dict[str, tuple[Behaviour, str]] = {
     "says nothing": (silent, "has not answered within 2 s"),
     "goes on and on": (endless, "is no scanstream server: expected at most 64 MiB in one answer"),
     "speaks something else": (garbage, ""),
-    "a page": (answering(b"<html>It works!</html>"), "is no scanstream server: expected strict JSON"),
+    "a page": (answering(b"<html>It works!\x1b[2J\r\n</html>"), "is no scanstream server: expected strict JSON"),
     "another list": (answering(b"[1, 2]"), "is no scanstream server"),
     "another object": (answering(b'{"strategies": {"symbols": 5}}'), "is no scanstream server"),
     "not found": (answering(b"no", b"HTTP/1.1 404 Not Found\r\n"), "is no scanstream server: expected 200"),
@@ -106,6 +106,7 @@ async def test_what_is_no_server_of_ours_is_3_and_told_in_a_line(who: str) -> No
     assert says in done.output
     assert done.output.startswith("scanstream: ")
     assert done.output.count("\n") == 1
+    assert done.output.rstrip("\n").isprintable()
     assert time.monotonic() - began < LONG_SECONDS
 
 

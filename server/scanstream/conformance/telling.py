@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from random import randrange
 from typing import Any
 
@@ -20,11 +20,14 @@ from scanstream.conformance.scans import KINDS, Scans
 from scanstream.conformance.stage.adapter import Unusable
 from scanstream.conformance.stage.playing import Played, play_all
 from scanstream.conformance.stage.scripts import SCRIPTS
+from scanstream.legible import legible
 
 EXIT_HOLDS = 0
 EXIT_BROKEN = 1
 EXIT_USAGE = 2
 EXIT_UNREACHABLE = 3
+MOST_LETTERS = 4000
+"""Of one line."""
 MOST_SEED = 10_000
 """Short, as people write it down."""
 
@@ -119,10 +122,10 @@ def server(options: Options, as_json: bool) -> int:
     try:
         cancelled, refused = anyio.run(judge, options, tell, begins)
     except (UnusableProxy, Unwelcome) as error:
-        click.echo(f"scanstream: {error}", err=True)
+        _say([f"scanstream: {error}"], err=True)
         return EXIT_USAGE
     except ServerGone as gone:
-        click.echo(f"scanstream: {gone}", err=True)
+        _say([f"scanstream: {gone}"], err=True)
         if verdicts:
             click.echo(f"Until then: {report.summary(verdicts, 0)}", err=as_json)
         return EXIT_UNREACHABLE
@@ -130,13 +133,14 @@ def server(options: Options, as_json: bool) -> int:
     if any(one.outcome == BROKEN for one in verdicts):
         return EXIT_BROKEN
     if refused:
-        click.echo(f"scanstream: much could not be tried, as the server takes no new scan ({refused})", err=True)
+        _say([f"scanstream: much could not be tried, as the server takes no new scan ({refused})"], err=True)
     return EXIT_UNREACHABLE if refused else EXIT_HOLDS
 
 
-def _say(lines: Iterator[str], err: bool = False) -> None:
+def _say(lines: Iterable[str], err: bool = False) -> None:
+    """Much of it comes from strangers: no terminal is to obey it."""
     for line in lines:
-        click.echo(line, err=err)
+        click.echo(legible(line, MOST_LETTERS), err=err)
 
 
 def _again(options: Options, name: str) -> str:
