@@ -23,6 +23,7 @@ from websockets.http11 import Request, Response
 
 from client.test_through_a_proxy import forwarding
 from conftest import Serve
+from scanstream import routes
 from scanstream.doctor import running
 from scanstream.doctor.examining import examine
 from scanstream.doctor.finding import Finding, lines
@@ -102,6 +103,31 @@ async def test_what_does_not_hold_is_named(tmp_path: Path) -> None:
     assert (failing(told), "schema 99" in told["database"].says) == ({"database"}, True)
     assert failing(await found(auth="required", keys=str(tmp_path / "no.keys"))) & {"settings", "credentials"}
     assert "no shard is run" in (await found(workers=0))["settings"].do
+    (tmp_path / "file").touch()
+    told = await found(data=str(tmp_path / "file"))
+    assert (failing(told), told["data"].says) == ({"data"}, f"{tmp_path / 'file'} is no directory")
+    told = await found(market="ccxt:kraken, nosuchexchange")
+    assert (failing(told), "knows no exchange 'nosuchexchange'" in told["market"].says) == ({"market"}, True)
+
+
+@pytest.mark.parametrize(
+    ("host", "says", "do"),
+    [
+        ("127.0.0.1", "in use", "stop who listens there"),
+        ("192.0.2.1", "assign", "name an address of this machine"),
+        ("no-such-name.invalid", "not known", "name an address of this machine"),
+    ],
+)
+async def test_why_a_port_cannot_be_had_is_told_with_what_helps_against_that(host: str, says: str, do: str) -> None:
+    with taken() as port:
+        told = (await found(port=port, host=host, insecure=True))["port"]
+    assert (told.holds, says in told.says, told.says.count(host)) == (False, True, 1), told
+    assert told.do.startswith(do)
+
+
+async def test_an_installation_without_the_page_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(routes, "__file__", str(tmp_path / "scanstream" / "routes.py"))
+    assert failing(await found()) == {"page"}
 
 
 async def test_nats_is_asked_and_not_written_to(nats: NatsServer) -> None:

@@ -164,7 +164,9 @@ def _listener(settings: Settings) -> socket.socket:
             raise PortInUse(
                 f"Port {settings.port} on {settings.host} is in use; name another with --port (0 picks a free one)"
             ) from error
-        raise SettingError(f"--host {settings.host} --port {settings.port}: {error.strerror or error}") from error
+        reason = str(error.strerror or error).partition(" (while ")[0]  # the address comes before it
+        where = f"--host {settings.host} --port {settings.port}: {reason}"
+        raise SettingError(f"{where}. Is that an address of this machine, and may this user take it?") from error
 
 
 def _server(settings: Settings, doors: Doors) -> "_Server":

@@ -32,6 +32,9 @@ def of_sqlite(settings: "Settings") -> Iterator[Finding]:
     if not directory.exists():
         yield from _to_be_made(directory)
         return
+    if not directory.is_dir():
+        yield bad("data", f"{directory} is no directory", "name one with --data; it is made if it is not there")
+        return
     if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
         yield bad(
             "data", f"{directory} cannot be written", "give it to the user that the server runs as, or name another"

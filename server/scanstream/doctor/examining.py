@@ -1,6 +1,7 @@
 """Everything that is looked at, in order."""
 
 import asyncio
+import errno
 import socket
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
@@ -73,6 +74,7 @@ async def _of_settings(flags: Mapping[str, Any]) -> AsyncIterator[Finding]:
     yield await _market(settings)
     for one in _port(settings.host, settings.port):
         yield one
+    yield _page()
     for one in _strategies():
         yield one
 
@@ -91,10 +93,12 @@ async def _credentials(settings: Any) -> Finding:
 
 
 async def _market(settings: Any) -> Finding:
-    """Whether there is one. Files are read, as the start reads them; an exchange is not asked."""
+    """Whether there is one. Files are read, as the start reads them; an exchange is not asked, but must be known."""
     kind, _, path = settings.market.partition(":")
     try:
         market = settings.open_market()
+        if kind == "ccxt":
+            await to_thread.run_sync(_known, path)
         if kind != "files":
             return good("market", f"{settings.market}" + (", which is not read here" if kind == "ccxt" else ""))
         async with asyncio.timeout(MARKET_SECONDS):
@@ -102,8 +106,27 @@ async def _market(settings: Any) -> Finding:
     except TimeoutError:
         return good("market", f"{path} takes over {MARKET_SECONDS:g} s to be read", "scanstream market check says more")
     except ScanstreamError as error:
-        return bad("market", str(error), f"scanstream market check {path or 'PATH'} says more")
+        more = f"scanstream market check {path or 'PATH'} says more"
+        return bad("market", str(error), more if kind == "files" else "docs/market.md has all kinds")
     return good("market", f"{settings.market}: {len(panel.symbols)} symbols, {panel.bars} bars")
+
+
+def _known(venues: str) -> None:
+    """:raises MarketError: if ccxt is not installed, or knows one of these exchanges not; nobody is asked"""
+    from scanstream.market.venue import connect  # noqa: PLC0415
+
+    for venue in venues.split(","):
+        connect(venue.strip())
+
+
+def _page() -> Finding:
+    """Whether its files are there: without them no server starts."""
+    from scanstream.routes import static_files  # noqa: PLC0415
+
+    try:
+        return good("page", f"its files are in {static_files()}")
+    except SetupError as error:
+        return bad("page", str(error), "pip install --force-reinstall scanstream")
 
 
 def _port(host: str, port: int) -> Iterator[Finding]:
@@ -116,10 +139,23 @@ def _port(host: str, port: int) -> Iterator[Finding]:
         with socket.create_server((host, port), family=family):
             pass
     except OSError as error:
-        says = f"{host} port {port}: {error.strerror or error}"
-        yield bad("port", says, "stop who listens there (or is it this server? then see --url), or name another --port")
+        yield bad("port", f"{host} port {port}: {_reason(error)}", _instead(error))
     else:
         yield good("port", f"{host} port {port} is free")
+
+
+def _reason(error: OSError) -> str:
+    """Without the address that Python puts behind it."""
+    return str(error.strerror or error).partition(" (while ")[0]
+
+
+def _instead(error: OSError) -> str:
+    """What to do where a port cannot be listened on."""
+    if error.errno == errno.EADDRINUSE:
+        return "stop who listens there (or is it this server? then see --url), or name another --port"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "name a --port from 1024 on, or give the process the right to lower ones (CAP_NET_BIND_SERVICE)"
+    return "name an address of this machine with --host: 127.0.0.1, or 0.0.0.0 for all"
 
 
 def _strategies() -> Iterator[Finding]:

@@ -56,4 +56,6 @@ def _owner(descriptor: int) -> str:
 
 
 def _unwritable(data: Path, error: OSError) -> DataUnusable:
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return DataUnusable(f"{data}, or what it is in, is no directory; name another with --data")
     return DataUnusable(f"The data directory {data} cannot be written ({error.strerror}); name another with --data")
