@@ -13,18 +13,15 @@ from contextlib import suppress
 import anyio
 from anyio import to_thread
 
-from cluster.harness import LOST
 from onemachine.node import STOP_SECONDS, Web, Worker
-from soak.chaos.kinds import KINDS
+from soak.chaos.full import nats_full, sqlite_full
 from soak.chaos.ledger import Ledger
 from soak.chaos.world import World, processes
 from support.process import children, give_descriptors, use_up_descriptors
-from support.wire import discover
 from trouble.matrix import LASTING
 from wire.proxy import Faults, Proxy
 
 HOUR = 3600.0
-PATIENCE = 60.0
 
 Fault = Callable[["Trouble"], Awaitable[None]]
 
@@ -179,39 +176,12 @@ async def _no_descriptors(trouble: Trouble) -> None:
         give_descriptors(node.pid)
 
 
-async def _store_full(trouble: Trouble) -> None:
-    """SQLite refuses to grow the database: it is so until somebody was refused for it, and some time longer."""
-    [server] = trouble.world.web
-    lever = trouble.world.lever(server)
-    pages = await lever.ask("full")
-    try:
-        with anyio.fail_after(PATIENCE):
-            while not await _refused(trouble, server):
-                pass
-        await trouble.breathe(1.0, 4.0)
-    finally:
-        assert await lever.ask("room") > pages
-
-
 async def _full_and_killed(trouble: Trouble) -> None:
     """The server dies while there is no room; the next one has some."""
     [server] = trouble.world.web
     await trouble.world.lever(server).ask("full")
     await trouble.breathe(1.0, 3.0)
     await _killed(trouble, server)
-
-
-async def _refused(trouble: Trouble, server: Web) -> bool:
-    """Whether a scan is refused as the store takes nothing; one that is not is promised as any."""
-    owner = trouble.world.principals[0]
-    with suppress(*LOST):
-        answer = await discover(server.url, KINDS["real"], trouble.world.headers(owner))
-        if answer.status == 202:
-            trouble.acked(answer.json()["scan_id"], "real", owner)
-        elif answer.json()["code"] == "store_unavailable":
-            trouble.ledger.told["store_unavailable"] += 1
-            return True
-    return False
 
 
 async def _kill_nats(trouble: Trouble) -> None:
@@ -248,12 +218,13 @@ ANYWHERE: dict[str, Fault] = {
     "clock back": _clock_back,
     "no descriptors": _no_descriptors,
 }
-SQLITE: dict[str, Fault] = {"SQLITE_FULL": _store_full}
+SQLITE: dict[str, Fault] = {"SQLITE_FULL": sqlite_full}
 NATS: dict[str, Fault] = {
     "kill -9 of a nats-server": _kill_nats,
     "SIGTERM of a nats-server": _stop_nats,
     "SIGSTOP of a nats-server": _pause_nats,
     "kill -9 of all nats-servers": _kill_all_nats,
+    "nats-servers full": nats_full,
 }
 ENDS: dict[str, Fault] = {"kill -9 of a server": _kill_server, "SIGTERM of a server": _stop_server}
 SQLITE_ENDS: dict[str, Fault] = {"kill -9 of a server whose store is full": _full_and_killed}
