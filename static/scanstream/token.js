@@ -12,9 +12,9 @@ export class Token {
   /** By the wall clock; Infinity where nothing is said of its end. */
   #renewAt = Infinity;
 
-  /** @param {TokenSource | null} [source] */
+  /** @param {TokenSource | null} [source] @throws {TypeError} if it can be none; without a word of it */
   constructor(source) {
-    this.#source = source ?? null;
+    this.#source = typeof source === "function" ? source : textOf(source);
   }
 
   /** Whether asking again may give another one. */
@@ -31,7 +31,7 @@ export class Token {
   async get() {
     if (typeof this.#source !== "function") return this.#source;
     if (this.#asked && this.renewIn > 0) return this.#asked;
-    const asked = Promise.resolve(this.#source());
+    const asked = Promise.resolve(this.#source()).then(textOf);
     this.#asked = asked;
     this.#renewAt = Infinity;
     try {
@@ -49,6 +49,23 @@ export class Token {
   forget() {
     this.#asked = null;
   }
+}
+
+/** RFC 6750, section 2.1. */
+const SIGNS = /^[\w.~+/-]+=*$/;
+
+/**
+ * A credential as it is sent; null for an empty one. A file has a newline at its end. What no header can have is refused
+ * here: below, its error would have the whole of it.
+ * @param {unknown} given
+ * @returns {string | null}
+ */
+function textOf(given) {
+  if (given === null || given === undefined) return null;
+  if (typeof given !== "string") throw new TypeError("A token is a string, or a function that gives one");
+  const text = given.trim();
+  if (text && !SIGNS.test(text)) throw new TypeError("The token has signs that no key and no token has");
+  return text || null;
 }
 
 /** What a JSON Web Token says of its end (RFC 7519, section 4.1.4), in milliseconds. @param {string | null} token */

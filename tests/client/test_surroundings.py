@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import traceback
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -22,12 +23,13 @@ from websockets.typing import Subprotocol
 from client.test_client import QUICK, SECONDS, updates
 from scanstream.client import AsyncClient, Client, Unreachable
 from scanstream.client.backoff import SHORTEST_SECONDS
+from scanstream.client.failures import Lost
 from scanstream.client.ladder import RUNGS, Transport
 from scanstream.client.token import Token
 from scanstream.errors import Unauthorized
 from support.process import server_process
 
-OURS = ("causes", "client", "errors", "log", "log.cursor", "log.patch", "message", "model")
+OURS = ("causes", "client", "errors", "legible", "log", "log.cursor", "log.patch", "message", "model")
 LIBRARIES = "anyio, httpx, msgspec, websockets.asyncio.client, anyio.from_thread, anyio._backends._asyncio"
 PATH = "/tools/scan"
 CLOCK_SECONDS = 0.01
@@ -201,6 +203,7 @@ async def test_a_function_is_asked_for_the_token_and_again_when_it_is_taken_no_m
 async def test_an_empty_token_is_none() -> None:
     """As of a variable that is not set."""
     assert not Token("")
+    assert not Token(" \n")
     assert await Token("").now() is None
 
 
@@ -230,3 +233,25 @@ async def test_a_name_and_a_password_in_the_address_go_along_with_everything() -
             with pytest.raises(Unreachable, match=r"name:\*\*\*@.*HTTP 401") as unreachable:
                 await client.watch("latest", timeout=0.5)
             assert "wrong" not in str(unreachable.value)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("around", ["{}\n", "{}\r\n", " \t{} "])
+async def test_a_token_out_of_a_file_has_no_newline(around: str) -> None:
+    assert await Token(around.format("ssk_s3cret")).now() == "ssk_s3cret"
+    assert await Token(lambda: around.format("ssk_s3cret")).now() == "ssk_s3cret"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "wrong",
+    ["ssk_s3cret\nx", "ssk_ s3cret", "s3cret\0x", "s3crét", "s3cret\ud800", "Bearer s3cret", b"s3cret", 7, True],
+)
+async def test_what_can_be_no_token_is_refused_without_a_word_of_it(wrong: Any) -> None:
+    """httpx would write the whole header into its error, and the log has its trace."""
+    with pytest.raises((TypeError, ValueError)) as refused:
+        AsyncClient(token=wrong)
+    with pytest.raises(Lost, match="there is no token to be had") as lost:
+        await Token(lambda: wrong).now()
+    for error in (refused.value, lost.value):
+        assert "3cr" not in "".join(traceback.format_exception(error))

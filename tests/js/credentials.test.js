@@ -22,6 +22,22 @@ function key(file, ...words) {
 
 const serve = (keys) => program("-m", "scanstream", "serve", "--port", "0", "--data", ":memory:", "--workers", "1", "--auth", "required", "--keys", keys);
 
+test("a token out of a file has no newline, and what can be none is refused without a word of it", { timeout: 120_000 }, async (t) => {
+  const keys = join(directory(t), "keys.toml");
+  const ann = key(keys, "create", "ann", "--principal", "ann");
+  const { url } = await serve(keys);
+  for (const token of [`${ann}\n`, ` ${ann}\r\n`, () => `${ann}\n`]) {
+    assert.ok(Array.isArray(await client(t, url, { token }).strategies()));
+  }
+  for (const wrong of [`${ann}\nx`, `${ann}\0`, `${ann}é`, `${ann}€`, `Bearer ${ann}`, 7, true]) {
+    const refused = [];
+    const kept = (error) => (refused.push(error), true);
+    assert.throws(() => client(t, url, { token: wrong }), kept);
+    await assert.rejects(client(t, url, { token: () => wrong }).strategies({ timeout: 500 }), kept);
+    for (let error of refused) for (; error; error = error.cause) assert.ok(!`${error.stack}${error.message}`.includes(ann));
+  }
+});
+
 test("a key that is revoked on the way is replaced, and one that cannot be is the end", { timeout: 120_000 }, async (t) => {
   const keys = join(directory(t), "keys.toml");
   const made = ["one", "two"].map((name) => key(keys, "create", name, "--principal", "ann"));

@@ -1,6 +1,7 @@
 """The caller's credential: a text, or a function that is asked for it, and again when it runs out."""
 
 import math
+import re
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Awaitable, Callable
@@ -15,6 +16,8 @@ from scanstream.errors import ScanstreamError, Unauthorized
 
 Secret: TypeAlias = str | Callable[[], str | Awaitable[str]] | None
 
+_SIGNS = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+"""RFC 6750, section 2.1."""
 EARLY_SECONDS = 30.0
 """So long before it expires a token is renewed; one that lives for less than twice that, at half of what is left."""
 
@@ -23,8 +26,9 @@ class Token:
     """What goes along with each question; nothing where there is none."""
 
     def __init__(self, secret: Secret) -> None:
-        self._secret = secret or None  # an empty one, as of a variable that is not set, is none
-        self._known: str | None = secret if isinstance(secret, str) and secret else None
+        """:raises TypeError, ValueError: if it can be none; without a word of it"""
+        self._secret = secret if callable(secret) else text_of(secret)
+        self._known: str | None = self._secret if isinstance(self._secret, str) else None
         self._renew_at = math.inf
         """By the wall clock; infinite where nothing is said of its end."""
 
@@ -53,7 +57,7 @@ class Token:
         if callable(self._secret) and (self._known is None or self.renew_in <= 0):
             try:
                 said = self._secret()
-                self._known = await said if isawaitable(said) else said
+                self._known = text_of(await said if isawaitable(said) else said)
             except Exception as error:
                 raise Lost(f"there is no token to be had ({error!r})") from error
             left = expiry(self._known) - time.time()
@@ -79,6 +83,24 @@ class Renewal:
         again = (brought or not self._renewed) and self._token.refused(sent)
         self._renewed = again
         return Lost(error.detail) if again else error
+
+
+def text_of(given: object) -> str | None:
+    """A credential as it is sent; None for an empty one, as of a variable that is not set.
+
+    A file has a newline at its end. What no header can have is refused here: below, its error would have the whole of
+    it.
+
+    :raises TypeError, ValueError: if it can be none; without a word of it
+    """
+    if given is None:
+        return None
+    if not isinstance(given, str):
+        raise TypeError(f"a token is a text, or a function that gives one, and not of the type {type(given).__name__}")
+    text = given.strip()
+    if text and not _SIGNS.fullmatch(text):
+        raise ValueError("the token has signs that no key and no token has")
+    return text or None
 
 
 def expiry(token: str | None) -> float:

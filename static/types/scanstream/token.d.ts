@@ -7,7 +7,7 @@ export function subprotocolOf(token: string): string;
 /** So long before it expires a token is renewed; one that lives for less than twice that, at half of what is left. */
 export const EARLY_MS: 30000;
 export class Token {
-    /** @param {TokenSource | null} [source] */
+    /** @param {TokenSource | null} [source] @throws {TypeError} if it can be none; without a word of it */
     constructor(source?: TokenSource | null);
     /** Whether asking again may give another one. */
     get renewable(): boolean;
