@@ -63,15 +63,15 @@ class Node(NamedTuple):
         for attempt in attempts:
             await attempt.done()
 
-    async def ended(self, *before: str) -> None:
+    async def ended(self, *before: str, scan_id: ScanId = ENDED) -> None:
         """A scan that has ended and was settled, of whose end these were told."""
         store = self.engine.store
-        await store.register(registration(ENDED), None)
-        await self.hub.until_known(ENDED)
+        await store.register(registration(scan_id), None)
+        await self.hub.until_known(scan_id)
         for name in before:
-            await self.ask(name)
-        await store.append(ENDED, *END)
-        await store.settle(ENDED, (await self.log()).folded.expires_at or 0)
+            await self.ask(name, scan_id)
+        await store.append(scan_id, *END)
+        await store.settle(scan_id, (await self.log(scan_id)).folded.expires_at or 0)
 
 
 Nodes = Callable[[], AbstractAsyncContextManager[Node]]
@@ -123,6 +123,35 @@ async def test_who_asked_after_the_end_is_known_after_a_restart(nodes: Nodes) ->
         with pytest.raises(InvalidRequest, match="5 addresses already"):
             await node.ask("f")
         await node.told()
+
+
+async def test_few_logs_are_read_at_once_and_let_go_of(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may be long; whoever asks for many scans at once has the memory for few of them."""
+    under_way, most, read = 0, 0, list[list[AnyEntry]]()
+    names = [ScanId(f"scan_{number}") for number in range(12)]
+    async with nodes() as node:
+        for name in names:
+            await node.ended(scan_id=name)
+        history = node.engine.store.history
+
+        async def counted(scan_id: ScanId) -> list[AnyEntry] | None:
+            nonlocal under_way, most
+            under_way += 1
+            most = max(most, under_way)
+            found = await history(scan_id)
+            assert found is not None
+            read.append(found)
+            under_way -= 1
+            return found
+
+        monkeypatch.setattr(node.engine.store, "history", counted)
+        async with anyio.create_task_group() as all_at_once:
+            for name in names:
+                all_at_once.start_soon(node.ask, "a", name)
+        await holds(node.engine.deliveries, len(names))
+    assert most == latecomers.MOST_AT_ONCE
+    assert len(read) == 2 * len(names)
+    assert not any(read)
 
 
 async def test_what_is_forgotten_here_is_read_again(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:

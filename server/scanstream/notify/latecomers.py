@@ -9,18 +9,22 @@ again when they are asked again, and had promised nothing.
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
 
+import anyio
 from msgspec.structs import replace
 
 from scanstream.about import node_name
 from scanstream.errors import Expired, InvalidRequest, NotFound, StoreUnavailable
 from scanstream.log.entry import AnyEntry, NotifyAsked
 from scanstream.log.fold import MOST_TARGETS, Folded
+from scanstream.log.refold import let_go
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
 from scanstream.model import Milliseconds, ScanId
 
 MOST_REMEMBERED = 10_000
 """Ended scans of which it is remembered who asked; of others it is read again."""
+MOST_AT_ONCE = 2
+"""Logs that are read for this at once: they may be long."""
 OTHERS_AFTER: Milliseconds = 5_000
 """So long whoever asked at another node is left to that one, which is about to put them into the queue."""
 
@@ -62,6 +66,7 @@ class Latecomers:
         self._store = store
         self._put = put
         self._known: OrderedDict[ScanId, _Known] = OrderedDict()
+        self._places = anyio.CapacityLimiter(MOST_AT_ONCE)
 
     async def ask(self, log: ScanLog, asked: NotifyAsked) -> None:
         """Have it told at once, unless it was. Durable when it returns; of one scan one call at a time.
@@ -94,10 +99,12 @@ class Latecomers:
     async def _read(self, log: ScanLog, known: _Known) -> None:
         """All that was durable by now."""
         await self._store.barrier()
-        history = await self._store.history(log.scan_id)
-        if history is None:
-            raise expired(log)
-        known.take(log.folded, history[log.seq :])
+        async with self._places:
+            history = await self._store.history(log.scan_id)
+            if history is None:
+                raise expired(log)
+            known.take(log.folded, history[log.seq :])
+            await let_go(history)
 
     async def _append(self, log: ScanLog, asked: NotifyAsked) -> None:
         try:
