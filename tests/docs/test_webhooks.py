@@ -12,6 +12,7 @@ import pytest
 
 from conftest import Serve
 from docs.pages import DOCS, blocks, only_block
+from scanstream.engines.nats import spacing
 from scanstream.log.fold import MOST_TARGETS
 from scanstream.notify import backoff, hosts, network, sending, telling
 from scanstream.notify.courier import LATER_SECONDS, LOOK_SECONDS, OUTCOMES
@@ -81,6 +82,8 @@ def test_the_figures_of_the_page_are_those_of_the_code() -> None:
     assert f"(seconds or a date), at most {backoff.LONGEST_ASKED_SECONDS / 60:g} minutes" in text
     assert f"Tried again after {LATER_SECONDS:g} s; it is no attempt" in text
     assert f"at most {hosts.AT_ONCE_IN_ALL} attempts at once, and at most {hosts.AT_ONCE} for one host" in text
+    assert f"once {spacing.AT_ONCE} are due at a node, and then some five hundred a second" in text
+    assert spacing.SPACING_SECONDS * 500 == 1
     assert f"so {hosts.AT_ONCE_IN_ALL // 2} where nobody else has any" in text
     assert f"is read up to {sending.MOST_BODY_BYTES // 1024} KiB, for a second" in text
     assert f"more than {network.MOST_READ_BYTES // 1024} KiB before its head is complete" in text

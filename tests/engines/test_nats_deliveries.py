@@ -21,6 +21,7 @@ from engines.deliveries_contract import (
 )
 from scanstream.deliveries import Attempt, Deliveries
 from scanstream.engines.nats import deliveries as engine
+from scanstream.engines.nats import spacing
 from scanstream.engines.nats.connection import connected
 from scanstream.engines.nats.deliveries import NatsAttempt, NatsDeliveries
 from scanstream.engines.nats.jobs import TRIED
@@ -30,7 +31,7 @@ from scanstream.engines.nats.pull import MOST_DIGITS, PASSED_AT_ONCE
 from scanstream.engines.nats.queues import open_queues
 from scanstream.engines.nats.streams import of_scans, require_stream
 from scanstream.errors import SettingError, StoreUnavailable
-from scanstream.model import Milliseconds, now
+from scanstream.model import Milliseconds, Principal, now
 from support.nats import NatsServer, options
 
 pytestmark = pytest.mark.anyio
@@ -210,6 +211,48 @@ async def test_where_the_time_was_set_back_or_nodes_differ_what_waits_begins_ane
             pytest.fail(f"{told(await taken(one, 1))} came")
         assert told(await taken(one, 1)) == [("a", 2)]
         assert await nothing(one)
+
+
+async def test_of_a_flood_few_are_due_when_somebody_else_comes(
+    given: NatsOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spacing, "SPACING_SECONDS", 60.0)
+    flood = [delivery(f"{number:03}", principal=Principal("ann")) for number in range(4 * spacing.AT_ONCE)]
+    async with node(given) as one, node(given) as other:
+        await one.put(*flood)
+        await one.put(delivery("bob", principal=Principal("bob")))
+        await holds(one, len(flood) + 1)
+        attempts = await taken(other, spacing.AT_ONCE + 1)
+        assert told(attempts) == [*((each.id, 1) for each in flood[: spacing.AT_ONCE]), ("bob", 1)]
+        assert await nothing(other)
+
+
+async def test_what_was_spaced_comes_as_its_first_attempt(given: NatsOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spacing, "AT_ONCE", 1)
+    monkeypatch.setattr(spacing, "SPACING_SECONDS", SOON_SECONDS)
+    async with node(given) as one:
+        await one.put(*deliveries_of("abc"))
+        await one.put(*deliveries_of("c"))
+        assert told(await taken(one, 3)) == [("a", 1), ("b", 1), ("c", 1)]
+        assert await nothing(one)
+
+
+def test_a_principal_has_so_many_due_at_once_and_then_one_after_another() -> None:
+    at = 100.0
+    ann, bob = Principal("ann"), Principal("bob")
+    made = spacing.Spacing(lambda: at)
+    assert {made.seconds(ann) for _ in range(spacing.AT_ONCE)} == {0.0}
+    step = spacing.SPACING_SECONDS
+    assert [made.seconds(ann) for _ in range(3)] == pytest.approx([step, 2 * step, 3 * step])
+    assert made.seconds(bob) == 0
+    at += 3 * step
+    assert made.seconds(ann) == pytest.approx(step)
+    at += 1.0
+    assert made.seconds(ann) == 0
+    for number in range(3 * spacing.MOST_KNOWN):
+        at += step
+        assert made.seconds(Principal(f"{number}")) == 0
+    assert len(made._next) <= spacing.MOST_KNOWN, "who put something a while ago is forgotten"
 
 
 async def test_what_waits_is_passed_over_many_at_a_time_where_nats_has_forgotten_that_it_does(

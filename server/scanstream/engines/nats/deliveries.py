@@ -11,6 +11,9 @@ time: so each delivery of that one beyond the first is a node that died, and sta
 What nats-server 2.15.1 takes away because another message is in its place may be there again after a crash, if that
 other one is gone by then. The consumer knows better, so it comes to nobody; and each has a time to live.
 
+Of what one principal puts at once few are due at once (`spacing.py`): who comes later waits for these, and passes over
+the others.
+
 Times are those of the cluster (`clock.py`). Where that was set back over a restart of all nodes, or nodes differ, what
 should wait for longer than was said as it was put off waits for that long, once.
 """
@@ -30,6 +33,7 @@ from scanstream.engines.nats.consumers import shared
 from scanstream.engines.nats.jobs import EXPECTED, LOOK_SECONDS, PAUSE_SECONDS, TRIED, remove
 from scanstream.engines.nats.names import token
 from scanstream.engines.nats.pull import Held, Pull
+from scanstream.engines.nats.spacing import Spacing
 from scanstream.engines.nats.streams import of_queue
 from scanstream.errors import StoreUnavailable
 from scanstream.model import Milliseconds
@@ -85,6 +89,7 @@ class NatsDeliveries:
         wanted = shared(self._consumer, names.subject("delivery.>"), connection.options.lease, -1)
         self.pull = Pull(connection, self._stream, wanted)
         self.pull.untaken = self._return
+        self._spacing = Spacing()
         self._has: dict[int, NatsAttempt] = {}
         """What this node has, by the places in the stream."""
         self._telling = Telling()
@@ -94,10 +99,15 @@ class NatsDeliveries:
         for delivery in deliveries:
             subject = self._connection.names.subject(f"delivery.{token(delivery.id)}")
             kept = max(0, delivery.expires_at - self._now()) // 1000 + SPARE_SECONDS
-            headers = {EXPECTED: "0", TTL: f"{kept}s"}
+            headers = {EXPECTED: "0", TTL: f"{kept}s", **self._waits(self._spacing.seconds(delivery.principal))}
             with suppress(ConflictError):  # it is in already
                 body = msgspec.json.encode(delivery)
                 await self._connection.publish(subject, body, headers=headers, stream=self._stream)
+
+    def _waits(self, seconds: float) -> dict[str, str]:
+        """The headers of what is due then."""
+        pause = round(seconds * 1000)
+        return {DUE: str(self._now() + pause), PAUSE: str(pause)} if pause else {}
 
     async def due(self) -> AsyncIterator[NatsAttempt]:
         """See `Deliveries.due`."""
@@ -181,9 +191,7 @@ class NatsDeliveries:
 
     async def again(self, attempt: NatsAttempt, after: float, tried: int) -> None:
         """See `Attempt.again`."""
-        headers, pause = {TRIED: str(tried)}, round(after * 1000)
-        if pause:
-            headers |= {DUE: str(self._now() + pause), PAUSE: str(pause)}
+        headers = {TRIED: str(tried), **self._waits(after)}
 
         async def replace() -> None:
             try:
