@@ -4,8 +4,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -17,6 +18,7 @@ from scanstream.log.scanlog import ScanLog
 from scanstream.model import ScanId
 from scanstream.traces import MOST_SHARDS, Traces
 from support.histories import SCAN, done, failed, found, planned, registered
+from support.nats import NatsServer
 from support.process import ServerProcess
 from support.until import until
 from support.wire import ONE_QUICK_SCAN, request, until_terminal, websocket
@@ -138,7 +140,32 @@ async def test_a_scan_is_one_tree_below_its_caller(traced: tuple[ServerProcess, 
     }
 
 
-@pytest.mark.parametrize("parent", [None, "00-nonsense", "00-" + "0" * 32 + "-" + "0" * 16 + "-01"])
+@pytest.mark.cluster
+async def test_what_another_node_has_run_is_in_the_trace_of_the_node_that_was_asked(
+    nats: NatsServer, tmp_path: Path
+) -> None:
+    with receiving() as receiver, ExitStack() as nodes:
+        traced = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url, "OTEL_BSP_SCHEDULE_DELAY": "50"}
+        asked, works = (
+            ServerProcess(tmp_path / name, "--engine", nats.url, "--workers", workers, environment=environment)
+            for name, workers, environment in (("asked", "0", traced), ("works", "1", {}))
+        )
+        nodes.callback(works.kill)
+        nodes.callback(asked.kill)
+        scan_id = await discover(asked.url, f"00-{TRACE}-{SPAN}-01")
+        await until_terminal(asked.url, scan_id)
+        root = await root_of(receiver, scan_id)
+        spans = {span.name: span for span in receiver.spans if span.trace_id == root.trace_id}
+    assert (root.trace_id.hex(), root.parent_span_id.hex()) == (TRACE, SPAN)
+    known = spans.keys() - {"plan"}  # where it begins is known to the node that has planned it
+    assert known == {"scan", "register", "queue", "shards", "shard", "tell"}
+    [node] = [one.value.string_value for one in spans["shard"].attributes if one.key == "scanstream.node"]
+    assert node.endswith(f":{works.pid}")
+
+
+@pytest.mark.parametrize(
+    "parent", [None, "00-nonsense", "00-" + "0" * 32 + "-" + "0" * 16 + "-01", f"ff-{TRACE}-{SPAN}-01"]
+)
 async def test_without_a_caller_that_has_one_it_is_a_trace_of_its_own(
     traced: tuple[ServerProcess, Receiver], parent: str | None
 ) -> None:
