@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 import tomllib
 import venv
 import zipfile
@@ -20,6 +21,7 @@ from packaging.utils import canonicalize_name
 
 from client.programs import QUICK, SECONDS, run
 from conftest import ROOT
+from docs.pages import DOCS
 from scanstream.parts import OF_THE_SERVER
 from support.process import server_process
 
@@ -174,6 +176,38 @@ def test_the_wheel_holds_the_server_the_client_the_page_and_the_contracts(wheel:
 
 def files(below: Path) -> Iterable[Path]:
     return (path for path in below.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+
+
+def test_the_source_archive_holds_all_that_is_committed(tmp_path: Path) -> None:
+    """So whoever packages it anew can run the tests, and lock and audit what they take."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("this is no checkout of git")
+    committed = {name for name in listed.stdout.split("\0") if name}
+    for name in committed:
+        (tmp_path / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "source" / name).hardlink_to(ROOT / name)
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=tmp_path / "source", check=True, capture_output=True, timeout=SECONDS)
+    [built] = tmp_path.glob("scanstream-*.tar.gz")
+    with tarfile.open(built) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+        told = archive.extractfile(f"{built.name.removesuffix('.tar.gz')}/PKG-INFO")
+        assert told is not None
+        assert b"\nMetadata-Version: 2.4\n" in b"\n" + told.read()
+
+    assert held - {"PKG-INFO"} == committed
+
+
+def test_the_locks_agree() -> None:
+    """One version of a package, whichever lock has it: what was tested is what is run, and what is audited."""
+    found: dict[str, set[str]] = {}
+    for lock in ROOT.glob("requirements*.lock"):
+        for name, version in locked(lock.name).items():
+            found.setdefault(name, set()).add(version)
+    assert {name: versions for name, versions in found.items() if len(versions) > 1} == {}
+    licensed = dict(re.findall(r"^\| (\S+)(?: \*)? \| (\d\S*) \|", (DOCS / "licences.md").read_text(), re.M))
+    assert licensed == locked("requirements-nats.lock")
 
 
 def test_the_wheel_says_what_it_needs(wheel: Path) -> None:

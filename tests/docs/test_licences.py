@@ -60,6 +60,29 @@ def test_a_job_has_no_more_rights_than_it_says(job: str) -> None:
     assert rights["contents"] == "read"
 
 
+def test_no_action_can_be_put_in_place_of_the_one_that_was_read() -> None:
+    """A tag is moved by whoever owns it; a commit is what it is. The tag stands behind it, for people."""
+    text = (ROOT / ".github" / "workflows" / "release.yml").read_text()
+    used = re.findall(r"uses: (\S+)(.*)", text)
+    assert len(used) >= 6
+    assert [
+        one for one in used if not re.fullmatch(r"[\w.-]+/[\w.-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", "".join(one))
+    ] == []
+
+
+@pytest.mark.parametrize("script", ["audit", "release"])
+def test_what_builds_and_audits_is_pinned_by_its_hash(script: str) -> None:
+    """Of a release's own files what is installed are those, as somebody will get them, by the versions of the lock."""
+    lines = (ROOT / ".ci" / script).read_text().replace("\\\n", " ").splitlines()
+    fetched = [line for line in lines if "pip" in line and " install " in line]
+    assert fetched
+    assert all("--require-hashes" in line or ("--constraint" in line and "${built}" in line) for line in fetched)
+    assert not any("-m build" in line and "--no-isolation" not in line for line in lines)
+    pinned = (ROOT / "requirements-release.lock").read_text()
+    for wanted in ("build", "hatchling", "pip-audit", "twine"):
+        assert re.search(rf"^{wanted}==\S+ \\\n    --hash=sha256:", pinned, re.M), wanted
+
+
 @pytest.mark.parametrize("script", ["run", "lock", "audit", "release"])
 def test_a_script_of_ci_stops_at_the_first_failure(script: str) -> None:
     text = Path(ROOT / ".ci" / script).read_text()
