@@ -1,8 +1,11 @@
 """All places for connections are taken, by somebody who makes no use of them: whoever else comes is served as ever."""
 
+import select
+import socket
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 
+import msgspec
 import pytest
 from anyio import to_thread
 
@@ -54,20 +57,46 @@ async def test_whoever_has_most_connections_makes_room_for_others(
         assert float(count.split()[-1]) >= 5
 
 
-async def test_what_is_being_answered_is_left_alone(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody who waits for an answer is hung up on for somebody else."""
+async def test_long_polls_are_sent_away_before_others_are_and_streams_are_not(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for news only may come again; a stream has a seat, of which there is a bound."""
     monkeypatch.setattr("scanstream.server.places", lambda _: PLACES)
     async with serve(workers=0) as url:
         scan_id = (await request(url, "POST", "/opportunities/discover", b"{}")).json()["scan_id"]
-        waits = get(f"/opportunities/results/{scan_id}?wait=60")
+        since = await head(url, scan_id)
+        body = msgspec.json.encode({"follow": [{"scan_id": scan_id, "since": since}], "wait": 60})
+        follow = b"POST /opportunities/follow HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % len(body) + body
+        poll = get(f"/opportunities/status/{scan_id}?wait=60&since={since}")
+        for waits in (get(f"/opportunities/results/{scan_id}?wait=60"), poll, follow):
+            with ExitStack() as flood:
+                many = [flood.enter_context(connected(url, waits, source=FLOODER)) for _ in range(PLACES)]
+                for _ in range(3):
+                    assert (await request(url, "GET", "/healthz")).status == 200
+                sent_away, *_ = await to_thread.run_sync(readable, many)
+                assert b" 503 " in await to_thread.run_sync(everything, sent_away)
         with ExitStack() as flood:
-            many = [flood.enter_context(connected(url, waits, source=FLOODER)) for _ in range(PLACES)]
+            events = get(f"/opportunities/events/{scan_id}")
+            many = [flood.enter_context(connected(url, events, source=FLOODER)) for _ in range(PLACES)]
+            for one in many:
+                assert b" 200 " in await to_thread.run_sync(one.recv, 65536)
             with connected(url, get("/healthz"), source="127.0.0.3") as late:
                 assert b" 503 " in await to_thread.run_sync(everything, late)
-            for one in many:
-                one.setblocking(False)
-                with pytest.raises(BlockingIOError):
-                    one.recv(1)
+
+
+def readable(connections: list[socket.socket]) -> list[socket.socket]:
+    """Those of them on which something has come, as soon as there are any."""
+    return select.select(connections, [], [], 10)[0]
+
+
+async def head(url: str, scan_id: str) -> str:
+    """Where a reader is that knows all of a scan of which no more comes for now."""
+    before, cursor = "", "0-0.0"
+    while cursor != before:
+        before = cursor
+        answer = await request(url, "GET", f"/opportunities/status/{scan_id}?wait=1&since={before}")
+        cursor = answer.json()["cursor"]
+    return cursor
 
 
 class One:
@@ -78,9 +107,9 @@ class One:
         self.idle = idle
         self.gone = False
 
-    def make_room(self) -> bool:
-        self.gone = self.idle
-        return self.idle
+    def make_room(self, *, patient: bool) -> bool:
+        self.gone = self.idle or patient
+        return self.gone
 
 
 def test_it_is_the_address_with_most_that_makes_room_and_a_network_of_ipv6_is_one() -> None:

@@ -135,6 +135,7 @@ class Poller(Waiter):
     """Who waits for news of any of them, and is answered with all that there is then."""
 
     __slots__ = ("scans",)
+    patient = True
 
     def __init__(self, room: Room, scans: Round, way: WayBack, seconds: float) -> None:
         super().__init__(room, way)

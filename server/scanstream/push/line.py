@@ -1,7 +1,7 @@
 """The port below the doors: a caller whose request was read, as the transport has it, without a task of its own."""
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 from scanstream.push.question import Fields, Order, Question
 
@@ -11,6 +11,9 @@ Client = Any
 
 class Waiting(Protocol):
     """What a door keeps of a caller who waits."""
+
+    patient: ClassVar[bool]
+    """Whether it waits for news only, and nothing was said yet: who is sent away may ask again as well."""
 
     def leave(self) -> None:
         """The caller has gone: let go of everything, and say nothing more."""

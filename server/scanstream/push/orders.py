@@ -10,6 +10,7 @@ says the same of what is: tests/wire/test_orders.py compares the two.
 
 import logging
 from functools import partial
+from typing import ClassVar
 
 import msgspec
 from starlette.responses import Response
@@ -70,6 +71,7 @@ class Taken:
     """One that is being registered: a `Waiting`."""
 
     __slots__ = ("_line",)
+    patient: ClassVar[bool] = False
 
     def __init__(self, line: Line) -> None:
         self._line: Line | None = line

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, suppress
+from typing import ClassVar
 
 import anyio.lowlevel
 from starlette.requests import ClientDisconnect
@@ -15,6 +16,8 @@ from scanstream.push.refused import hung_up
 
 class Nobody:
     """Who waits for nothing any more: a `Waiting`."""
+
+    patient: ClassVar[bool] = False
 
     def leave(self) -> None:
         """See `Waiting.leave`."""

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from starlette.types import Scope
 
@@ -47,6 +47,8 @@ class Waiter(ABC):
     """One of them. A defect that one brings to light is its end, and not that of the others."""
 
     __slots__ = ("_grain", "_line", "_room", "_there", "pending")
+    patient: ClassVar[bool] = False
+    """See `push.line.Waiting`."""
 
     def __init__(self, room: Room, line: WayBack) -> None:
         self._room = room
@@ -155,6 +157,7 @@ class Patient(ScanWaiter):
     """Who is answered once: when there is news, or the scan has ended, or so many seconds are over."""
 
     __slots__ = ("_ticks", "_until")
+    patient = True
 
     def __init__(self, room: Room, log: ScanLog, line: WayBack, seconds: float, *, ranked: bool) -> None:
         super().__init__(room, log, line)

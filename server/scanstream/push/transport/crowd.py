@@ -19,8 +19,11 @@ class Guest(Protocol):
     network: str
     """Where it comes from (`network_of`)."""
 
-    def make_room(self) -> bool:
-        """Go, if no request is being answered here, nor waits to be; whether it does."""
+    def make_room(self, *, patient: bool) -> bool:
+        """Go, if no request is being answered here, nor waits to be; whether it does.
+
+        :param patient: also if one waits for news only
+        """
         ...
 
 
@@ -64,12 +67,13 @@ class Crowd:
         if len(self._of[guest.network]) >= self._most:
             return False
         theirs = next(theirs for theirs in self._of.values() if len(theirs) == self._most)
-        for one in list(islice(theirs, MOST_LOOKED_AT)):
+        looked_at = list(islice(theirs, MOST_LOOKED_AT))
+        for one in looked_at:
             theirs[one] = theirs.pop(one)  # behind the others
-            if one.make_room():
-                self.leave(one)
-                return True
-        return False
+        gone = next((one for patient in (False, True) for one in looked_at if one.make_room(patient=patient)), None)
+        if gone is not None:
+            self.leave(gone)
+        return gone is not None
 
 
 def network(client: tuple[str, int] | None) -> str:

@@ -89,19 +89,29 @@ class Watched(HttpToolsProtocol):
         self._crowd.leave(self)
         super().connection_lost(exc)
 
-    def make_room(self) -> bool:
-        """See `Guest`. Whoever has not said all of a request is told so, as far as that can be told at once."""
-        if self.transport.is_closing() or self._refused_at is not None or self._phase is Phase.WHOLE or self.pipeline:
+    def make_room(self, *, patient: bool) -> bool:
+        """See `Guest`. Whoever is in the middle of a request is told so, as far as that can be told at once."""
+        if self.transport.is_closing() or self._refused_at is not None or self.pipeline:
             return False
-        if self._answering and not (self._phase is Phase.BODY and self._is_unheard()):
+        waits = patient and self._is_patient()
+        if not waits and self._answering and not (self._phase is Phase.BODY and self._is_unheard()):
             return False
         error = Overloaded("As many clients are connected as the server takes; try again later", retry_after=5)
-        if self._phase is Phase.QUIET:
+        if waits and self._answered is not None:
+            self._answered.disconnected = True
+            self._answered.message_event.set()
+            self.transport.write(self._answer(error))
+        elif self._phase is Phase.QUIET:
             hung_up(error.code)
         else:
             self.refuse(error)
         self.transport.close()
         return True
+
+    def _is_patient(self) -> bool:
+        """Whether it waits for news only."""
+        waiting = self._answered.waiting if isinstance(self._answered, Exchange) else None
+        return self._answering and waiting is not None and waiting.patient
 
     def _is_unheard(self) -> bool:
         """Whether the request whose body comes is the one that is to be answered, and nothing was said yet."""
