@@ -27,12 +27,18 @@ PUBLIC = "scans.example.org"
 
 
 @pytest.fixture(scope="module")
-async def fronts(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[str, str]]:
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of nginx; its log is there."""
+    return tmp_path_factory.mktemp("nginx")
+
+
+@pytest.fixture(scope="module")
+async def fronts(directory: Path) -> AsyncIterator[tuple[str, str]]:
     """nginx as we have it before one server, and nginx with nothing but a proxy_pass before another."""
     configured = Settings(port=0, data=":memory:", workers=1, allow_host=(PUBLIC,), trusted_proxy=("127.0.0.1",))
     rooted = Settings(port=0, data=":memory:", workers=1, root_path=PREFIX)
     async with serving(configured) as url, serving(rooted) as other:
-        with proxied(url, tmp_path_factory.mktemp("nginx"), other) as fronts:
+        with proxied(url, directory, other) as fronts:
             yield fronts
 
 
@@ -159,6 +165,18 @@ async def test_nothing_but_a_proxy_pass_does_for_everything_but_sockets(fronts: 
     redirected = await request(front, "GET", PREFIX)
     assert redirected.status == 301
     assert urlsplit(redirected.headers["location"]).path == f"{PREFIX}/"
+
+
+async def test_the_token_of_a_link_is_in_no_log(fronts: tuple[str, str], directory: Path, prefix: str) -> None:
+    front, _ = fronts
+    path = f"{prefix}/opportunities/status/latest"
+    told = {"referer": "https://elsewhere.example/?token=sst_s3cret"}
+    answer = await request(front, "GET", f"{path}?to%6ben=sst_s3cret&token=sst_s3cret", None, told)
+    log = directory / "access.log"
+    with anyio.fail_after(30):
+        while f'"GET {path} HTTP/1.1" {answer.status} ' not in log.read_text():  # noqa: ASYNC110  # nginx tells nobody
+            await anyio.sleep(0.02)
+    assert "s3cret" not in log.read_text()
 
 
 def test_the_file_says_what_the_page_on_operations_says() -> None:

@@ -15,6 +15,7 @@ import pytest
 
 CONFIGURATION = Path(__file__).parent.parent.parent / "deploy" / "nginx.conf"
 SECONDS = 30
+LOG = r"/var/log/nginx/access\.log"
 
 MAIN = """
 {user}
@@ -63,7 +64,11 @@ def proxied(url: str, directory: Path, naked: str | None = None) -> Iterator[tup
     """The site of deploy/nginx.conf before a server, and before another one a location without anything else."""
     port, other = free_port(), free_port()
     site = CONFIGURATION.read_text()
-    for pattern, ours in ((r"listen 80;", f"listen 127.0.0.1:{port};"), (r"127\.0\.0\.1:8000", urlsplit(url).netloc)):
+    for pattern, ours in (
+        (r"listen 80;", f"listen 127.0.0.1:{port};"),
+        (r"127\.0\.0\.1:8000", urlsplit(url).netloc),
+        (LOG, str(directory / "access.log")),
+    ):
         site, count = re.subn(pattern, ours, site)
         assert count == 1, pattern
     if naked is not None:
@@ -108,6 +113,7 @@ def balanced(urls: list[str], directory: Path) -> Iterator[str]:
     nodes = "\n".join(f"server {urlsplit(url).netloc} max_fails=1 fail_timeout=2s;" for url in urls)
     for pattern, ours in (
         (r"listen 8080;", f"listen 127.0.0.1:{port};"),
+        (LOG, str(directory / "access.log")),
         (r"resolver 127\.0\.0\.11 valid=2s;", ""),
         (r"server web:8000 resolve max_fails=1 fail_timeout=2s;", nodes),
     ):
