@@ -84,17 +84,19 @@ async def hall() -> AsyncIterator[tuple[House, Receiver]]:
 
 
 @pytest.fixture
-def receiver(hall: tuple[House, Receiver]) -> Receiver:
-    """As if it were new."""
-    _, receiver = hall
-    receiver.got, receiver.next, receiver.always, receiver.connections = [], [], None, 0
+async def receiver(hall: tuple[House, Receiver]) -> Receiver:
+    """As if it were new: well-behaved first, so that what an earlier test has left to be told is told."""
+    house, receiver = hall
+    receiver.next, receiver.always = [], None
+    await house.settled()
+    receiver.got, receiver.connections = [], 0
     return receiver
 
 
 @pytest.fixture
-async def house(hall: tuple[House, Receiver]) -> House:
+async def house(hall: tuple[House, Receiver], receiver: Receiver) -> House:
+    assert receiver.got == []
     house, _ = hall
-    await house.settled()
     return house._replace(before={outcome: count for (outcome,), count in house.core.courier.counts.of.items()})
 
 
@@ -498,6 +500,7 @@ async def test_who_might_ask_is_told_also_if_their_key_is_revoked_since(receiver
     assert got.json()["data"]["scan_id"] == discovered.json()["scan_id"]
 
 
+@pytest.mark.usefixtures("_soon")
 async def test_a_defect_at_one_receiver_is_told_and_ends_nobody_else_s(
     house: House, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -508,12 +511,12 @@ async def test_a_defect_at_one_receiver_is_told_and_ends_nobody_else_s(
     with monkeypatch.context() as patch:
         patch.setattr("scanstream.notify.sending.Sender._sent", broken)
         await house.notify(scan_id, receiver.url("/secret"))
-        await until(lambda: house.counted() == {"failed": 1})
-    await house.notify(scan_id, receiver.url("/other"))
-    await receiver.until(1)
+        await house.notify(scan_id, receiver.url("/other"))
+        await until(lambda: house.counted().get("failed", 0) >= 2)
+    await receiver.until(2)
     errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
-    assert len(errors) == 1
-    assert "LookupError in " in errors[0]
+    assert len(errors) >= 2
+    assert all("LookupError in " in error for error in errors)
     assert not any("secret" in record.getMessage() for record in caplog.records)
 
 
