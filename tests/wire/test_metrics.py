@@ -11,6 +11,7 @@ import pytest
 
 from conftest import Serve
 from docs.pages import code, table
+from scanstream import __version__
 from scanstream.errors import TABLE
 from scanstream.notify import courier
 from scanstream.push.resumes import OUTCOMES, TRANSPORTS
@@ -22,6 +23,7 @@ from scanstream.settings import Settings
 from scanstream.strategies.installed import registry
 from support.metrics import metrics
 from support.readers import READERS, Reader
+from support.receiver import answers, notify, receiving
 from support.script import scripting
 from support.wire import ONE_QUICK_SCAN, Socket, discover, request, until_terminal, websocket
 
@@ -129,6 +131,34 @@ async def test_a_worker_that_dies_is_counted(url: str) -> None:
         await (await script.started()).tell("end")
         await until_terminal(url, scan_id)
     assert (await metrics(url)).of("scanstream_worker_deaths_total", pool="shards") == before + 1
+
+
+@pytest.mark.clients
+async def test_what_waits_and_what_is_held_is_told(serve: Serve) -> None:
+    """A queue, a notification that nobody takes, finished scans in memory, and who answers."""
+    async with receiving() as receiver, scripting() as script:
+        receiver.always = answers(503)
+        may = {"notify": (receiver.url("/"),), "notify_private": ("127.0.0.0/8",)}
+        async with serve(workers=1, max_running=1, **may) as url:
+            before = await metrics(url)
+            wanted = {**script.request(shards=1), "force_refresh": True}
+            first, second = [(await discover(url, wanted)).json()["scan_id"] for _ in range(2)]
+            await script.started()
+            waiting = await metrics(url)
+            await notify(url, first, receiver.url())
+            (await request(url, "POST", f"/opportunities/cancel/{first}")).json()
+            await until_terminal(url, first)
+            await receiver.until(1)
+            with anyio.fail_after(30):
+                while not (told := await metrics(url)).of("scanstream_deliveries_waiting"):  # noqa: ASYNC110  # it is asked
+                    await anyio.sleep(0.1)
+            await request(url, "POST", f"/opportunities/cancel/{second}")
+    assert [said.of("scanstream_scans_queued") for said in (before, waiting)] == [0, 1]
+    assert [said.of("scanstream_scans_unfinished") for said in (before, waiting)] == [0, 2]
+    assert [said.of("scanstream_deliveries_waiting") for said in (before, told)] == [0, 1]
+    assert told.of("scanstream_delivery_seconds_count") >= 1
+    assert told.of("scanstream_finished_scans_bytes") > before.of("scanstream_finished_scans_bytes") == 0
+    assert told.of("scanstream_build_info", version=__version__, engine="sqlite") == 1
 
 
 @pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.name)
