@@ -9,15 +9,13 @@ import anyio
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
-from conformance.judged import CALLERS, judged, scripted, told
+from conformance.judged import APART, judged, scripted, told
 from onemachine.cluster import Cluster
 from scanstream.conformance.judging import HOLDS
 from scanstream.conformance.promise import CHECKS
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cluster, pytest.mark.timeout(500)]
 
-APART = {"expired", "heartbeat", *CALLERS}
-"""Checks that need a server of their own."""
 LONG = scripted(shards=16, found=2, pause=0.1)
 """What can be cancelled before a cluster of several workers has done it, on a busy machine, too."""
 PIECE = 64 * 1024

@@ -4,12 +4,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from scanstream.conformance.judging import Verdict, judge
+from scanstream.conformance.promise import CHECKS
 from scanstream.conformance.run import Options
 from scanstream.conformance.stage.playing import Played
 
 SECONDS = 60.0
 CALLERS = {"strangers", "not-yours", "apart", "scan-token", "share", "renewal"}
-"""Checks that need a server that asks who is there."""
+"""Checks that need a server that asks who is there …"""
+SLOW = {name for name, check in CHECKS.items() if check.slow} | {"restart", "crash"}
+"""… that need seconds, or a server that forgets soon, or may be restarted …"""
+APART = {*SLOW, *CALLERS}
+"""… and all that need a server of their own."""
 
 
 def scripted(**parameters: Any) -> dict[str, Any]:

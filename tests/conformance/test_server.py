@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from conformance.judged import CALLERS, SECONDS, judged, scripted, told
+from conformance.judged import APART, CALLERS, SECONDS, SLOW, judged, scripted, told
 from conformance.mutants_of_callers import ALL as MUTANTS
 from conformance.mutants_of_callers import NO_MUTANT
 from conformance.mutating import Mutated, Mutation, mutated_server
@@ -21,10 +21,6 @@ from support.hosting import hosted
 
 pytestmark = pytest.mark.anyio
 
-SLOW = {"expired", "heartbeat", "silent", "stalled", "restart", "crash"}
-"""Checks that need seconds, or a server that forgets soon, or may be restarted …"""
-APART = {*SLOW, *CALLERS}
-"""… and these, or one that asks who is there."""
 QUICK = [
     "answers-at-once",
     "ack-first",
