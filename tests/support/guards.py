@@ -73,6 +73,10 @@ class Ring:
         caller = self.given[credential]
         return caller if self.good(caller) else None
 
+    def has_seen(self, credential: str) -> bool:
+        """Whether somebody was let in with it."""
+        return credential in self._shown
+
     def good(self, caller: Caller) -> bool:
         """See `Guard.good`."""
         over = caller.expires_at is not None and caller.expires_at <= now()

@@ -288,6 +288,21 @@ async def test_a_long_poll_is_refused_at_its_end(house: House) -> None:
     assert len({answer.body for answer in answers}) == 1
 
 
+@pytest.mark.parametrize("path", ["discover", "follow", "share/latest", "notify/latest"])
+async def test_a_body_that_comes_afterwards_does_nothing(house: House, path: str) -> None:
+    """What was shown with the head was good then."""
+    key, other = house.ring.key("slow"), house.ring.key("slow")
+    head = f"POST /opportunities/{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\nConnection: close\r\n"
+    with connected(house.url, f"{head}Authorization: Bearer {key}\r\n\r\n{{".encode()) as slow:
+        with anyio.fail_after(30):
+            while not house.ring.has_seen(key):  # noqa: ASYNC110  # it tells nobody
+                await anyio.sleep(0.01)
+        house.ring.revoke(key)
+        slow.sendall(b"}")
+        assert (await to_thread.run_sync(everything, slow)).startswith(b"HTTP/1.1 401")
+    assert (await request(house.url, "GET", "/opportunities/scans", None, bearer(other))).json()["scans"] == []
+
+
 @pytest.mark.parametrize("lines", [True, False])
 async def test_a_download_breaks_off_where_it_is(lines: bool) -> None:
     """Who reads slowly has no more of it than what was on its way; and does not take that for the whole."""

@@ -12,6 +12,7 @@ from scanstream.errors import ScanstreamError, Unauthorized
 from scanstream.push.credentials import in_address, shown, stranger, unauthorized
 from scanstream.push.forwarded import route_path
 from scanstream.push.problem import refuse
+from scanstream.push.query import read_body
 from scanstream.security.caller import EVERYBODY, Caller
 from scanstream.security.guard import Guard
 
@@ -84,6 +85,17 @@ def caller_of(request: Request) -> Caller:
     if not guard.good(caller):
         raise unauthorized()
     return caller
+
+
+async def body_of(request: Request, most_bytes: int, *, needed: int | None = None) -> bytes:
+    """A request's body. Who sends it slowly may have lost meanwhile what they had shown with its head.
+
+    :raises Unauthorized: if they have
+    :raises RequestError: see `read_body`
+    """
+    body = await read_body(request, most_bytes, needed=needed)
+    caller_of(request)
+    return body
 
 
 def _untold(send: Send) -> Send:

@@ -15,7 +15,7 @@ from scanstream.errors import InvalidRequest, StoreUnavailable
 from scanstream.log.cursor import parse
 from scanstream.message import Follow
 from scanstream.push.attendance import Attendance
-from scanstream.push.callers import caller_of
+from scanstream.push.callers import body_of, caller_of
 from scanstream.push.codec import JSON
 from scanstream.push.desk import Desk
 from scanstream.push.ended import ABSENT
@@ -24,7 +24,7 @@ from scanstream.push.holding import Held, HeldStream, waited
 from scanstream.push.line import Line, WayBack
 from scanstream.push.outlet import nothing
 from scanstream.push.presence import while_there
-from scanstream.push.query import EVENTS_TYPE, JSON_TYPE, accepted, read_body
+from scanstream.push.query import EVENTS_TYPE, JSON_TYPE, accepted
 from scanstream.push.resumes import Transport
 from scanstream.push.round import Round
 from scanstream.push.sse import HEARTBEAT, HEARTBEAT_SECONDS, RETRY, event
@@ -58,7 +58,7 @@ class FollowDoor:
         if isinstance(waiting, Poller):
             async with while_there(request.receive):
                 return _answer(await self._frames(waiting.scans))
-        asked = JSON.decode_follow(await read_body(request, self._most_bytes, needed=MOST_BODY_BYTES))
+        asked = JSON.decode_follow(await body_of(request, self._most_bytes, needed=MOST_BODY_BYTES))
         streams = accepted(request, JSON_TYPE, EVENTS_TYPE) == EVENTS_TYPE
         async with while_there(request.receive):
             scans = await self._round(asked.follow, caller, "stream" if streams else "longpoll")

@@ -18,7 +18,7 @@ from scanstream.message import POLLING_INTERVAL_SECONDS, AckBody
 from scanstream.model import IdempotencyKey, timestamp
 from scanstream.panel import Panel
 from scanstream.push.bodies import CatalogueEntry, Results
-from scanstream.push.callers import caller_of
+from scanstream.push.callers import body_of, caller_of
 from scanstream.push.codec import JSON
 from scanstream.push.desk import Desk, released
 from scanstream.push.forwarded import below, prefix_here
@@ -31,7 +31,6 @@ from scanstream.push.query import (
     LINES_TYPE,
     accepted,
     idempotency_key,
-    read_body,
     single,
     text_of,
     wait_of,
@@ -110,7 +109,7 @@ class HttpDoor:
         caller = caller_of(request)
         principal = caller.starts()
         came_from(request.headers.get("traceparent"))
-        body = await read_body(request, self._most_bytes)
+        body = await body_of(request, self._most_bytes)
         key = _key(request)
         prefix = prefix_here(request.scope)
         ack = await self._desk.register(principal, JSON.decode_body(body), key, prefix=prefix)

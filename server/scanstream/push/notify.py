@@ -8,11 +8,11 @@ from starlette.routing import Route
 
 from scanstream.log.scanlog import ScanLog
 from scanstream.message import NotifyAccepted
-from scanstream.push.callers import caller_of
+from scanstream.push.callers import body_of, caller_of
 from scanstream.push.codec import JSON
 from scanstream.push.desk import Desk
 from scanstream.push.problem import json_response
-from scanstream.push.query import MOST_ORDER_BYTES, read_body
+from scanstream.push.query import MOST_ORDER_BYTES
 
 Target = TypeVar("Target")
 
@@ -47,7 +47,7 @@ class NotifyDoor:
         Whether the address may be told is found out before the scan is looked for, so it says nothing of that.
         """
         principal, scan_id = caller_of(request).starts(), request.path_params["scan_id"]
-        asked = JSON.decode_notify(await read_body(request, self._most_bytes, needed=MOST_ORDER_BYTES))
+        asked = JSON.decode_notify(await body_of(request, self._most_bytes, needed=MOST_ORDER_BYTES))
         target = self._notices.read(asked.url)
         log = await self._desk.find(principal, scan_id)
         accepted = await self._notices.ask(log, target)

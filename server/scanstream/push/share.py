@@ -14,13 +14,13 @@ from starlette.routing import Route
 from scanstream.errors import NoSuchRoute
 from scanstream.message import AckBody, Shared, SharedLinks
 from scanstream.model import EVENTS_PATH, RESULTS_PATH, STATUS_PATH, Milliseconds, now, timestamp
-from scanstream.push.callers import caller_of
+from scanstream.push.callers import body_of, caller_of
 from scanstream.push.codec import JSON
 from scanstream.push.credentials import PARAMETER
 from scanstream.push.desk import Desk
 from scanstream.push.forwarded import prefix_here
 from scanstream.push.problem import json_response
-from scanstream.push.query import MOST_ORDER_BYTES, read_body
+from scanstream.push.query import MOST_ORDER_BYTES
 from scanstream.security.caller import Caller, Right
 from scanstream.security.guard import Guard
 
@@ -60,7 +60,7 @@ class ShareDoor:
         caller = caller_of(request)
         if not self._guard.required:
             raise NoSuchRoute("This server asks nobody who they are: whoever has the id of a scan can open it as it is")
-        asked = JSON.decode_share(await read_body(request, self._most_bytes, needed=MOST_ORDER_BYTES))
+        asked = JSON.decode_share(await body_of(request, self._most_bytes, needed=MOST_ORDER_BYTES))
         scan_id = request.path_params["scan_id"]
         rights = [*dict.fromkeys(asked.rights)]
         [owner] = {caller.cancels(scan_id) if right == "cancel" else caller.reads(scan_id) for right in rights}
