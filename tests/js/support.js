@@ -105,14 +105,18 @@ export async function script(t, shards = 1) {
   };
 }
 
-/** Time that runs so many times faster. */
-export const fast = (times) => ({
-  now: () => performance.now() * times,
-  after: (ms, call) => {
-    const timer = setTimeout(call, Math.max(0, ms) / times);
+/** Time that runs so many times faster. A timer of Node may be early by a part of a millisecond, which is more here. */
+export const fast = (times) => {
+  const now = () => performance.now() * times;
+  const after = (ms, call) => {
+    const due = now() + Math.max(0, ms);
+    let timer;
+    const look = () => (now() < due ? (timer = setTimeout(look, (due - now()) / times)) : call());
+    timer = setTimeout(look, (due - now()) / times);
     return () => clearTimeout(timer);
-  },
-});
+  };
+  return { now, after };
+};
 
 /** A constructor of WebSockets that notes when each was made. */
 export function notedSockets() {
