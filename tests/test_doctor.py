@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import socket
 import sqlite3
 import ssl
@@ -123,6 +124,20 @@ async def test_why_a_port_cannot_be_had_is_told_with_what_helps_against_that(hos
         told = (await found(port=port, host=host, insecure=True))["port"]
     assert (told.holds, says in told.says, told.says.count(host)) == (False, True, 1), told
     assert told.do.startswith(do)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can look at a directory as somebody who may not")
+async def test_a_directory_that_may_not_be_looked_at_is_named_and_ends_nothing(tmp_path: Path) -> None:
+    (tmp_path / "closed" / "in").mkdir(parents=True)
+    (tmp_path / "closed").chmod(0o700)
+    await found(data=str(tmp_path))  # what it imports may be where only root may look
+    os.seteuid(65534)
+    try:
+        told = await found(data=str(tmp_path / "closed" / "in"))
+    finally:
+        os.seteuid(0)
+    assert "in" in told["data"].says
+    assert "room" in told
 
 
 async def test_an_installation_without_the_page_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scanstream.doctor.finding import Finding, bad, good
+from scanstream.doctor.machine import existing
 from scanstream.errors import ScanstreamError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def of_sqlite(settings: "Settings") -> Iterator[Finding]:
     if directory is None:
         yield good("data", ":memory:, so nothing is kept", "name a directory with --data to keep scans over a restart")
         return
-    if not directory.exists():
+    if existing(directory) != directory.absolute():
         yield from _to_be_made(directory)
         return
     if not directory.is_dir():
@@ -51,13 +52,12 @@ def of_sqlite(settings: "Settings") -> Iterator[Finding]:
 
 
 def _to_be_made(directory: Path) -> Iterator[Finding]:
-    above = directory.absolute().parent
-    while not above.exists() and above != above.parent:
-        above = above.parent
+    above = existing(directory)
     if os.access(above, os.W_OK | os.X_OK):
         yield good("data", f"{directory} is not there yet: it is made at the start")
     else:
-        yield bad("data", f"{directory} cannot be made below {above}", "make it, for the user that the server runs as")
+        says = f"{directory} cannot be made below {above}, or not be looked at"
+        yield bad("data", says, "make it, for the user that the server runs as, or name another with --data")
 
 
 def _file_system(path: Path) -> str:

@@ -109,7 +109,7 @@ def limits(workers: int, data: Path | None) -> Iterator[Finding]:
             )
         else:
             yield good("memory", told)
-    place = _existing(data or Path(os.environ.get("TMPDIR", "/tmp")))  # noqa: S108  # only looked at
+    place = existing(data or Path(os.environ.get("TMPDIR", "/tmp")))  # noqa: S108  # only looked at
     free = shutil.disk_usage(place).free
     told = f"{free / 1024**3:,.1f} GiB free at {place}"
     if free < LEAST_ROOM_BYTES:
@@ -132,9 +132,9 @@ def _memory() -> int | None:
     return min(found, default=None)
 
 
-def _existing(path: Path) -> Path:
-    """The path, or the nearest above it that is there."""
+def existing(path: Path) -> Path:
+    """The path, or the nearest above it that is there, as far as this user may look."""
     path = path.absolute()
-    while not path.exists() and path != path.parent:
+    while not os.path.exists(path) and path != path.parent:  # noqa: PTH110  # Path's raises where it may not look
         path = path.parent
     return path
