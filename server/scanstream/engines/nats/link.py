@@ -195,6 +195,8 @@ class Link(Client):
     async def leave(self) -> None:
         """Close for good."""
         self._leaving = True
+        if not self.is_connected:  # `close` would write what waits to a connection that is closed
+            self._pending, self._pending_data_size = [], 0
         with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSE_SECONDS):
             await self.close()
         self._hang_up()  # of a connection that was only half made `close` knows nothing
