@@ -13,7 +13,7 @@ import pytest
 from conftest import Serve
 from scanstream.client import AsyncClient, Closed, Scan, Unreachable, Update
 from scanstream.client.ladder import RUNGS, Transport
-from scanstream.errors import InvalidRequest, NoSuchRoute, NotFound
+from scanstream.errors import InvalidRequest, NoSuchRoute, NotFound, TooManyScans
 from scanstream.log.patch import merge
 from scanstream.model import Document
 from support.process import server_process
@@ -277,6 +277,15 @@ async def test_without_a_server_it_is_said_in_time_and_nothing_goes_on() -> None
         with pytest.raises(Unreachable, match=r"within 0\.3 s.*There is no scanstream server") as unreachable:
             await client.discover(timeout=0.3, **QUICK)
     assert isinstance(unreachable.value, TimeoutError)
+
+
+async def test_a_refusal_that_has_not_passed_in_time_is_told_as_what_it_is(serve: Serve) -> None:
+    async with serve(workers=0, max_scans=1) as url, AsyncClient(url) as client:
+        await client.discover(**QUICK)
+        with pytest.raises(Unreachable, match=r"has refused this for 0\.5 s: 1 scans are under way") as refused:
+            await client.discover(timeout=0.5, force_refresh=True, **QUICK)
+        assert isinstance(refused.value.__cause__, TooManyScans)
+        assert refused.value.retry_after == 5
 
 
 async def test_a_gateway_without_a_server_is_asked_now_and_then(serve: Serve) -> None:

@@ -28,6 +28,16 @@ def test_a_refusal(code: str, status: int, capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr() == ("", "scanstream: so it is\n")
 
 
+def test_a_refusal_for_the_moment_says_when_to_ask_again(capsys: pytest.CaptureFixture[str]) -> None:
+    @answering
+    def refused() -> int:
+        raise failure({"code": "too_many_scans", "detail": "so it is"}, 429, 4.2)
+
+    assert refused() == 1
+    told = "scanstream: so it is\nscanstream: The server says when to ask again: in 5 s\n"
+    assert capsys.readouterr() == ("", told)
+
+
 @pytest.mark.parametrize("error", [Lost("cut off"), Unreachable("nobody there: cut off")])
 def test_no_answer(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
     @answering

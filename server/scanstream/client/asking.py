@@ -181,7 +181,9 @@ async def persist(url: str, ask: Callable[[], Awaitable[T]], timeout: float | No
                 failures, last = failures + 1, lost
                 wished = pause(failures, random, lost.retry_after or 0.0)
                 await anyio.sleep_until(pace.due(anyio.current_time() + wished))
-    words = f"The server at {shown(url)} has not answered within {timeout:g} s: {last}"
+    refused = isinstance(last.__cause__, ScanstreamError)
+    what = f"has refused this for {timeout:g} s" if refused else f"has not answered within {timeout:g} s"
+    words = f"The server at {shown(url)} {what}: {last}"
     raise Unreachable(words, retry_after=last.retry_after) from last.__cause__ or last
 
 

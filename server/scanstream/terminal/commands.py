@@ -1,5 +1,6 @@
 """The bodies of the commands that talk to a server: each prints, and gives the exit code."""
 
+import math
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import wraps
@@ -74,6 +75,8 @@ def tell_refused(refused: ScanstreamError) -> int:
     if refused.code == "unauthorized":
         _say(f"Give a key or token of this server as {VARIABLE} in the environment, or with --token")
         return EXIT_USAGE
+    if refused.retry_after:
+        _say(f"The server says when to ask again: in {math.ceil(refused.retry_after)} s")
     row = TABLE.get(refused.code)
     if row is not None and row.fault == "server":
         return EXIT_UNREACHABLE
