@@ -97,6 +97,8 @@ def revoke(keys: str, name: str) -> None:
 
 
 def _path(text: str) -> Path:
+    if not text.strip():  # a variable of a shell that is not set
+        raise Unusable("--keys names no file")
     return Path(text).expanduser()
 
 

@@ -118,6 +118,13 @@ def test_a_file_that_cannot_be_used_is_named(keys: Path, words: list[str]) -> No
     assert "(SCANSTREAM_KEYS)" in done.stderr
 
 
+@pytest.mark.parametrize("words", [["create", "a", "--principal", "p"], ["list"], ["revoke", "a"]])
+def test_an_empty_name_is_no_file(words: list[str]) -> None:
+    """As of a variable of a shell that is not set."""
+    done = invoked(*words, "--keys", "")
+    assert (done.exit_code, done.stdout, done.stderr) == (2, "", "scanstream: --keys names no file\n")
+
+
 def test_the_page_has_every_flag() -> None:
     group = main.commands["key"]
     assert isinstance(group, click.Group)

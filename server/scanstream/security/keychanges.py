@@ -82,6 +82,8 @@ def revoke_key(path: Path, name: str) -> None:
 def _change(path: Path, changed: Callable[[bytes], bytes], *, make: bool) -> None:
     with _naming(path):
         path = Path(os.path.realpath(path))  # in the place of a link would stand a file; one that leads to itself stays
+        if make and not path.parent.is_dir():
+            raise ValueError(f"there is no directory {path.parent}: make it, or mend the path")
         with _alone(path, make) as descriptor:
             before = os.fstat(descriptor)
             content = os.pread(descriptor, MOST_BYTES + 1, 0)
