@@ -8,6 +8,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from anyio import to_thread
 
 from scanstream.engines.nats.bucket import PIECE_BYTES
 from scanstream.engines.nats.library import NatsLibrary, open_library
@@ -16,6 +17,7 @@ from scanstream.errors import StoreUnavailable
 from scanstream.log.entry import AnyEntry, Queued
 from scanstream.model import ANYONE, ScanId
 from support.nats import NatsServer, nats_server, options
+from support.process import ServerProcess
 from support.relay import DOWN, UP, Relay, relay
 from support.stores import Consumer, consuming, fact, registration
 
@@ -183,3 +185,16 @@ async def test_a_note_that_arrives_late_does_not_bring_back_what_was_before(nats
                     await anyio.sleep(0.01)
             for store in (node, other):
                 assert await store.recall("newest") == b"2"
+
+
+@pytest.mark.parametrize("seconds", [0.0, 3.0], ids=["just now", "for a while"])
+async def test_a_node_that_is_told_to_stop_while_nats_is_away_has_not_failed(tmp_path: Path, seconds: float) -> None:
+    with nats_server(tmp_path / "nats") as server:
+        node = ServerProcess(tmp_path / "node", "--engine", server.url, "--workers", "0")
+        try:
+            server.kill()
+            await anyio.sleep(seconds)
+            code, _, said = await to_thread.run_sync(node.ended)
+        finally:
+            node.process.kill()
+    assert (code, "has failed" in said) == (0, False), said

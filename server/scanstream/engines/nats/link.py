@@ -197,8 +197,8 @@ class Link(Client):
         self._leaving = True
         if not self.is_connected:  # `close` would write what waits to a connection that is closed
             self._pending, self._pending_data_size = [], 0
-        with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSE_SECONDS):
-            await self.close()
+        with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSE_SECONDS), suppress(OSError, RuntimeError):
+            await self.close()  # the second is what uvloop says where it was closed just now
         self._hang_up()  # of a connection that was only half made `close` knows nothing
         await cancel_shielded_checkpoint()
 
