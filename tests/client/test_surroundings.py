@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import subprocess
 import sys
 import traceback
@@ -255,3 +256,21 @@ async def test_what_can_be_no_token_is_refused_without_a_word_of_it(wrong: Any) 
         await Token(lambda: wrong).now()
     for error in (refused.value, lost.value):
         assert "3cr" not in "".join(traceback.format_exception(error))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("token", [None, "s3cret" * 8])
+@pytest.mark.parametrize("transport", ["websocket", "stream"])
+async def test_no_credential_is_logged_where_all_is(
+    server: str, transport: Transport, token: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor by the libraries below: they tell of addresses, of handshakes, of what is sent."""
+    with caplog.at_level(logging.DEBUG):
+        url = server.replace("http://", "http://me:s3cret-word@")
+        async with AsyncClient(url, token=token, transports=(transport,)) as client:
+            scan = await client.discover(**QUICK)
+            assert (await scan.wait(SECONDS))["status"] == "complete"
+    assert "HTTP Request" in caplog.text
+    for secret in (b"s3cret", b"me:s3cret-word", b"s3cret" * 8):
+        assert secret.decode()[:12] not in caplog.text
+        assert b64encode(secret).decode().rstrip("=")[:16] not in caplog.text

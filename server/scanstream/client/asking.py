@@ -66,11 +66,10 @@ class Asking:
 
     async def __aenter__(self) -> "Asking":
         """Ready to ask."""
-        base = httpx.URL(self.url)
-        if self.token:
-            base = base.copy_with(userinfo=b"")
+        base, login = apart(self.url)
         self._client = httpx.AsyncClient(
             base_url=base,
+            auth=None if self.token else login,
             timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
             transport=transport(self.url),
         )
@@ -229,6 +228,12 @@ def losses(url: str) -> Iterator[None]:
         raise Lost(f"The server at {shown(url)} has not answered in time", "silent") from error
     except httpx.HTTPError as error:
         raise Lost(str(error) or type(error).__name__) from error
+
+
+def apart(url: str) -> tuple[httpx.URL, tuple[str, str] | None]:
+    """An address without the name and the password in it, and these: httpx has the addresses that it asks logged."""
+    parsed = httpx.URL(url)
+    return parsed.copy_with(userinfo=b""), (parsed.username, parsed.password) if parsed.userinfo else None
 
 
 def about(path: str, scan_id: str) -> str:

@@ -1,6 +1,7 @@
 """The best rung: one WebSocket for all scans."""
 
 import asyncio
+import logging
 import math
 import ssl
 from base64 import b64encode
@@ -43,6 +44,12 @@ RENEWAL = "renewal"
 CLOSE_SECONDS = 0.2
 SOONEST_SECONDS = 1.0
 """Between two tokens, however soon they run out."""
+
+
+logger = logging.getLogger("scanstream.client.websocket")
+"""websockets tells there of each handshake with its headers, and what it says: tokens are in both. So nothing below a
+warning is."""
+logger.setLevel(logging.WARNING)
 
 
 class WebSocketRung:
@@ -254,6 +261,7 @@ async def _socket(url: str, token: str | None) -> AsyncIterator[ClientConnection
             open_timeout=OPEN_SECONDS,
             close_timeout=CLOSE_SECONDS,
             ping_interval=None,
+            logger=logger,
             **({} if proxy else _racing()),
             **secure(url),
         )

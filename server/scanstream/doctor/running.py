@@ -15,7 +15,7 @@ from websockets.exceptions import WebSocketException
 from websockets.typing import Subprotocol
 
 from scanstream.client.addresses import shown
-from scanstream.client.asking import transport
+from scanstream.client.asking import apart, transport
 from scanstream.client.certificates import secure, untaken
 from scanstream.client.failures import Unreachable
 from scanstream.client.proxies import UnusableProxy, proxy_of
@@ -51,8 +51,14 @@ async def of_running(url: str, secret: Secret = None) -> AsyncIterator[Finding]:
         return
     if proxy is not None:
         yield good("way", f"it leads through the proxy {shown(proxy)}, as the environment has it")
+    base, login = apart(url)
     async with httpx.AsyncClient(
-        base_url=url, timeout=SECONDS, headers=headers(token), trust_env=False, transport=way
+        base_url=base,
+        auth=None if token else login,
+        timeout=SECONDS,
+        headers=headers(token),
+        trust_env=False,
+        transport=way,
     ) as client:
         try:
             alive = await client.get("healthz")
