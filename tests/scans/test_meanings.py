@@ -89,7 +89,7 @@ async def test_long_requests_of_one_principal_are_looked_at_one_after_the_other(
                 asking.start_soon(meanings.of, Principal(name), long, market, STRATEGIES)
     assert (most, len(looking)) == ([1] * 40, 0)
     collect()
-    assert not meanings._turns
+    assert not len(meanings._long)
     async with anyio.create_task_group() as asking:
         for number in range(20):
             short = DiscoverRequest(capital_usd=float(number + 1))

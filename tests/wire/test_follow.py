@@ -416,3 +416,35 @@ async def test_what_does_not_fit_into_an_answer_comes_with_the_next(
                 mirrors[message["scan_id"]].apply(message)
         assert answers >= 4
         await assert_whole(url, mirrors)
+
+
+@pytest.mark.parametrize(("scans", "at_once"), [(follow.MANY, 6), (follow.MANY + 1, 1)])
+async def test_of_many_scans_those_of_one_callers_requests_are_looked_for_one_after_the_other(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, scans: int, at_once: int
+) -> None:
+    """Else a few clients with hundreds each had the loop for themselves."""
+    looking, most, asked = 0, 0, anyio.Event()
+    look = follow.FollowDoor._found
+
+    async def slowly(self: follow.FollowDoor, *arguments: Any) -> Round:
+        nonlocal looking, most
+        looking += 1
+        most = max(most, looking)
+        if looking == at_once > 1:
+            asked.set()
+        with anyio.move_on_after(5 if at_once > 1 else 0.05):
+            await asked.wait()
+        looking -= 1
+        return await look(self, *arguments)
+
+    monkeypatch.setattr(follow.FollowDoor, "_found", slowly)
+    wanted = {"follow": [{"scan_id": f"scan_{number}"} for number in range(scans)], "wait": 0}
+    answers: list[int] = []
+
+    async def follows() -> None:
+        answers.append(len((await ask(url, wanted)).json()["frames"]))
+
+    async with serve(workers=0) as url, anyio.create_task_group() as asking:
+        for _ in range(6):
+            asking.start_soon(follows)
+    assert (most, answers) == (at_once, [scans] * 6)

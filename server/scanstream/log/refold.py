@@ -1,15 +1,18 @@
 """Work on much in slices, so that the loop goes on: folding a history again, encoding and packing what was found."""
 
 import time
-from collections.abc import Generator, MutableSequence, Sequence
-from typing import TypeVar
+from collections.abc import Generator, Hashable, MutableSequence, Sequence
+from typing import Generic, TypeVar
+from weakref import WeakValueDictionary
 
+import anyio
 from anyio.lowlevel import checkpoint
 
 from scanstream.log.entry import AnyEntry, Registered, encode
 from scanstream.log.scanlog import ScanLog
 
 T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 
 SLICE_SECONDS = 0.001
 """How long the loop is held at a time; what was begun within it is done, which may take twice as long."""
@@ -61,6 +64,25 @@ class Slices:
                 self._crowd.took(time.perf_counter() - now)
             self._done = 0
             self._until = time.perf_counter() + SLICE_SECONDS
+
+
+class OneOfEach(Generic[K]):
+    """Much that one caller asks for, one after the other.
+
+    So many at once would each have a slice between two turns of anybody else's on the loop.
+    """
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[K, anyio.Lock] = WeakValueDictionary()
+        """There as long as somebody holds one, or waits for it."""
+
+    def __len__(self) -> int:
+        """Of how many something is under way."""
+        return len(self._locks)
+
+    def turn(self, who: K) -> anyio.Lock:
+        """What is held meanwhile."""
+        return self._locks.setdefault(who, anyio.Lock())
 
 
 async def sliced(steps: Generator[None, None, T]) -> T:

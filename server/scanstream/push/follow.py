@@ -4,7 +4,7 @@ Browsers allow six connections to an HTTP/1.1 origin, so a page that shows many 
 """
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 
 import anyio
@@ -13,7 +13,9 @@ from starlette.responses import Response
 
 from scanstream.errors import InvalidRequest, StoreUnavailable
 from scanstream.log.cursor import parse
+from scanstream.log.refold import OneOfEach, Slices
 from scanstream.message import Follow
+from scanstream.model import Principal
 from scanstream.push.attendance import Attendance
 from scanstream.push.callers import body_of, caller_of
 from scanstream.push.codec import JSON
@@ -32,13 +34,15 @@ from scanstream.push.stream import EXPELLED
 from scanstream.push.together import Together
 from scanstream.push.vigil import is_over, watched
 from scanstream.push.waiter import Room, Waiter
-from scanstream.security.caller import Caller
+from scanstream.security.caller import Caller, Owner
 from scanstream.security.seats import Seat
 
 MOST_ANSWER_BYTES = 1024 * 1024
 """An answer of the long poll takes no further frame beyond this; what is left comes with the next one, at once."""
 MOST_BODY_BYTES = 128 * 1024
 """Of a request: some 500 for each scan that there may be."""
+MANY = 32
+"""Of more scans those of one principal's requests are looked for one after the other."""
 VARIES = {"vary": "Accept"}
 
 
@@ -50,6 +54,7 @@ class FollowDoor:
         self._room = room
         self._attendance = attendance
         self._most_bytes = most_bytes
+        self._large = OneOfEach[Principal | None]()
 
     async def follow(self, request: Request) -> Response:
         """The messages of many scans: as events until all have ended, or in JSON as soon as there are any."""
@@ -90,11 +95,16 @@ class FollowDoor:
         :raises Forbidden: if the caller may not ask for one of them, whether it is there or not
         """
         owners = [caller.reads(follow.scan_id) for follow in wanted]
+        async with self._large.turn(caller.principal) if len(wanted) > MANY else nullcontext():
+            return await self._found([*zip(wanted, owners, strict=True)], caller, transport)
+
+    async def _found(self, wanted: Sequence[tuple[Follow, Owner]], caller: Caller, transport: Transport) -> Round:
         scans = Round(self._find(caller), self._room.fanout)
         resumes = self._room.fanout.resumes
         arrived = anyio.current_time()
-        named: set[str] = set()
-        for index, (follow, owner) in enumerate(zip(wanted, owners, strict=True)):
+        named, slices = set[str](), Slices()
+        for index, (follow, owner) in enumerate(wanted):
+            await slices.turn()
             try:
                 with resumes.sought(transport):
                     log = await self._desk.find(owner, follow.scan_id, arrived)

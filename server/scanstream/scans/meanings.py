@@ -6,13 +6,11 @@ Scans of the same request share its canonical form, so one more that waits costs
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, NamedTuple
-from weakref import WeakValueDictionary
 
-import anyio
 import msgspec
 
 from scanstream.log.entry import lean_filters
-from scanstream.log.refold import sliced
+from scanstream.log.refold import OneOfEach, sliced
 from scanstream.model import DiscoverRequest, Principal
 from scanstream.panel import Panel
 from scanstream.scans import selection
@@ -20,8 +18,7 @@ from scanstream.strategies.installed import Installed
 
 MOST_KNOWN = 512
 LONGEST_KNOWN_BYTES = 2048
-"""Of a request as it is kept here; a longer one is looked at each time, and of one principal's one after the other: so
-many at once would each have a turn on the loop between two of anybody else's."""
+"""Of a request as it is kept here; a longer one is looked at each time, and of one principal's one after the other."""
 
 
 class Meaning(NamedTuple):
@@ -44,8 +41,7 @@ class Meanings:
         self._panel: Panel | None = None
         self._known: OrderedDict[tuple[Principal, bytes], Meaning] = OrderedDict()
         self._budgets: dict[tuple[str, ...], dict[str, float]] = {}
-        self._turns: WeakValueDictionary[Principal, anyio.Lock] = WeakValueDictionary()
-        """Of those whose long requests are looked at; there as long as somebody has one, or waits for it."""
+        self._long = OneOfEach[Principal]()
 
     async def of(
         self, principal: Principal, request: DiscoverRequest, panel: Panel, judged: Mapping[str, Installed]
@@ -60,7 +56,7 @@ class Meanings:
             self._known.clear()
         key = principal, msgspec.msgpack.encode(request)
         if len(key[1]) > LONGEST_KNOWN_BYTES:
-            async with self._turns.setdefault(principal, anyio.Lock()):
+            async with self._long.turn(principal):
                 return await self._found_out(principal, request, panel, judged)
         if judged is not self._strategies:
             return await self._found_out(principal, request, panel, judged)
