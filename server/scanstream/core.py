@@ -130,8 +130,9 @@ class Core:
     def _metrics(self) -> Metrics:
         conducting = self.conducting
         pools = {"shards": conducting.workers, "plans": conducting.planning}
+        engine, lacking = "nats" if self.store.shared else "sqlite", (conducting.machine, conducting.writing)
         instruments = [
-            *of_node("nats" if self.store.shared else "sqlite", self.pulse, conducting.machine, conducting.writing),
+            *of_node(engine, self.pulse, self.engine.away, *lacking),
             *of_store(self.engine.commits),
             *of_scans(self.hub, conducting.ranks, self.desk),
             *of_work(conducting.runner, conducting.appender.outcomes, conducting.depth, pools, registry()),

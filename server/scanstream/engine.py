@@ -67,6 +67,8 @@ class Engine:
     owners: Owners = field(default_factory=Owners)
     library: Library | None = None
     """Where nodes share what they know of markets; None: there is but one."""
+    away: Callable[[], str] = str
+    """Why the store cannot be reached just now; empty where it can, or where that is known only by asking it."""
     watchers: Sequence[Watcher] = ()
     """Who hears of every change of every scan, from the first one on."""
 
@@ -136,6 +138,7 @@ async def _on_nats(options: NatsOptions, computing: int, waiting: int, in_loop: 
             commits=store.commits,
             line=permissions,
             permissions=permissions,
+            away=store.healthy,
             owners=owners,
             watchers=(owners.notice, permissions.notice),
             library=await open_library(store),

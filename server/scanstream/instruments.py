@@ -25,8 +25,11 @@ from scanstream.scans.work.processes import Processes
 from scanstream.security.seats import Seats
 
 
-def of_node(engine: str, pulse: Pulse, *shortages: Shortages) -> list[Instrument]:
-    """What holds for the whole process."""
+def of_node(engine: str, pulse: Pulse, away: Callable[[], str], *shortages: Shortages) -> list[Instrument]:
+    """What holds for the whole process.
+
+    :param away: why the store cannot be reached; empty where it can
+    """
     return [
         Gauge(
             "scanstream_build_info",
@@ -37,7 +40,7 @@ def of_node(engine: str, pulse: Pulse, *shortages: Shortages) -> list[Instrument
         gauge(
             "scanstream_shortages",
             "What the machine or the store lacks just now",
-            lambda: sum(len(one.current()) for one in shortages),
+            lambda: sum(len(one.current()) for one in shortages) + bool(away()),
         ),
         spread("scanstream_loop_lag_seconds", "How late the loop comes to what is due", pulse.late),
     ]
