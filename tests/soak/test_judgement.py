@@ -3,7 +3,8 @@
 import sqlite3
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from copy import deepcopy
 from pathlib import Path
 from random import Random
@@ -17,10 +18,12 @@ from cluster.harness import ended
 from scanstream.engines.schema import DATABASE
 from scanstream.notify.signing import signed
 from soak.chaos.auditor import Auditor
+from soak.chaos.crowd import Crowd, Member
 from soak.chaos.held import Held, left_over
 from soak.chaos.hooks import Hooks
 from soak.chaos.kinds import KINDS
 from soak.chaos.ledger import Ledger
+from soak.chaos.strangers import Strangers
 from soak.chaos.world import World, on_sqlite
 from support.receiver import Received, Receiver
 from support.wire import discover
@@ -234,6 +237,80 @@ def test_what_is_left_over_is_named() -> None:
         now._replace(tasks={"serve": 1, "sweep": 2, "other": 1}),
     ):
         assert len(left_over(start, {"web-1": more})) == 1
+
+
+MUTANTS = {
+    "doubles-in-polls": "opportunities are there twice",
+    "loses-in-streams": "was told what does not fit",
+}
+"""Promises that the product itself breaks (chaos/inside/mutants.py), each with what the judgement says."""
+MORE_MUTANTS = {
+    "gives-away": "was given to",
+    "loses-in-results": "its results: 1 opportunities are lost",
+    "refuses-tokens": "was refused to has the scan token, who may have it",
+    "signs-with-another-secret": "its signature is wrong",
+}
+FOUND_SECONDS = 60.0
+"""In which a small crowd has met what is wrong: mostly within two."""
+SPARE_SECONDS = 8.0
+"""In which auditors come twice, and a receiver that has refused has heard of it again."""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what a process holds is told by /proc")
+@pytest.mark.parametrize(
+    ("mutant", "told"),
+    [*MUTANTS.items(), *(pytest.param(*one, marks=pytest.mark.soak) for one in MORE_MUTANTS.items())],
+)
+async def test_a_product_that_breaks_its_word_is_found_out(mutant: str, told: str, tmp_path: Path) -> None:
+    async with on_sqlite(tmp_path, RETENTION) as world:
+        ledger = await _ledger(world, "quick")
+        world.retention = 1.0  # for the auditors, who come back within half of it
+        await world.lever(world.web[0]).ask("breaks", mutant)
+        async with _few(world, ledger):
+            with anyio.move_on_after(FOUND_SECONDS):
+                while not any(told in fault for fault in _faults(world, ledger)):  # noqa: ASYNC110  # clients tell nobody
+                    await anyio.sleep(0.1)
+        assert any(told in fault for fault in _faults(world, ledger)), _faults(world, ledger)
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(sys.platform != "linux", reason="what a process holds is told by /proc")
+@pytest.mark.parametrize("mutant", ["", "tells-nobody"])
+async def test_one_that_tells_nobody_elsewhere_is_found_out_and_a_sound_one_is_without_fault(
+    mutant: str, tmp_path: Path
+) -> None:
+    async with on_sqlite(tmp_path, RETENTION) as world:
+        ledger = await _ledger(world, "quick", "steady", "shared")
+        world.retention = SPARE_SECONDS  # for the auditors
+        if mutant:
+            await world.lever(world.web[0]).ask("breaks", mutant)
+        async with _few(world, ledger):
+            await anyio.sleep(SPARE_SECONDS)
+        await anyio.sleep(SPARE_SECONDS)
+        faults = _faults(world, ledger)
+        assert all("was never told of the end of" in fault for fault in faults), faults
+        assert bool(faults) == bool(mutant)
+
+
+async def _ledger(world: World, *kinds: str) -> Ledger:
+    return Ledger({kind: await world.complete(world.urls[0], kind) for kind in kinds}, RETENTION)
+
+
+@asynccontextmanager
+async def _few(world: World, ledger: Ledger) -> AsyncIterator[None]:
+    """A small crowd: two over all doors, one who looks on, and a stranger; each comes to its end."""
+    assert world.keys is not None
+    async with anyio.create_task_group() as audits, anyio.create_task_group() as tasks:
+        crowd = Crowd(world, ledger, 1, audits)
+        crowd.kinds = [*ledger.expected]
+        members: list[Member] = [crowd.wander, crowd.wander, crowd.look_on, Strangers(crowd, world.keys).stranger]
+        tasks.start_soon(crowd.run, members, 0.3)
+        yield
+        crowd.over = True
+
+
+def _faults(world: World, ledger: Ledger) -> list[str]:
+    return [*ledger.faults(), *world.hooks.faults(ledger, world.given_up())]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="what a process holds is told by /proc")

@@ -45,12 +45,14 @@ class Crowd:
         self.random = random.Random(seed)
         self.auditor = Auditor(world, ledger, self.random, audits)
         self.over = False
+        self.kinds = OFTEN
+        """What those ask for who speak the protocol by themselves."""
         self._ways = cycle([self._by_key, *([self._by_token, self._by_link] if world.keys else [])])
 
     @property
     def speakers(self) -> list[Member]:
         """Those who speak the protocol by themselves."""
-        return [self._wander, self._wander, self._wander, self._post, self._speak, self._speak, self._look_on]
+        return [self.wander, self.wander, self.wander, self._post, self._speak, self._speak, self.look_on]
 
     async def run(self, members: list[Member], pause: float) -> None:
         """All of them, until `over`, and each comes to the end of its last scan.
@@ -89,9 +91,9 @@ class Crowd:
             self.ledger.refused(scan_id, "who wants to be told elsewhere", answer)
         return True
 
-    async def _wander(self) -> None:
+    async def wander(self) -> None:
         """One scan over all doors, a new one after some frames, or each loss."""
-        kind, owner = self.random.choice(OFTEN), self.auditor.owner()
+        kind, owner = self.random.choice(self.kinds), self.auditor.owner()
         if scan_id := await self.auditor.discover(kind, owner):
             if self.random.random() < NOTIFIED:
                 await self.notify(scan_id)
@@ -101,7 +103,7 @@ class Crowd:
 
     async def _speak(self) -> None:
         """A scan that is started on a socket, JSON or MessagePack, and followed there until that is lost."""
-        kind, owner, mirror, scan_id = self.random.choice(OFTEN), self.auditor.owner(), Mirror(), ""
+        kind, owner, mirror, scan_id = self.random.choice(self.kinds), self.auditor.owner(), Mirror(), ""
         door = self.random.choice([door for door in READERS if issubclass(door, SocketReader)])
         reader = door(self.auditor.url(), "", mirror, self.auditor.world.headers(owner))
         try:
@@ -123,7 +125,7 @@ class Crowd:
         if scan_id:
             await self.follow(scan_id, mirror, f"socket: {door.name}")
 
-    async def _look_on(self) -> None:
+    async def look_on(self) -> None:
         """Somebody follows what somebody else has started: by a key of the same principal, its token, or a link."""
         running = [scan_id for scan_id, promised in self.ledger.scans.items() if not promised.state]
         if running:

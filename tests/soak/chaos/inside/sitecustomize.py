@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ class Inside:
         self.ahead = 0.0
         """Seconds by which the clock of this process is wrong."""
         self.leaked: list[Any] = []
+        self.mutants: Any = None
 
     def await_(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run it in the server's loop; what it gives."""
@@ -76,6 +78,13 @@ class Inside:
         self.await_(rest())
         return True
 
+    def breaks(self, name: str) -> bool:
+        """Break a promise of the product, and no other, from now on (mutants.py)."""
+        if self.mutants is None:
+            self.mutants = import_module("mutants").Mutants()  # beside this file
+        self.mutants.breaks(name)
+        return True
+
     def leak(self, kind: str, count: str) -> int:
         """Lose so many descriptors, tasks or MB: whoever judges what is left over must find it."""
         if kind == "descriptors":
@@ -98,7 +107,7 @@ def _name(task: "asyncio.Task[Any]") -> str:
 
 def _listen(inside: Inside, path: str) -> None:
     commands: dict[str, Callable[..., Any]] = {
-        name: getattr(inside, name) for name in ("clock", "full", "room", "tasks", "rest", "leak")
+        name: getattr(inside, name) for name in ("clock", "full", "room", "tasks", "rest", "leak", "breaks")
     }
     Path(path).unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
