@@ -124,7 +124,7 @@ class Courier:
                 await self._places.acquire()
                 attempt = await anext(due)
                 if self._leaving():
-                    await attempt.again(tried=False)
+                    await _hand_back(attempt)  # it may be one that was handed back a moment ago
                     await anyio.sleep_forever()
                 tasks.start_soon(self._carry, attempt)
 
@@ -136,8 +136,7 @@ class Courier:
             with about(scan_id=attempt.delivery.scan_id), scope:
                 await self._try(attempt)
             if scope.cancelled_caught:
-                with anyio.move_on_after(HAND_BACK_SECONDS, shield=True):
-                    await attempt.again(tried=False)
+                await _hand_back(attempt)
         finally:
             self._under_way.discard(scope)
             self._places.release()
@@ -216,6 +215,12 @@ class Courier:
         self.counts.add(outcome)
         _log(attempt, host, why)
         await attempt.done()
+
+
+async def _hand_back(attempt: Attempt) -> None:
+    """Also when the node is about to end: else nobody has it until this one's lease has run out."""
+    with anyio.move_on_after(HAND_BACK_SECONDS, shield=True):
+        await attempt.again(tried=False)
 
 
 def _log(attempt: Attempt, host: str, why: str) -> None:
