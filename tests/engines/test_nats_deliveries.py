@@ -118,6 +118,20 @@ async def test_what_a_dead_node_had_comes_to_another_after_a_lease_as_another_at
         assert told(await taken(one, 1)) == [("a", 6)]
 
 
+async def test_what_is_on_its_way_to_a_node_that_leaves_comes_to_another_at_once(given: NatsOptions) -> None:
+    """It has asked for one more, so NATS gives it what it hands back itself."""
+    async with node(given) as other:
+        for number in range(5):
+            await other.put(delivery(f"{number}"))
+            async with node(given) as one:
+                (attempt,) = await taken(one, 1)
+                assert await nothing(one)
+                await attempt.again(tried=False)
+            (attempt,) = await taken(other, 1)
+            assert told([attempt]) == [(f"{number}", 1)], "else whoever left has had it, as far as anybody knows"
+            await attempt.done()
+
+
 async def test_each_of_many_comes_to_one_node(given: NatsOptions) -> None:
     names = [f"{number:03}" for number in range(60)]
     came: list[Attempt] = []
