@@ -6,6 +6,7 @@ However many JWTs name keys that nobody has, it is asked for once in `LEAST_SECO
 import logging
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from urllib.parse import urlsplit
 
 import anyio
@@ -35,6 +36,18 @@ HEADERS = {"accept": "application/json", "accept-encoding": "identity"}
 """A few hundred bytes need no compression, and what is compressed may be anything."""
 
 
+_fetching: ContextVar[bool] = ContextVar("scanstream.security.fetching", default=False)
+"""Whether what goes on now is the fetching of keys."""
+
+
+def _is_anothers(_: logging.LogRecord) -> bool:
+    """A filter of httpx's logger: where somebody has it tell what is asked for, the whole address is in it."""
+    return not _fetching.get()
+
+
+logging.getLogger("httpx").addFilter(_is_anothers)
+
+
 class Fetched:
     """What is published at an address, and how well that goes."""
 
@@ -54,6 +67,7 @@ class Fetched:
     async def run(self) -> None:
         """Keep it up to date, for ever."""
         telling = Telling()
+        _fetching.set(True)
         async with httpx.AsyncClient(timeout=FETCH_SECONDS, headers=HEADERS) as client:
             while True:
                 self._asking, self._asked_at, self._wanted = True, time.monotonic(), anyio.Event()
