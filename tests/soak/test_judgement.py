@@ -204,6 +204,20 @@ UNTRUE: dict[str, Callable[[Elsewhere], object]] = {
 }
 
 
+def test_of_a_scan_whose_end_nobody_saw_before_it_expired_nobody_need_be_told() -> None:
+    elsewhere = Elsewhere()
+    elsewhere.ledger.acked("s2", "some", "ann")
+    elsewhere.comes()
+    elsewhere.hooks.promised(elsewhere.hooks.address("s2"), {"notification_id": "msg_2", "signing_secret": SECRET})
+    elsewhere.given_up["s2"] = time.time()
+    assert any("was never told of the end of s2" in fault for fault in elsewhere.faults())
+    elsewhere.ledger.alive("s2", time.monotonic() - RETENTION)
+    elsewhere.ledger.gone("s2", "somebody")
+    assert elsewhere.faults() == []
+    elsewhere.given_up.clear()
+    assert any("was never told of the end of s2" in fault for fault in elsewhere.faults()), "a server says so"
+
+
 @pytest.mark.parametrize("told", UNTRUE)
 def test_what_was_told_elsewhere_is_judged(told: str) -> None:
     elsewhere = Elsewhere()

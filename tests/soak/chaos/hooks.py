@@ -98,7 +98,10 @@ class Hooks:
             promised = ledger.scans[notice.scan_id]
             name = f"{notice.url} ({notice.id or 'not promised'})"
             if notice.id and not notice.taken and not _over(notice, promised, ledger, given_up):
-                found.append(f"{name} was never told of the end of {promised.scan_id}, as promised")
+                found.append(
+                    f"{name} was never told of the end of {promised.scan_id}, as promised: {len(notice.came)} came"
+                )
+                found[-1] += f", given up at {given_up.get(promised.scan_id)}, {promised}"
             if notice.secret and notice.secret != secrets[promised.owner]:
                 found.append(f"{name} has another secret than other addresses there of {promised.owner}")
             for received in notice.came:

@@ -120,8 +120,13 @@ class Ledger:
         return time.monotonic() >= promised.alive_at + self.retention - SPARE_SECONDS
 
     def over_by(self, promised: Promised, at: float) -> bool:
-        """Whether it had expired at a time, in seconds since 1970."""
-        return bool(promised.state) and at >= _moment(promised.state["expires_at"]) - SPARE_SECONDS
+        """Whether it had expired at a time, in seconds since 1970.
+
+        Of one whose end nobody saw: whether somebody was told that it has, when that might be.
+        """
+        if not promised.state:
+            return promised.expired
+        return at >= _moment(promised.state["expires_at"]) - SPARE_SECONDS
 
     def tells(self, promised: Promised, ids: list[str], state: Mapping[str, Any], *, more: bool) -> Iterator[str]:
         """What is wrong with what somebody was told of its end. `more`: these are the best of it, others are there."""
