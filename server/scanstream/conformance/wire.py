@@ -20,8 +20,11 @@ from scanstream.client.proxies import proxy_of
 from scanstream.conformance.asking import JSON, MOST_BYTES, Server, ServerGone
 from scanstream.conformance.promise import Broken, NotTried, expect
 
-RECEIVE_BUFFER = 4096
-"""Bytes that the system takes for a reader that is to read nothing, or about as few as it can."""
+RECEIVE_BUFFER = 32 * 1024
+"""Bytes that the system takes for a reader that is to read nothing. With much fewer a sender waits for its timer before
+each piece, as the window is never as large as half of the largest it has seen (RFC 9293, section 3.8.6.2.1)."""
+READING_BUFFER = 1024 * 1024
+"""The same for one that reads."""
 MOST_TAKEN = 64 * 1024
 """Bytes of one reading."""
 SEND_SECONDS = 1.0
@@ -98,8 +101,7 @@ async def wired(server: Server, *, reads_little: bool = False) -> AsyncIterator[
     try:
         plain = await anyio.connect_tcp(host, parts.port or (443 if secure else 80))
         if reads_little:
-            raw = plain.extra(SocketAttribute.raw_socket)  # noqa: S610  # no Django
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+            _held(plain, RECEIVE_BUFFER)
         stream: ByteStream = plain
         if secure:
             assert not isinstance(server.tls, bool)
@@ -111,6 +113,11 @@ async def wired(server: Server, *, reads_little: bool = False) -> AsyncIterator[
     finally:
         with anyio.CancelScope(shield=True):
             await anyio.aclose_forcefully(stream)
+
+
+def _held(stream: ByteStream, size: int) -> None:
+    """So many bytes the system takes for a reader that does not read them."""
+    stream.extra(SocketAttribute.raw_socket).setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)  # noqa: S610
 
 
 class Unread:
@@ -163,7 +170,8 @@ class Unread:
         return [msgspec.json.decode(data) for data in whole]
 
     async def answers(self) -> bool:
-        """Read on until it answers a ping; False if it is closed instead."""
+        """Read on, as fast as others do, until it answers a ping; False if it is closed instead."""
+        _held(self._wire.stream, READING_BUFFER)
         if not await self.say(type="ping", id="still"):
             return False
         while (messages := await self.take()) is not None:
