@@ -3,29 +3,36 @@
     python docs/licences.py            writes it from what is installed here
     python docs/licences.py --check    says whether it is as it would be written
 
-The versions are those of requirements-nats.lock, the largest set that is meant to be run; the licences are what the
-packages say of themselves (`License-Expression`, else `License`, else their classifiers; the core metadata of PyPA).
+What stands in requirements.lock every server has. What an extra brings is what its packages say that they need, and
+what those need (`Requires-Dist`), here; the versions are those of requirements-dev.lock. The licences are what
+the packages say of themselves (`License-Expression`, else `License`, else their classifiers): PyPA's core metadata.
 """
 
 import re
 import sys
-from importlib.metadata import PackageNotFoundError, metadata
+from collections import defaultdict
+from importlib.metadata import PackageNotFoundError, metadata, requires
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "licences.md"
-LOCK = ROOT / "requirements-nats.lock"
+LOCK = ROOT / "requirements-dev.lock"
 LIGHT = ROOT / "requirements.lock"
+EXTRAS = ("parquet", "live", "jwt", "nats", "otel")
+"""Of the server. What `notebook` brings whoever has Jupyter has already."""
 LONGEST = 60
 """Characters: some write the whole text of their licence where its name belongs."""
 HEAD = """# Licences
 
-scanstream is under the Apache License 2.0. What a server brings along (`requirements-nats.lock`; those with a `*` only
-with the engine for several nodes, or for JWTs), and what each of them says of its licence. Written by
+scanstream is under the Apache License 2.0. What a server brings along, and what each of them says of its licence: all
+of `requirements.lock`, and with an [extra](operations.md) what stands beside its name (here: on Linux). Written by
 `python docs/licences.py`.
 
-| package | version | licence |
-| --- | --- | --- |
+| package | version | licence | only with |
+| --- | --- | --- | --- |
 """
 
 
@@ -37,7 +44,7 @@ def licence_of(package: str) -> str:
     try:
         told = metadata(package)
     except PackageNotFoundError:
-        raise SystemExit(f"{package} is not installed here: make dev installs it") from None
+        raise SystemExit(f"{package} is not installed here: make test installs it") from None
     named = next((text for name in ("License-Expression", "License") for text in told.get_all(name) or ()), "")
     if named and len(named) <= LONGEST and "\n" not in named:
         return named
@@ -54,12 +61,39 @@ def versions(lock: Path) -> dict[str, str]:
     return dict(re.findall(r"^([\w.-]+)==(\S+)", lock.read_text(), re.M))
 
 
+def needed(package: str, extras: frozenset[str]) -> set[str]:
+    """What a package with these extras needs on this machine, and what that needs in turn.
+
+    :raises SystemExit: if one of them is not installed here
+    """
+    found: set[tuple[str, frozenset[str]]] = set()
+    waiting = [(package, extras)]
+    while waiting:
+        one = name, wanted = waiting.pop()
+        if one in found:
+            continue
+        found.add(one)
+        try:
+            lines = requires(name) or ()
+        except PackageNotFoundError:
+            raise SystemExit(f"{name} is not installed here: make test installs it") from None
+        for requirement in map(Requirement, lines):
+            marker = requirement.marker
+            if marker is None or any(marker.evaluate({"extra": extra}) for extra in wanted or {""}):
+                waiting.append((canonicalize_name(requirement.name), frozenset(requirement.extras)))
+    return {name for name, _ in found} - {package}
+
+
 def page() -> str:
     """The page as it is to be."""
-    alone = versions(LIGHT)
+    alone, locked = versions(LIGHT), versions(LOCK)
+    only: defaultdict[str, list[str]] = defaultdict(list)
+    for extra in EXTRAS:
+        for name in needed("scanstream", frozenset({extra})) - alone.keys():
+            only[name].append(extra)
     rows = [
-        f"| {name}{'' if name in alone else ' *'} | {version} | {licence_of(name)} |"
-        for name, version in sorted(versions(LOCK).items())
+        f"| {name} | {locked[name]} | {licence_of(name)} | {', '.join(only[name])} |"
+        for name in sorted(alone.keys() | only.keys())
     ]
     return HEAD + "\n".join(rows) + "\n"
 

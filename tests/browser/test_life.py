@@ -19,7 +19,7 @@ async def test_the_life_of_a_scan_is_told_while_it_runs_and_to_its_end(serve: Se
         life = visit.page.locator("details.life")
         assert await life.locator("li").count() == 0
         await life.locator("summary").click()
-        await expect(life).to_contain_text("1 of its 2 missing shards are at work here")
+        await expect(life).to_contain_text("Shards at work here: 1, of 2 that are missing")
         await first.tell("fail <img src=nowhere>")
         await (await script.started()).tell("end")
         await visit.until()

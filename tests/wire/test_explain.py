@@ -35,11 +35,11 @@ async def test_a_scan_is_explained_while_it_waits_runs_and_when_it_has_ended(ser
             pass
         [place] = waiting["waits_for"]
         assert place["what"] == "place"
-        assert place["why"] == "1 scans run, of at most 1 (--max-running); this one is next"
+        assert place["why"] == "Scans at work: 1, of at most 1 (--max-running); this one is next"
         running = await explained(url, first)
         [wait] = running["waits_for"]
         assert (wait["what"], running["strategies"]["scripted"]["running_here"]) == ("shards", 1)
-        assert "1 of its 3 missing shards are at work here" in wait["why"]
+        assert "Shards at work here: 1, of 3 that are missing" in wait["why"]
         assert [moment["what"] for moment in running["timeline"]] == [
             "registered",
             "queued",

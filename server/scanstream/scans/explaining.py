@@ -270,7 +270,7 @@ def _before_the_plan(log: ScanLog, rooms: Rooms, shared: bool) -> Wait:
     rank = rooms.rank(log.scan_id)
     if rank is not None:
         ahead = "is next" if rank == 1 else f"has {rank - 1} before it"
-        why = f"{rooms.running()} scans run, of at most {rooms.max_running} (--max-running); this one {ahead}"
+        why = f"Scans at work: {rooms.running()}, of at most {rooms.max_running} (--max-running); this one {ahead}"
         return Wait(what="place", why=why)
     if rooms.runner is None and shared:
         return Wait(what="plan", why="A node with workers is to plan it; this one has none (--workers 0)")
@@ -282,10 +282,11 @@ def _shards(log: ScanLog, rooms: Rooms, shared: bool) -> Wait:
     missing = sum(tally.total - tally.completed for tally in tallies)
     here = sum(rooms.runner.at_work(log.scan_id).values()) if rooms.runner else 0
     if not here and rooms.runner is None and not shared:
-        return Wait(what="worker", why=f"{missing} shards wait, and this server runs none: start it with --workers")
-    if here:
         return Wait(
-            what="shards", why=f"{here} of its {missing} missing shards are at work here; the others wait for a turn"
+            what="worker", why=f"Shards that wait: {missing}, and this server runs none: start it with --workers"
         )
+    if here:
+        why = f"Shards at work here: {here}, of {missing} that are missing; the others wait for a turn"
+        return Wait(what="shards", why=why)
     where = "on this node" if not shared else "on this node; others may have some at work"
-    return Wait(what="worker", why=f"{missing} shards wait for a worker: none of them is at work {where}")
+    return Wait(what="worker", why=f"Shards that wait for a worker: {missing}; none of them is at work {where}")
