@@ -206,8 +206,11 @@ def test_the_locks_agree() -> None:
         for name, version in locked(lock.name).items():
             found.setdefault(name, set()).add(version)
     assert {name: versions for name, versions in found.items() if len(versions) > 1} == {}
-    licensed = dict(re.findall(r"^\| (\S+)(?: \*)? \| (\d\S*) \|", (DOCS / "licences.md").read_text(), re.M))
-    assert licensed == locked("requirements-nats.lock")
+    listed = re.findall(r"^\| (\S+) \| (\d\S*) \| .+ \| (.*) \|$", (DOCS / "licences.md").read_text(), re.M)
+    assert {name: version for name, version, only in listed if not only} == locked("requirements.lock")
+    with_nats = {name: version for name, version, only in listed if not only or {"jwt", "nats"} & set(only.split(", "))}
+    assert with_nats == locked("requirements-nats.lock")
+    assert {name: version for name, version, _ in listed}.items() <= locked("requirements-dev.lock").items()
 
 
 def test_the_wheel_says_what_it_needs(wheel: Path) -> None:
