@@ -35,6 +35,11 @@ class Denied(AssertionError):
     """Who asks may not have this scan, or is told that there is none."""
 
 
+FOR_NOW = (429, 503)
+"""What is refused for the moment: the server is short of something, or whoever asks has as much of it as one may have.
+With few descriptors left that is little."""
+
+
 def granted(response: httpx.Response) -> None:
     """An answer that follows a scan.
 
@@ -42,7 +47,7 @@ def granted(response: httpx.Response) -> None:
     :raises Gone: if there is no such scan any more
     :raises Denied: if who asks may not have it
     """
-    if response.status_code == 503 and "retry-after" in response.headers:
+    if response.status_code in FOR_NOW and "retry-after" in response.headers:
         raise Refused(str(response.status_code))
     if response.status_code == 410:
         raise Gone

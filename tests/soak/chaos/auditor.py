@@ -13,6 +13,7 @@ from soak.chaos.keys import shown
 from soak.chaos.kinds import KINDS
 from soak.chaos.ledger import Ledger
 from soak.chaos.world import World
+from support.readers import FOR_NOW
 from support.wire import Answer, request
 
 PATIENCE = 180.0
@@ -62,7 +63,7 @@ class Auditor:
         """Whether nothing more is to be asked."""
         url, asked_at, headers = self.url(), time.monotonic(), self.headers(scan_id)
         results = await self.ask(url, "GET", f"/opportunities/results/{scan_id}?wait=10", None, headers)
-        if results is None or results.status == 503:
+        if results is None or results.status in FOR_NOW:
             return False
         if results.status == 202:
             self.ledger.alive(scan_id, asked_at)
@@ -70,7 +71,7 @@ class Auditor:
         if not self._there(results, scan_id):
             return True
         status = await self.ask(url, "GET", f"/opportunities/status/{scan_id}", None, headers)
-        if status is None or status.status == 503:
+        if status is None or status.status in FOR_NOW:
             return False
         if not self._there(status, scan_id):
             return True
@@ -97,7 +98,7 @@ class Auditor:
         except (*LOST, TimeoutError):
             self.ledger.told["lost"] += 1
             return None
-        if answer.status in (429, 503):
+        if answer.status in FOR_NOW:
             self.ledger.told[answer.json()["code"]] += 1
         return answer
 
@@ -110,7 +111,7 @@ class Auditor:
         headers |= {"idempotency-key": key} if key else {}
         body = msgspec.json.encode(KINDS[kind])
         answer = await self.ask(self.url(), "POST", "/opportunities/discover", body, headers)
-        if answer is None or answer.status in (429, 503):
+        if answer is None or answer.status in FOR_NOW:
             return None
         if answer.status != 202:
             self.ledger.wrong.append(f"a discover is answered {answer}")

@@ -22,7 +22,7 @@ from soak.chaos.keys import shown
 from soak.chaos.kinds import KINDS, OFTEN
 from soak.chaos.ledger import Ledger
 from soak.chaos.world import World
-from support.readers import READERS, Denied, Dropped, Gone, Refused, SocketReader
+from support.readers import FOR_NOW, READERS, Denied, Dropped, Gone, Refused, SocketReader
 
 STEP_SECONDS = 20.0
 NOTIFIED = 0.3
@@ -81,7 +81,7 @@ class Crowd:
         """Whether there was an answer that settles it."""
         body, path = msgspec.json.encode({"url": target}), f"/opportunities/notify/{scan_id}"
         answer = await self.auditor.ask(self.auditor.url(), "POST", path, body, self.auditor.headers(scan_id))
-        if answer is None or answer.status == 503:
+        if answer is None or answer.status in FOR_NOW:
             return False
         if answer.status == 202:
             self.auditor.world.hooks.promised(target, answer.json())
@@ -142,7 +142,7 @@ class Crowd:
         """Somebody was sent a link, and has nothing else: its address opens the scan, and so does the token in it."""
         body, path = b'{"expires_in_seconds": %d}' % SHARED_SECONDS, f"/opportunities/share/{scan_id}"
         answer = await self.auditor.ask(self.auditor.url(), "POST", path, body, self.auditor.headers(scan_id))
-        if answer is None or answer.status == 503:
+        if answer is None or answer.status in FOR_NOW:
             return
         if answer.status == 410:
             self.ledger.gone(scan_id, "who shares it")
@@ -152,7 +152,7 @@ class Crowd:
             return
         shared = answer.json()
         opened = await self.auditor.ask(self.auditor.url(), "GET", shared["links"]["status"])
-        if opened is not None and opened.status not in (200, 410, 503):
+        if opened is not None and opened.status not in (200, 410, *FOR_NOW):
             self.ledger.refused(scan_id, "who has a link", opened)
         await self.follow(scan_id, Mirror(), "has a link", shown(shared["token"]))
 

@@ -13,7 +13,7 @@ from soak.chaos.auditor import ASK_SECONDS
 from soak.chaos.crowd import STEP_SECONDS, WORST, Crowd
 from soak.chaos.keys import Keys, shown
 from soak.chaos.ledger import Promised
-from support.readers import Denied, Gone, Refused, SocketReader
+from support.readers import FOR_NOW, Denied, Gone, Refused, SocketReader
 from support.wire import request
 
 RECENT = 40
@@ -25,7 +25,6 @@ KNOWN_SECONDS = 60.0
 AFTER_SECONDS = 2.0
 """What is taken back is tried for so long once it was refused."""
 CLIENT = "who has a passing key"
-FOR_NOW = (429, 503)
 
 
 class Way(NamedTuple):
