@@ -168,20 +168,26 @@ async def test_what_is_forgotten_here_is_read_again(nodes: Nodes, monkeypatch: p
         await node.told()
 
 
-async def test_of_many_at_once_so_many_are_told_and_each_once(nodes: Nodes) -> None:
+async def asked_at_once(node: Node, names: Iterable[str]) -> list[str]:
+    """Have all of these told; who was refused."""
     refused: list[str] = []
 
-    async def ask(node: Node, name: str) -> None:
+    async def ask(name: str) -> None:
         try:
             await node.ask(name)
         except InvalidRequest:
             refused.append(name)
 
+    async with anyio.create_task_group() as all_at_once:
+        for name in names:
+            all_at_once.start_soon(ask, name)
+    return refused
+
+
+async def test_of_many_at_once_so_many_are_told_and_each_once(nodes: Nodes) -> None:
     async with nodes() as node:
         await node.ended("before")
-        async with anyio.create_task_group() as all_at_once:
-            for name in "abcdefgh" * 3:
-                all_at_once.start_soon(ask, node, name)
+        refused = await asked_at_once(node, "abcdefgh" * 3)
         accepted = set("abcdefgh") - set(refused)
         assert len(accepted) == MOST_TARGETS - 1
         await node.told(*accepted)
@@ -191,20 +197,10 @@ async def test_of_many_at_once_so_many_are_told_and_each_once(nodes: Nodes) -> N
 
 
 async def test_before_the_end_who_asks_in_vain_writes_nothing_either(nodes: Nodes) -> None:
-    refused: list[str] = []
-
-    async def ask(node: Node, name: str) -> None:
-        try:
-            await node.ask(name)
-        except InvalidRequest:
-            refused.append(name)
-
     async with nodes() as node:
         await node.engine.store.register(registration(ENDED), None)
         await node.hub.until_known(ENDED)
-        async with anyio.create_task_group() as all_at_once:
-            for number in range(100):
-                all_at_once.start_soon(ask, node, f"{number % 50}")
+        refused = await asked_at_once(node, [f"{number % 50}" for number in range(100)])
         history = await node.engine.store.history(ENDED)
         assert not node.notices._asking
     assert history is not None

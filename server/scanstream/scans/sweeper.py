@@ -18,6 +18,7 @@ import anyio
 
 from scanstream.about import node_name
 from scanstream.errors import StoreUnavailable
+from scanstream.log.abreast import abreast
 from scanstream.log.entry import NotifyAsked
 from scanstream.log.hub import Hub
 from scanstream.log.refold import Slices
@@ -129,23 +130,10 @@ class Sweeper:
     async def _settle(self) -> None:
         at = time.monotonic()
         ready = [(scan_id, ended) for scan_id, ended in self._unsettled.items() if ended.after <= at]
-        left = iter(_in_turn(ready))
-        failures: list[StoreUnavailable] = []
+        await abreast(SETTLED_AT_ONCE, _in_turn(ready), self._settle_one)
 
-        async def settle_some() -> None:
-            try:
-                for scan_id, ended in left:
-                    await self._settle_one(scan_id, ended)
-            except StoreUnavailable as error:
-                failures.append(error)
-
-        async with anyio.create_task_group() as tasks:
-            for _ in range(min(SETTLED_AT_ONCE, len(ready))):
-                tasks.start_soon(settle_some)
-        if failures:
-            raise failures[0]
-
-    async def _settle_one(self, scan_id: ScanId, ended: Ended) -> None:
+    async def _settle_one(self, one: tuple[ScanId, Ended]) -> None:
+        scan_id, ended = one
         if ended.targets and not (self._store.shared and await self._store.settled(scan_id)):
             await self._tell(scan_id, ended.principal, ended.targets, ended.expires_at)
         await self._store.settle(scan_id, ended.expires_at)

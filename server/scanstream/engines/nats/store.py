@@ -30,6 +30,7 @@ from scanstream.engines.nats.reserve import FULL, Reserve
 from scanstream.engines.nats.streams import SCANS, of_scans, require_stream
 from scanstream.engines.nats.writer import Writer
 from scanstream.errors import Damaged, EngineUnusable, NotFound, StoreUnavailable
+from scanstream.log.abreast import abreast
 from scanstream.log.entry import AnyEntry, Queued, Registered
 from scanstream.log.refold import encoded
 from scanstream.model import Milliseconds, Principal, ScanId
@@ -191,25 +192,12 @@ class NatsStore:
         names = dict.fromkeys(map(token, scan_ids))
         scans = [scan for scan in map(self._index.get, names) if scan is not None]
         random.shuffle(scans)  # another node may be at it, too
-        left = iter(scans)
-        failures: list[StoreUnavailable] = []
-
-        async def purge_some() -> None:
-            try:
-                for scan in left:
-                    if self._index.get(scan.token) is scan:
-                        await self._purge(scan)
-            except StoreUnavailable as error:
-                failures.append(error)
-
-        async with anyio.create_task_group() as tasks:
-            for _ in range(min(PURGED_AT_ONCE, len(names))):
-                tasks.start_soon(purge_some)
-        if failures:
-            raise failures[0]
+        await abreast(PURGED_AT_ONCE, scans, self._purge)
 
     async def _purge(self, scan: Scan) -> None:
         """Take its messages away, and then tell all nodes: whoever dies between leaves it to be purged again."""
+        if self._index.get(scan.token) is not scan:
+            return
         await self._writer.purge(self._names.scan(scan.slot, scan.token, ">"))
         gone = self._names.scan(scan.slot, scan.token, "gone")
         await self._writer.write(gone, b"", {"Nats-TTL": str(GONE_SECONDS)}, needed=True)
