@@ -156,7 +156,7 @@ BAD_ADAPTERS = {
     "never ends": ('import time; print(\'{"event": "started"}\', flush=True); time.sleep(600)', "the last word within"),
     "leaves somebody behind": (
         "import subprocess, sys; print('child', subprocess.Popen(['sleep', '600']).pid, file=sys.stderr)",
-        "BROKEN",
+        "on standard error: child ",
     ),
 }
 

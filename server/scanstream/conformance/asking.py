@@ -32,7 +32,7 @@ class ServerGone(Exception):
 
 
 class Unwelcome(Exception):
-    """There is a scanstream server, which lets nobody in who shows what we show; says what to do."""
+    """There is a scanstream server, which refuses what it is asked first; says why, and what to do."""
 
 
 class Answer(NamedTuple):

@@ -8,7 +8,7 @@ import anyio
 from scanstream.conformance.promise import Broken, NotTried
 
 BUSY = (429, 503)
-CODES = ("rate_limited", "too_many_scans", "overloaded")
+BUSY_CODES = ("rate_limited", "too_many_scans", "overloaded")
 LEAST_SECONDS = 0.25
 """Between two questions, also where it says that there is no need to wait."""
 

@@ -8,7 +8,7 @@ import anyio
 
 from scanstream.conformance import laws
 from scanstream.conformance.asking import Answer, Server, ServerGone, Socket
-from scanstream.conformance.patience import BUSY, CODES, Patience, refusal
+from scanstream.conformance.patience import BUSY, BUSY_CODES, Patience, refusal
 from scanstream.conformance.promise import Broken, NotTried, expect
 
 KINDS = {
@@ -96,7 +96,7 @@ class Scans:
         while True:
             await socket.send(type="discover", id=message_id, request=wanted, **more)
             message = await socket.receive()
-            if message["type"] != "error" or message.get("code") not in CODES:
+            if message["type"] != "error" or message.get("code") not in BUSY_CODES:
                 return message
             await self.patience.left_alone(message.get("retry_after"), refusal(message))
 

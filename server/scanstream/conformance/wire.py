@@ -128,11 +128,6 @@ class Unread:
         self._protocol = protocol
 
     @property
-    def subprotocol(self) -> str | None:
-        """What the server has chosen."""
-        return self._protocol.subprotocol
-
-    @property
     def close_code(self) -> int | None:
         """With what the server has closed it."""
         closed = self._protocol.close_rcvd

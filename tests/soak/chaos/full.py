@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from soak.chaos.trouble import Trouble
 
 PATIENCE = 60.0
+KIND = "real"
+"""What is asked for meanwhile: a scan as anybody's."""
 ROOM_BYTES = 2 * 1024 * 1024
 """What JetStream may still take, of each server, as it comes to be limited."""
 FILLER = "FILLER"
@@ -40,7 +42,7 @@ async def sqlite_full(trouble: "Trouble") -> None:
     lever = trouble.world.lever(server)
     pages = await lever.ask("full")
     try:
-        await _until_refused(trouble, "real")
+        await _until_refused(trouble)
     finally:
         assert await lever.ask("room") > pages
 
@@ -55,7 +57,7 @@ async def nats_full(trouble: "Trouble") -> None:
     await _limit(servers, most)
     try:
         await _fill(servers)
-        await _until_refused(trouble, "real")
+        await _until_refused(trouble)
         used = await _used(servers)
         assert used >= most, f"refused with {used} of {most} bytes used"
     finally:
@@ -107,20 +109,20 @@ async def _limit(servers: Nats, size: int) -> None:
     await servers.start()
 
 
-async def _until_refused(trouble: "Trouble", kind: str) -> None:
+async def _until_refused(trouble: "Trouble") -> None:
     with anyio.fail_after(PATIENCE):
-        while not await _refused(trouble, trouble.web(), kind):  # noqa: ASYNC110  # it asks another process
+        while not await _refused(trouble, trouble.web()):  # noqa: ASYNC110  # it asks another process
             await anyio.sleep(0.05)
     await trouble.breathe(1.0, 4.0)
 
 
-async def _refused(trouble: "Trouble", server: Web, kind: str) -> bool:
+async def _refused(trouble: "Trouble", server: Web) -> bool:
     """Whether a scan is refused as the store takes nothing; one that is not is promised as any."""
     owner = trouble.world.principals[0]
     with suppress(*LOST):
-        answer = await discover(server.url, KINDS[kind], trouble.world.headers(owner))
+        answer = await discover(server.url, KINDS[KIND], trouble.world.headers(owner))
         if answer.status == 202:
-            trouble.acked(answer.json()["scan_id"], kind, owner)
+            trouble.acked(answer.json()["scan_id"], KIND, owner)
         elif answer.json()["code"] == "store_unavailable":
             trouble.ledger.told["store_unavailable"] += 1
             return True

@@ -4,7 +4,6 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -13,9 +12,8 @@ from playwright.async_api import Browser, Error, Page, async_playwright
 from soak.chaos.auditor import PATIENCE, Auditor
 from soak.chaos.kinds import KINDS
 from support.visit import ENDED, Visit
+from trouble.followers import CHROMIUM, FLAGS
 
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 NOTEBOOK = ("IPython", "ipykernel", "nbclient", "nbformat")
 CLIENT = "the page"
 KIND = "shared"
