@@ -295,12 +295,12 @@ async def test_a_process_that_is_stopped_is_replaced_idle_or_at_work(
 
 
 @contextmanager
-def no_more_descriptors() -> Iterator[None]:
-    """This process can open nothing more."""
+def no_more_descriptors(but: int) -> Iterator[None]:
+    """This process can open nothing more, but for so many."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest_free = os.dup(0)
     os.close(lowest_free)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free + but, hard))
     try:
         yield
     finally:
@@ -309,8 +309,8 @@ def no_more_descriptors() -> Iterator[None]:
 
 async def test_without_descriptors_there_is_no_process_and_nothing_is_left_behind(workers: Workers) -> None:
     before = open_descriptors()
-    for _ in range(3):
-        with no_more_descriptors(), pytest.raises(Shortage) as caught:
+    for few in range(6):  # two pipes to it, and one by which Python hears why there is none
+        with no_more_descriptors(few), pytest.raises(Shortage) as caught:
             await workers.do(max, 1, 2)
         assert caught.value.lacking == "file descriptors"
     assert open_descriptors() == before

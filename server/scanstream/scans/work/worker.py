@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import anyio
@@ -37,13 +37,14 @@ class Worker:
     fails just when there are none.
     """
 
-    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
+    def __init__(self, process: "subprocess.Popen[bytes]", calls: int, answers: int) -> None:
+        """`calls`, `answers`: our ends of the pipes."""
         self._process = process
-        self._calls, self._answers = process.stdin.fileno(), process.stdout.fileno()
-        os.set_blocking(self._calls, False)
-        os.set_blocking(self._answers, False)
+        self._calls, self._answers = calls, answers
+        self._pipes = [calls, answers]
+        """Those that are open."""
+        os.set_blocking(calls, False)
+        os.set_blocking(answers, False)
         self.seen_stopped = 0
         """Looks in a row that found it stopped."""
         self.seen_dead = 0
@@ -57,13 +58,20 @@ class Worker:
 
         :raises Shortage: if it cannot be made
         """
-        command = [sys.executable, "-c", errands.BOOT]
         try:
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+            return cls._started([sys.executable, "-c", errands.BOOT])
         except OSError as error:
             lacking = "processes" if error.errno == errno.EAGAIN else shortage(error)
             raise Shortage(f"No worker process can be started: {error.strerror}", lacking=lacking) from error
-        return cls(process)
+
+    @classmethod
+    def _started(cls, command: list[str]) -> "Worker":
+        """Over pipes of ours: where descriptors run out, Python before 3.11.4 leaves open those that it had made."""
+        with ExitStack() as theirs, ExitStack() as ours:
+            (hears, calls), (answers, says) = _pipe(theirs, ours), _pipe(ours, theirs)
+            process = subprocess.Popen(command, stdin=hears, stdout=says)
+            ours.pop_all()
+        return cls(process, calls, answers)
 
     @property
     def pid(self) -> int:
@@ -131,17 +139,24 @@ class Worker:
     async def bury(self) -> None:
         """End it, and let go of its pipes. Whatever it still does then, its end is waited for."""
         self.kill()
-        for pipe in (self._process.stdin, self._process.stdout):
-            assert pipe is not None
-            if not pipe.closed:
-                anyio.notify_closing(pipe)
-                pipe.close()
+        while self._pipes:
+            pipe = self._pipes.pop()
+            anyio.notify_closing(pipe)
+            os.close(pipe)
         with anyio.move_on_after(FAREWELL_SECONDS, shield=True):
             while self.alive:  # noqa: ASYNC110  # the kernel tells when it likes
                 await anyio.sleep(0.001)
             return
         with suppress(RuntimeError):  # no thread is to be had
             threading.Thread(target=self._process.wait, name="burial", daemon=True).start()
+
+
+def _pipe(reader: ExitStack, writer: ExitStack) -> tuple[int, int]:
+    """A pipe: the end to read from and the one to write to, each of which is closed with its stack."""
+    read, write = os.pipe()
+    reader.callback(os.close, read)
+    writer.callback(os.close, write)
+    return read, write
 
 
 GONE = (EOFError, BrokenPipeError, ConnectionResetError, anyio.ClosedResourceError, OutOfStep)
