@@ -60,6 +60,8 @@ class Deliveries(Protocol):
     async def put(self, *deliveries: Delivery) -> None:
         """Add them, to be tried at once. Durable when it returns.
 
+        Of very many of one principal's, where nodes share them, some are due a little later each.
+
         One that is in already, whether it waits or somebody has it, stays as it is.
 
         :raises StoreUnavailable: if that cannot be written now; some may be in, and putting all again does no harm

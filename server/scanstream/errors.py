@@ -225,6 +225,11 @@ class Expired(RequestError):
 
     code = "expired"
 
+    @classmethod
+    def of(cls, scan_id: str | None) -> "Expired":
+        """This one; None: whichever it was."""
+        return cls("This scan has expired. Please initiate a new scan.", scan_id=scan_id or "")
+
 
 class Unauthorized(RequestError):
     """No token, or one that is not valid."""

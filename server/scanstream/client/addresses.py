@@ -4,6 +4,8 @@ import re
 
 import httpx
 
+from scanstream.legible import CREDENTIAL_BEGINS
+
 DEFAULT_URL = "http://127.0.0.1:8000"
 URL_VARIABLE = "SCANSTREAM_URL"
 MOST_PORT = 65_535
@@ -14,8 +16,6 @@ _LOGIN = re.compile(r"(?<=://)([^/?#@:]*)(:[^/?#]*)?@(?=[^/?#@]*(?:[/?#]|$))")
 """A name, and maybe a password, in an address."""
 _BEFORE_HOST = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:/*)?.*@", re.DOTALL)
 """The same, and more, in a text that is no address."""
-_CREDENTIAL = re.compile(r"ssk_|sst_|eyJ")
-"""What a key or token begins with, which has no place in an address."""
 _NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 
 
@@ -52,5 +52,5 @@ def shown(url: str) -> str:
 
 
 def _hidden(login: re.Match[str]) -> str:
-    name = "***" if _CREDENTIAL.match(login[1]) else login[1]
+    name = "***" if CREDENTIAL_BEGINS.match(login[1]) else login[1]
     return name + (":***@" if login[2] else "@")

@@ -67,9 +67,9 @@ class Slices:
 
 
 class OneOfEach(Generic[K]):
-    """Much that one caller asks for, one after the other.
+    """What is asked for of one, a caller or a scan: one after the other.
 
-    So many at once would each have a slice between two turns of anybody else's on the loop.
+    Of much that one caller asks for at once each would have a slice between two turns of anybody else's on the loop.
     """
 
     def __init__(self) -> None:

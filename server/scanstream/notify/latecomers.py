@@ -102,7 +102,7 @@ class Latecomers:
         async with self._places:
             history = await self._store.history(log.scan_id)
             if history is None:
-                raise expired(log)
+                raise Expired.of(log.scan_id)
             known.take(log.folded, history[log.seq :])
             await let_go(history)
 
@@ -110,7 +110,7 @@ class Latecomers:
         try:
             await self._store.append(log.scan_id, asked)
         except NotFound as error:
-            raise expired(log) from error
+            raise Expired.of(log.scan_id) from error
 
     def _leave_to_others(self, first: NotifyAsked) -> None:
         """Two nodes that put the same at the same time might have it told twice.
@@ -126,8 +126,3 @@ def too_many() -> InvalidRequest:
     """As many are told of the scan's end as may be."""
     told = f"this scan's end is told to {MOST_TARGETS} addresses already, and to no more"
     return InvalidRequest.of("url", told)
-
-
-def expired(log: ScanLog) -> Expired:
-    """Nobody is told of it any more."""
-    return Expired("This scan has expired. Please initiate a new scan.", scan_id=log.scan_id)

@@ -1,20 +1,18 @@
 """Who asks to be told: written into the scan's log while it runs, and due at once where it has ended."""
 
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
-
-import anyio
+from collections.abc import Iterable
 
 from scanstream.about import node_name
 from scanstream.deliveries import Deliveries, Delivery
-from scanstream.errors import InvalidRequest, NoSuchRoute, NotFound, StoreUnavailable
+from scanstream.errors import Expired, InvalidRequest, NoSuchRoute, NotFound, StoreUnavailable
 from scanstream.log.entry import NotifyAsked
 from scanstream.log.fold import MOST_TARGETS, Folded
+from scanstream.log.refold import OneOfEach
 from scanstream.log.scanlog import ScanLog
 from scanstream.log.store import Store
 from scanstream.message import NotifyAccepted
 from scanstream.model import Milliseconds, Principal, ScanId
-from scanstream.notify.latecomers import Latecomers, expired, too_many
+from scanstream.notify.latecomers import Latecomers, too_many
 from scanstream.notify.signing import Signing
 from scanstream.notify.targets import Allowed, Target
 
@@ -28,8 +26,8 @@ class Notices:
         self._signing = signing
         self._allowed = allowed
         self._latecomers = Latecomers(store, self._due_now)
-        self._asking: dict[ScanId, anyio.Lock] = {}
-        """Scans of which somebody asks just now."""
+        self._asking = OneOfEach[ScanId]()
+        """One asks after the other: whoever is one too many finds that out before it is written down."""
 
     def read(self, url: str) -> Target:
         """An address that may be told.
@@ -55,7 +53,7 @@ class Notices:
         asked = NotifyAsked(
             at=self._store.now(), by=node_name(), id=self._signing.id_of(scan_id, target.url), url=target.url
         )
-        async with self._alone(scan_id):
+        async with self._asking.turn(scan_id):
             if not log.ended and not _has(log.folded, asked.id):
                 await self._write(log, asked)
             if not _has(log.folded, asked.id):
@@ -82,17 +80,6 @@ class Notices:
             )
         )
 
-    @asynccontextmanager
-    async def _alone(self, scan_id: ScanId) -> AsyncIterator[None]:
-        """One asks after the other: whoever is one too many finds that out before it is written down."""
-        lock = self._asking.setdefault(scan_id, anyio.Lock())
-        async with lock:
-            try:
-                yield
-            finally:
-                if not lock.statistics().tasks_waiting:
-                    self._asking.pop(scan_id, None)
-
     async def _write(self, log: ScanLog, asked: NotifyAsked) -> None:
         """Into its log; behind the barrier that says what became of it. Its end may have come first."""
         if len(log.folded.targets) >= MOST_TARGETS:
@@ -100,7 +87,7 @@ class Notices:
         try:
             await self._store.append(log.scan_id, asked)
         except NotFound as error:
-            raise expired(log) from error
+            raise Expired.of(log.scan_id) from error
         await self._store.barrier()
         if log.left:
             raise StoreUnavailable(

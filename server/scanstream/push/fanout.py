@@ -229,7 +229,7 @@ class Channel:
             left = StoreUnavailable(newer_words("while it was followed"), retry_after=LEFT_SECONDS, scan_id=log.scan_id)
             return Encoded("error", codec.encode(error_message(left)), position)
         if log.expired:
-            expired = Expired("This scan has expired. Please initiate a new scan.", scan_id=log.scan_id)
+            expired = Expired.of(log.scan_id)
             return Encoded("error", codec.encode(error_message(expired)), position)
         news = log.news(position, only)
         if not news and not log.ended:

@@ -9,6 +9,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from scanstream.errors import Unauthorized
 from scanstream.push.line import HOLD, Hold, Line
 from scanstream.push.presence import while_there
 from scanstream.push.refused import hung_up
@@ -51,7 +52,7 @@ class PiecewiseResponse(Response):
         await self._begin(send)
         await self._go_on(receive, send)
         if self._is_over:
-            hung_up("unauthorized")
+            hung_up(Unauthorized.code)
             hold: Hold | None = scope.get("extensions", {}).get(HOLD)
             if hold is not None:
                 hold(_broken_off)  # a server that knows no lines closes what is not complete

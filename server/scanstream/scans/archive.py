@@ -48,7 +48,7 @@ class Archive:
             await self._store.barrier()
             log = await self._hub.fetch(genuine)
         if log is None or self._is_over(log):
-            raise Expired("This scan has expired. Please initiate a new scan.", scan_id=scan_id)
+            raise Expired.of(scan_id)
         return log
 
     def _is_given(self, owner: Owner, scan_id: str) -> bool:
@@ -124,7 +124,7 @@ class Archive:
             try:
                 scan_ids = await self._store.newest(principal, page, last, at=self._store.now())
             except NotFound as error:  # purged a moment ago
-                raise Expired("This scan has expired. Please initiate a new scan.", scan_id=last or "") from error
+                raise Expired.of(last) from error
             for scan_id in scan_ids:
                 yield scan_id
             if len(scan_ids) < page:

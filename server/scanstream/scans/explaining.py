@@ -68,7 +68,7 @@ class Explainer:
         async with self._places:
             entries = await self._store.history(log.scan_id)
             if entries is None:
-                raise Expired("This scan has expired. Please initiate a new scan.", scan_id=log.scan_id)
+                raise Expired.of(log.scan_id)
             life = Life(log, who=who)
             slices = Slices()
             entries.reverse()

@@ -120,7 +120,7 @@ class Sweeper:
         """Let those go that have waited for so long, if there is a place for them; looks at no others."""
         until = time.monotonic() - older_than
         due = [scan_id for scan_id, _ in takewhile(lambda one: one[1] <= until, self._unreleased.items())]
-        startable = self._startable() if due and self._startable is not None else due
+        startable = self._startable() if due and self._startable is not None else frozenset(due)
         slices = Slices()
         for scan_id in due:
             if scan_id in startable and self._unreleased.pop(scan_id, None) is not None:

@@ -178,9 +178,9 @@ class NatsStore:
         """See `Store.settled`."""
         return self.over(token(scan_id))
 
-    def over(self, token: str) -> bool:
-        """The same, at once, of the scan that is called this in subjects."""
-        scan = self._index.get(token)
+    def over(self, name: str) -> bool:
+        """Whether the scan of this name in subjects is settled or gone, as far as this node has read."""
+        scan = self._index.get(name)
         return scan is None or scan.expires_at is not None
 
     async def expired(self, now: Milliseconds) -> list[ScanId]:

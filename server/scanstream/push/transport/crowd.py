@@ -7,7 +7,8 @@ from collections import Counter
 from itertools import islice
 from typing import Protocol
 
-from scanstream.security.seats import network_of
+from scanstream.errors import Overloaded
+from scanstream.security.seats import RETRY_SECONDS, network_of
 
 MOST_LOOKED_AT = 64
 """Connections of one address that are looked at for one newcomer; the others are looked at for the next ones."""
@@ -20,7 +21,7 @@ class Guest(Protocol):
     """Where it comes from (`network_of`)."""
 
     def make_room(self, *, patient: bool) -> bool:
-        """Go, if no request is being answered here, nor waits to be; whether it does.
+        """Go, if no whole request has come that is still to be answered; whether it does.
 
         :param patient: also if one waits for news only
         """
@@ -79,3 +80,8 @@ class Crowd:
 def network(client: tuple[str, int] | None) -> str:
     """Where a connection comes from; those without an address are one."""
     return network_of(client[0]) if client else ""
+
+
+def full() -> Overloaded:
+    """Why somebody is sent away."""
+    return Overloaded("As many clients are connected as the server takes; try again later", retry_after=RETRY_SECONDS)

@@ -28,8 +28,9 @@ from scanstream.push.transport.bounds import (
     places_of,
 )
 from scanstream.push.transport.close_delimited import close_delimited
+from scanstream.push.transport.crowd import full
 from scanstream.push.transport.exchange import DONE, Exchange, extend
-from scanstream.push.transport.flow import Flow, Pipeline
+from scanstream.push.transport.flow import Flow
 from scanstream.push.transport.intake import Phase
 from scanstream.push.transport.outflow import Outflow
 from scanstream.push.transport.watched import Watched
@@ -46,7 +47,6 @@ class HttpTransport(Watched):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self.pipeline = Pipeline()  # type: ignore[assignment]  # as far as it is used
         self._glance = glance_of(self.config)
         self._told = False
         """Whether the request whose head was read is taken already, at a glance."""
@@ -72,7 +72,7 @@ class HttpTransport(Watched):
         if beyond > MOST_REFUSED_AT_ONCE:
             transport.abort()
         elif beyond > 0:
-            self.refuse(Overloaded("As many clients are connected as the server takes; try again later", retry_after=5))
+            self.refuse(full())
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell also the request that is being answered while a later one has come."""

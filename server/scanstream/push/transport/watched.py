@@ -7,7 +7,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from scanstream.errors import Overloaded, RequestTimeout, ScanstreamError, TooLarge
+from scanstream.errors import RequestTimeout, ScanstreamError, TooLarge
 from scanstream.push.confined import confined_by
 from scanstream.push.problem import problem
 from scanstream.push.refused import hung_up
@@ -19,7 +19,7 @@ from scanstream.push.transport.bounds import (
     patience_of,
     places_of,
 )
-from scanstream.push.transport.crowd import network
+from scanstream.push.transport.crowd import full, network
 from scanstream.push.transport.exchange import Exchange
 from scanstream.push.transport.flow import Flow, Pipeline
 from scanstream.push.transport.intake import Intake, Phase
@@ -96,7 +96,7 @@ class Watched(HttpToolsProtocol):
         waits = patient and self._is_patient()
         if not waits and self._answering and not (self._phase is Phase.BODY and self._is_unheard()):
             return False
-        error = Overloaded("As many clients are connected as the server takes; try again later", retry_after=5)
+        error = full()
         if waits and self._answered is not None:
             self._answered.disconnected = True
             self._answered.message_event.set()
