@@ -39,8 +39,8 @@ async def test_the_names_that_are_used_exist() -> None:
     config.load()
     socket_, http = WebSocketTransport(config, ServerState(), {}), HttpTransport(config, ServerState(), {})
     used = {
-        socket_: "app conn close_sent close_timer close_timeout config disconnected frames curr_msg_data_type"
-        " handshake_initiated handshake_complete loop queue receive send tasks transport writable"
+        socket_: "app conn connections close_sent close_timer close_timeout config disconnected frames"
+        " curr_msg_data_type handshake_initiated handshake_complete loop queue receive send tasks transport writable"
         " pending_ping_payload ping_sent_at handle_parser_exception keepalive_timeout send_500_response stop_keepalive",
         http: "parser pipeline cycle flow headers loop transport server_state _should_upgrade"
         " _unset_keepalive_if_required app_state connections",
@@ -61,7 +61,7 @@ async def test_the_names_that_are_used_exist() -> None:
     [(WebSocketTransport, WebSocketsSansIOProtocol), (HttpTransport, HttpToolsProtocol), (Flow, FlowControl)],
 )
 def test_what_is_overridden_is_there_and_takes_the_same(overridden: type, base: type) -> None:
-    own = {"look", "refuse", "expel", "hold", "begin", "then"}
+    own = {"look", "refuse", "expel", "cut", "hold", "begin", "then"}
     for name in set(vars(overridden)) - own:
         if inspect.isfunction(getattr(overridden, name)) and not name.startswith("_"):
             ours, theirs = (inspect.signature(getattr(cls, name)).parameters for cls in (overridden, base))

@@ -17,7 +17,7 @@ UPGRADE = (
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
 )
 """A WebSocket's handshake, but for its last line."""
-TEXT, CONTINUATION, PING, PONG = 1, 0, 9, 10
+TEXT, BINARY, CONTINUATION, PING, PONG = 1, 2, 0, 9, 10
 
 
 def get(path: str) -> bytes:

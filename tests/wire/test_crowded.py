@@ -5,14 +5,15 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 
+import anyio
 import msgspec
 import pytest
 from anyio import to_thread
 
 from conftest import Serve
-from scanstream.push.transport.crowd import Crowd, network
+from scanstream.push.transport.crowd import Crowd, Use, network
 from support.metrics import Said
-from support.raw import HOST, connected, everything, get
+from support.raw import BINARY, HOST, UPGRADE, connected, everything, frame, get
 from support.wire import metrics, request, websocket
 
 pytestmark = pytest.mark.anyio
@@ -26,6 +27,17 @@ ATTACKS = {
     "never end their heads": HEAD,
     "never end their bodies": HEAD + b"Content-Length: 100\r\n\r\n{",
 }
+SENT_AWAY = {
+    "stay when they are refused": b"no request of HTTP\r\n\r\n",
+    "stay when their sockets were closed": UPGRADE + b"\r\n" + frame(BINARY, b""),
+}
+"""It says something that ends the connection, and does not go."""
+TAKES_NOTHING = {
+    "take nothing of an answer": get("/openapi.json"),
+    "take nothing of several answers": get("/openapi.json") * 3,
+    "take nothing of a last answer": b"GET /openapi.json HTTP/1.1\r\nConnection: close\r\n" + HOST + b"\r\n",
+}
+"""It asks for more than the systems of both sides hold, and does not read."""
 
 
 @asynccontextmanager
@@ -58,6 +70,29 @@ async def test_whoever_has_most_connections_makes_room_for_others(
             await one.send(type="ping", id="1")
             assert (await one.receive())["type"] == "pong"
             assert await refused(url) > before
+
+
+@pytest.mark.parametrize("attack", [*SENT_AWAY, *TAKES_NOTHING])
+async def test_whoever_does_not_take_what_was_said_makes_room(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, attack: str
+) -> None:
+    """Who was sent away does so for anybody: no place is theirs any more."""
+    monkeypatch.setattr("scanstream.server.places", lambda _: PLACES)
+    async with serve(workers=0) as url:
+        with ExitStack() as flood:
+            said = (SENT_AWAY | TAKES_NOTHING)[attack]
+            many = [
+                flood.enter_context(connected(url, said, receive_buffer=2304, source=FLOODER)) for _ in range(PLACES)
+            ]
+            with anyio.fail_after(30):
+                while len(await to_thread.run_sync(readable, many)) < PLACES:
+                    pass
+            for _ in range(PLACES - 1):
+                flood.enter_context(connected(url, source="127.0.0.3"))
+                assert (await request(url, "GET", "/opportunities/market")).status == 200
+            if attack in SENT_AWAY:
+                with connected(url, get("/healthz"), source=FLOODER) as late:
+                    assert b" 200 " in await to_thread.run_sync(late.recv, 65536)
 
 
 async def test_long_polls_are_sent_away_before_others_are_and_streams_are_not(
@@ -110,9 +145,12 @@ class One:
         self.idle = idle
         self.gone = False
 
-    def make_room(self, *, patient: bool) -> bool:
-        self.gone = self.idle or patient
+    def make_room(self, use: Use) -> bool:
+        self.gone = self.idle or use is not Use.NONE
         return self.gone
+
+    def cut(self) -> None:
+        self.gone = True
 
 
 def test_it_is_the_address_with_most_that_makes_room_and_a_network_of_ipv6_is_one() -> None:
@@ -133,3 +171,18 @@ def test_it_is_the_address_with_most_that_makes_room_and_a_network_of_ipv6_is_on
         crowd.leave(one)
         crowd.leave(one)
     assert (crowd._of, crowd._most) == ({}, 0)
+
+
+def test_whoever_was_sent_away_makes_room_first_for_anybody_and_once() -> None:
+    crowd = Crowd()
+    told, stays, new = (One("192.0.2.1") for _ in range(3))
+    crowd.join(stays)
+    crowd.dismiss(told)
+    crowd.join(new)
+    assert crowd.makes_room(new)
+    assert (told.gone, stays.gone) == (True, False)
+    assert not crowd.makes_room(new), "its place is given away"
+    crowd.dismiss(told)
+    crowd.gone(told)
+    crowd.gone(told)
+    assert not crowd.makes_room(new), "it is gone by itself"

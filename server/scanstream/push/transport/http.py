@@ -19,16 +19,13 @@ from scanstream.push.question import Order, Question
 from scanstream.push.transport.bounds import (
     HIGH_WATER_BYTES,
     LONGEST_LINE_BYTES,
-    MOST_REFUSED_AT_ONCE,
     MOST_UNREAD_BYTES,
     SLICE_BYTES,
     glance_of,
     is_crowded,
     is_strict_here,
-    places_of,
 )
 from scanstream.push.transport.close_delimited import close_delimited
-from scanstream.push.transport.crowd import full
 from scanstream.push.transport.exchange import DONE, Exchange, extend
 from scanstream.push.transport.flow import Flow
 from scanstream.push.transport.intake import Phase
@@ -67,12 +64,7 @@ class HttpTransport(Watched):
         transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
         self.flow = Flow(transport)
         self.outflow = Outflow(transport, self.loop.time())
-        self._join()
-        beyond = 0 if self._has_place() else len(self.connections) - places_of(self.config)
-        if beyond > MOST_REFUSED_AT_ONCE:
-            transport.abort()
-        elif beyond > 0:
-            self.refuse(full())
+        self._take_place()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell also the request that is being answered while a later one has come."""

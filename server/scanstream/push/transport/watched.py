@@ -13,13 +13,14 @@ from scanstream.push.problem import problem
 from scanstream.push.refused import hung_up
 from scanstream.push.transport.bounds import (
     MOST_LINGER_BYTES,
+    MOST_REFUSED_AT_ONCE,
     crowd_of,
     is_strict_here,
     most_head_bytes_of,
     patience_of,
     places_of,
 )
-from scanstream.push.transport.crowd import full, network
+from scanstream.push.transport.crowd import Use, full, network
 from scanstream.push.transport.exchange import Exchange
 from scanstream.push.transport.flow import Flow, Pipeline
 from scanstream.push.transport.intake import Intake, Phase
@@ -75,27 +76,54 @@ class Watched(HttpToolsProtocol):
         self._crowd = crowd_of(self.config)
         self.network = ""
 
-    def _join(self) -> None:
-        """It is connected."""
+    def _take_place(self) -> None:
+        """Be one of those who are connected, where there is a place or somebody makes room; else be sent away."""
         self.network = network(self.client)
         self._crowd.join(self)
-
-    def _has_place(self) -> bool:
-        """Whether there is one for it, or somebody has made room."""
-        return len(self.connections) <= places_of(self.config) or self._crowd.makes_room(self)
+        most = places_of(self.config)
+        if len(self.connections) <= most or self._crowd.makes_room(self):
+            return
+        if len(self.connections) - most > MOST_REFUSED_AT_ONCE:
+            self.transport.abort()
+        else:
+            self.refuse(full())
+        self._crowd.leave(self)  # it has no place that it could make free
+        self._crowd.gone(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol.connection_lost`."""
         self._crowd.leave(self)
+        self._crowd.gone(self)
         super().connection_lost(exc)
 
-    def make_room(self, *, patient: bool) -> bool:
+    def cut(self) -> None:
+        """See `Leaver.cut`."""
+        self.outflow.cut()
+
+    def make_room(self, use: Use) -> bool:
         """See `Guest`. Whoever is in the middle of a request is told so, as far as that can be told at once."""
-        if self.transport.is_closing() or self._refused_at is not None or self.pipeline:
+        if self.transport.is_closing():
+            self.cut()
+            return True
+        if use is Use.BEHIND or not self.outflow.empty():  # what is written would be behind all that is not taken
+            return use is Use.BEHIND and self._is_behind()
+        if self.pipeline:
             return False
-        waits = patient and self._is_patient()
+        waits = use is Use.PATIENT and self._is_patient()
         if not waits and self._answering and not (self._phase is Phase.BODY and self._is_unheard()):
             return False
+        self._send_away(waits=waits)
+        return True
+
+    def _is_behind(self) -> bool:
+        """Whether it has not taken all of an answer, and is cut off for that. A stream has a seat."""
+        waiting = self._answered.waiting if isinstance(self._answered, Exchange) else None
+        if self.outflow.empty() or (waiting is not None and not waiting.patient):
+            return False
+        self.cut()
+        return True
+
+    def _send_away(self, *, waits: bool) -> None:
         error = full()
         if waits and self._answered is not None:
             self._answered.disconnected = True
@@ -106,7 +134,6 @@ class Watched(HttpToolsProtocol):
         else:
             self.refuse(error)
         self.transport.close()
-        return True
 
     def _is_patient(self) -> bool:
         """Whether it waits for news only."""
@@ -185,6 +212,9 @@ class Watched(HttpToolsProtocol):
             self._owed = self._owed or error
             return
         self._refused_at, self.rests_until = self.loop.time(), 0.0
+        self._crowd.leave(self)
+        if self in self.connections:
+            self._crowd.dismiss(self)
         if isinstance(error, TooLarge):
             self._most_linger_bytes += MOST_BODIES * self.config.ws_max_size
         self._unread.clear()

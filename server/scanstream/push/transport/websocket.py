@@ -23,7 +23,7 @@ from websockets.http11 import Request
 from scanstream.errors import InvalidMessage, RequestTimeout, TooLarge
 from scanstream.push.confined import confined
 from scanstream.push.refused import hung_up
-from scanstream.push.transport.bounds import HIGH_WATER_BYTES, SLICE_BYTES, is_strict_here, patience_of
+from scanstream.push.transport.bounds import HIGH_WATER_BYTES, SLICE_BYTES, crowd_of, is_strict_here, patience_of
 from scanstream.push.transport.handshake import Handshake
 from scanstream.push.transport.outflow import MOST_HELD_BYTES, Outflow
 from scanstream.push.transport.partial import Partial
@@ -77,6 +77,7 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
         """Forget what was not taken up, and whatever would keep this alive in a circle."""
         self._unread.clear()
         self.outlet.shut()
+        crowd_of(self.config).gone(self)
         super().connection_lost(exc)
         self.conn.parser.close()
         self.conn.parser_exc = None  # its traceback leads back here, too
@@ -91,7 +92,7 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
     def close_sent(self, sent: bool) -> None:
         self._close_sent = sent
         if sent:
-            self.outlet.shut()
+            self._end()
 
     # The handshake
 
@@ -124,6 +125,7 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
                 logger.error("ASGI callable returned without completing handshake.")
                 self.send_500_response()
         if not self.queue.calls and self.close_timer is None:  # type: ignore[attr-defined]
+            self._end()
             self.transport.close()
         for name in ("scope", "request", "response"):  # of use in the handshake only
             vars(self).pop(name, None)
@@ -230,6 +232,17 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
 
     # The end
 
+    def _end(self) -> None:
+        """One side has said that it leaves. Whoever was here has no seat any more, and stays no longer than others let
+        them: the other side may take its time with what was sent, and with its own goodbye."""
+        self.outlet.shut()
+        if self in self.connections:
+            crowd_of(self.config).dismiss(self)
+
+    def cut(self) -> None:
+        """See `Leaver.cut`."""
+        self.outflow.cut()
+
     def handle_parser_exception(self) -> None:
         """What has come is no frame, or too large a message: the connection ends."""
         sent = self.conn.close_sent
@@ -238,12 +251,12 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
 
     def handle_close(self, event: Frame) -> None:
         """The client leaves: nothing is pushed behind the answer to its close."""
-        self.outlet.shut()
+        self._end()
         super().handle_close(event)
 
     def shutdown(self) -> None:
         """See `WebSocketsSansIOProtocol.shutdown`."""
-        self.outlet.shut()
+        self._end()
         super().shutdown()
 
     def handle_pong(self, event: Frame) -> None:
