@@ -41,14 +41,16 @@ def branch_of(kind: type[ScanstreamError]) -> type[ScanstreamError]:
         "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbm4ifQ",
     ],
 )
-@pytest.mark.parametrize("around", ["{}", "there is no symbol '{}'", "GET /static/{}", "x" * 690 + " {}"])
+@pytest.mark.parametrize(
+    "around", ["{}", "there is no symbol '{}'", "GET /static/{}", "x" * 690 + " {}", "scan_{}", "x{}"]
+)
 def test_what_is_told_has_no_credential_in_it(credential: str, around: str) -> None:
     """Somebody may have put one where a name belongs."""
     text = around.format(credential)
     error = NotFound(text, scan_id=text, errors=[FieldError(text, text)])
     for told in (error.detail, str(error), error.scan_id, *error.errors[0], InvalidRequest.of(text, text).detail):
         assert credential[4:16] not in told
-        assert legible(around, 100)[:5] in told or around == "{}"
+        assert legible(around, 100).partition("{")[0][:5] in told
 
 
 @pytest.mark.parametrize("text", ["asst_momentum", "sst_momentum", "eyJewel", "task_of_the_longest_name_there_is"])

@@ -49,6 +49,12 @@ class Shown:
         """Of a list of scans."""
         return self("GET", "/opportunities/scans", credential).status_code
 
+    def host(self, name: str) -> int:
+        """Of a request for this host."""
+        answer = self._client.get("/", headers={"Host": name})
+        self.answers.append(answer.text)
+        return answer.status_code
+
 
 CLOSE = 8
 
@@ -122,6 +128,11 @@ def test_no_credential_is_in_a_log_an_answer_or_a_metric(keys: Path, tmp_path: P
             assert shown("GET", f"{path}?token={good}", "").status_code == 401
             for route in ("scans", "strategies", "market", f"explain/{ack['scan_id']}"):
                 assert shown("GET", f"/opportunities/{route}?token={token}", "").status_code == 401
+            for name in ("wait", "limit"):
+                assert shown("GET", f"/opportunities/results/latest?{name}={good}", good).status_code == 422
+            twice = [{"scan_id": f"{'x' * 50} {good}"}] * 2  # what is told of it ends within
+            assert shown("POST", "/opportunities/follow", good, json={"follow": twice}).status_code == 422
+            assert shown.host(f"{'x' * 60} {good}") == 400
             shown.answers += shown_on_sockets(server.url, good, token)
             assert shown("GET", "/metrics", good).status_code == 200
             assert run("key", "revoke", "revoked", "--keys", str(keys)).returncode == 0

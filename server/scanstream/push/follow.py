@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from scanstream.errors import InvalidRequest, StoreUnavailable
+from scanstream.legible import legible
 from scanstream.log.cursor import parse
 from scanstream.log.refold import OneOfEach, Slices
 from scanstream.message import Follow
@@ -175,5 +176,7 @@ def _answer(frames: list[bytes]) -> Response:
 
 def _name(named: set[str], index: int, scan_id: str) -> None:
     if scan_id in named:
-        raise InvalidRequest.of(f"follow[{index}].scan_id", f"{scan_id[:80]!r} is followed twice; name each scan once")
+        raise InvalidRequest.of(
+            f"follow[{index}].scan_id", f"{legible(scan_id, 80)!r} is followed twice; name each scan once"
+        )
     named.add(scan_id)

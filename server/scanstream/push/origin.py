@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from scanstream.errors import Forbidden, InvalidAddress, ScanstreamError
+from scanstream.legible import legible
 from scanstream.model import EVENTS_PATH
 from scanstream.push.forwarded import route_path
 from scanstream.push.host import Host, HostNames, host_of, in_ascii
@@ -145,7 +146,7 @@ def _host(named: list[str], scope: Scope) -> Host | None:
     host = host_of(named[0])
     if host is None:
         raise InvalidAddress(
-            f"Host: {named[0][:LONGEST_TOLD]!r} is no host; send a name or an address, and maybe a port"
+            f"Host: {legible(named[0], LONGEST_TOLD)!r} is no host; send a name or an address, and maybe a port"
         )
     return host
 

@@ -14,6 +14,7 @@ from werkzeug.http import (
 )
 
 from scanstream.errors import InvalidRequest, TooLarge, UnsupportedMedia
+from scanstream.legible import legible
 from scanstream.message import LONGEST_KEY, LONGEST_WAIT_SECONDS
 from scanstream.model import IdempotencyKey
 
@@ -21,6 +22,8 @@ MOST_TIMES_DISCARDED = 2
 """Times the limit: a larger body is not read to its end, nor does the transport take it (push/transport/http.py)."""
 MOST_ORDER_BYTES = 16 * 1024
 """Of the body of a request about one scan: what it can say is much less."""
+LONGEST_TOLD = 20
+"""Characters of what should be a number that its refusal repeats."""
 LONGEST_NUMBER = 18
 """Digits of a number in a query; what has more is out of every bound."""
 
@@ -123,7 +126,7 @@ def whole_number(request: Request, name: str, *, least: int, most: int, default:
 def _within(name: str, text: str, least: int, most: int) -> int:
     number = _whole(text, least, most)
     if number is None:
-        raise InvalidRequest.of(name, f"{text[:20]!r} is not a whole number from {least} to {most}")
+        raise InvalidRequest.of(name, f"{legible(text, LONGEST_TOLD)!r} is not a whole number from {least} to {most}")
     return number
 
 
