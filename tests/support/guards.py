@@ -30,6 +30,7 @@ class Ring:
         self.given: dict[str, Caller] = {}
         self._shown: set[str] = set()
         self._revoked: set[bytes] = set()
+        self._past: set[Caller] = set()
         self.trouble: Exception | None = None
         """Why it can say nothing now."""
 
@@ -56,6 +57,11 @@ class Ring:
         """From now on it is no good."""
         self._revoked.add(self.given[credential].credential)
 
+    def hand_over(self, credential: str, principal: str, *rights: Right) -> None:
+        """From now on it is somebody else's, or gives other rights."""
+        self._past.add(self.given[credential])
+        self.key(principal, *rights, text=credential)
+
     async def caller(self, credential: str | None) -> Caller:
         """See `Guard.caller`."""
         if self.trouble is not None:
@@ -80,7 +86,8 @@ class Ring:
     def good(self, caller: Caller) -> bool:
         """See `Guard.good`."""
         over = caller.expires_at is not None and caller.expires_at <= now()
-        return caller.credential not in self._revoked and bool(caller.credential) and not over
+        lost = caller.credential in self._revoked or caller in self._past
+        return not lost and bool(caller.credential) and not over
 
     def ticket(self, scan_id: ScanId, rights: Iterable[Right], expires_at: Milliseconds | None) -> str:
         """See `Guard.ticket`."""

@@ -4,7 +4,7 @@ On the fast ways and on those of any ASGI server.
 """
 
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -258,7 +258,16 @@ POLLS = [
 ]
 
 
-async def test_a_long_poll_is_refused_at_its_end(house: House) -> None:
+LOST: dict[str, Callable[[Ring, str], None]] = {
+    "revoked": lambda ring, key: ring.revoke(key),
+    "somebody else's": lambda ring, key: ring.hand_over(key, "bob", Right.SCAN),
+    "of other rights": lambda ring, key: ring.hand_over(key, "ann", Right.OPERATE),
+}
+
+
+@pytest.mark.parametrize("lost", LOST)
+async def test_a_long_poll_is_refused_at_its_end(house: House, lost: str) -> None:
+    """Also where the same key would let in somebody: what was found was not for them."""
     key = house.ring.key("ann")
     scan_id = await started(house, key)
     status = f"/opportunities/status/{scan_id}"
@@ -280,7 +289,7 @@ async def test_a_long_poll_is_refused_at_its_end(house: House) -> None:
                 tasks.start_soon(ask, *poll)
             await anyio.sleep(0.3)
             assert not answers
-            house.ring.revoke(key)
+            LOST[lost](house.ring, key)
     for answer in answers:
         assert (answer.status, answer.json()["code"]) == (401, "unauthorized")
         assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'

@@ -76,7 +76,7 @@ class FollowDoor:
             return stream
         if frames or not asked.seconds or self._room.drain.begun:
             return _answer(frames)
-        return Held(self.follow, lambda way: Poller(self._room, scans, way, asked.seconds))
+        return Held(self.follow, lambda way: Poller(self._room, scans, way, asked.seconds, caller))
 
     def _stream(self, scans: Round, line: Line, caller: Caller, seat: Seat | None) -> Together:
         return Together(self._room, scans, line, self._find(caller), self._attendance.start, caller, seat)
@@ -145,12 +145,13 @@ class FollowDoor:
 class Poller(Waiter):
     """Who waits for news of any of them, and is answered with all that there is then."""
 
-    __slots__ = ("scans",)
+    __slots__ = ("caller", "scans")
     patient = True
 
-    def __init__(self, room: Room, scans: Round, way: WayBack, seconds: float) -> None:
+    def __init__(self, room: Room, scans: Round, way: WayBack, seconds: float, caller: Caller) -> None:
         super().__init__(room, way)
         self.scans = scans
+        self.caller = caller
         self._join(seconds)
 
     def _enter(self) -> None:

@@ -6,31 +6,49 @@ to at its line from then on.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import anyio
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from scanstream.push.callers import caller_of
+from scanstream.push.credentials import unauthorized
 from scanstream.push.line import HOLD, WAITED, Hold, Line, Waiting, WayBack
 from scanstream.push.presence import while_there
 from scanstream.push.sse import EventStream
+from scanstream.security.caller import Caller
 from scanstream.security.seats import Seat
 
 Door: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
-def waited(request: Request) -> Waiting | None:
-    """What waited for this request; None where it comes for the first time."""
-    waiting: Waiting | None = request.scope.get("extensions", {}).get(WAITED)
+class Returning(Waiting, Protocol):
+    """Who waits for a request that comes to its door again."""
+
+    @property
+    def caller(self) -> Caller:
+        """Who asked, when it came first."""
+        ...
+
+
+def waited(request: Request) -> Returning | None:
+    """What waited for this request; None where it comes for the first time.
+
+    :raises Unauthorized: if what it has shown is somebody else's by now, or gives other rights: what was found for it
+        is not theirs
+    """
+    waiting: Returning | None = request.scope.get("extensions", {}).get(WAITED)
+    if waiting is not None and waiting.caller != caller_of(request):
+        raise unauthorized()
     return waiting
 
 
 class Held(Response):
     """No answer yet: the request waits, and then its door is asked again."""
 
-    def __init__(self, door: Door, wait: Callable[[WayBack], Waiting]) -> None:
+    def __init__(self, door: Door, wait: Callable[[WayBack], Returning]) -> None:
         super().__init__()
         self._door = door
         self._wait = wait

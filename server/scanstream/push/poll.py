@@ -16,6 +16,7 @@ from scanstream.push.line import WayBack
 from scanstream.push.query import JSON_TYPE, entity_tags, single, wait_of
 from scanstream.push.resumes import Transport
 from scanstream.push.waiter import Patient, Room
+from scanstream.security.caller import Caller
 
 
 def never() -> bool:
@@ -62,9 +63,8 @@ class PollDoor:
 
     async def log(self, request: Request) -> ScanLog:
         """The log of the scan that is asked for; once the request has waited, of the one that it has waited for."""
-        scan_id = request.path_params["scan_id"]
+        waiting, scan_id = waited(request), request.path_params["scan_id"]
         owner = caller_of(request).reads(scan_id)
-        waiting = waited(request)
         if isinstance(waiting, Asker) and not waiting.log.left:
             return waiting.log
         return await self._desk.find(owner, scan_id)
@@ -97,7 +97,8 @@ class PollDoor:
             return None
         if holds() or log.ended or self._room.drain.begun:
             return None
-        return Held(door, lambda way: Asker(self._room, log, way, seconds, holds, ranked=ranked))
+        caller = caller_of(request)
+        return Held(door, lambda way: Asker(self._room, log, way, seconds, holds, caller, ranked=ranked))
 
     def _tag(self, log: ScanLog) -> str:
         """Stands for all that the plain answer says: the log as it is and, while it waits, its place in the queue."""
@@ -107,12 +108,21 @@ class PollDoor:
 class Asker(Patient):
     """Whose request went through the chain, and does so again when there is something to say."""
 
-    __slots__ = ("_holds",)
+    __slots__ = ("_holds", "caller")
 
     def __init__(
-        self, room: Room, log: ScanLog, way: WayBack, seconds: float, holds: Callable[[], bool], *, ranked: bool
+        self,
+        room: Room,
+        log: ScanLog,
+        way: WayBack,
+        seconds: float,
+        holds: Callable[[], bool],
+        caller: Caller,
+        *,
+        ranked: bool,
     ) -> None:
         self._holds = holds
+        self.caller = caller
         super().__init__(room, log, way, seconds, ranked=ranked)
 
     @property
