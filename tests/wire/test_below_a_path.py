@@ -178,6 +178,19 @@ async def test_the_host_that_a_proxy_forwards_is_checked_as_any_other(trusting: 
         assert answer.status == status
 
 
+@pytest.mark.parametrize("said", ["x-forwarded-host", "x-forwarded-port"])
+async def test_whatever_a_proxy_says_the_host_that_is_asked_for_is_checked_too(trusting: str, said: str) -> None:
+    """A page whose name was made to point here sends its own `Host`, and any other header as it likes."""
+    headers = {said: {"x-forwarded-host": "localhost", "x-forwarded-port": "80"}[said]}
+    scan_id = (await request(trusting, "POST", "/opportunities/discover", b"{}")).json()["scan_id"]
+    for path in ("scans", f"status/{scan_id}", f"results/{scan_id}", f"events/{scan_id}"):
+        answer = await request(trusting, "GET", f"/opportunities/{path}", None, headers | {"host": "evil.example"})
+        assert (answer.status, "--allow-host evil.example" in answer.json()["detail"]) == (403, True)
+    for host in ("localhost", "127.0.0.1:8000", "scans.localhost"):
+        answer = await request(trusting, "GET", f"/opportunities/status/{scan_id}", None, headers | {"host": host})
+        assert answer.status == 200
+
+
 async def test_no_path_of_the_servers_own_can_be_the_one_that_it_stands_below() -> None:
     settings = Settings(port=0, data=":memory:", workers=0)
     async with open_core(settings) as core:

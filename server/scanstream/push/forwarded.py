@@ -25,6 +25,8 @@ from scanstream.push.problem import refuse
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+ASKED_HOST = "scanstream.asked_host"
+"""In the scope, where a proxy says another: the host that the request itself names."""
 LONGEST_PREFIX = 255
 OWN = ("opportunities", "ws", "static", "docs", "healthz", "readyz", "metrics", "openapi.json", "asyncapi.json")
 """What the server's own paths begin with: below such a path it could not tell whether a proxy has stripped it."""
@@ -178,6 +180,7 @@ def _take(scope: Scope) -> None:
         default = "443" if _last(headers, "x-forwarded-proto") in ("https", "wss") else "80"
         named = named if port == default else f"{named}:{port}"
     if named and (host or port):
+        scope[ASKED_HOST] = headers.get("host", "")
         MutableHeaders(scope=scope)["host"] = named
 
 

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from scanstream.errors import Forbidden, InvalidAddress, ScanstreamError
 from scanstream.legible import legible
 from scanstream.model import EVENTS_PATH
-from scanstream.push.forwarded import route_path
+from scanstream.push.forwarded import ASKED_HOST, route_path
 from scanstream.push.host import Host, HostNames, host_of, in_ascii
 from scanstream.push.problem import problem, refuse
 
@@ -94,10 +94,10 @@ class OriginCheck:
         except InvalidAddress as error:
             return error
         path = route_path(scope)
-        if host is not None and path not in HEALTH and self._names is not None and not self._names.have(host):
+        if path not in HEALTH and (foreign := self._foreign(host, host_of(scope.get(ASKED_HOST, "")))):
             return Forbidden(
-                f"This server does not answer to the name {host.name!r};"
-                f" its operator allows it with --allow-host {host.name}"
+                f"This server does not answer to the name {foreign.name!r};"
+                f" its operator allows it with --allow-host {foreign.name}"
             )
         origins = headers.getlist("origin")
         reads_only = scope["type"] == "http" and scope["method"] in READS and not path.startswith(EVENTS_PATH)
@@ -105,6 +105,14 @@ class OriginCheck:
             return None
         origin = ", ".join(origins)
         return Forbidden(f"Pages from {origin} may not use this server; allow them with --allow-origin {origin}")
+
+    def _foreign(self, *hosts: Host | None) -> Host | None:
+        """The first that is none of ours. A page cannot choose the `Host` that its browser sends, but may well say
+        `X-Forwarded-Host`: from the machine of a proxy that is trusted it would count.
+        """
+        if self._names is None:
+            return None
+        return next((host for host in hosts if host is not None and not self._names.have(host)), None)
 
     def _welcome(self, text: str, host: Host | None) -> bool:
         """Whether the origin is our own, or one that is allowed.
