@@ -39,7 +39,7 @@ LEVELS: tuple[tuple[set[str], ...], ...] = (
             "worker",
             "health",
         }
-        | {"settings", "limits", "tls", "metrics", "instruments", "pulse", "traces"},
+        | {"settings", "limits", "tls", "metrics", "instruments", "pulse", "traces", "exporting"},
         {"client"},
     ),  # settings names the markets, so it stands above them
     ({"terminal"}, {"notebook"}, {"conformance"}, {"doctor"}),

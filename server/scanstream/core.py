@@ -15,6 +15,7 @@ from scanstream.conducting import Conducting
 from scanstream.descriptors import places as places_of
 from scanstream.engine import Engine, open_engine
 from scanstream.errors import EngineUnusable, StoreUnavailable
+from scanstream.exporting import tracer_provider
 from scanstream.instruments import of_node, of_notify, of_push, of_scans, of_store, of_tls, of_work
 from scanstream.log.hub import Hub
 from scanstream.market.common import open_common
@@ -49,7 +50,7 @@ from scanstream.security.opening import open_guard
 from scanstream.security.seats import Seats
 from scanstream.settings import Settings
 from scanstream.strategies.installed import registry, require_all
-from scanstream.traces import Traces, wanted
+from scanstream.traces import Traces
 
 logger = logging.getLogger("scanstream")
 
@@ -94,7 +95,7 @@ class Core:
         self.sweeper = Sweeper(engine.store, self.hub, self.desk.release, self.notices.due, startable)
         self.readiness = Readiness(engine.store, conducting.machine, lambda: self.drain.begun)
         self.explainer = Explainer(engine.store, conducting.rooms(settings.max_running))
-        self.traces = self._traces() if wanted() else None
+        self.traces = self._traces()
         self.pulse = Pulse()
         self.sight = Sight()
         self.handshakes = Handshakes(lambda: settings.handshakes(places_of(settings.workers)))
@@ -122,8 +123,10 @@ class Core:
         deliveries, alone = self.engine.deliveries, not self.store.shared
         return Courier(deliveries, find, signing, settings.told, sender, now, leaving, alone=alone)
 
-    def _traces(self) -> Traces:
-        traces = Traces(self.store.history, self.fanout.telling, self.attendance.start)
+    def _traces(self) -> Traces | None:
+        if (provider := tracer_provider()) is None:
+            return None
+        traces = Traces(provider, self.store.history, self.fanout.telling, self.attendance.start)
         self.desk.registered, self.conducting.planner.on_let_in = traces.registered, traces.let_in
         return traces
 

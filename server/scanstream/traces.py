@@ -1,17 +1,14 @@
 """Traces for OpenTelemetry: a scan from its discover to its last frame, where an exporter is configured for that.
 
-Nothing is imported and nothing is paid for unless the standard variables say where traces go
-(`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`). The spans are made when a scan has ended, from
-its log, by the node that took its discover: so shards that ran elsewhere are in it, and no entry has to carry a trace.
-If that node dies before the end, there is no trace of the scan.
+Nothing is imported and nothing is paid for unless the standard variables say where traces go (exporting.py). The spans
+are made when a scan has ended, from its log, by the node that took its discover: so shards that ran elsewhere are in
+it, and no entry has to carry a trace. If that node dies before the end, there is no trace of the scan.
 """
 
 import logging
-import os
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
-from importlib.util import find_spec
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -19,13 +16,12 @@ import anyio
 from anyio import to_thread
 
 from scanstream import __version__
-from scanstream.about import node_name, traceparent
+from scanstream.about import traceparent
 from scanstream.log.entry import AnyEntry, Planned, Queued, ShardDone, ShardFailed
 from scanstream.log.refold import Slices, let_go
 from scanstream.log.scanlog import ScanLog
 from scanstream.model import ScanId
 
-ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 MOST_SCANS = 20_000
 """Scans whose end is waited for; of more the oldest have no trace."""
 MOST_SHARDS = 256
@@ -53,38 +49,19 @@ class _Begun(NamedTuple):
     let_in_at: int = 0
 
 
-def wanted(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether traces are to be sent, and can be."""
-    if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-        return False
-    if environ.get("OTEL_TRACES_EXPORTER", "otlp").strip().lower() == "none":
-        return False
-    named = next((name for name in ENDPOINTS if environ.get(name)), None)
-    if named is None:
-        return False
-    if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
-        logger.warning("%s is set, and OpenTelemetry is not installed: pip install 'scanstream[otel]'", named)
-        return False
-    return True
-
-
 class Traces:
     """Makes the traces of this node's scans, and sends them off in a thread of its own."""
 
     def __init__(
-        self, history: History, telling: Callable[[ScanId], bool], start: Callable[[Callable[[], Any]], object]
+        self,
+        provider: Any,
+        history: History,
+        telling: Callable[[ScanId], bool],
+        start: Callable[[Callable[[], Any]], object],
     ) -> None:
         """:param telling: whether readers of the scan are still to be told something; `start` has a task run"""
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
-        from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
-        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
-
-        told = {"service.version": __version__, "service.instance.id": node_name()}
-        name = {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": "scanstream"}
-        self._provider = TracerProvider(resource=Resource.create({**name, **told}), shutdown_on_exit=False)
-        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-        self._tracer = self._provider.get_tracer("scanstream", __version__)
+        self._provider = provider
+        self._tracer = provider.get_tracer("scanstream", __version__)
         self._history = history
         self._telling = telling
         self._start = start

@@ -8,11 +8,13 @@ from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import anyio
 import pytest
 
 from scanstream.about import came_from, traceparent
+from scanstream.exporting import tracer_provider
 from scanstream.log.entry import AnyEntry
 from scanstream.log.scanlog import ScanLog
 from scanstream.model import ScanId
@@ -205,7 +207,7 @@ async def test_of_many_shards_the_first_have_a_span_and_the_log_is_let_go_bit_by
     with receiving() as receiver:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
         monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
-        traces = Traces(history, lambda _: False, begun.append)
+        traces = Traces(tracer_provider(), history, lambda _: False, begun.append)
         traces.registered(SCAN, 0.1)
         traces.notice(log)
         await begun[0]()
@@ -214,6 +216,46 @@ async def test_of_many_shards_the_first_have_a_span_and_the_log_is_let_go_bit_by
     assert entries == []
     assert len(receiver.of("shard")) == MOST_SHARDS
     assert [span.status.code for span in receiver.of("shard")].count(0) == MOST_SHARDS - 1
+
+
+HIDDEN = "s3cr3t-pass%2Fword"
+ODD = {
+    "a header that is none": {"OTEL_EXPORTER_OTLP_HEADERS": f"Authorization Bearer {HIDDEN}"},
+    "a header of traces that is none": {"OTEL_EXPORTER_OTLP_TRACES_HEADERS": f"a=b,{HIDDEN}"},
+    "a header with a line end": {"OTEL_EXPORTER_OTLP_HEADERS": f"Authorization=Bearer%20x%0A{HIDDEN}"},
+    "an address without a scheme": {"OTEL_EXPORTER_OTLP_ENDPOINT": f"ann:{HIDDEN}@127.0.0.1:9"},
+    "an address of another scheme": {"OTEL_EXPORTER_OTLP_ENDPOINT": f"grpc://ann:{HIDDEN}@127.0.0.1:9"},
+    "an address without a host": {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://ann:{HIDDEN}@"},
+    "an address with no port": {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"http://ann:{HIDDEN}@127.0.0.1:99999/v1/traces"},
+}
+"""Variables that OpenTelemetry cannot use, and tells of."""
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_no_password_of_the_variables_is_in_the_log(
+    odd: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, value in ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"} | ODD[odd]).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+    provider = tracer_provider()
+    assert provider is not None
+    provider.get_tracer("t").start_span("s").end()
+    provider.shutdown()
+    assert "opentelemetry" in {name.partition(".")[0] for name, _, _ in caplog.record_tuples}
+    assert HIDDEN not in caplog.text
+    assert unquote(HIDDEN) not in caplog.text
+    assert "***" in caplog.text
+
+
+def test_variables_that_cannot_be_used_cost_the_traces_and_not_the_server(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "1")
+    assert tracer_provider() is None
+    assert "no traces are sent: the variables OTEL_" in caplog.text
+    assert "max_export_batch_size" in caplog.text
 
 
 def test_nothing_is_imported_where_no_exporter_is_configured() -> None:
