@@ -96,6 +96,8 @@ class Scans:
         while True:
             await socket.send(type="discover", id=message_id, request=wanted, **more)
             message = await socket.receive()
+            if message["type"] == "ack":
+                self.patience.taken()
             if message["type"] != "error" or message.get("code") not in BUSY_CODES:
                 return message
             await self.patience.left_alone(message.get("retry_after"), refusal(message))
