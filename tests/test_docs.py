@@ -277,6 +277,17 @@ def test_links_and_paths_lead_somewhere(page: Path) -> None:
             assert page.name == "operations.md" or any((place / path).exists() for place in places), path
 
 
+def test_sections_of_other_pages_are_named_as_they_are_called() -> None:
+    """`[operations.md](operations.md), What is installed`: the section's whole name, without or in quotation marks."""
+    seen = 0
+    for page in (*PAGES, ROOT / "SECURITY.md"):
+        for target, rest in re.findall(r"\]\(([\w/.]+\.md)\), \"?([A-Z].{0,80})", " ".join(prose(page).split())):
+            headings = re.findall(r"^#+ (.+)$", prose(page.parent / target), re.M)
+            assert any(rest.startswith(heading.replace("`", "")) for heading in headings), (page.name, target, rest)
+            seen += 1
+    assert seen >= 6
+
+
 def test_the_readme_leads_to_every_page() -> None:
     text = (ROOT / "README.md").read_text()
 
