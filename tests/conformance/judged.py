@@ -9,7 +9,7 @@ from scanstream.conformance.run import Options
 from scanstream.conformance.stage.playing import Played
 
 SECONDS = 60.0
-CALLERS = {"strangers", "not-yours", "apart", "scan-token", "share", "renewal"}
+CALLERS = {"strangers", "bearer", "not-yours", "apart", "scan-token", "share", "renewal"}
 """Checks that need a server that asks who is there …"""
 SLOW = {name for name, check in CHECKS.items() if check.slow} | {"restart", "crash"}
 """… that need seconds, or a server that forgets soon, or may be restarted …"""

@@ -1,5 +1,6 @@
 """Servers that break one promise each: of who is asking, and of web pages and names that are not the server's."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -194,3 +195,132 @@ def _any_name(talk: Talk) -> Answer | None:
 @answering("foreign-hosts", "a 403 for what is no host", "scans", 400)
 def _no_host(talk: Talk, answer: Answer) -> Answer:
     return answer._replace(status=403)
+
+
+class Greets(Owners):
+    """Sockets that are asked for like this are the first caller's."""
+
+    def __init__(self, meant: Callable[[Talk], bool]) -> None:
+        super().__init__()
+        self.meant = meant
+
+    def called(self, talk: Talk) -> None:
+        """See `Mutation`."""
+        shown = talk.headers.get(HEADER, "")
+        self.first = self.first or (shown if "ssk_" in shown and "nobody" not in shown else "")
+        if self.meant(talk):
+            talk.headers[HEADER] = self.first
+
+
+def _packed(talk: Talk) -> bool:
+    return "msgpack" in talk.headers.get("sec-websocket-protocol", "")
+
+
+def _nobodys(talk: Talk) -> bool:
+    return "nobody" in talk.headers.get(HEADER, "")
+
+
+def _tokens(talk: Talk) -> bool:
+    return "sst_" in talk.headers.get(HEADER, "")
+
+
+for check, wrong, meant in (
+    ("strangers", "MessagePack for strangers", lambda talk: _packed(talk) and HEADER not in talk.headers),
+    ("strangers", "a socket for a key that is nobody's", _nobodys),
+    ("scan-token", "a socket on which a scan token is as good as a key", _tokens),
+    ("share", "a socket on which a link is as good as a key", _tokens),
+    ("apart", "a latest on sockets that is somebody else's", lambda talk: True),
+):
+    mutant(check, wrong)(partial(Greets, meant))
+
+
+class NoSubprotocol(Mutation):
+    """A credential among the subprotocols is passed over."""
+
+    def called(self, talk: Talk) -> None:
+        """See `Mutation`."""
+        talk.headers["sec-websocket-protocol"] = talk.headers.get("sec-websocket-protocol", "").partition(",")[0]
+
+
+mutant("bearer", "a credential of a browser's socket that opens nothing")(NoSubprotocol)
+mutant("scan-token", "a scan token that opens other scans in follow")(partial(Promotes, "follow"))
+mutant("share", "an event stream that outlives the link it was opened with")(partial(Promotes, "events"))
+
+
+@asking("scan-token", "a token in an address that does not cancel")
+def _no_cancel_in_addresses(talk: Talk) -> Answer | None:
+    if talk.about("cancel"):
+        talk.query.pop("token", None)
+    return None
+
+
+@telling("scan-token", "an ack on a socket without a scan_token", "websocket")
+def _no_token_on_sockets(talk: Talk, message: dict[str, Any]) -> Told:
+    return [{key: value for key, value in message.items() if key != "scan_token"}]
+
+
+@answering("strangers", "a 401 that is no problem document", "market", 401)
+def _plain_401(talk: Talk, answer: Answer) -> Answer:
+    return answer._replace(headers={**answer.headers, "content-type": "text/plain"}, body=b"Unauthorized")
+
+
+@answering("strangers", "a 401 that may be kept", "results", 401)
+def _kept_401(talk: Talk, answer: Answer) -> Answer:
+    return answer.headed(cache_control="max-age=60")
+
+
+@answering("strangers", "a 401 that tells the credential back", "status", 401)
+def _told_back(talk: Talk, answer: Answer) -> Answer:
+    return answer.having(detail=f"no: {talk.headers.get(HEADER)}", message=f"no: {talk.headers.get(HEADER)}")
+
+
+@answering("share", "a 403 that is no problem document", "cancel", 403)
+def _plain_403(talk: Talk, answer: Answer) -> Answer:
+    return answer._replace(body=b"Forbidden")
+
+
+@mutant("apart", "latest results that are somebody else's")
+class LatestResultsOfAll(LatestOfAll):
+    """Of all that latest stands for, these only."""
+
+    def asked(self, talk: Talk) -> Answer | None:
+        """See `Mutation`."""
+        Owners.asked(self, talk)
+        if talk.path.endswith("results/latest"):
+            talk.headers[HEADER] = self.first
+        return None
+
+
+@mutant("not-yours", "a 403 for another's scan where a cursor is shown")
+class ForbidsCursors(Owners):
+    """In one form of one question."""
+
+    def answered(self, talk: Talk, answer: Answer) -> Answer:
+        """See `Mutation`."""
+        known = _scan_id(talk) in self.owners and "since" in talk.query
+        return plain(403, {}) if known and answer.status == 404 else super().answered(talk, answer)
+
+
+@mutant("not-yours", "a page of a list that begins behind another's scan")
+class ListsBehindAnothers(Owners):
+    """What comes before an id that is somebody's is another list than what comes before one that is nobody's."""
+
+    def answered(self, talk: Talk, answer: Answer) -> Answer:
+        """See `Mutation`."""
+        behind = talk.about("scans") and talk.query.get("before") in self.owners
+        foreign = behind and self.owners[talk.query["before"]] != talk.headers.get(HEADER)
+        return answer.having(scans=[{"scan_id": "?"}]) if foreign else super().answered(talk, answer)
+
+
+@mutant("not-yours", "another header where an absent scan is somebody's")
+class HintsInHeaders(Owners):
+    """Of the same names."""
+
+    def answered(self, talk: Talk, answer: Answer) -> Answer:
+        """See `Mutation`."""
+        known = _scan_id(talk) in self.owners and talk.about("results")
+        return (
+            answer.headed(cache_control="no-cache")
+            if known and answer.status == 404
+            else super().answered(talk, answer)
+        )

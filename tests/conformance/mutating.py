@@ -72,6 +72,9 @@ class Mutation:
         """A request over HTTP: it may be changed, or answered at once."""
         return None
 
+    def called(self, talk: Talk) -> None:
+        """A WebSocket is asked for: the headers of its handshake may be changed."""
+
     def said(self, talk: Talk, message: dict[str, Any]) -> list[dict[str, Any]]:
         """A message of a client, on a WebSocket: what the server is told instead."""
         return [message]
@@ -79,6 +82,10 @@ class Mutation:
     def told(self, talk: Talk, message: dict[str, Any]) -> list[dict[str, Any]]:
         """A message to a client, on any transport that has them: what it is told instead."""
         return [message]
+
+    def written(self, events: bytes) -> bytes:
+        """Events of a stream, as they go out."""
+        return events
 
     def accepted(self, talk: Talk, event: Message) -> Message:
         """The handshake of a WebSocket is taken: it may be taken otherwise."""
@@ -112,6 +119,11 @@ class Mutated:
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         talk = _talk("websocket", scope)
+        self.mutation.called(talk)
+        if "subprotocols" in scope:
+            offered = talk.headers.get("sec-websocket-protocol", "")
+            scope["subprotocols"] = [one.strip() for one in offered.split(",") if one.strip()]
+        scope["headers"] = _fields(talk.headers)
         waiting: list[dict[str, Any]] = []
 
         def encoded(message: Mapping[str, Any], kind: str) -> Message:
@@ -162,7 +174,7 @@ class Mutated:
         )
         if body:
             talk.headers["content-length"] = str(len(body))
-        scope["headers"] = [(name.encode(), value.encode("latin-1")) for name, value in talk.headers.items()]
+        scope["headers"] = _fields(talk.headers)
         given = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def through_receive() -> Message:
@@ -201,7 +213,7 @@ class _Out:
     async def _events(self, event: Message) -> None:
         *events, self._held = (self._held + event.get("body", b"")).split(b"\n\n")
         out = b"".join(b"".join(self._event(one)) for one in events)
-        await self._send({**event, "body": out})
+        await self._send({**event, "body": self._mutated.mutation.written(out)})
 
     def _event(self, event: bytes) -> list[bytes]:
         lines = event.decode().split("\n")
@@ -230,9 +242,12 @@ async def _send(send: Send, answer: Answer) -> None:
     headers = {name: value for name, value in answer.headers.items() if name != "content-length"}
     if answer.status not in (204, 304):
         headers["content-length"] = str(len(answer.body))
-    fields = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": answer.status, "headers": fields})
+    await send({"type": "http.response.start", "status": answer.status, "headers": _fields(headers)})
     await send({"type": "http.response.body", "body": answer.body})
+
+
+def _fields(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
 
 
 def _headers(event: Message) -> dict[str, str]:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from conformance.judged import APART, CALLERS, SECONDS, SLOW, judged, scripted, told
-from conformance.mutants_of_callers import ALL as MUTANTS
-from conformance.mutants_of_callers import NO_MUTANT
+from conformance.mutants_of_details import ALL as MUTANTS
+from conformance.mutants_of_details import NO_MUTANT
 from conformance.mutating import Mutated, Mutation, mutated_server
 from docs.pages import code, table
 from scanstream.app import Scanstream
@@ -61,8 +61,11 @@ SILENT = {
     "a subscription to an end that says nothing",
     "a cancel on a socket that is not acknowledged",
     "a cancel that does nothing",
+    "an unsubscribe that is one from all scans",
 }
 SHORT = scripted(shards=8, found=2, pause=0.03)
+LASTING = scripted(shards=8, found=2, pause=0.6)
+"""Longer than a link that was shared."""
 
 
 def often(names: set[str], of: list[str]) -> list[Any]:
@@ -149,7 +152,7 @@ async def test_callers_that_are_not_kept_apart_are_found_out(
     check, make = MUTANTS[wrong]
     server.mutation = make()
     try:
-        [verdict] = await judged(url, check, tokens=tokens, long=SHORT)
+        [verdict] = await judged(url, check, tokens=tokens, long=LASTING if check == "share" else SHORT)
     finally:
         server.mutation = Mutation()
     assert verdict.outcome == BROKEN, told(verdict)

@@ -17,6 +17,7 @@ from scanstream.client.certificates import untaken
 from scanstream.client.proxies import proxy_of
 from scanstream.client.websocket import Dialled
 from scanstream.conformance import strictly
+from scanstream.conformance.events import MESSAGES
 from scanstream.conformance.promise import Broken, Cut, expect
 from scanstream.conformance.trace import Trace
 
@@ -251,10 +252,15 @@ class Socket:
         await self.connection.send(data)
 
     async def receive(self) -> dict[str, Any]:
-        """The next message.
+        """The next message of a type that the protocol knows.
 
         :raises Broken: if it is none, of the wrong kind, or the socket is closed instead
         """
+        while (message := await self._next())["type"] not in MESSAGES:
+            pass
+        return message
+
+    async def _next(self) -> dict[str, Any]:
         try:
             data = await self.connection.recv()
         except ConnectionClosed as closed:

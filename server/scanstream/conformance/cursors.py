@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from scanstream.conformance.promise import Broken
 
-_FORM = re.compile(r"([0-9A-Za-z_]+)-(0|[1-9]\d*)\.(0|[1-9]\d*)", re.ASCII)
+_FORM = re.compile(r"(\S+)-(0|[1-9]\d*)\.(0|[1-9]\d*)", re.ASCII)
 
 
 class Place(NamedTuple):

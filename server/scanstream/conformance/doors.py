@@ -4,18 +4,22 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 import anyio
 import httpx
 
 from scanstream.conformance import strictly
-from scanstream.conformance.asking import JSON, MSGPACK, Server
+from scanstream.conformance.asking import JSON, MSGPACK, Answer, Server
 from scanstream.conformance.copy import Copy
 from scanstream.conformance.cursors import place, read
+from scanstream.conformance.events import MESSAGES, Event, events, lines
 from scanstream.conformance.laws import ENVELOPE, TERMINAL
 from scanstream.conformance.promise import Cut, equal, expect
 
 WAIT_SECONDS = 20
+EARLY_SECONDS = 1
+"""What clocks may differ in, and more."""
 PAUSE_SECONDS = 0.01
 NO_CURSOR = "0"
 """What asks `?since=` for everything: a cursor of nobody's log."""
@@ -123,7 +127,7 @@ class EventsDoor(Door):
         expect(response.status_code == 200, f"200 of {self.name}", response.status_code)
         kind = response.headers.get("content-type", "")
         expect(kind.startswith("text/event-stream"), "text/event-stream", kind)
-        self.lines = response.aiter_lines()
+        self.events = events(lines(response.aiter_bytes()))
 
     def nothing_left(self) -> None:
         """204 is for a scan that has ended, to who holds its end."""
@@ -136,31 +140,27 @@ class EventsDoor(Door):
         headers = {"last_event_id": self.copy.cursor} if self.copy.cursor else {}
         return self.server.answering("GET", f"/opportunities/events/{self.copy.scan_id}", headers=headers)
 
-    def agrees(self, fields: dict[str, str], message: dict[str, Any]) -> None:
+    def agrees(self, event: Event, message: dict[str, Any]) -> None:
         """The event's name and id say what its data says."""
-        equal(fields.get("event"), message.get("type"), "the event's name")
-        equal(fields.get("id"), message.get("cursor"), "the event's id")
+        equal(event.name, message.get("type"), "the event's name")
+        equal(event.id, message.get("cursor"), "the event's id")
 
     async def step(self) -> None:
         """One event."""
-        fields: dict[str, str] = {}
         try:
-            async for line in self.lines:
-                if not line and "data" in fields:
-                    await self._event(fields)
+            async for event in self.events:
+                self.server.trace.came(f"{self.name} {event.name} {event.id or ''}", event.data)
+                if event.name in MESSAGES:
+                    self._event(event)
                     return
-                name, _, value = line.partition(":")
-                if name:
-                    fields[name] = value.removeprefix(" ")
         except httpx.HTTPError as error:
             raise Cut("an event, or the end", f"the stream broke off ({error!r})") from error
         raise Cut("the stream to go on until its end", "closed without an end")
 
-    async def _event(self, fields: dict[str, str]) -> None:
-        self.server.trace.came(f"{self.name} {fields.get('event')} {fields.get('id', '')}", fields["data"])
-        message = strictly.from_json(fields["data"])
+    def _event(self, event: Event) -> None:
+        message = strictly.from_json(event.data)
         of_the_scan(message)
-        self.agrees(fields, message)
+        self.agrees(event, message)
         self.take(message)
 
 
@@ -174,10 +174,10 @@ class FollowEventsDoor(EventsDoor):
         headers = {"accept": "text/event-stream"}
         return self.server.answering("POST", "/opportunities/follow", follow_body(self.copy), headers)
 
-    def agrees(self, fields: dict[str, str], message: dict[str, Any]) -> None:
+    def agrees(self, event: Event, message: dict[str, Any]) -> None:
         """The data says all; there is no id."""
-        equal(fields.get("event"), message.get("type"), "the event's name")
-        equal(fields.get("id"), None, "the event's id in follow, where cursors are in the data")
+        equal(event.name, message.get("type"), "the event's name")
+        equal(event.id, None, "the event's id in follow, where cursors are in the data")
         equal(message.get("scan_id"), self.copy.scan_id, "scan_id in the data")
 
 
@@ -192,12 +192,28 @@ class FollowPollDoor(Door):
     async def step(self) -> None:
         """One question."""
         self.copy.asked_anew()
+        began = anyio.current_time()
         answer = await self.server.post("/opportunities/follow", follow_body(self.copy), accept="application/json")
-        frames: Any = answer.being(200).object().get("frames")
-        expect(isinstance(frames, list) and len(frames) <= 1, "at most one frame a scan", frames)
+        frames, took = frames_of(answer), anyio.current_time() - began
+        expect(len(frames) <= 1, "at most one frame a scan", frames)
+        waited = frames or took > WAIT_SECONDS - EARLY_SECONDS
+        expect(
+            waited, f"no empty list of frames before the wait of {WAIT_SECONDS} s is over", f"one after {took:.1f} s"
+        )
         for frame in frames:
             equal(frame.get("scan_id"), self.copy.scan_id, "scan_id of a frame")
             self.take(frame)
+
+
+def frames_of(answer: Answer) -> list[dict[str, Any]]:
+    """What a long poll of `follow` has brought, of types that the protocol knows.
+
+    :raises Broken: if it is no list of messages
+    """
+    frames = answer.being(200).object().get("frames")
+    messages = isinstance(frames, list) and all(isinstance(one, dict) and "type" in one for one in frames)
+    expect(messages, "frames: a list of messages", frames)
+    return [one for one in frames or () if one["type"] in MESSAGES]
 
 
 def follow_body(copy: Copy) -> dict[str, Any]:
@@ -221,7 +237,7 @@ class PollDoor(Door):
         """One question, as the frame that a stream would have sent."""
         self.copy.asked_anew()
         since = self.copy.cursor or NO_CURSOR
-        path = f"/opportunities/status/{self.copy.scan_id}?since={since}{self.query}"
+        path = f"/opportunities/status/{self.copy.scan_id}?since={quote(since)}{self.query}"
         answer = (await self.server.get(path)).being(200)
         expect("etag" not in answer.headers, "no ETag with since", answer.headers.get("etag"))
         body = answer.object()

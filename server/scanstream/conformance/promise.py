@@ -69,6 +69,14 @@ def equal(seen: object, wanted: object, what: str) -> None:
         raise Broken(f"{what} to be {wanted!r}", differing(seen, wanted))
 
 
+def says(message: dict[str, Any], what: str, **wanted: Any) -> None:
+    """Go on only if the message has these fields and, unless it is among them, no id; it may have more.
+
+    :raises Broken: if not
+    """
+    equal({name: value for name, value in message.items() if name in (*wanted, "id")}, wanted, what)
+
+
 def differing(seen: Any, wanted: Any) -> str:
     """What was seen, or of two objects only where they differ."""
     if not isinstance(seen, dict) or not isinstance(wanted, dict):

@@ -10,7 +10,7 @@ from scanstream.conformance.copy import Copy
 from scanstream.conformance.patience import Patience
 from scanstream.conformance.promise import Broken, NotTried, equal
 from scanstream.conformance.record import Record, record
-from scanstream.conformance.scans import Scans, ids_of
+from scanstream.conformance.scans import Scans, same_found
 
 
 class Options(NamedTuple):
@@ -78,7 +78,7 @@ class Run:
         told = {name: value for name, value in final.items() if name in copy.state}
         equal(copy.state, told, "the state at the end: what the status says")
         results = await self.scans.results(copy.scan_id)
-        equal(sorted(ids_of(copy.opportunities)), sorted(ids_of(results["opportunities"])), "the opportunities' ids")
+        same_found(results["opportunities"], copy.opportunities)
 
 
 def first(error: BaseException) -> BaseException:

@@ -9,7 +9,7 @@ import anyio
 from scanstream.conformance import laws
 from scanstream.conformance.asking import Answer, Server, ServerGone, Socket
 from scanstream.conformance.patience import BUSY, BUSY_CODES, Patience, refusal
-from scanstream.conformance.promise import Broken, NotTried, expect
+from scanstream.conformance.promise import Broken, NotTried, differing, equal, expect
 
 KINDS = {
     "quick": "one that is over in a moment",
@@ -164,6 +164,17 @@ def nearly(scan_id: str) -> str:
 def state_of(body: dict[str, Any]) -> dict[str, Any]:
     """The state in a status answer."""
     return {name: value for name, value in body.items() if name not in laws.ENVELOPE}
+
+
+def same_found(told: list[dict[str, Any]], held: list[dict[str, Any]]) -> None:
+    """Whatever their order.
+
+    :raises Broken: naming what differs in the first that does
+    """
+    equal(sorted(ids_of(told)), sorted(ids_of(held)), "the ids in results")
+    by_id = {one["id"]: one for one in held}
+    for one in told:
+        expect(one == by_id[one["id"]], f"{one['id']} as the streams told it", differing(one, by_id[one["id"]]))
 
 
 def ids_of(found: list[dict[str, Any]]) -> list[str]:

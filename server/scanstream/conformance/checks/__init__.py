@@ -1,7 +1,7 @@
 """The checks, by what they are about; to import this is to have them all, in the order of the protocol's promises."""
 
 from scanstream.conformance.checks import registration, one_state, resuming, ending, absence, asking, refusals, reuse  # isort: skip
-from scanstream.conformance.checks import sockets, following, callers, pages, silence, restarts  # isort: skip
+from scanstream.conformance.checks import sockets, following, callers, tokens, pages, silence, restarts  # isort: skip
 
 __all__ = [
     "absence",
@@ -18,4 +18,5 @@ __all__ = [
     "reuse",
     "silence",
     "sockets",
+    "tokens",
 ]

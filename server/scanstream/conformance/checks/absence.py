@@ -6,12 +6,22 @@ from typing import Any
 import anyio
 
 from scanstream.conformance.asking import JSON, MSGPACK, Answer
+from scanstream.conformance.doors import frames_of
+from scanstream.conformance.events import MESSAGES, of_body
 from scanstream.conformance.promise import NotTried, check, equal, expect
 from scanstream.conformance.run import Run
 from scanstream.conformance.scans import nearly
 
 NO_SCAN = "No scan found. Please initiate a new scan."
-ASKED = ("status/{}", "status/{}?since=0", "status/{}?wait=5", "results/{}", "results/{}?wait=5", "events/{}")
+ASKED = (
+    "status/{}",
+    "status/{}?since=0",
+    "status/{}?wait=5",
+    "results/{}",
+    "results/{}?wait=5",
+    "events/{}",
+    "explain/{}",
+)
 MOST_WAIT = 12
 """Seconds that a scan's expiry is waited for."""
 
@@ -32,13 +42,12 @@ async def _told(run: Run, scan_id: str, code: str) -> None:
                 equal(told, ("error", kind, code), f"the answer to {kind}")
                 expect(isinstance(message.get("detail"), str), "a detail in an error", message)
     body = {"follow": [{"scan_id": scan_id}], "wait": 5}
-    answer = (await run.server.post("/opportunities/follow", body, accept="application/json")).being(200)
-    frames = answer.object()["frames"]
+    frames = frames_of(await run.server.post("/opportunities/follow", body, accept="application/json"))
     told_by_follow = [(frame["type"], frame.get("scan_id"), frame.get("code")) for frame in frames]
     equal(told_by_follow, [("error", scan_id, code)], "what follow says")
     stream = await run.server.post("/opportunities/follow", body, accept="text/event-stream")
-    events = [line for line in stream.being(200).body.decode().splitlines() if line.startswith("event:")]
-    equal(events, ["event: error"], "what follow says as events")
+    events = [event.name for event in await of_body(stream.being(200).body) if event.name in MESSAGES]
+    equal(events, ["error"], "what follow says as events")
 
 
 @check("not-found", "1.6", "An id that never existed is 404 on every transport, in the body that polling clients know")

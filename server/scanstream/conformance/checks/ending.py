@@ -1,18 +1,23 @@
 """Promise 5: always an end, once, and last; and that results are there when it has come."""
 
 from typing import Any
+from urllib.parse import quote
 
 import anyio
 
-from scanstream.conformance import laws
+from scanstream.conformance import laws, strictly
 from scanstream.conformance.asking import JSON, MSGPACK
 from scanstream.conformance.copy import Copy
-from scanstream.conformance.doors import DOORS, Door, EventsDoor, SocketDoor, follow_body
-from scanstream.conformance.promise import NotTried, check, equal, expect
+from scanstream.conformance.doors import DOORS, Door, EventsDoor, SocketDoor, follow_body, frames_of
+from scanstream.conformance.events import MESSAGES, of_body
+from scanstream.conformance.promise import NotTried, check, equal, expect, says
+from scanstream.conformance.record import Record
 from scanstream.conformance.run import Run
-from scanstream.conformance.scans import ids_of, state_of
+from scanstream.conformance.scans import same_found, state_of
 
 CANCEL_SECONDS = 10
+LEAST_WAITED = 0.8
+"""Of one second: clocks differ."""
 
 
 @check("one-end", "1.5, 4", "Each transport says the end once, and nothing of the scan after it")
@@ -27,7 +32,7 @@ async def one_end(run: Run) -> None:
                 message = await reader.socket.receive()
                 equal((message["type"], message.get("id")), ("pong", "after"), "what comes after the end")
             elif isinstance(reader, EventsDoor):
-                left = [line async for line in reader.lines if line and not line.startswith(":")]
+                left = [event async for event in reader.events if event.name in MESSAGES]
                 expect(not left, "the stream to close after the end", left)
 
 
@@ -43,14 +48,23 @@ async def nothing_left(run: Run) -> None:
         async with run.server.socket(subprotocol) as socket:
             await socket.send(type="subscribe", id="n", scan_id=scan_id, since=last)
             await socket.until("ack", "n")
-            equal(await socket.receive(), end, "the message behind the ack")
-    body = follow_body(record.whole)
-    answer = (await run.server.post("/opportunities/follow", body, accept="application/json")).being(200)
-    equal(answer.object().get("frames"), [end], "the frames of follow")
+            says(await socket.receive(), "the message behind the ack", **end)
+    await _end_of_follow(run, record, end)
     began = anyio.current_time()
-    waited = (await run.server.get(f"/opportunities/status/{scan_id}?since={last}&wait=30")).being(200).object()
+    waited = (await run.server.get(f"/opportunities/status/{scan_id}?since={quote(last)}&wait=30")).being(200).object()
     expect(anyio.current_time() - began < 10, "a long poll of a terminal scan to be answered at once", "it waited")
     equal(waited["opportunities"], [], "opportunities where nothing is left")
+
+
+async def _end_of_follow(run: Run, record: Record, end: dict[str, Any]) -> None:
+    """In both forms."""
+    body = follow_body(record.whole)
+    frames = frames_of(await run.server.post("/opportunities/follow", body, accept="application/json"))
+    stream = (await run.server.post("/opportunities/follow", body, accept="text/event-stream")).being(200)
+    told = [strictly.from_json(event.data) for event in await of_body(stream.body) if event.name in MESSAGES]
+    for form, messages in (("a long poll", frames), ("a stream", told)):
+        equal([one.get("type") for one in messages], ["end"], f"what follow says as {form} where nothing is left")
+        says(messages[0], f"the end in follow as {form}", **end)
 
 
 @check(
@@ -76,7 +90,7 @@ def _whole(told: dict[str, Any], copy: Copy) -> None:
     """Results as section 3 has them."""
     equal(told.get("status"), copy.state["status"], "the status of results")
     found = told["opportunities"]
-    equal(sorted(ids_of(found)), sorted(ids_of(copy.opportunities)), "the ids in results")
+    same_found(found, copy.opportunities)
     order = [(-one["confidence_score"], one["id"]) for one in found]
     expect(order == sorted(order), "results by confidence, then id", order[:5])
     equal(told.get("total_opportunities"), len(found), "total_opportunities")
@@ -115,7 +129,10 @@ async def results_while_running(run: Run) -> None:
     while (answer := (await run.server.get(path)).being(200, 202)).status == 202:
         expect("retry-after" in answer.headers, "Retry-After while it runs", dict(answer.headers))
         expect("opportunities" not in answer.object(), "no opportunities in a 202", answer.object())
+        began = anyio.current_time()
         answer = (await run.server.get(f"{path}?wait=1")).being(200, 202)
+        waited = answer.status == 200 or anyio.current_time() - began > LEAST_WAITED
+        expect(waited, "no 202 before a wait of 1 s is over", f"one after {anyio.current_time() - began:.2f} s")
     state = await run.scans.status(started.scan_id)
     expect(state["status"] in laws.TERMINAL, "results of a terminal scan only", state["status"])
     equal(answer.object()["status"], state["status"], "the status of results")

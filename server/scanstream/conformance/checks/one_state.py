@@ -70,6 +70,7 @@ async def status_while_running(run: Run) -> None:
             statuses.append(answer.object())
             expect(answer.headers.get("etag"), "an ETag", dict(answer.headers))
             expect(str(statuses[-1]["cursor"]).endswith(".0"), "a cursor that ends in .0", statuses[-1]["cursor"])
+    found = {one["id"]: one for one in copy.opportunities}
     for body in statuses:
         seq = int(body["cursor"].rpartition("-")[2].split(".")[0])
         if seq in copy.states:
@@ -79,3 +80,6 @@ async def status_while_running(run: Run) -> None:
         expect(len(partial) <= 10, "at most ten partial results", len(partial))
         order = [(-one["confidence_score"], one["id"]) for one in partial]
         expect(order == sorted(order), "partial results by confidence", order)
+        for one in partial:
+            told_so = found.get(one["id"], {})
+            expect(one == told_so, f"{one['id']} of the partial results as the stream told it", differing(one, told_so))

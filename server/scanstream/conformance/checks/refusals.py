@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import msgspec
+
 from scanstream.conformance.asking import Answer
 from scanstream.conformance.promise import NotTried, check, equal, expect
 from scanstream.conformance.run import Run
@@ -26,7 +28,7 @@ WRONG: dict[str, tuple[Any, str]] = {
 """Requests that are not valid, and the field that must be named."""
 
 
-def _problem(answer: Answer, status: int) -> dict[str, Any]:
+def problem(answer: Answer, status: int) -> dict[str, Any]:
     """A problem document, as RFC 9457 and section 3 have it."""
     answer.being(status)
     kind = answer.headers.get("content-type", "")
@@ -58,7 +60,7 @@ async def invalid_requests(run: Run) -> None:
             if "?" in wanted.get("parameters", {}):
                 wanted = {"strategy_ids": [known], "parameters": {known: {"no_such_parameter": 1}}}  # noqa: PLW2901
             run.trace.noted(f"{what}:")
-            told = _problem(await run.server.post("/opportunities/discover", wanted), 422)
+            told = problem(await run.server.post("/opportunities/discover", wanted), 422)
             equal(told["code"], "invalid_request", f"the code for {what}")
             _names(told.get("errors"), field)
             await socket.send(type="discover", id="w", request=wanted)
@@ -74,23 +76,29 @@ async def invalid_requests(run: Run) -> None:
 async def many_errors(run: Run) -> None:
     """Hundreds of unknown symbols, with long names."""
     wanted = {"symbols": [f"NO{number}/{'X' * 40}" for number in range(500)]}
-    told = _problem(await run.server.post("/opportunities/discover", wanted), 422)
+    told = problem(await run.server.post("/opportunities/discover", wanted), 422)
     _names(told.get("errors"), "symbols")
+    async with run.server.socket() as socket:
+        await socket.send(type="discover", id="w", request=wanted)
+        message = await socket.receive()
+    _names(message.get("errors"), "symbols")
+    size = len(msgspec.json.encode(message))
+    expect(size <= MOST_BYTES, f"at most {MOST_BYTES} bytes in a frame that refuses", size)
 
 
 @check("refusals", "3", "Every error is a problem document, those of the parser, too")
 async def refusals(run: Run) -> None:
     """What is no JSON, a path where nothing is, a method that is not for it."""
-    equal(_problem(await run.server.post("/opportunities/discover", b"{"), 400)["code"], "invalid_json", "the code")
+    equal(problem(await run.server.post("/opportunities/discover", b"{"), 400)["code"], "invalid_json", "the code")
     equal(
-        _problem(await run.server.post("/opportunities/discover", b'{"symbols": ["\xff"]}'), 400)["code"],
+        problem(await run.server.post("/opportunities/discover", b'{"symbols": ["\xff"]}'), 400)["code"],
         "invalid_json",
         "the code",
     )
     (await run.server.post("/opportunities/discover", b"[]")).being(400, 422)
-    equal(_problem(await run.server.get("/opportunities/no-such-path"), 404)["code"], "no_such_route", "the code")
+    equal(problem(await run.server.get("/opportunities/no-such-path"), 404)["code"], "no_such_route", "the code")
     answer = await run.server.get("/opportunities/discover")
-    _problem(answer, 405)
+    problem(answer, 405)
     expect("POST" in answer.headers.get("allow", ""), "Allow: POST", dict(answer.headers))
 
 
@@ -125,4 +133,4 @@ async def follow_refusals(run: Run) -> None:
     for what, body in wrong.items():
         for accept in ("application/json", "text/event-stream"):
             run.trace.noted(f"{what}, {accept}:")
-            _problem(await run.server.post("/opportunities/follow", body, accept=accept), 422)
+            problem(await run.server.post("/opportunities/follow", body, accept=accept), 422)

@@ -1,13 +1,13 @@
 """Promise 3, second half, and 4: from any cursor, over any transport, with nothing lost and nothing twice."""
 
-from urllib.parse import quote
-
 import anyio
 
+from scanstream.conformance import strictly
 from scanstream.conformance.asking import JSON
 from scanstream.conformance.copy import Copy
 from scanstream.conformance.cursors import place
-from scanstream.conformance.doors import DOORS, Door
+from scanstream.conformance.doors import DOORS, Door, frames_of
+from scanstream.conformance.events import MESSAGES, of_body
 from scanstream.conformance.promise import Broken, check, differing, equal, expect
 from scanstream.conformance.record import Record
 from scanstream.conformance.run import Run
@@ -60,7 +60,7 @@ async def every_cursor(run: Run) -> None:
     """Of those that were seen, and of those between: fewer opportunities held than the entry had."""
     record = await run.recorded()
     cursors = record.cursors()
-    cursors = [f"{cursor.partition('.')[0]}.0" for cursor in cursors[:: max(1, len(cursors) // 3)]] + cursors
+    cursors = [f"{cursor.rpartition('.')[0]}.0" for cursor in cursors[:: max(1, len(cursors) // 3)]] + cursors
     chosen = run.random.sample(cursors, min(MOST_CURSORS, len(cursors)))
     async with anyio.create_task_group() as tasks:
         for cursor in chosen:
@@ -103,7 +103,7 @@ async def foreign_cursor(run: Run) -> None:
 
 async def _begins_anew(run: Run, record: Record, door: type[Door], cursor: str, what: str) -> None:
     copy = Copy(record.scan_id)
-    copy.cursor = quote(cursor) if door.polls else cursor
+    copy.cursor = cursor
     try:
         async with door.open(run.server, copy) as reader:
             await reader.until_end()
@@ -156,7 +156,7 @@ async def chunks(run: Run) -> None:
 
 @check("only-state", "4", "Who follows the state alone gets no opportunities; a later reader gets all from its cursor")
 async def only_state(run: Run) -> None:
-    """On a WebSocket; then on without `only`."""
+    """On a WebSocket; then on without `only`. In both forms of follow."""
     record = await run.recorded()
     start = Copy(record.scan_id, only_state=True)
     async with run.server.socket(JSON) as socket:
@@ -171,3 +171,17 @@ async def only_state(run: Run) -> None:
         while not whole.ended:
             whole.take(await socket.receive())
     expect(whole.opportunities == record.whole.opportunities, "all opportunities", len(whole.opportunities))
+    await _only_in_follow(run, record.scan_id)
+
+
+async def _only_in_follow(run: Run, scan_id: str) -> None:
+    """In both forms."""
+    body = {"follow": [{"scan_id": scan_id, "only": "state"}], "wait": 5}
+    frames = frames_of(await run.server.post("/opportunities/follow", body, accept="application/json"))
+    stream = (await run.server.post("/opportunities/follow", body, accept="text/event-stream")).being(200)
+    told = [strictly.from_json(event.data) for event in await of_body(stream.body) if event.name in MESSAGES]
+    for messages in (frames, told):
+        copy = Copy(scan_id, only_state=True)
+        for message in messages:
+            copy.take(message)
+        equal(place(copy.cursor).n, 0, "the count in the cursor of a reader of the state alone, in follow")

@@ -29,6 +29,9 @@ async def reuse(run: Run) -> None:
         equal(told.get("scan_id"), first.scan_id, "the scan that is joined over a WebSocket")
         expect(told.get("reused") in ("running", "fresh"), "reused in the ack", told.get("reused"))
         equal((await socket.receive())["type"], "snapshot", "the frame behind the ack of a scan that is joined")
+    other = await run.scans.discover({**wanted, "capital_usd": wanted["capital_usd"] + 1})
+    expect(other.scan_id != first.scan_id, "another scan for another request", other.ack)
+    await run.scans.cancel(other.scan_id)
     await run.scans.cancel(first.scan_id)
     after = await run.scans.discover(wanted)
     state = await run.scans.status(first.scan_id)
@@ -82,6 +85,10 @@ async def idempotency(run: Run) -> None:
         await socket.send(type="discover", id="k", request=wanted, idempotency_key=key)
         ack = await socket.until("ack", "k")
         equal(ack.get("scan_id"), first.scan_id, "the scan of the same key over a WebSocket")
+        await socket.send(type="discover", id="o", request={**wanted, "capital_usd": 77.0}, idempotency_key=key)
+        while (message := await socket.receive()).get("id") != "o":
+            pass
+        equal(message["type"], "error", "the answer to another body with the same key over a WebSocket")
     other = {**wanted, "capital_usd": 77.0}
     (await run.server.post("/opportunities/discover", other, idempotency_key=key)).being(422)
     apart = await run.scans.discover(wanted, idempotency_key=f"{key}-2")

@@ -6,7 +6,7 @@ from websockets.utils import accept_key
 
 from scanstream.conformance.asking import JSON, MSGPACK
 from scanstream.conformance.copy import Copy
-from scanstream.conformance.promise import check, equal, expect
+from scanstream.conformance.promise import check, equal, expect, says
 from scanstream.conformance.run import Run
 from scanstream.conformance.wire import wired
 
@@ -79,15 +79,19 @@ async def _upgraded(run: Run, **changed: str) -> tuple[int, dict[str, str]]:
 @check("replies", "4", "Every reply repeats the id of its message; a message without one is answered without")
 async def replies(run: Run) -> None:
     """Pings, errors, acks."""
-    async with run.server.socket() as socket:
-        for message_id in ("1", "x" * 64, "é"):
-            await socket.send(type="ping", id=message_id)
-            equal(await socket.receive(), {"type": "pong", "id": message_id}, "the answer to a ping")
-        await socket.send(type="ping")
-        equal(await socket.receive(), {"type": "pong"}, "the answer to a ping without an id")
-        await socket.send(type="ping", id="x" * 65)
-        message = await socket.receive()
-        equal((message["type"], message.get("code")), ("error", "invalid_message"), "the answer to an id of 65 letters")
+    for subprotocol in (JSON, MSGPACK):
+        async with run.server.socket(subprotocol) as socket:
+            for message_id in ("1", "x" * 64, "é"):
+                await socket.send(type="ping", id=message_id)
+                says(await socket.receive(), "the answer to a ping", type="pong", id=message_id)
+                await socket.send(type="cancel", id=message_id, scan_id="scan_1")
+                says(await socket.receive(), "the answer to a cancel of nobody's", type="error", id=message_id)
+            await socket.send(type="ping")
+            says(await socket.receive(), "the answer to a ping without an id", type="pong")
+            await socket.send(type="ping", id="x" * 65)
+            message = await socket.receive()
+            told = message["type"], message.get("code")
+            equal(told, ("error", "invalid_message"), "the answer to an id of 65 letters")
 
 
 @check("unknown-fields", "3, 4", "A receiver passes over fields that it does not know")
@@ -95,7 +99,7 @@ async def unknown_fields(run: Run) -> None:
     """In messages of every type; a discover's request is closed, and names them."""
     async with run.server.socket() as socket:
         await socket.send(type="ping", id="p", x_unknown={"deep": [None]})
-        equal(await socket.receive(), {"type": "pong", "id": "p"}, "the answer to a ping with more in it")
+        says(await socket.receive(), "the answer to a ping with more in it", type="pong", id="p")
         ack = await run.scans.discover_on(socket, "d", run.scans.request(), x_unknown=1)
         equal(ack["type"], "ack", "the answer to a discover with more in it")
         scan_id = run.scans.known(ack)
@@ -123,7 +127,7 @@ async def malformed_messages(run: Run) -> None:
             message = await socket.receive()
             equal((message["type"], message.get("code")), ("error", code), f"the answer to {text}")
         await socket.send(type="ping", id="still")
-        equal(await socket.receive(), {"type": "pong", "id": "still"}, "the answer of a socket that is open")
+        says(await socket.receive(), "the answer of a socket that is open", type="pong", id="still")
     async with run.server.socket() as socket:
         for _ in range(10):
             await socket.raw("{")
@@ -144,16 +148,25 @@ async def wrong_frames(run: Run) -> None:
 
 @check("unsubscribe", "4", "After the ack of an unsubscribe no frame of the scan follows; the scan goes on")
 async def unsubscribe(run: Run) -> None:
-    """In mid-scan: what comes until the scan is over is answers to pings."""
-    started = await run.scans.start("long")
+    """In mid-scan: what comes until the scan is over is of another one, which is followed to its end."""
+    scan_id, other = [(await run.scans.start("long")).scan_id for _ in range(2)]
+    copy, over = Copy(other), False
     async with run.server.socket() as socket:
-        await socket.send(type="subscribe", id="s", scan_id=started.scan_id)
+        await socket.send(type="subscribe", id="s", scan_id=scan_id)
         await socket.until("snapshot")
-        await socket.send(type="unsubscribe", id="u", scan_id=started.scan_id)
-        await socket.until("ack", "u")
-        await run.scans.until_terminal(started.scan_id)
+        await socket.send(type="subscribe", id="o", scan_id=other)
+        await socket.send(type="unsubscribe", id="u", scan_id=scan_id)
+        while not (over and copy.ended):
+            message = await socket.receive()
+            if message["type"] == "ack":
+                over = over or message.get("id") == "u"
+            elif message.get("scan_id") == other:
+                copy.take(message)
+            else:
+                expect(not over, "nothing of a scan behind the ack of its unsubscribe", message)
+        await run.scans.until_terminal(scan_id)
         await socket.send(type="ping", id="p")
-        equal(await socket.receive(), {"type": "pong", "id": "p"}, "what comes after an unsubscribe")
+        says(await socket.receive(), "what comes after an unsubscribe", type="pong", id="p")
 
 
 @check("subscribe-again", "4", "A second subscription replaces the position of the first: each frame comes once")
@@ -170,7 +183,7 @@ async def subscribe_again(run: Run) -> None:
                 copy.take(await socket.receive())
             equal(copy.opportunities, whole.opportunities, "the opportunities after a new subscription")
         await socket.send(type="ping", id="p")
-        equal(await socket.receive(), {"type": "pong", "id": "p"}, "nothing of the first subscription")
+        says(await socket.receive(), "nothing of the first subscription", type="pong", id="p")
 
 
 @check("discover-twice", "4", "A discover of a scan that is followed on the socket is acknowledged; its stream goes on")
