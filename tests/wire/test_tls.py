@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import select
 import signal
 import socket
 import ssl
@@ -154,6 +155,30 @@ async def test_half_open_handshakes_are_bounded_by_address_and_do_not_keep_a_ser
             assert (handshakes(text)["refused"], "scanstream_handshakes_under_way 6.0" in text) == (2, True)
             begun = time.monotonic()
         assert time.monotonic() - begun < 6  # the server has stopped, and six of them are still there
+
+
+@pytest.mark.parametrize(("idle", "most"), [(0, 40), (40, 32)], ids=["no seat is left", "nor a place"])
+async def test_half_open_handshakes_of_one_address_keep_nobody_else_out(
+    certificate: Certificate, monkeypatch: pytest.MonkeyPatch, idle: int, most: int
+) -> None:
+    """Where there are as many as there may be, the address with most of them makes room; as one of them is, once."""
+    for where in ("core.places_of", "server.places"):
+        monkeypatch.setattr(f"scanstream.{where}", lambda _: 40)
+    settings = Settings(port=0, data=":memory:", workers=0, **over(certificate, silence=60.0))
+    with ExitStack() as strangers:
+        async with serving(settings) as url:
+            for _ in range(idle):
+                polls = connected(url, get("/healthz"), source="127.0.0.2")
+                one = await to_thread.run_sync(strangers.enter_context, polls)
+                assert b" 200 " in await to_thread.run_sync(one.recv, 1000)
+            plain = "http" + url.removeprefix("https")
+            halves = [strangers.enter_context(connected(plain, source="127.0.0.2")) for _ in range(60)]
+            for _ in range(3):
+                assert (await request(url, "GET", "/opportunities/market")).status == 200
+            text = await metrics(url)
+            assert handshakes(text)["refused"] == len(halves) - most + 1
+            assert f"scanstream_handshakes_under_way {most - 1}.0" in text
+            assert len(select.select(halves, [], [], 0)[0]) == len(halves) - most + 1, "and they are hung up on"
 
 
 @pytest.mark.parametrize(

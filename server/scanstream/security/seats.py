@@ -56,6 +56,10 @@ class Seats:
         """Whether none is free."""
         return self._taken >= self.most
 
+    def lacks_own(self, who: str) -> bool:
+        """Whether they have as many as one may have."""
+        return self._own[who] >= self._bounds()[1]
+
     def take(self, who: str) -> Seat:
         """One for this principal, or for whoever is at this address: see `payer`.
 

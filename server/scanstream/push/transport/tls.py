@@ -18,7 +18,8 @@ from anyio.abc import TaskGroup
 from scanstream.errors import Overloaded, RateLimited, RequestTimeout
 from scanstream.push.refused import hung_up
 from scanstream.push.transport.bounds import MOST_REFUSED_AT_ONCE, Patience
-from scanstream.security.seats import Seat, Seats, payer
+from scanstream.push.transport.crowd import Crowd, Use, network
+from scanstream.security.seats import NO_SEAT, Seats, payer
 from scanstream.shortage import shortage
 from scanstream.telling import Telling
 
@@ -31,6 +32,27 @@ PAUSE_SECONDS = 0.5
 """Where no more can be accepted: who comes waits with the kernel meanwhile."""
 
 
+class Handshake:
+    """One of them: a `Guest` among the others, which makes nothing of its place yet."""
+
+    def __init__(self, address: str) -> None:
+        self.network = network((address, 0))
+        self.who = payer(None, (address, 0))
+        self.seat = NO_SEAT
+        self.scope = anyio.CancelScope()
+        """All of it."""
+
+    def make_room(self, _: Use) -> bool:
+        """See `Guest`."""
+        self.cut()
+        return True
+
+    def cut(self) -> None:
+        """See `Leaver.cut`."""
+        self.scope.cancel()
+        self.seat.leave()
+
+
 class Handshakes:
     """Those under way, and how the others came out."""
 
@@ -38,24 +60,39 @@ class Handshakes:
         """:param bounds: how many there may be, and how many from one address; asked each time"""
         self.seats = Seats(bounds)
         self.outcomes: Counter[str] = Counter(dict.fromkeys(OUTCOMES, 0))
+        self._crowd = Crowd()
 
-    def begin(self, address: str, connected: int) -> Seat | None:
-        """A seat for somebody from there; None where there is none, and they are to be hung up on.
+    def begin(self, address: str, connected: int) -> Handshake | None:
+        """One for somebody from there; None where there is no seat, and they are to be hung up on.
+
+        Where there is none in all, the address with most of them makes room: nobody is kept out by those of others that
+        come to nothing.
 
         :param connected: how many have made theirs: these have places, too; a few more are told that none is left
         """
-        seat = self.seats.find(payer(None, (address, 0)))
-        most = self.seats.most + MOST_REFUSED_AT_ONCE
-        if seat is not None and connected + len(self.seats) <= most:
-            return seat
-        if seat is not None:
-            seat.leave()
+        one = Handshake(address)
+        self._crowd.join(one)
+        if self._seated(one, connected) or (self._crowd.makes_room(one) and self._seated(one, connected)):
+            return one
+        self._crowd.leave(one)
         self.outcomes["refused"] += 1
-        hung_up((Overloaded if self.seats.crowded or seat is not None else RateLimited).code)
+        hung_up((RateLimited if self.seats.lacks_own(one.who) else Overloaded).code)
         return None
 
-    def came_out(self, outcome: str) -> None:
-        """One is over."""
+    def _seated(self, one: Handshake, connected: int) -> bool:
+        seat = self.seats.find(one.who)
+        if seat is None:
+            return False
+        if connected + len(self.seats) > self.seats.most + MOST_REFUSED_AT_ONCE:
+            seat.leave()
+            return False
+        one.seat = seat
+        return True
+
+    def end(self, one: Handshake, outcome: str) -> None:
+        """It is over."""
+        self._crowd.leave(one)
+        one.seat.leave()
         self.outcomes[outcome] += 1
         if outcome == "timed_out":
             hung_up(RequestTimeout.code)
@@ -115,11 +152,11 @@ class Accepting:
         :raises OSError: if no more can be accepted just now
         """
         for one, address in self._accepted():
-            seat = self._handshakes.begin(address, len(self._connections))
-            if seat is None:
+            begun = self._handshakes.begin(address, len(self._connections))
+            if begun is None:
                 one.close()
             else:
-                tasks.start_soon(self._begin, one, seat)
+                tasks.start_soon(self._begin, one, begun)
 
     def _accepted(self) -> Iterator[tuple[socket.socket, str]]:
         for _ in range(MOST_ACCEPTED_AT_ONCE):
@@ -130,18 +167,25 @@ class Accepting:
             one.setblocking(False)
             yield one, address[0]
 
-    async def _begin(self, one: socket.socket, seat: Seat) -> None:
+    async def _begin(self, one: socket.socket, begun: Handshake) -> None:
         """Make a handshake; from its end on the connection is a protocol's."""
         outcome = "failed"
         try:
+            with begun.scope:
+                outcome = await self._outcome(one)
+            if begun.scope.cancelled_caught:
+                outcome = "refused"
+        finally:
+            self._handshakes.end(begun, outcome)
+
+    async def _outcome(self, one: socket.socket) -> str:
+        try:
             await asyncio.get_running_loop().connect_accepted_socket(self._make, one, **self._tls)
-            outcome = "done"
         except ConnectionAbortedError:  # what both loops say where the time is over
-            outcome = "timed_out"
+            return "timed_out"
         except OSError:
-            pass  # it has left, or speaks no TLS, or none of ours: its own log says more than ours could
+            return "failed"  # it has left, or speaks no TLS, or none of ours: its own log says more than ours could
         except Exception:
             logger.exception("a defect in a handshake of TLS")
-        finally:
-            seat.leave()
-            self._handshakes.came_out(outcome)
+            return "failed"
+        return "done"
