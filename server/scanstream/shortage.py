@@ -30,6 +30,39 @@ UNREACHABLE = {
 }
 """errno → a directory of ours is there, and not for us just now: somebody mends rights, or a mount."""
 
+_NOT_OURS = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+_REMEDIES = {
+    "make room on its disk": {errno.ENOSPC, errno.EDQUOT},
+    "let the user that the server runs as write there": _NOT_OURS,
+    "end the other program that has it open": {errno.EBUSY},
+    "its disk cannot be read or written just now, so look at that first (dmesg)": {
+        errno.EIO,
+        errno.ESTALE,
+        errno.ENOTCONN,
+        errno.ETIMEDOUT,
+    },
+    "give the server more memory": {errno.ENOMEM, errno.ENOBUFS},
+    "raise the limit of open files (ulimit -n)": {errno.EMFILE, errno.ENFILE},
+}
+"""What an operator is to do about a file of ours, or its directory, that a start cannot use."""
+
+
+def remedy(number: int | None) -> str:
+    """What to do about this errno; empty where it is the file itself that is not as it must be."""
+    return next((told for told, numbers in _REMEDIES.items() if number in numbers), "")
+
+
+def where_else(error: OSError) -> str:
+    """What to do about a data directory that a start cannot write to.
+
+    Who takes another one begins without scans: that is told only where this may be the wrong one.
+    """
+    found = remedy(error.errno)
+    if found and error.errno not in _NOT_OURS:
+        return found
+    return f"{found}, or name another with --data" if found else "name another with --data"
+
 
 def shortage(error: BaseException | None) -> str:
     """What the machine lacks, where that is why this error (or one behind it) came; empty where it is not."""

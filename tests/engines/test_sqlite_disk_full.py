@@ -156,3 +156,4 @@ def test_a_disk_that_is_full_at_the_start_is_named(tmp_path: Path) -> None:
     answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert answer.startswith("DataUnusable("), answer
     assert str(tmp_path) in answer
+    assert "backup" not in answer

@@ -107,8 +107,10 @@ def test_what_was_left_out_of_a_file_is_noted(tmp_path: Path) -> None:
 
 
 def test_a_path_where_nothing_is_exits_with_one_and_no_path_with_two(tmp_path: Path) -> None:
-    shown = checked(str(tmp_path / "absent"))
-    assert shown.exit_code == 1
-    assert "there is no file of candles" in shown.stdout
+    absent, empty = checked(str(tmp_path / "absent")), checked(str(tmp_path))
+    assert (absent.exit_code, empty.exit_code) == (1, 1)
+    assert "there is no such file or directory" in absent.stdout
+    assert "there is no file of candles" in empty.stdout
+    assert "it holds" not in empty.stdout
     assert checked().exit_code == 2
     assert checked(f"files:{tmp_path}").exit_code == 1

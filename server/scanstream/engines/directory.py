@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from scanstream.errors import DataLocked, DataUnusable
+from scanstream.shortage import where_else
 
 LOCK = "lock"
 _PROCESS = re.compile(rb"[0-9]{1,10}")
@@ -58,4 +59,4 @@ def _owner(descriptor: int) -> str:
 def _unwritable(data: Path, error: OSError) -> DataUnusable:
     if isinstance(error, FileExistsError | NotADirectoryError):
         return DataUnusable(f"{data}, or what it is in, is no directory; name another with --data")
-    return DataUnusable(f"The data directory {data} cannot be written ({error.strerror}); name another with --data")
+    return DataUnusable(f"The data directory {data} cannot be written ({error.strerror}); {where_else(error)}")

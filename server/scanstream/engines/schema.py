@@ -8,6 +8,7 @@ entries themselves are checked as they are read (reading.py): those of unfinishe
 ones when somebody asks. So damage costs the scans it has hit, and no others.
 """
 
+import errno
 import os
 import re
 import secrets
@@ -16,6 +17,7 @@ import threading
 from pathlib import Path
 
 from scanstream.errors import DataUnusable
+from scanstream.shortage import remedy
 
 SCHEMA_VERSION = 4
 DATABASE = "scanstream.db"
@@ -74,6 +76,24 @@ _FROM_1 = (
 _STEPS = {1: ";".join(_FROM_1), 2: _DELIVERIES, 3: _BY_TURN}
 """What makes of each earlier version the next one."""
 
+_PRIMARY = 0xFF
+"""Of an extended code of SQLite what the code is in the main."""
+_AS_OF_THE_SYSTEM = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_READONLY: errno.EROFS,
+    sqlite3.SQLITE_PERM: errno.EACCES,
+    sqlite3.SQLITE_CANTOPEN: errno.EACCES,
+    sqlite3.SQLITE_BUSY: errno.EBUSY,
+    sqlite3.SQLITE_LOCKED: errno.EBUSY,
+    sqlite3.SQLITE_IOERR: errno.EIO,
+    sqlite3.SQLITE_NOMEM: errno.ENOMEM,
+}
+"""What SQLite says of its surroundings, and not of the file, as the system would have said it."""
+
+
+class _Newer(sqlite3.DatabaseError):
+    """It is whole, and of a version that we do not know."""
+
 
 def connect(file: Path | None, stop: threading.Event | None = None) -> sqlite3.Connection:
     """A connection to the database in this file (None: in memory), made or brought to this version where need be.
@@ -97,11 +117,19 @@ def connect(file: Path | None, stop: threading.Event | None = None) -> sqlite3.C
             connection.close()
             raise
     except (sqlite3.DatabaseError, OSError) as error:
-        raise DataUnusable(
-            f"The database {file} cannot be used ({error}); restore it from a backup, "
-            "or move it away to begin with an empty store"
-        ) from error
+        raise DataUnusable(f"The database {file} cannot be used ({error}); {_remedy(error)}") from error
     return connection
+
+
+def _remedy(error: sqlite3.DatabaseError | OSError) -> str:
+    """What an operator is to do. Only of a damaged file is it told that another one may take its place."""
+    if isinstance(error, _Newer):
+        return "start a version that is as new, or restore a backup from before"
+    of_sqlite = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & _PRIMARY
+    number = error.errno if isinstance(error, OSError) else _AS_OF_THE_SYSTEM.get(of_sqlite)
+    if found := remedy(number):
+        return f"{found}; nothing that is in it is lost"
+    return "restore it from a backup, or move it away to begin with an empty store"
 
 
 def meta_of(connection: sqlite3.Connection) -> dict[str, bytes]:
@@ -119,7 +147,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA {pragma}")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > SCHEMA_VERSION:
-        raise sqlite3.DatabaseError(f"it was written by a newer scanstream, schema {version}")
+        raise _Newer(f"it was written by a newer scanstream, schema {version}")
     if version == 0:
         _transact(connection, _SCHEMA)
     if not _is_ours(connection):

@@ -20,7 +20,7 @@ from scanstream.errors import DataUnusable, MarketError, ScanstreamError, Shorta
 from scanstream.market.market import Market
 from scanstream.model import timestamp
 from scanstream.panel import INPUTS, Panel, load
-from scanstream.shortage import of_ours
+from scanstream.shortage import of_ours, where_else
 
 _OURS = re.compile(r"[0-9a-f]{32}|writing-.*")
 """What a panel is saved as; the directory may be somebody's, who keeps other things in it."""
@@ -194,7 +194,7 @@ def first(market: Market, directory: Path, prepare: Callable[[Panel], Panel]) ->
 def unwritable(directory: Path, error: OSError) -> DataUnusable:
     """What to tell of a directory that does not take what a start has to write there."""
     return DataUnusable(
-        f"The market data cannot be written below {directory} ({error.strerror or error}); name another with --data"
+        f"The market data cannot be written below {directory} ({error.strerror or error}); {where_else(error)}"
     )
 
 

@@ -37,6 +37,8 @@ def found_in(path: Path) -> tuple[list[Source], list[Path]]:
     :raises MarketError: if there are none
     """
     try:
+        if not path.exists():
+            raise MarketError(f"--market files:{path}: there is no such file or directory")
         if path.is_file():
             return [Source(path, symbol_of(path, path.parent), _is_text(path) is not False)], []
         files = list(_files(path)) if path.is_dir() else []
@@ -50,7 +52,8 @@ def found_in(path: Path) -> tuple[list[Source], list[Path]]:
     taken = {source.file for source in sources}
     passed = [file for file in files if file not in taken]
     if not sources:
-        beside = f"; it holds {', '.join(map(str, sorted(path.iterdir())[:5]))}" if path.is_dir() else ""
+        others = sorted(path.iterdir())[:5] if path.is_dir() else []
+        beside = f"; it holds {', '.join(map(str, others))}" if others else ""
         raise MarketError(
             f"--market files:{path}: there is no file of candles, such as SYMBOL.csv, .csv.gz, .parquet or .feather"
             f"{beside}"
