@@ -143,6 +143,7 @@ async def answering(app: ASGIApp, listener: socket.socket, most: int) -> AsyncIt
         proxy_headers=False,
         server_header=False,
     )
+    config.crowd = Crowd()
     config.places = lambda: most
     server = _Server(config)
     async with anyio.create_task_group() as tasks:

@@ -11,7 +11,9 @@ import pytest
 from anyio import to_thread
 
 from conftest import Serve
+from scanstream.health import MOST_ASKING, answering_for_health
 from scanstream.push.transport.crowd import Crowd, Use, network
+from scanstream.settings import Settings
 from support.metrics import Said
 from support.raw import BINARY, HOST, UPGRADE, connected, everything, frame, get
 from support.wire import metrics, request, websocket
@@ -93,6 +95,17 @@ async def test_whoever_does_not_take_what_was_said_makes_room(
             if attack in SENT_AWAY:
                 with connected(url, get("/healthz"), source=FLOODER) as late:
                     assert b" 200 " in await to_thread.run_sync(late.recv, 65536)
+
+
+@pytest.mark.parametrize("attack", [*ATTACKS, *SENT_AWAY])
+async def test_nobody_keeps_a_supervisor_from_asking_a_worker_how_it_is(attack: str) -> None:
+    """Who finds no answer there ends the worker and starts another."""
+    with ExitStack() as flood:
+        async with answering_for_health(Settings(health_port=0)) as health:
+            for _ in range(MOST_ASKING):
+                flood.enter_context(connected(health.where, (ATTACKS | SENT_AWAY)[attack], source=FLOODER))
+            for _ in range(3):
+                assert (await request(health.where, "GET", "/healthz")).status == 200
 
 
 async def test_long_polls_are_sent_away_before_others_are_and_streams_are_not(
