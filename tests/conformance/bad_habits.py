@@ -1,13 +1,14 @@
 """What makes of the Python client one that breaks a promise: each habit, and the script that must find it out."""
 
 import math
+import re
 import uuid
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import httpx
 
-from scanstream.client import AsyncClient, Scan, asking, ladder, line, mirror, run, scan, token, websocket
+from scanstream.client import AsyncClient, Scan, asking, ladder, line, mirror, poll, run, scan, stream, token, websocket
 from scanstream.client.backoff import Pace
 from scanstream.client.failures import Lost, Unreachable, problem_of
 from scanstream.client.failures import of_http as of_http_truly
@@ -235,3 +236,44 @@ def _waits() -> None:
 @habit("lost-end", "does not ask for an end", 35)
 def _no_asking() -> None:
     _patch(run, "QUIET_SECONDS", math.inf)
+
+
+@habit("rewritten", "knows one way to write an event stream")
+def _one_way() -> None:
+    _patch(stream, "LINE_END", re.compile(rb"\n"))
+
+
+@habit("clean", "cancels what it leaves")
+def _cancels() -> None:
+    true = Scan.wait
+
+    async def wait(self: Scan) -> Message:
+        state = await true(self)
+        await self.cancel()
+        return state
+
+    _patch(Scan, "wait", wait)
+
+
+@habit("stale-token", "shows its credential in addresses")
+def _in_addresses() -> None:
+    true = httpx.AsyncHTTPTransport.handle_async_request
+
+    async def handle(self: httpx.AsyncHTTPTransport, request: httpx.Request) -> httpx.Response:
+        shown = request.headers.get("authorization", "").removeprefix("Bearer ")
+        request.url = request.url.copy_merge_params({"token": shown}) if shown else request.url
+        return await true(self, request)
+
+    _patch(httpx.AsyncHTTPTransport, "handle_async_request", handle)
+
+
+@habit("polls-only", "polls without a pause")
+def _no_pause() -> None:
+    _patch(poll, "POLLING_INTERVAL_SECONDS", 0.0)
+    _patch(Pace, "due", lambda self, at: -math.inf)
+    true = poll.PollRung._ask
+
+    async def ask(self: poll.PollRung, *words: Any) -> float:
+        return min(0.02, await true(self, *words))
+
+    _patch(poll.PollRung, "_ask", ask)

@@ -27,6 +27,9 @@ pytestmark = pytest.mark.anyio
 
 HERE = Path(__file__).parent
 PYTHON = [sys.executable, str(HERE / "adapter.py")]
+PLAIN = [sys.executable, str(HERE / "plain_adapter.py")]
+PLAINLY = ["clean", "failed", "cut", "unknown", "chunks", "chunks-cut", "new-epoch", "not-found", "watched"]
+"""What a client promises that knows one transport."""
 NODE = ["node", "--experimental-websocket", "--no-warnings", str(HERE / "adapter.mjs")]
 QUICK = ["cut", "new-epoch", "repeated"]
 FEW = ["gives up at the first cut", "trusts a stale cursor", "takes frames twice"]
@@ -66,6 +69,11 @@ async def test_the_client_keeps_its_promises() -> None:
 @pytest.mark.parametrize("slow", [False, True], ids=["quick", "slow"])
 async def test_ours_keep_all_of_their_promises(command: list[str], slow: bool) -> None:
     assert_kept(await played(command, *(name for name, one in SCRIPTS.items() if one.slow == slow), jobs=4))
+
+
+@pytest.mark.clients
+async def test_a_client_that_is_unlike_ours_is_judged_by_what_it_tells() -> None:
+    assert_kept(await played(PLAIN, *PLAINLY, jobs=4))
 
 
 async def found_out(name: str) -> None:

@@ -87,13 +87,14 @@ class Events:
         """
         *lines, self._rest = LINE_END.split(self._rest + piece)
         for line in lines:
-            name, _, value = line.removeprefix(self._mark).partition(b":")
+            told = line.removeprefix(self._mark)
+            name, _, value = told.partition(b":")
             self._mark = b""
             if name == b"data":
                 self._data.append(value.removeprefix(b" "))
             elif name == b"event":
                 self._type = value.removeprefix(b" ")
-            elif not name and not value:
+            elif not told:  # a colon alone is a comment, and ends nothing
                 if self._data and self._type in KNOWN:
                     yield self._message()
                 self._type, self._data = b"", []

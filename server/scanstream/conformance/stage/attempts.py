@@ -7,6 +7,7 @@ from scanstream.conformance.stage.lines import Asked, Reply, as_json
 from scanstream.conformance.stage.weather import problem
 
 EVENTS = "text/event-stream"
+ONE_STREAM = "/opportunities/events/"
 
 
 class Attempt(NamedTuple):
@@ -16,6 +17,8 @@ class Attempt(NamedTuple):
     at: float
     since: str | None
     token: str | None
+    waits: bool = False
+    """Whether it may be answered late: a poll that says how long it waits."""
 
 
 def kind_of(asked: Asked) -> str:
@@ -24,8 +27,18 @@ def kind_of(asked: Asked) -> str:
         return "websocket"
     if asked.path == "/opportunities/follow" and isinstance(asked.body, dict):
         return "stream" if EVENTS in asked.headers.get("accept", "") else "longpoll"
+    if asked.path.startswith(ONE_STREAM):
+        return "stream"
     kinds = {"status": "poll", "discover": "discover", "results": "results"}
     return kinds.get(asked.path.removeprefix("/opportunities/").partition("/")[0], "other")
+
+
+def followed(asked: Asked) -> list[dict[str, Any]]:
+    """The scans that a stream or a long poll is about, each with where it begins."""
+    if asked.path.startswith(ONE_STREAM):
+        since = asked.headers.get("last-event-id") or asked.query.get("since")
+        return [{"scan_id": asked.path.removeprefix(ONE_STREAM), "since": since}]
+    return [*asked.body.get("follow", ())]
 
 
 def bearer(asked: Asked) -> str | None:
@@ -41,5 +54,7 @@ def other(asked: Asked) -> Reply:
         "/opportunities/strategies": {"strategies": []},
         "/opportunities/market": {"market": "told", "symbols": []},
         "/opportunities/scans": {"scans": []},
+        "/healthz": {"status": "ok"},
+        "/readyz": {"status": "ok"},
     }
     return as_json(200, known[asked.path]) if asked.path in known else problem(404, "no_such_route")

@@ -71,11 +71,25 @@ class Line:
         method, target, _ = first.split(" ")
         pairs = [field.partition(":") for field in fields]
         headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
-        length = int(headers.get("content-length", 0))
-        content = await self._reader.receive_exactly(length) if length else b""
+        if headers.get("expect", "").lower() == "100-continue":
+            await self._stream.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        content = await self._content(headers)
         parts = urlsplit(target)
         body = msgspec.json.decode(content) if content else None
         return Asked(method, parts.path, dict(parse_qsl(parts.query)), headers, body)
+
+    async def _content(self, headers: Mapping[str, str]) -> bytes:
+        """What a request has behind its head, in one piece or in chunks."""
+        if headers.get("transfer-encoding", "").lower() != "chunked":
+            length = int(headers.get("content-length", 0))
+            return await self._reader.receive_exactly(length) if length else b""
+        content = b""
+        while size := int((await self._reader.receive_until(b"\r\n", MOST_HEAD)).partition(b";")[0], 16):
+            content += await self._reader.receive_exactly(size)
+            await self._reader.receive_exactly(2)
+        while await self._reader.receive_until(b"\r\n", MOST_HEAD):
+            pass
+        return content
 
     async def answer(self, reply: Reply) -> None:
         """All of it; then the connection ends."""
@@ -87,10 +101,15 @@ class Line:
         headers = {"content-type": "text/event-stream", "cache-control": "no-cache"}
         await self._stream.send(_head(200, headers) + b"retry: 500\n\n")
 
-    async def event(self, message: dict[str, Any]) -> None:
-        """One event."""
-        cursor = f"id: {message['cursor']}\n" if "cursor" in message else ""
-        await self.send(f"event: {message['type']}\n{cursor}data: ".encode() + msgspec.json.encode(message) + b"\n\n")
+    async def event(self, message: dict[str, Any], named: bool, written: Callable[[bytes], bytes]) -> None:
+        """One event.
+
+        :param named: whether its cursor is its id, too
+        :param written: how it goes out
+        """
+        cursor = f"id: {message['cursor']}\n" if named and "cursor" in message else ""
+        event = f"event: {message['type']}\n{cursor}data: ".encode() + msgspec.json.encode(message) + b"\n\n"
+        await self.send(written(event))
 
     async def send(self, data: bytes) -> None:
         """Bytes as they are."""

@@ -19,6 +19,8 @@ SPAN_SECONDS = 0.49
 """In which a client makes two attempts at most on each transport: half a second, less what a clock is inexact by."""
 MIDDLE = 3
 """The entry from which a scan is watched that others have followed until then."""
+MOST_POLLS = 7
+"""In a second: five, as docs/clients.md has it, and what chunks and a clock add to that."""
 MOST_AFTER = 6
 """Questions that a client may have under way about a scan that is no more."""
 
@@ -156,7 +158,7 @@ def _reached_the_end(script: Script, tale: Tale, stage: Stage, heard: list[Heard
     ids = [one["id"] for one in last.opportunities]
     begin = place(_since(script, tale)).n if script.watch == "middle" else 0
     equal(end.get("ids"), ids[begin:], "the ids at the end, in their order")
-    if script.over:
+    if script.over and any(one.kind in script.over for one in stage.attempts):
         expect(stage.ended_over in script.over, f"the end over {' or '.join(script.over)}", stage.ended_over)
 
 
@@ -206,6 +208,11 @@ def _asked_with_care(stage: Stage, heard: list[Heard]) -> None:
         expect(
             not crowded or kind == "longpoll", f"two attempts in half a second on {kind}", f"three in {crowded[:1]} s"
         )
+    asked = [one.at for one in stage.attempts if one.kind == "poll" and not one.waits]
+    crowded = [late - early for early, late in zip(asked, asked[MOST_POLLS:], strict=False) if late - early < 1]
+    expect(not crowded, f"at most {MOST_POLLS} questions in a second from who polls", f"one more in {crowded[:1]} s")
+    expect(not stage.cancels, "no cancel: who leaves a scan, or has its end, ends it for nobody", stage.cancels)
+    expect(not stage.in_addresses, "no credential in an address", stage.in_addresses[:1])
     told = next((one.at for one in heard if one.event == "update"), math.inf)
     anew = [one.kind for one in stage.subscriptions if one.since is None and one.at > told + SPAN_SECONDS]
     expect(not anew, "the cursor with each subscription that comes back", f"none over {anew}")

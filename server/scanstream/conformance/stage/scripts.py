@@ -19,6 +19,7 @@ from scanstream.conformance.stage.weather import (
     LosesEnd,
     Refuses,
     Repeats,
+    Rewrites,
     Sometimes,
     Weather,
     page,
@@ -167,6 +168,12 @@ SCRIPTS: dict[str, Script] = {
             "The same without WebSockets",
             lambda _: Both(Refuses("websocket"), Injects()),
             over=("stream", "longpoll", "poll"),
+        ),
+        Script(
+            "rewritten",
+            "An event stream may be written in other ways: other ends of lines, data on two lines, other comments",
+            lambda _: Both(Refuses("websocket"), Rewrites()),
+            over=("stream",),
         ),
         Script(
             "chunks",

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 
 from scanstream.conformance.cursors import Place, place, read
-from scanstream.conformance.stage.attempts import Attempt, bearer, kind_of, other
+from scanstream.conformance.stage.attempts import ONE_STREAM, Attempt, bearer, followed, kind_of, other
 from scanstream.conformance.stage.lines import GONE, Asked, Cut, Line, Reply, Socket, as_json, listening
 from scanstream.conformance.stage.tale import Tale
 from scanstream.conformance.stage.weather import ABSENT, Freeze, Weather, problem
@@ -38,6 +38,10 @@ class Stage:
         """The kind of connection over which the end was told last."""
         self.keys: list[str | None] = []
         """Of all discovers, in order."""
+        self.cancels: list[str] = []
+        """How the scan's end was asked for."""
+        self.in_addresses: list[str] = []
+        """Requests that had a credential in their address."""
         self._pace = pace
         self._news = anyio.Event()
         self._begun = anyio.Event()
@@ -79,11 +83,13 @@ class Stage:
         """One request."""
         asked = await line.asked()
         kind = kind_of(asked)
-        since = asked.query.get("since") or asked.headers.get("last-event-id")
+        since = asked.query.get("since")
         if kind in ("stream", "longpoll"):
-            since = next((one.get("since") for one in asked.body.get("follow", ())), None)
+            since = next((one.get("since") for one in followed(asked)), None)
         shown = asked.headers.get("authorization", "").removeprefix("Bearer ") or bearer(asked)
-        self.attempts.append(Attempt(kind, time.monotonic(), since, shown))
+        self.attempts.append(Attempt(kind, time.monotonic(), since, shown, "wait" in asked.query))
+        if "token" in asked.query:
+            self.in_addresses.append(f"{asked.method} {asked.path}?token=…")
         if kind in ("stream", "longpoll"):
             self.subscriptions.append(self.attempts[-1])
         if self.away:
@@ -94,6 +100,8 @@ class Stage:
                 await line.answer(reply)
             elif kind == "websocket":
                 await self._socket(line)
+            elif kind == "stream" and (reply := self._no_stream(asked)) is not None:
+                await line.answer(reply)
             elif kind == "stream":
                 await self._stream(line, asked)
             elif kind == "longpoll":
@@ -115,40 +123,42 @@ class Stage:
         code = self.absent or "not_found"
         return {"type": "error", "scan_id": scan_id, "code": code, "detail": code}
 
-    def ack(self, status: str = "initiated") -> dict[str, Any]:
-        """The answer to a discover, or to a subscription."""
-        tale = self.tale
-        state = tale.states[self.head]
-        return {
-            "success": True,
-            "scan_id": tale.scan_id,
-            "status": status,
-            "cursor": f"{tale.epoch}-0.0",
-            "message": "Scan registered",
-            "poll_url": state["poll_url"],
-            "results_url": state["results_url"],
-            "events_url": f"/opportunities/events/{tale.scan_id}",
-            "polling_interval_seconds": 1,
-            "progress": state["progress"],
-            "filters": {},
-        }
-
     # Plain answers
 
     async def _plain(self, asked: Asked, kind: str) -> Reply:
         scan_id = asked.path.rpartition("/")[2]
         if kind == "discover":
             self.keys.append(asked.headers.get("idempotency-key"))
-            return as_json(202, self.ack(), location=f"/opportunities/status/{self.tale.scan_id}", retry_after="1")
+            return as_json(
+                202, self.tale.ack(self.head), location=f"/opportunities/status/{self.tale.scan_id}", retry_after="1"
+            )
+        if asked.path.startswith("/opportunities/cancel/"):
+            self.cancels.append(f"{asked.method} {asked.path}")
+            return as_json(202, self.tale.states[self.head])
         if kind == "other":
             return other(asked)
         if not self._known(scan_id):
-            status = 410 if self.absent == "expired" else 404
-            return as_json(status, {**ABSENT, "status": self.absent or "not_found", "scan_id": scan_id})
+            return self._gone(scan_id)
         self._begun.set()
         if kind == "results":
             return await self._results(asked)
         return await self._status(asked)
+
+    def _gone(self, scan_id: str) -> Reply:
+        status = 410 if self.absent == "expired" else 404
+        return as_json(status, {**ABSENT, "status": self.absent or "not_found", "scan_id": scan_id})
+
+    def _no_stream(self, asked: Asked) -> Reply | None:
+        """What a stream of one scan's events is answered with where there is none: it is absent, or nothing is left."""
+        [one, *_] = followed(asked)
+        if not asked.path.startswith(ONE_STREAM):
+            return None
+        if not self._known(one["scan_id"]):
+            return self._gone(one["scan_id"])
+        if self.ended() and one["since"] == self.tale.end["cursor"]:
+            self.ended_over = "stream"
+            return Reply(204)
+        return None
 
     async def _results(self, asked: Asked) -> Reply:
         with anyio.move_on_after(float(asked.query.get("wait", 0))):
@@ -226,12 +236,12 @@ class Stage:
         async def tell(message: dict[str, Any]) -> None:
             self._passes("stream", message)
             for one in self.weather.told("stream", message):
-                await line.event(one)
+                await line.event(one, asked.path.startswith(ONE_STREAM), self.weather.written)
 
         with _alone():
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._beats, line)
-                for one in asked.body["follow"]:
+                for one in followed(asked):
                     await self._follow(one["scan_id"], one.get("since"), one.get("only"), tell)
                 tasks.cancel_scope.cancel()
 
@@ -292,14 +302,17 @@ class Stage:
                 await self._tell(socket, {"type": "pong", **repeated})
             case "discover":
                 self.keys.append(message.get("idempotency_key"))
-                await tell({"type": "ack", **repeated, **self.ack()})
+                await tell({"type": "ack", **repeated, **self.tale.ack(self.head)})
                 start(follow, self.tale.scan_id, None, None)
             case "subscribe" if self._known(scan_id):
                 self.subscriptions.append(Attempt("websocket", time.monotonic(), message.get("since"), None))
-                await tell({"type": "ack", **repeated, **self.ack("scanning")})
+                await tell({"type": "ack", **repeated, **self.tale.ack(self.head, "scanning")})
                 start(follow, scan_id, message.get("since"), message.get("only"))
             case "subscribe":
                 await tell({**self._error(scan_id), **repeated})
+            case "cancel":
+                self.cancels.append("a message on a WebSocket")
+                await tell({"type": "ack", **repeated, "scan_id": scan_id})
             case "authenticate":
                 await tell({"type": "ack", **repeated})
             case _:

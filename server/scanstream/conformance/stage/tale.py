@@ -39,6 +39,23 @@ class Tale:
         cursor = str(Place(self.epoch, self.last, self.counts[-1]))
         return {"type": "end", "scan_id": self.scan_id, "cursor": cursor, "status": self.status}
 
+    def ack(self, head: int, status: str = "initiated") -> dict[str, Any]:
+        """The answer to a discover, or to a subscription, at the entry `head`."""
+        state = self.states[head]
+        return {
+            "success": True,
+            "scan_id": self.scan_id,
+            "status": status,
+            "cursor": f"{self.epoch}-0.0",
+            "message": "Scan registered",
+            "poll_url": state["poll_url"],
+            "results_url": state["results_url"],
+            "events_url": f"/opportunities/events/{self.scan_id}",
+            "polling_interval_seconds": 1,
+            "progress": state["progress"],
+            "filters": {},
+        }
+
     def _tell(self, found: Sequence[int]) -> None:
         state = placeholder(self.scan_id)
         self._entry(state, 0)

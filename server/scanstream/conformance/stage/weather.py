@@ -34,6 +34,10 @@ class Weather:
         """
         return [message]
 
+    def written(self, event: bytes) -> bytes:
+        """How an event of a stream goes out."""
+        return event
+
     def answered(self, asked: Asked, kind: str, reply: Reply) -> Reply:
         """What is answered instead, where something was done: an answer may get lost.
 
@@ -127,6 +131,17 @@ class Injects(Weather):
         if reply.body.startswith(b"{") and len(reply.body) > 2:
             return reply._replace(body=reply.body[:-1] + b', "x_unknown": {"deep": [null]}}')
         return reply
+
+
+class Rewrites(Weather):
+    """Event streams as they may be written as well: other ends of lines, data on two lines, no spaces, comments."""
+
+    def written(self, event: bytes) -> bytes:
+        """What it says is the same."""
+        told = event.replace(b"\ndata: {", b"\n:\n: still here\nunknown: 1\ndata:{\ndata:").replace(
+            b"event: ", b"event:"
+        )
+        return b"retry:700\r\n\r\n" + told.replace(b"\n", b"\r\n")
 
 
 class Repeats(Weather):
@@ -227,6 +242,10 @@ class Both(Weather):
     def told(self, kind: str, message: dict[str, Any]) -> Sequence[dict[str, Any]]:
         """As the second has it."""
         return self._second.told(kind, message)
+
+    def written(self, event: bytes) -> bytes:
+        """As the second has it."""
+        return self._second.written(event)
 
     def answered(self, asked: Asked, kind: str, reply: Reply) -> Reply:
         """As the second has it."""
