@@ -142,7 +142,7 @@ async def test_what_ends_its_node_has_failed_after_the_third_and_costs_nobody_el
         error = state.error if strategy == "planned" else state.strategies[strategy].error
         assert isinstance(error, Problem)
         assert error.code == "worker_died"
-        assert "died 3 times" in error.detail
+        assert "each of 3 nodes" in error.detail
         assert len(deaths) == 3
         for one in others:
             state = (await nodes.ended(one)).folded.state

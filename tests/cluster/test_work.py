@@ -17,7 +17,7 @@ from scanstream.log.entry import Planned, Registered, ShardFailed
 from scanstream.log.scanlog import ScanLog
 from scanstream.model import Problem, ScanId
 from scanstream.settings import Settings
-from support.nats import NatsServer
+from support.nats import NatsServer, nats_server
 from support.script import RunningShard, Script, scripting
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
@@ -126,6 +126,25 @@ async def test_a_shard_that_kills_its_node_every_time_fails_and_the_scan_ends(no
     assert isinstance(error, Problem)
     assert error.code == "worker_died"
     assert len(await found(nodes.core, scan_id)) == 1
+
+
+async def test_nats_that_ends_and_comes_back_is_no_death_of_the_nodes_that_live(tmp_path: Path, script: Script) -> None:
+    with nats_server(tmp_path / "nats") as server:
+        async with farm(server, tmp_path) as nodes:
+            await nodes.start(2, 2)
+            scan_id = await nodes.scan(**script.request(shards=2))
+            shards = [await next_shard(script) for _ in range(2)]
+            for _ in range(4):  # more often than nodes may die with a shard
+                server.kill()
+                await anyio.sleep(1.5 * LEASE)
+                server.start()
+                await anyio.sleep(2 * LEASE)
+            assert all(worker.runs for worker in nodes.workers)
+            for shard in shards:
+                await shard.tell("find 1", "end")
+            log = await _obeying(nodes, script, scan_id)
+            assert log.folded.state.status == "complete", log.folded.state
+            assert len(await found(nodes.core, scan_id)) == 2
 
 
 async def test_a_worker_that_has_to_leave_gives_back_at_once_and_it_is_no_attempt(nodes: Farm, script: Script) -> None:

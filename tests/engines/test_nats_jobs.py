@@ -11,9 +11,10 @@ import pytest
 
 from engines.jobs_contract import A, B, CallsContract, JobsContract, LetIn, Opened, Released, names, nothing, taken
 from scanstream.engines.nats.connection import connected
-from scanstream.engines.nats.jobs import DEATHS, TRIED, NatsJobs, _counted
+from scanstream.engines.nats.jobs import TRIED, NatsJobs, _counted
 from scanstream.engines.nats.options import NatsOptions
 from scanstream.engines.nats.places import Own
+from scanstream.engines.nats.pull import DEATHS
 from scanstream.engines.nats.queues import NatsQueues, open_queues
 from scanstream.engines.nats.store import open_nats
 from scanstream.engines.nats.streams import of_scans, require_stream

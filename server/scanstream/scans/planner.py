@@ -21,7 +21,7 @@ from scanstream.scans.appending import Appender
 from scanstream.scans.budget import Budgets, ScanBudget, limited
 from scanstream.scans.inquiry import Inquiry
 from scanstream.scans.places import Places, possible
-from scanstream.scans.returns import MOST_DEATHS, LastTry, NotHere
+from scanstream.scans.returns import LOST, MOST_DEATHS, LastTry, NotHere
 from scanstream.scans.skills import Skills, cut_with, named
 from scanstream.scans.supply import Supply, Windows
 from scanstream.scans.view import View
@@ -127,7 +127,7 @@ class Planner:
                     self.on_let_in(log.scan_id)
                 deaths = await call.deaths()
                 if deaths >= MOST_DEATHS:
-                    detail = f"It could not be planned: the node that planned it died {deaths} times"
+                    detail = f"It could not be planned: {LOST.format(deaths, 'planned')}"
                     await self._append(log.scan_id, ScanFailed(at=now(), code="worker_died", detail=detail))
                     return
                 with self._last_try.after(deaths):

@@ -12,6 +12,8 @@ import anyio
 
 MOST_DEATHS = 3
 """Nodes that die with a shard, or as they plan a scan, until that is its outcome."""
+LOST = "each of {} nodes that {} it died, or gave no sign of life for a whole lease (--lease)"
+"""What is told then: how many, and what they did."""
 AGAIN_SECONDS = 2.0
 """What comes back in this time is on its way round: then this node is not asked again at once …"""
 PAUSE_SECONDS = 0.5

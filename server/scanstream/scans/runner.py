@@ -23,7 +23,7 @@ from scanstream.model import Opportunity, Problem, ScanId, now
 from scanstream.scans.appending import Appender
 from scanstream.scans.budget import Budgets, ScanBudget, Seconds, limited
 from scanstream.scans.places import Places, possible
-from scanstream.scans.returns import MOST_DEATHS, LastTry, NotHere, Returns
+from scanstream.scans.returns import LOST, MOST_DEATHS, LastTry, NotHere, Returns
 from scanstream.scans.shards import shard_of
 from scanstream.scans.skills import Skills
 from scanstream.scans.tries import Tries
@@ -179,8 +179,8 @@ class Runner:
             return None
         shard = shard_of(log.folded, lease.shard, strict=self._view.shared)
         if lease.deaths >= MOST_DEATHS:
-            died = _failed(shard, "worker_died", f"the node that ran it died {lease.deaths} times")
-            await self._append(shard.scan_id, died)
+            lost = _failed(shard, "worker_died", LOST.format(lease.deaths, "ran"))
+            await self._append(shard.scan_id, lost)
             return None
         if not self._skills.here({shard.strategy_id: shard.release}):
             raise NotHere

@@ -7,6 +7,7 @@ another goes on from what the log says.
     JOBS    job.plan.<scan>     how often a scan was given back by nodes that live; nobody's job, and seldom there
 
 Of the deliveries of a permission those are no deaths. The word is written before it is given back, and goes with it.
+Nor is one a death where a node says that it lives and has it (`roll.py`).
 """
 
 from collections.abc import AsyncIterator
@@ -22,6 +23,7 @@ from scanstream.engines.nats.consumers import shared
 from scanstream.engines.nats.jobs import GIVE_BACK_SECONDS, JOBS, PAUSE_SECONDS, remove
 from scanstream.engines.nats.names import token
 from scanstream.engines.nats.pull import Held, Pull
+from scanstream.engines.nats.roll import Count, Standing
 from scanstream.engines.nats.streams import SCANS
 from scanstream.errors import StoreUnavailable
 from scanstream.model import Milliseconds, ScanId, now
@@ -43,17 +45,20 @@ class Past(Struct, frozen=True, omit_defaults=True):
 class NatsCall:
     """A scan that this node conducts."""
 
-    def __init__(self, calls: "NatsCalls", scan_id: ScanId, held: Held) -> None:
+    def __init__(self, calls: "NatsCalls", scan_id: ScanId, held: Held, standing: Standing) -> None:
         self._calls = calls
         self.held = held
         self.scan_id = scan_id
         self._deliveries = held.deliveries
+        self._standing = standing
         self._past: Past | None = None
 
     async def deaths(self) -> int:
         """See `Call.deaths`. Waits while NATS is away."""
         past = await self._remembered()
-        return past.deaths + max(0, self._deliveries - past.deliveries - 1) if self._deliveries > 1 else 0
+        deaths = self._standing.lost(Count(self.held.seq, past.deliveries + 1, past.deaths))
+        await self._calls.pull.roll.note(self.held.seq, self._deliveries, deaths)
+        return deaths
 
     async def waits(self) -> float:
         """See `Call.waits`, by the clocks of the nodes."""
@@ -67,6 +72,13 @@ class NatsCall:
             except StoreUnavailable:
                 await anyio.sleep(PAUSE_SECONDS)
         return self._past
+
+    async def go_on(self, held: Held) -> None:
+        """It has come here once more, and nobody was lost."""
+        self.held.forget()
+        self.held = held
+        with anyio.move_on_after(GIVE_BACK_SECONDS):
+            await self._calls.pull.roll.note(held.seq, held.deliveries, await self.deaths())
 
     async def done(self) -> None:
         """See `Call.done`."""
@@ -82,7 +94,10 @@ class NatsCall:
         with anyio.move_on_after(GIVE_BACK_SECONDS):
             since = (await self._remembered()).since
             since = now() if since is None and after else since
-            await self._calls.remember(self.scan_id, Past(self.held.deliveries, await self.deaths(), since))
+            roll = self._calls.pull.roll
+            past = Past(roll.deliveries(self.held.count()), await self.deaths(), since)
+            await roll.note(self.held.seq, past.deliveries + 1, past.deaths)
+            await self._calls.remember(self.scan_id, past)
         await self.held.refuse(after)
 
 
@@ -96,7 +111,7 @@ class NatsCalls:
         self._jobs = names.stream(JOBS)
         wanted = shared(names.stream(PLANNER), names.subject("scan.*.*.go"), options.lease, options.max_running)
         self.pull = Pull(connection, names.stream(SCANS), wanted)
-        self.pull.untaken = lambda held: NatsCall(self, self._scan(held), held).give_back()
+        self.pull.untaken = self._give_back
         self.conducted: dict[ScanId, NatsCall] = {}
         """The scans that this node conducts."""
 
@@ -111,13 +126,18 @@ class NatsCalls:
             scan_id = self._scan(held)
             known = self.conducted.get(scan_id)
             if known is None:
-                self.conducted[scan_id] = call = NatsCall(self, scan_id, held)
-                yield call
-            elif known.held.seq == held.seq:  # the lease had run out, while this node stood still: it goes on
-                known.held.forget()
-                known.held = held
+                if standing := await self.pull.standing(held):
+                    self.conducted[scan_id] = call = NatsCall(self, scan_id, held, standing)
+                    yield call
+            elif known.held.seq == held.seq:  # the lease had run out, while this node or NATS stood still: it goes on
+                await known.go_on(held)
             else:  # a second permission
                 await held.done()
+
+    async def _give_back(self, held: Held) -> None:
+        """Nobody has taken it."""
+        if standing := await self.pull.standing(held):
+            await NatsCall(self, self._scan(held), held, standing).give_back()
 
     def _scan(self, held: Held) -> ScanId:
         return ScanId(self._names.parts(held.subject)[2])

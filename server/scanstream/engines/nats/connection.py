@@ -82,6 +82,7 @@ class Connection:
         self._answers: dict[str, asyncio.Future[Answer | None]] = {}
         self._full = ""
         """What NATS said last, as long as that is that it has no room: of several servers then none may lead."""
+        self._troubled_at = float("-inf")
         self._lacks = self._lacking()
         """Why the server that we are connected to cannot be used: another one may have taken its place."""
         self._changed: list[Callable[[], None]] = []
@@ -96,6 +97,14 @@ class Connection:
         if self.client.is_connected:
             return self._lacks
         return f"there is no connection to NATS: {self.client.why or 'it is lost'}"
+
+    def troubled(self, seconds: float) -> bool:
+        """Whether NATS is in trouble, or was within so many seconds: it may not have heard what was said to it then."""
+        return bool(self.trouble()) or anyio.current_time() - self._troubled_at < seconds
+
+    def note_trouble(self) -> None:
+        """It is in trouble now."""
+        self._troubled_at = anyio.current_time()
 
     def when_back(self, call: Callable[[], None]) -> None:
         """Have it called whenever the connection was lost and is back."""
@@ -213,8 +222,11 @@ class Connection:
             self._full = ""
         elif error is not None and error.get("err_code") in FULL:
             self._full = no_room(answer).detail
-        elif error is not None and error.get("code") == UNAVAILABLE and self._full:
-            error["description"] = f"{error.get('description')}; the last it said: {self._full}"
+        elif error is not None and error.get("code") == UNAVAILABLE:
+            if not error.get("late"):
+                self.note_trouble()
+            if self._full:
+                error["description"] = f"{error.get('description')}; the last it said: {self._full}"
         return answer
 
     def _unanswered(self, subject: str) -> dict[str, Any]:
@@ -247,6 +259,7 @@ class Connection:
             call()
 
     def _come_back(self) -> None:
+        self.note_trouble()
         if why := self._lacking():
             logger.error("%s; nothing is asked of it", why)
         self._lacks = why

@@ -6,7 +6,8 @@ A message is put in only if its subject has none, and stays until a node says th
 another in its place, only if it is still there, which says how often it was tried and when it is due. Who gets one that
 is not due yet refuses it for as long as is left: should NATS forget that (it was restarted, another server leads), it
 comes too early, and is refused again. One that waited and is due is put in the place of itself once more, without a
-time: so each delivery of that one beyond the first is a node that died, and stands behind what has become due before.
+time: so each delivery of that one beyond the first is a node that was lost, if no other one says that it lives and has
+it (`roll.py`); and it stands behind what has become due before.
 
 What nats-server 2.15.1 takes away because another message is in its place may be there again after a crash, if that
 other one is gone by then. The consumer knows better, so it comes to nobody; and each has a time to live.
@@ -126,6 +127,7 @@ class NatsDeliveries:
         if known := self._has.get(held.seq):  # the lease had run out, while this node or NATS stood still
             known.held.forget()
             known.held = held
+            await self.pull.roll.note(held.seq, held.deliveries, known.number - 1 - held.counted(TRIED))
             return None
         left = self._left(held)
         self.pull.passing = left > 0
@@ -145,7 +147,10 @@ class NatsDeliveries:
                 logger.error("NATS: %s is no delivery that this version knows: %s", held.subject, error)  # noqa: TRY400
             await held.refuse(UNKNOWN_SECONDS)
             return None
-        attempt = self._has[held.seq] = NatsAttempt(self, held, 1 + _tries(held), delivery)
+        lost = 0 if DUE in held.headers else await self.pull.lost(held)
+        if lost is None:
+            return None
+        attempt = self._has[held.seq] = NatsAttempt(self, held, 1 + held.counted(TRIED) + lost, delivery)
         return attempt
 
     def _left(self, held: Held) -> float:
@@ -159,7 +164,7 @@ class NatsDeliveries:
     async def _renewed(self, held: Held) -> bool:
         """Put it in the place of itself without a time; False where there is no room even for that."""
         try:
-            await self._replace(held, {TRIED: str(_tries(held))})
+            await self._replace(held, {TRIED: str(held.counted(TRIED))})
         except FullError:  # it is delivered all the same: that makes room. Who dies with it is not counted
             return False
         except StoreUnavailable:
@@ -170,9 +175,9 @@ class NatsDeliveries:
         """Nobody has taken it."""
         if DUE in held.headers:
             await held.refuse()
-        else:
+        elif (lost := await self.pull.lost(held)) is not None:
             try:
-                await self._replace(held, {TRIED: str(_tries(held))})
+                await self._replace(held, {TRIED: str(held.counted(TRIED) + lost)})
             except StoreUnavailable:
                 await held.refuse()
 
@@ -196,8 +201,10 @@ class NatsDeliveries:
         async def replace() -> None:
             try:
                 await self._replace(attempt.held, headers)
-            except FullError:  # then only the consumer knows it, and takes it for tried
-                await attempt.held.refuse(after)
+            except FullError:  # then only the consumer knows it, and this node how often it was tried
+                held, roll = attempt.held, self.pull.roll
+                await roll.note(held.seq, roll.deliveries(held.count()) + 1, tried - held.counted(TRIED))
+                await held.refuse(after)
 
         await self._end(attempt, replace)
 
@@ -238,8 +245,3 @@ class NatsDeliveries:
         except ApiError as error:
             raise StoreUnavailable(f"NATS: {error}", retry_after=RETRY_AFTER) from error
         return int(consumer["num_pending"]) + int(consumer["num_ack_pending"])
-
-
-def _tries(held: Held) -> int:
-    """How often it was tried before; what waits was refused, and how often is not known from its deliveries."""
-    return held.counted(TRIED) + (0 if DUE in held.headers else held.deliveries - 1)

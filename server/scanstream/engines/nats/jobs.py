@@ -4,7 +4,8 @@
 
 A message is put in only if its subject has none, and stays until its node says that the outcome is in the log. Who
 gives a shard back puts another message in its place, only if it is still there, which tells how often the shard was
-tried: so a node that leaves costs no attempt, while every delivery beyond the first is a node that died.
+tried: so a node that leaves costs no attempt. A delivery beyond the first is a node that was lost, if no other one says
+that it lives and has it (`roll.py`).
 
 Nothing in here is purged: what a scan leaves behind is deleted one by one. A purge of some subjects, while shards of
 them are with nodes, makes the consumer of nats-server 2.15.1 forget others that are with nodes, too: of one that dies
@@ -25,7 +26,7 @@ from scanstream.engines.nats.answers import ApiError, ConflictError
 from scanstream.engines.nats.connection import Connection
 from scanstream.engines.nats.consumers import shared
 from scanstream.engines.nats.names import token
-from scanstream.engines.nats.pull import MOST_DIGITS, Held, Pull
+from scanstream.engines.nats.pull import DEATHS, MOST_DIGITS, Held, Pull
 from scanstream.engines.nats.streams import of_queue
 from scanstream.errors import StoreUnavailable
 from scanstream.jobs import ShardName
@@ -34,8 +35,8 @@ from scanstream.telling import Telling
 
 JOBS = "JOBS"
 EXPECTED = "Nats-Expected-Last-Subject-Sequence"
-TRIED, DEATHS = "Scanstream-Tried", "Scanstream-Deaths"
-"""Headers of what was given back: attempts and nodes so far."""
+TRIED = "Scanstream-Tried"
+"""A header of what was given back: attempts so far."""
 PAUSE_SECONDS = 1.0
 """Between two tries to put a shard in while NATS is away."""
 GIVE_BACK_SECONDS = 2.0
@@ -56,11 +57,12 @@ def of_jobs(connection: Connection) -> dict[str, Any]:
 class NatsLease:
     """A shard that this node has."""
 
-    def __init__(self, jobs: "NatsJobs", held: Held, shard: ShardName) -> None:
+    def __init__(self, jobs: "NatsJobs", held: Held, shard: ShardName, deaths: int) -> None:
         self._jobs = jobs
         self.held = held
         self.shard = shard
-        self.attempt, self.deaths = _told(held)
+        self.deaths = deaths
+        self.attempt = 1 + _tried(held, deaths)
 
     def leave(self) -> None:
         """See `Lease.leave`: the places are the node's own."""
@@ -163,15 +165,16 @@ class NatsJobs:
             elif known := self.leased.get(held.seq):  # the lease had run out, while this node or NATS stood still
                 known.held.forget()
                 known.held = held
-            else:
-                lease = self.leased[held.seq] = NatsLease(self, held, shard)
+                await self.pull.roll.note(held.seq, held.deliveries, known.deaths)
+            elif (deaths := await self.pull.lost(held)) is not None:
+                lease = self.leased[held.seq] = NatsLease(self, held, shard, deaths)
                 yield lease
 
     async def _give_back(self, held: Held) -> None:
         """Nobody has taken it."""
-        held.forget()
-        attempt, deaths = _told(held)
-        await self.replace(held, tried=attempt - 1, deaths=deaths)
+        if (deaths := await self.pull.lost(held)) is not None:
+            held.forget()
+            await self.replace(held, tried=_tried(held, deaths), deaths=deaths)
 
     async def replace(self, held: Held, *, tried: int, deaths: int) -> None:
         """Put a shard in the place of one that this node has, unless that is gone."""
@@ -235,9 +238,9 @@ async def remove(connection: Connection, stream: str, subject: str) -> None:
         await connection.request_api(f"STREAM.MSG.DELETE.{stream}", wanted, patience=LOOK_SECONDS)
 
 
-def _told(held: Held) -> tuple[int, int]:
-    """Which attempt this is, and how many nodes have died before."""
-    return held.counted(TRIED) + held.deliveries, held.counted(DEATHS) + held.deliveries - 1
+def _tried(held: Held, deaths: int) -> int:
+    """How often it was tried before: each node that was lost since it was put in has tried it."""
+    return held.counted(TRIED) + deaths - held.counted(DEATHS)
 
 
 def _counted(headers: bytes, name: str) -> int:

@@ -6,8 +6,8 @@ in late, or when nobody wants it any more, is extended, too, and given back at t
 
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import anyio
@@ -16,6 +16,7 @@ from nats.errors import Error as NatsError
 
 from scanstream.engines.nats.connection import Connection
 from scanstream.engines.nats.consumers import require_consumer
+from scanstream.engines.nats.roll import Count, Roll, Standing
 from scanstream.errors import EngineUnusable, SettingError
 
 EXPIRES_SECONDS = 10.0
@@ -30,6 +31,8 @@ UNTAKEN_SECONDS = 3
 PASSED_AT_ONCE = 64
 """Asked for with one question, where what comes is passed over and at least twice as many wait behind it."""
 ALIVE, OVER, NOTHING = "100", "408", "No Messages"
+DEATHS = "Scanstream-Deaths"
+"""A header of ours: how many nodes were lost that had a message in whose place this one was put."""
 MOST_DIGITS = 15
 
 
@@ -51,6 +54,10 @@ class Held:
         self.seq = int(tokens[at + 3])
         self.left = int(tokens[at + 6])
         """How many wait behind it."""
+
+    def count(self) -> Count:
+        """How it came here, as far as it says itself."""
+        return Count(self.seq, self.deliveries, self.counted(DEATHS))
 
     def counted(self, name: str) -> int:
         """What a header of ours counts; 0 where there is none, or somebody else has written it."""
@@ -88,6 +95,7 @@ class Pull:
         self._inbox = connection.client.new_inbox()
         self.held: set[Held] = set()
         """What this node has."""
+        self.roll = Roll(connection, consumer["name"], self._lease, lambda: [held.count() for held in self.held])
         self._arrived: deque[Held] = deque()
         self._asked = 0
         """How many are asked for, and have not come."""
@@ -114,7 +122,7 @@ class Pull:
         client = self._connection.client
         subscription = await client.subscribe(self._inbox, cb=self._receive)
         try:
-            async with anyio.create_task_group() as tasks:
+            async with self.roll.open(), anyio.create_task_group() as tasks:
                 tasks.start_soon(self._extend)
                 try:
                     yield
@@ -136,8 +144,34 @@ class Pull:
             with anyio.move_on_after(SILENCE_SECONDS) as silence:
                 await self._news.wait()
             if silence.cancelled_caught:
+                self._connection.note_trouble()
                 self._asked = 0
         return self._arrived.popleft()
+
+    async def standing(self, held: Held) -> Standing | None:
+        """How it is with a message that has come; None: a node that lives has it, and this one has it no longer."""
+        with self._untaken_if_cut_short(held):
+            standing = await self.roll.standing(held.count())
+        if standing is None:
+            held.forget()
+        return standing
+
+    async def lost(self, held: Held) -> int | None:
+        """How many nodes were lost that had it, and all know that then; None: see `standing`."""
+        standing = await self.standing(held)
+        if standing is None:
+            return None
+        with self._untaken_if_cut_short(held):
+            await self.roll.note(held.seq, held.deliveries, standing.lost())
+        return standing.lost()
+
+    @contextmanager
+    def _untaken_if_cut_short(self, held: Held) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._arrived.appendleft(held)
+            raise
 
     async def _ask(self) -> None:
         many = self.passing and self._left >= 2 * PASSED_AT_ONCE
@@ -177,6 +211,7 @@ class Pull:
 
     async def _repair(self, *, deleted: bool, status: str) -> None:
         """Nobody keeps the question, or the consumer is gone: that is found out, and it is made anew."""
+        self._connection.note_trouble()
         await anyio.sleep(PAUSE_SECONDS)
         if deleted or status in {"503", "404"}:
             with suppress(EngineUnusable, SettingError):
