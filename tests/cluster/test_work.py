@@ -1,6 +1,7 @@
 """Scans conducted and shards run by several nodes: whoever dies, leaves or stands still, a scan comes out the same."""
 
 import shutil
+import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -128,18 +129,23 @@ async def test_a_shard_that_kills_its_node_every_time_fails_and_the_scan_ends(no
     assert len(await found(nodes.core, scan_id)) == 1
 
 
-async def test_nats_that_ends_and_comes_back_is_no_death_of_the_nodes_that_live(tmp_path: Path, script: Script) -> None:
+@pytest.mark.parametrize("how", ["it ends", "it stands still"])
+async def test_nats_that_comes_back_is_no_death_of_the_nodes_that_live(
+    tmp_path: Path, script: Script, how: str
+) -> None:
     with nats_server(tmp_path / "nats") as server:
         async with farm(server, tmp_path) as nodes:
             await nodes.start(2, 2)
             scan_id = await nodes.scan(**script.request(shards=2))
             shards = [await next_shard(script) for _ in range(2)]
-            for _ in range(4):  # more often than nodes may die with a shard
-                server.kill()
+            for _ in range(3):  # as often as nodes may die with a shard
+                server.kill() if how == "it ends" else server.send(signal.SIGSTOP)
                 await anyio.sleep(1.5 * LEASE)
-                server.start()
+                server.start() if how == "it ends" else server.send(signal.SIGCONT)
                 await anyio.sleep(2 * LEASE)
             assert all(worker.runs for worker in nodes.workers)
+            with anyio.move_on_after(LEASE):
+                pytest.fail(f"shard {(await script.started()).number} runs twice")
             for shard in shards:
                 await shard.tell("find 1", "end")
             log = await _obeying(nodes, script, scan_id)

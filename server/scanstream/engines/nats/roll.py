@@ -26,8 +26,10 @@ from nats.errors import Error as NatsError
 
 from scanstream.engines.nats.connection import Connection
 
-ANSWER_SECONDS = 0.5
-"""In which whoever lives says so."""
+ROUND_SECONDS = 0.25
+"""From one call to the next: whoever is not connected yet hears none."""
+ROUNDS, TROUBLED_ROUNDS = 2, 8
+"""How often it is called, and how often where NATS was in trouble: nodes come back one after the other."""
 TROUBLED_LEASES = 2
 """For how many leases after NATS was in trouble silence proves nothing: the nodes come back, and so do the leases."""
 MOST_EXCUSED = 10
@@ -119,8 +121,9 @@ class Roll:
         async with self._one:
             if anyio.current_time() - self._called_at >= self._lease / 2:
                 self._theirs.clear()
-                await self._say("call", Word(self._connection.node, has=False, counts=[]))
-                await anyio.sleep(ANSWER_SECONDS)
+                for _ in range(TROUBLED_ROUNDS if self._connection.troubled(self._lease) else ROUNDS):
+                    await self._say("call", Word(self._connection.node, has=False, counts=[]))
+                    await anyio.sleep(ROUND_SECONDS)
                 self._called_at = anyio.current_time()
 
     def deliveries(self, came: Count) -> int:
