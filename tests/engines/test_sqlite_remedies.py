@@ -81,10 +81,21 @@ def read_only(file: Path, **named: Any) -> sqlite3.Connection:
     return connection
 
 
+def without_index(*_: Any, **__: Any) -> sqlite3.Connection:
+    """What comes where a disk is full to its last block: the index of the write-ahead log has no place."""
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHMSIZE
+    raise error
+
+
 @pytest.mark.parametrize(
     ("connects", "remedy"),
-    [(partial(limited, 3), "make room"), (read_only, "user that the server runs as")],
-    ids=["full", "read-only"],
+    [
+        (partial(limited, 3), "make room"),
+        (without_index, "make room"),
+        (read_only, "user that the server runs as"),
+    ],
+    ids=["full", "full to its last block", "read-only"],
 )
 def test_what_sqlite_says_of_its_surroundings_is_no_damage(
     tmp_path: Path, connects: Callable[..., sqlite3.Connection], remedy: str, monkeypatch: pytest.MonkeyPatch

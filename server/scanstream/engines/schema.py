@@ -79,6 +79,7 @@ _STEPS = {1: ";".join(_FROM_1), 2: _DELIVERIES, 3: _BY_TURN}
 _PRIMARY = 0xFF
 """Of an extended code of SQLite what the code is in the main."""
 _AS_OF_THE_SYSTEM = {
+    sqlite3.SQLITE_IOERR_SHMSIZE: errno.ENOSPC,  # the file of the write-ahead log's index cannot grow
     sqlite3.SQLITE_FULL: errno.ENOSPC,
     sqlite3.SQLITE_READONLY: errno.EROFS,
     sqlite3.SQLITE_PERM: errno.EACCES,
@@ -89,6 +90,11 @@ _AS_OF_THE_SYSTEM = {
     sqlite3.SQLITE_NOMEM: errno.ENOMEM,
 }
 """What SQLite says of its surroundings, and not of the file, as the system would have said it."""
+
+
+def _as_of_the_system(error: sqlite3.DatabaseError) -> int | None:
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
+    return _AS_OF_THE_SYSTEM.get(code, _AS_OF_THE_SYSTEM.get(code & _PRIMARY))
 
 
 class _Newer(sqlite3.DatabaseError):
@@ -125,8 +131,7 @@ def _remedy(error: sqlite3.DatabaseError | OSError) -> str:
     """What an operator is to do. Only of a damaged file is it told that another one may take its place."""
     if isinstance(error, _Newer):
         return "start a version that is as new, or restore a backup from before"
-    of_sqlite = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & _PRIMARY
-    number = error.errno if isinstance(error, OSError) else _AS_OF_THE_SYSTEM.get(of_sqlite)
+    number = error.errno if isinstance(error, OSError) else _as_of_the_system(error)
     if found := remedy(number):
         return f"{found}; nothing that is in it is lost"
     return "restore it from a backup, or move it away to begin with an empty store"
