@@ -222,8 +222,9 @@ Answers = Callable[[ServerConnection, str], Awaitable[str]]
 
 
 @asynccontextmanager
-async def in_front(answers: Answers, said: str) -> AsyncIterator[str]:
-    """What lives, and has these answers to all else; it takes a WebSocket and says this on it, or nothing. Its URL."""
+async def in_front(answers: Answers, said: str, closes: int = 0) -> AsyncIterator[str]:
+    """What lives, and has these answers to all else; it takes a WebSocket and says this on it, or
+    nothing, or closes it. Its URL."""
 
     async def looked_at(connection: ServerConnection, request: Request) -> Response | None:
         if request.path == "/ws":
@@ -232,6 +233,8 @@ async def in_front(answers: Answers, said: str) -> AsyncIterator[str]:
         return connection.respond(HTTPStatus.OK, told)
 
     async def met(connection: ServerConnection) -> None:
+        if closes:
+            await connection.close(closes, "so it is")
         if said:
             await connection.send(said)
         await connection.wait_closed()

@@ -11,7 +11,7 @@ import httpx
 import msgspec
 from msgspec import Struct
 from websockets.asyncio.client import connect
-from websockets.exceptions import WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.typing import Subprotocol
 
 from scanstream.client.addresses import shown
@@ -22,10 +22,26 @@ from scanstream.client.proxies import UnusableProxy, proxy_of
 from scanstream.client.token import Secret, Token, headers, subprotocols
 from scanstream.client.websocket import Dialled
 from scanstream.doctor.finding import Finding, bad, good
+from scanstream.errors import Forbidden, Unauthorized
 
 SECONDS = 10.0
 LATE_SECONDS = 5.0
 SUBPROTOCOL = Subprotocol("scanstream.v1.json")
+
+UPGRADES = "a proxy must pass upgrades on: docs/operations.md, What must stand in front"
+CREDENTIAL = "give one that may scan with SCANSTREAM_TOKEN, to have it tried"
+ERRORS = "docs/errors.md says what that means"
+LACKS_SCAN = "lacks the right scan"
+"""What is said to who looks after a server, and starts no scans: unlike a name that is not allowed, it is no fault."""
+NOT_LET_IN = (4401, 4403)
+"""What a WebSocket is closed with that has come through, by whom the server does not let in."""
+
+
+class _Problem(Struct):
+    """The same of what it answers where it refuses."""
+
+    code: str
+    detail: str
 
 
 class _Strategy(Struct):
@@ -134,8 +150,10 @@ def _metrics(answer: httpx.Response) -> Finding:
 def _strategies(answer: httpx.Response) -> Finding:
     if answer.status_code == 401:
         return bad("credential", _detail(answer), "give an API key with SCANSTREAM_TOKEN")
+    if answer.status_code == 403 and LACKS_SCAN in _detail(answer):
+        return good("strategies", "they want a credential with the right scan", CREDENTIAL)
     if answer.status_code != 200:
-        return bad("strategies", f"HTTP {answer.status_code}: {_detail(answer)}", "docs/errors.md says what that means")
+        return bad("strategies", f"HTTP {answer.status_code}: {_detail(answer)}", ERRORS)
     return good("strategies", ", ".join(one.id for one in msgspec.json.decode(answer.content, type=list[_Strategy])))
 
 
@@ -146,21 +164,51 @@ def _contract(answer: httpx.Response) -> Finding:
 
 
 async def _socket(url: str, token: str | None, proxy: str | None) -> Finding:
+    """Whether a WebSocket comes through; one that the server itself refuses has done so."""
     address = "ws" + url.removeprefix("http").rstrip("/") + "/ws"
     offered = subprotocols(SUBPROTOCOL, token)
     try:
         opening: dict[str, Any] = {"open_timeout": SECONDS, "proxy": proxy, **secure(url)}
         async with connect(address, create_connection=Dialled, subprotocols=offered, **opening) as socket:
-            await socket.send(msgspec.json.encode({"type": "ping", "id": "doctor"}).decode())
             with anyio.fail_after(SECONDS):
-                answer = msgspec.json.decode(await socket.recv(), type=dict[str, Any])
+                await socket.send(msgspec.json.encode({"type": "ping", "id": "doctor"}).decode())
+                return _said(msgspec.json.decode(await socket.recv(), type=dict[str, Any]))
+    except ConnectionClosed as closed:
+        return _closed(closed)
+    except InvalidStatus as refused:
+        return _refused(refused)
     except (OSError, TimeoutError, WebSocketException, msgspec.DecodeError) as error:
-        return bad(
-            "websocket", _words(error), "a proxy must pass upgrades on: docs/operations.md, What must stand in front"
-        )
-    if answer.get("type") != "pong":
+        return bad("websocket", _words(error), UPGRADES)
+
+
+def _said(answer: dict[str, Any]) -> Finding:
+    """The first message, to a ping."""
+    if answer.get("type") == "pong":
+        return good("websocket", "it is passed on")
+    if answer.get("type") != "error":
         return bad("websocket", "it answers, and not as ours does", "is this a scanstream server?")
-    return good("websocket", "it is passed on")
+    if answer.get("code") in (Unauthorized.code, Forbidden.code):
+        return good("websocket", f"it is passed on; {answer.get('detail')}", CREDENTIAL)
+    return bad("websocket", f"it is passed on, and refused: {answer.get('detail')}", ERRORS)
+
+
+def _closed(closed: ConnectionClosed) -> Finding:
+    """It was opened, and closed before it has answered."""
+    frame = closed.rcvd
+    if frame is None:
+        return bad("websocket", "it was opened, and then lost", UPGRADES)
+    if frame.code in NOT_LET_IN:
+        return good("websocket", f"it is passed on; {frame.reason}", CREDENTIAL)
+    return bad("websocket", f"it is passed on, and closed with {frame.code}: {frame.reason}", ERRORS)
+
+
+def _refused(refused: InvalidStatus) -> Finding:
+    """The handshake was answered with a status: by the server, in its words, or by whatever is in front."""
+    try:
+        problem = msgspec.json.decode(refused.response.body, type=_Problem)
+    except msgspec.DecodeError:
+        return bad("websocket", _words(refused), UPGRADES)
+    return bad("websocket", f"it is passed on, and refused ({problem.code}): {problem.detail}", ERRORS)
 
 
 def _detail(answer: httpx.Response) -> str:
