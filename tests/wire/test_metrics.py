@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator
 from itertools import product
 from typing import Any
@@ -12,10 +13,13 @@ import pytest
 from conftest import Serve
 from docs.pages import code, table
 from scanstream import __version__
+from scanstream.core import open_core
 from scanstream.errors import TABLE
 from scanstream.notify import courier
+from scanstream.push.refused import REFUSED
 from scanstream.push.resumes import OUTCOMES, TRANSPORTS
 from scanstream.push.transport import tls
+from scanstream.routes import application
 from scanstream.scans import outcomes
 from scanstream.scans.desk import ANSWERS
 from scanstream.server import serving
@@ -121,6 +125,41 @@ async def test_a_scan_leaves_its_marks(url: str) -> None:
     assert after.of("scanstream_worker_processes", pool="shards") == 1
     assert after.of("scanstream_loop_lag_seconds_count") > 0
     assert after.of("process_start_time_seconds") > 0
+
+
+@pytest.mark.parametrize(
+    ("target", "body"),
+    [
+        ("discover", b"{"),
+        ("follow", b'{"follow": ['),
+        ("follow", b'{"follow": [{"scan_id": "ID"}], "wait": 60}'),
+    ],
+    ids=["in its body", "in another", "while it is looked for"],
+)
+async def test_whoever_leaves_in_the_middle_of_a_request_is_no_defect(target: str, body: bytes) -> None:
+    """Defects wake up those who look after the server."""
+    said = [
+        {"type": "http.request", "body": body, "more_body": not body.endswith(b"}")},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> Any:
+        return said.pop(0) if said else await anyio.sleep_forever()
+
+    async def send(_: Any) -> None:
+        """To nobody."""
+
+    settings = Settings(port=0, data=":memory:", workers=0)
+    async with open_core(settings) as core:
+        path = f"/opportunities/{target}"
+        scope = {"type": "http", "http_version": "1.1", "method": "POST", "path": path, "raw_path": path.encode()}
+        scope |= {"headers": [(b"host", b"localhost")], "query_string": b"", "client": ("127.0.0.1", 1)}
+        scope |= {"scheme": "http", "root_path": "", "server": ("127.0.0.1", 2)}
+        before = Counter(REFUSED)
+        with anyio.fail_after(20):
+            await application(settings, core)(scope, receive, send)
+        assert said == []
+        assert Counter(REFUSED) == before
 
 
 async def test_a_worker_that_dies_is_counted(url: str) -> None:

@@ -103,6 +103,8 @@ async def _http_refusal(request: Request, error: Exception) -> Response:
 
 
 async def _defect(_: Request, error: Exception) -> Response:
+    if isinstance(error, ClientDisconnect):  # as above; nothing is wrong, and nothing was refused
+        return Response(status_code=400)
     return defect(error)
 
 
