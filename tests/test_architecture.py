@@ -18,7 +18,7 @@ SOURCES = Path(__file__).parent.parent / "server" / "scanstream"
 LEVELS: tuple[tuple[set[str], ...], ...] = (
     (
         {"scanstream", "model", "message", "panel", "parcel", "quotes", "errors", "legible", "shortage", "causes"}
-        | {"telling", "measure", "about", "explanation"},
+        | {"proxies", "telling", "measure", "about", "explanation"},
     ),
     ({"log"}, {"jobs"}, {"deliveries"}),
     ({"engines"}, {"market"}, {"strategies"}, {"security"}),
@@ -48,7 +48,7 @@ LEVELS: tuple[tuple[set[str], ...], ...] = (
 """The rooms on each level, the lowest first. A room is a package, or modules that stand together."""
 
 ENCLAVES = {
-    "client": {"client", "model", "message", "errors", "legible", "log.patch", "log.cursor", "causes"},
+    "client": {"client", "model", "message", "errors", "legible", "log.patch", "log.cursor", "causes", "proxies"},
     "scans.work.shard": {
         "scans.work.shard",
         "scans.work.cuts",

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from scanstream.client.proxies import UnusableProxy, proxy_of
+from scanstream.proxies import UnusableProxy, proxy_of
 
 NAMES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ws_proxy", "socks_proxy")
 

@@ -224,3 +224,16 @@ def test_our_own_files_say_that_nobody_is_asked_and_a_variable_changes_that(
         assert settings.host == "0.0.0.0"  # noqa: S104
         assert (settings.insecure, settings.asks) == (True, asks)
         settings.check_reach()
+
+
+@pytest.mark.parametrize("proxy", ["socks5://me:s3cret@proxy:1", "foo://me:s3cret@proxy", "http://me:s3cret@:1"])
+def test_a_proxy_through_which_published_keys_cannot_be_had_is_refused_by_its_variable(
+    proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("https_proxy", raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    monkeypatch.setenv("NO_PROXY", "internal.example.org")
+    with pytest.raises(SettingError, match="The proxy that HTTPS_PROXY sets cannot be used") as caught:
+        Settings(auth="required", jwt_keys=URL)
+    assert "s3cret" not in caught.value.detail
+    Settings(auth="required", jwt_keys="https://internal.example.org/jwks")

@@ -204,3 +204,22 @@ async def test_what_may_be_secret_in_its_address_is_not_told(caplog: pytest.LogC
                 await until(lambda: "it can be had again" in caplog.text)
         assert "s3cret" not in caplog.text
         assert "s3cret" not in repr(Settings(auth="required", jwt_keys=identity.url))
+
+
+async def test_the_way_is_the_one_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with publisher() as identity:
+        identity.publishes(jwk("P-256", kid="one"))
+        monkeypatch.setenv("HTTP_PROXY", identity.url.removesuffix("/jwks").removesuffix("/"))
+        monkeypatch.setenv("NO_PROXY", "")
+        identity.url = "http://keys.internal/jwks"
+        async with guarding(identity) as guard:
+            await eventually(guard, token())
+
+
+async def test_a_proxy_for_others_that_cannot_be_used_is_nothing_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "foo://proxy.example.org")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    async with publisher() as identity:
+        identity.publishes(jwk("P-256", kid="one"))
+        async with guarding(identity) as guard:
+            await eventually(guard, token())

@@ -14,9 +14,9 @@ from scanstream.client.addresses import shown
 from scanstream.client.backoff import SHORTEST_SECONDS, Pace, pause
 from scanstream.client.certificates import untaken
 from scanstream.client.failures import Lost, Unreachable, decoded, of_http, seconds_in
-from scanstream.client.proxies import UnusableProxy, proxy_of
 from scanstream.client.token import Secret, Token, headers
 from scanstream.errors import ScanstreamError
+from scanstream.proxies import UnusableProxy, proxy_of
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 10.0

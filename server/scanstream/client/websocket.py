@@ -21,10 +21,10 @@ from scanstream.client.backoff import Pace
 from scanstream.client.certificates import secure, untaken
 from scanstream.client.failures import Lost, decoded, of_close
 from scanstream.client.ladder import Why
-from scanstream.client.proxies import UnusableProxy, proxy_of
 from scanstream.client.run import QUIET_SECONDS, Run
 from scanstream.client.token import Renewal, Token, subprotocols
 from scanstream.errors import ScanstreamError
+from scanstream.proxies import UnusableProxy, proxy_of
 
 SUBPROTOCOL = Subprotocol("scanstream.v1.json")
 LARGEST_FRAME = 64 * 1024 * 1024

@@ -14,12 +14,12 @@ from websockets.typing import Subprotocol
 
 from scanstream.client.addresses import shown
 from scanstream.client.certificates import untaken
-from scanstream.client.proxies import proxy_of
 from scanstream.client.websocket import Dialled
 from scanstream.conformance import strictly
 from scanstream.conformance.events import MESSAGES
 from scanstream.conformance.promise import Broken, Cut, expect
 from scanstream.conformance.trace import Trace
+from scanstream.proxies import proxy_of
 
 JSON, MSGPACK = "scanstream.v1.json", "scanstream.v1.msgpack"
 ANSWER_SECONDS = 75.0

@@ -10,7 +10,6 @@ import anyio
 import click
 
 from scanstream.client.addresses import address, shown
-from scanstream.client.proxies import UnusableProxy
 from scanstream.conformance import report
 from scanstream.conformance.asking import ServerGone, Unwelcome
 from scanstream.conformance.judging import BROKEN, Verdict, judge
@@ -21,6 +20,7 @@ from scanstream.conformance.stage.adapter import Unusable
 from scanstream.conformance.stage.playing import Played, play_all
 from scanstream.conformance.stage.scripts import SCRIPTS
 from scanstream.legible import legible
+from scanstream.proxies import UnusableProxy
 
 EXIT_HOLDS = 0
 EXIT_BROKEN = 1

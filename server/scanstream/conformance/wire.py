@@ -16,9 +16,9 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
-from scanstream.client.proxies import proxy_of
 from scanstream.conformance.asking import JSON, MOST_BYTES, Server, ServerGone
 from scanstream.conformance.promise import Broken, NotTried, expect
+from scanstream.proxies import proxy_of
 
 RECEIVE_BUFFER = 32 * 1024
 """Bytes that the system takes for a reader that is to read nothing. With much fewer a sender waits for its timer before

@@ -18,11 +18,11 @@ from scanstream.client.addresses import shown
 from scanstream.client.asking import apart, transport
 from scanstream.client.certificates import secure, untaken
 from scanstream.client.failures import Unreachable
-from scanstream.client.proxies import UnusableProxy, proxy_of
 from scanstream.client.token import Secret, Token, headers, subprotocols
 from scanstream.client.websocket import Dialled
 from scanstream.doctor.finding import Finding, bad, good
 from scanstream.errors import Forbidden, Unauthorized
+from scanstream.proxies import UnusableProxy, proxy_of
 
 SECONDS = 10.0
 LATE_SECONDS = 5.0

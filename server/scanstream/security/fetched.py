@@ -13,6 +13,7 @@ import anyio
 import httpx
 
 from scanstream.errors import Overloaded
+from scanstream.proxies import proxy_of
 from scanstream.shortage import shortage
 from scanstream.telling import Telling
 
@@ -68,7 +69,8 @@ class Fetched:
         """Keep it up to date, for ever."""
         telling = Telling()
         _fetching.set(True)
-        async with httpx.AsyncClient(timeout=FETCH_SECONDS, headers=HEADERS) as client:
+        way = httpx.AsyncHTTPTransport(proxy=proxy_of(self._url))
+        async with httpx.AsyncClient(timeout=FETCH_SECONDS, headers=HEADERS, transport=way) as client:
             while True:
                 self._asking, self._asked_at, self._wanted = True, time.monotonic(), anyio.Event()
                 before, self._why = self._why, await self._fetch(client)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
 
 from scanstream.errors import SettingError
+from scanstream.proxies import proxy_of
 from scanstream.security import keyfile
 from scanstream.security.algorithms import OF_PUBLIC_KEYS, SHORTEST_SECRETS, allowed
 from scanstream.security.claims import Expected
@@ -194,6 +195,7 @@ class AuthSettings:
                 raise ValueError(told)
             if parts.scheme == "http" and not _is_near(host):
                 raise ValueError("who stands between could put keys of their own there: write https://")
+            proxy_of(url)
 
 
 def _is_near(host: str) -> bool:

@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 
 from scanstream.client.addresses import DEFAULT_URL, URL_VARIABLE, address
-from scanstream.client.proxies import proxy_of
 from scanstream.client.token import headers
+from scanstream.proxies import proxy_of
 
 SECONDS = 1.0
 """As long somebody who pressed Tab waits at most."""

@@ -9,9 +9,9 @@ from scanstream.client.addresses import shown
 from scanstream.client.asking import LOGINS, Answer, Asking, about
 from scanstream.client.client import CANCEL_PATH, DISCOVER_PATH, NOTIFY_PATH
 from scanstream.client.failures import Lost, Unreachable
-from scanstream.client.proxies import proxy_of
 from scanstream.errors import NoSuchRoute, NotFound, Restarting, ScanstreamError
 from scanstream.model import RESULTS_PATH, STATUS_PATH, Document
+from scanstream.proxies import proxy_of
 from scanstream.terminal.credential import token
 from scanstream.terminal.patience import Nobody, Patience
 

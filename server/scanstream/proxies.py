@@ -1,4 +1,7 @@
-"""Which proxy leads to a server: HTTP and WebSocket take the same one, as the environment (or the system) has it."""
+"""Which proxy leads to a server, or to published keys, as the environment (or the system) has it.
+
+HTTP and WebSocket take the same one.
+"""
 
 import importlib.util
 import os
