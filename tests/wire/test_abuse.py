@@ -236,6 +236,11 @@ async def test_addresses_are_told_apart_where_principals_are_not(serve: Serve) -
             with pytest.raises(InvalidStatus) as told:
                 await open_.enter_async_context(websocket(url, additional_headers=forged))
             assert told.value.response.status_code == 429
+    trusted = ("127.0.0.1", "10.0.0.0/8")  # one behind the other
+    async with serve(workers=0, max_own_sockets=1, trusted_proxy=trusted) as url, AsyncExitStack() as open_:
+        for number, proxy in enumerate(("10.1.2.3", "::ffff:10.1.2.3", "::ffff:a01:203", "[::ffff:10.1.2.3]:80")):
+            said = {"X-Forwarded-For": f"192.0.2.{number}, {proxy}"}
+            await open_.enter_async_context(websocket(url, additional_headers=said))
     async with serve(workers=0, max_own_sockets=1) as url, websocket(url, additional_headers={"X-Forwarded-For": "a"}):
         with pytest.raises(InvalidStatus):
             async with websocket(url, additional_headers={"X-Forwarded-For": "192.0.2.9"}):

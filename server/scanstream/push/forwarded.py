@@ -28,6 +28,8 @@ Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 ASKED_HOST = "scanstream.asked_host"
 """In the scope, where a proxy says another: the host that the request itself names."""
 LONGEST_PREFIX = 255
+MAPPED_BITS = 96
+"""In front of an address of IPv4 that is written as one of IPv6."""
 OWN = ("opportunities", "ws", "static", "docs", "healthz", "readyz", "metrics", "openapi.json", "asyncapi.json")
 """What the server's own paths begin with: below such a path it could not tell whether a proxy has stripped it."""
 
@@ -53,6 +55,13 @@ def network_of(text: str) -> Network:
     :raises ValueError: if it is neither
     """
     return ipaddress.ip_network(text, strict=False)
+
+
+def _written(network: Network) -> list[str]:
+    """A network in all ways in which proxies write its addresses: of IPv4 also within IPv6 (RFC 4291, 2.5.5.2)."""
+    if isinstance(network, ipaddress.IPv6Network):
+        return [str(network)]
+    return [str(network), f"::ffff:{network.network_address}/{MAPPED_BITS + network.prefixlen}"]
 
 
 def route_path(scope: Scope) -> str:
@@ -87,9 +96,8 @@ class Forwarded:
         self.inner = app
         self._prefix = prefix
         self._trusted = trusted
-        self._told = cast(
-            ASGIApp, ProxyHeadersMiddleware(cast(ASGI3Application, self._place), [str(network) for network in trusted])
-        )
+        named = [text for network in trusted for text in _written(network)]
+        self._told = cast(ASGIApp, ProxyHeadersMiddleware(cast(ASGI3Application, self._place), named))
         """uvicorn's, for `X-Forwarded-For` and `X-Forwarded-Proto`."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
