@@ -18,7 +18,7 @@ SOURCES = Path(__file__).parent.parent / "server" / "scanstream"
 LEVELS: tuple[tuple[set[str], ...], ...] = (
     (
         {"scanstream", "model", "message", "panel", "parcel", "quotes", "errors", "legible", "shortage", "causes"}
-        | {"proxies", "telling", "measure", "about", "explanation"},
+        | {"proxies", "telling", "measure", "about", "explanation", "undecodable"},
     ),
     ({"log"}, {"jobs"}, {"deliveries"}),
     ({"engines"}, {"market"}, {"strategies"}, {"security"}),
@@ -48,7 +48,8 @@ LEVELS: tuple[tuple[set[str], ...], ...] = (
 """The rooms on each level, the lowest first. A room is a package, or modules that stand together."""
 
 ENCLAVES = {
-    "client": {"client", "model", "message", "errors", "legible", "log.patch", "log.cursor", "causes", "proxies"},
+    "client": {"client", "model", "message", "errors", "legible", "log.patch", "log.cursor", "causes", "proxies"}
+    | {"undecodable"},
     "scans.work.shard": {
         "scans.work.shard",
         "scans.work.cuts",

@@ -30,7 +30,7 @@ from scanstream.client.token import Token
 from scanstream.errors import Unauthorized
 from support.process import server_process
 
-OURS = ("causes", "client", "errors", "legible", "log", "log.cursor", "log.patch", "message", "model")
+OURS = ("causes", "client", "errors", "legible", "log", "log.cursor", "log.patch", "message", "model", "undecodable")
 LIBRARIES = "anyio, httpx, msgspec, websockets.asyncio.client, anyio.from_thread, anyio._backends._asyncio"
 PATH = "/tools/scan"
 CLOCK_SECONDS = 0.01

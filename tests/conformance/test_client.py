@@ -141,7 +141,27 @@ async def test_an_adapter_that_is_none() -> None:
     assert "hello" in done.output
 
 
+RAW = [
+    b"GARBAGE\r\n\r\n",
+    b"POST /opportunities/discover HTTP/1.1\r\ncontent-length: 3\r\n\r\n{{{",
+    b'POST /opportunities/follow HTTP/1.1\r\ncontent-length: 12\r\n\r\n{"follow":7}',
+    b"POST /opportunities/follow HTTP/1.1\r\naccept: text/event-stream\r\ncontent-length: 2\r\n\r\n{}",
+    b"POST /opportunities/discover HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nx\r\n",
+    b"GET /opportunities/status/x?wait=soon HTTP/1.1\r\n\r\n",
+    b"GET /ws HTTP/1.1\r\nupgrade: websocket\r\nsec-websocket-protocol: scanstream.bearer.\xff\r\n\r\n",
+]
+"""What is no request, or none of the protocol's."""
 BAD_ADAPTERS = {
+    **{
+        f"sends {data[:60]!r}": (
+            "import json, socket, sys; from urllib.parse import urlsplit;"
+            "begin = json.loads(sys.stdin.readline()); port = urlsplit(begin['url']).port;"
+            f"there = socket.create_connection(('127.0.0.1', port)); there.sendall({data!r}); there.settimeout(2);"
+            'there.recv(9); print(\'{"event": "error"}\')',
+            "expected: ",
+        )
+        for data in RAW
+    },
     "crashes": ("import sys; sys.stdin.readline(); raise RuntimeError('no idea')", "RuntimeError: no idea"),
     "ends before it is told anything": ("import os; os.close(0); raise SystemExit(9)", "exit code 9"),
     "says nothing": ("pass", "something to be told"),

@@ -22,6 +22,7 @@ import msgspec
 from scanstream import errors
 from scanstream.client.ladder import Why
 from scanstream.errors import PROBLEM_TYPE, TABLE, FieldError, RequestError, Row, ScanstreamError, ServerError
+from scanstream.undecodable import UNDECODABLE
 
 SERVER_ERROR = 500
 _DATE = re.compile(r"[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT", re.ASCII)
@@ -86,7 +87,7 @@ def decoded(content: str | bytes) -> Any:
     """
     try:
         return msgspec.json.decode(content)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNDECODABLE as error:
         raise Lost(f"what answers is no scanstream server: it sends what is no JSON ({error})") from error
 
 

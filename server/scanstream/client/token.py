@@ -13,6 +13,7 @@ from websockets.typing import Subprotocol
 
 from scanstream.client.failures import Lost
 from scanstream.errors import ScanstreamError, Unauthorized
+from scanstream.undecodable import UNDECODABLE
 
 Secret: TypeAlias = str | Callable[[], str | Awaitable[str]] | None
 
@@ -109,9 +110,9 @@ def expiry(token: str | None) -> float:
         _, claims, _ = (token or "").split(".")
         told = msgspec.json.decode(urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
         at = told["exp"]
-    except (msgspec.DecodeError, ValueError, KeyError, TypeError):
+        return float(at) if isinstance(at, int | float) and not isinstance(at, bool) else math.inf
+    except (*UNDECODABLE, ValueError, KeyError, TypeError, OverflowError):
         return math.inf
-    return float(at) if isinstance(at, int | float) and not isinstance(at, bool) else math.inf
 
 
 def headers(token: str | None) -> dict[str, str]:

@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from scanstream.conformance.promise import Broken
+from scanstream.undecodable import UNDECODABLE
 
 
 def from_json(content: bytes | str) -> Any:
@@ -27,7 +28,7 @@ def from_messagepack(content: bytes) -> Any:
     """
     try:
         return msgspec.msgpack.decode(content)
-    except msgspec.DecodeError as error:
+    except UNDECODABLE as error:
         raise Broken(f"MessagePack ({error})", content[:300]) from None
 
 

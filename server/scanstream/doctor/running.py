@@ -23,6 +23,7 @@ from scanstream.client.websocket import Dialled
 from scanstream.doctor.finding import Finding, bad, good
 from scanstream.errors import Forbidden, Unauthorized
 from scanstream.proxies import UnusableProxy, proxy_of
+from scanstream.undecodable import UNDECODABLE
 
 SECONDS = 10.0
 LATE_SECONDS = 5.0
@@ -110,7 +111,7 @@ async def _judged(
     try:
         with anyio.fail_after(SECONDS):
             return judge(await client.get(path))
-    except (httpx.HTTPError, TimeoutError, msgspec.DecodeError) as error:
+    except (httpx.HTTPError, TimeoutError, *UNDECODABLE) as error:
         says = f"/{path} is not answered as ours answers it ({_words(error)})"
         return bad(check, says, "is something in front that does not pass all paths on?")
 
@@ -177,7 +178,7 @@ async def _socket(url: str, token: str | None, proxy: str | None) -> Finding:
         return _closed(closed)
     except InvalidStatus as refused:
         return _refused(refused)
-    except (OSError, TimeoutError, WebSocketException, msgspec.DecodeError) as error:
+    except (OSError, TimeoutError, WebSocketException, *UNDECODABLE) as error:
         return bad("websocket", _words(error), UPGRADES)
 
 

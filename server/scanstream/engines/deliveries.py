@@ -27,6 +27,7 @@ from scanstream.engines.group_commit import GroupCommit, Malformed
 from scanstream.errors import StoreUnavailable
 from scanstream.model import Milliseconds, now, uptime
 from scanstream.telling import Telling
+from scanstream.undecodable import UNDECODABLE
 
 T = TypeVar("T")
 
@@ -163,7 +164,7 @@ class SqliteDeliveries:
         try:
             tries, body = await self._written(partial(_begun, row))
             attempt = SqliteAttempt(self, row, tries, msgspec.json.decode(body, type=Delivery))
-        except (Malformed, msgspec.MsgspecError) as error:
+        except (Malformed, *UNDECODABLE) as error:
             self._leave_out(row, error)
             return None
         self._out.add(row)

@@ -18,6 +18,7 @@ from scanstream.market.library import Announce, Library
 from scanstream.model import Milliseconds
 from scanstream.panel import Panel, load
 from scanstream.parcel import pack, unpack
+from scanstream.undecodable import UNDECODABLE
 
 logger = logging.getLogger("scanstream")
 
@@ -36,7 +37,7 @@ class Issue(Struct, frozen=True):
 def issued(told: bytes | None) -> Issue | None:
     """What was announced; None if nothing was, or nothing that this version understands."""
     if told is not None:
-        with suppress(msgspec.MsgspecError):
+        with suppress(*UNDECODABLE):
             return msgspec.json.decode(told, type=Issue)
     return None
 

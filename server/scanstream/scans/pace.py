@@ -17,6 +17,7 @@ from msgspec import Meta, Struct
 from scanstream.errors import StoreUnavailable
 from scanstream.log.store import Store
 from scanstream.model import TIERS, DiscoverRequest, Milliseconds
+from scanstream.undecodable import UNDECODABLE
 
 NAME = "pace"
 """Under which the store remembers it."""
@@ -187,7 +188,7 @@ class Pace:
             kept = msgspec.json.decode(stored, type=Kept) if stored else None
         except StoreUnavailable as error:
             logger.warning("how long scans take is measured anew: %s", error.detail)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except UNDECODABLE as error:
             logger.warning("how long scans take is measured anew: what was kept of it cannot be read (%s)", error)
         else:
             if kept is not None and kept.market == self._market:

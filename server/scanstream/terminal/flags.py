@@ -10,6 +10,7 @@ import msgspec
 from scanstream.client.addresses import DEFAULT_URL, URL_VARIABLE, address, shown
 from scanstream.security.names import key_name_of as key_name
 from scanstream.security.names import principal_of as principal
+from scanstream.undecodable import UNDECODABLE
 
 __all__ = ["address", "command", "key_name", "parameters", "principal", "span"]
 
@@ -36,7 +37,7 @@ def parameters(values: Iterable[str]) -> dict[str, dict[str, Any]]:
             raise ValueError(f"{given!r} is not of the form STRATEGY.NAME=VALUE, as in tsmom.lookback=252")
         try:
             value = msgspec.json.decode(text)
-        except msgspec.DecodeError:
+        except UNDECODABLE:
             value = text
         found.setdefault(strategy, {})[name] = value
     return found

@@ -4,7 +4,7 @@ import base64
 from typing import Any, NamedTuple
 
 from scanstream.conformance.stage.lines import Asked, Reply, as_json
-from scanstream.conformance.stage.weather import problem
+from scanstream.conformance.stage.weather import ABSENT, problem
 
 EVENTS = "text/event-stream"
 ONE_STREAM = "/opportunities/events/"
@@ -39,6 +39,12 @@ def followed(asked: Asked) -> list[dict[str, Any]]:
         since = asked.headers.get("last-event-id") or asked.query.get("since")
         return [{"scan_id": asked.path.removeprefix(ONE_STREAM), "since": since}]
     return [*asked.body.get("follow", ())]
+
+
+def gone(absent: str, scan_id: str) -> Reply:
+    """The answer to who asks for a scan that is not there."""
+    told = {**ABSENT, "status": absent or "not_found", "scan_id": scan_id}
+    return as_json(410 if absent == "expired" else 404, told)
 
 
 def bearer(asked: Asked) -> str | None:

@@ -20,6 +20,8 @@ MOST_HEAD = 64 * 1024
 PIECE = 64 * 1024
 PACKED = Subprotocol("scanstream.v1.msgpack")
 GONE = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, OSError)
+NONE = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
+"""What reading a request raises that is none, or none of the protocol's."""
 WORDS = {200: "OK", 202: "Accepted", 204: "No Content", 304: "Not Modified"}
 
 
@@ -205,6 +207,11 @@ class Socket:
             data = b"".join(self._protocol.data_to_send())
             if data and not self.frozen:
                 await self._stream.send(data)
+
+
+def leaf(error: BaseException) -> BaseException:
+    """Of errors that came together, one."""
+    return leaf(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 Serving = Callable[[Line], Awaitable[None]]

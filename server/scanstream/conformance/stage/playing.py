@@ -11,6 +11,7 @@ import anyio
 from scanstream.conformance.cursors import place
 from scanstream.conformance.promise import Broken, differing, equal, expect
 from scanstream.conformance.stage.adapter import Adapter, Heard, Unusable, adapter
+from scanstream.conformance.stage.lines import leaf
 from scanstream.conformance.stage.scripts import PACE, Drive, Script
 from scanstream.conformance.stage.server import Stage, on_stage
 from scanstream.conformance.stage.tale import Tale
@@ -84,7 +85,7 @@ async def play_all(
             try:
                 tell(await play(script, command, seed))
             except* Unusable as group:
-                unusable.append(_leaf(group))
+                unusable.append(leaf(group))
                 tasks.cancel_scope.cancel()
 
     async with anyio.create_task_group() as tasks:
@@ -92,10 +93,6 @@ async def play_all(
             tasks.start_soon(one, script)
     if unusable:
         raise unusable[0]
-
-
-def _leaf(error: BaseException) -> BaseException:
-    return _leaf(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 def _begin(script: Script, url: str, tale: Tale) -> dict[str, Any]:
@@ -123,6 +120,7 @@ def _trace(stage: Stage, client: Adapter) -> list[str]:
 
 
 def _judge(script: Script, tale: Tale, stage: Stage, client: Adapter) -> None:
+    expect(not stage.misheard, "requests and messages as the protocol has them", stage.misheard[:3])
     expect(not client.wrong, "lines of JSON with an event", [line[:200] for line in client.wrong[:3]])
     heard = client.heard
     expect(heard, "something to be told", "nothing" + (f"; exit code {client.exit_code}" if client.exit_code else ""))

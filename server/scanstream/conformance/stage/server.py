@@ -8,10 +8,10 @@ from typing import Any
 import anyio
 
 from scanstream.conformance.cursors import Place, place, read
-from scanstream.conformance.stage.attempts import ONE_STREAM, Attempt, bearer, followed, kind_of, other
-from scanstream.conformance.stage.lines import GONE, Asked, Cut, Line, Reply, Socket, as_json, listening
+from scanstream.conformance.stage.attempts import ONE_STREAM, Attempt, bearer, followed, gone, kind_of, other
+from scanstream.conformance.stage.lines import GONE, NONE, Asked, Cut, Line, Reply, Socket, as_json, leaf, listening
 from scanstream.conformance.stage.tale import Tale
-from scanstream.conformance.stage.weather import ABSENT, Freeze, Weather, problem
+from scanstream.conformance.stage.weather import Freeze, Weather, problem
 
 HEARTBEAT_SECONDS = 5.0
 RESTART = 1012
@@ -42,6 +42,8 @@ class Stage:
         """How the scan's end was asked for."""
         self.in_addresses: list[str] = []
         """Requests that had a credential in their address."""
+        self.misheard: list[str] = []
+        """What was wrong with requests and messages that are none."""
         self._pace = pace
         self._news = anyio.Event()
         self._begun = anyio.Event()
@@ -80,7 +82,13 @@ class Stage:
     # Connections
 
     async def serve(self, line: Line) -> None:
-        """One request."""
+        """One request, or what came in place of one."""
+        try:
+            await self._serve(line)
+        except* NONE as group:
+            self.misheard.append(f"{leaf(group)!r}"[:200])
+
+    async def _serve(self, line: Line) -> None:
         asked = await line.asked()
         kind = kind_of(asked)
         since = asked.query.get("since")
@@ -138,15 +146,11 @@ class Stage:
         if kind == "other":
             return other(asked)
         if not self._known(scan_id):
-            return self._gone(scan_id)
+            return gone(self.absent, scan_id)
         self._begun.set()
         if kind == "results":
             return await self._results(asked)
         return await self._status(asked)
-
-    def _gone(self, scan_id: str) -> Reply:
-        status = 410 if self.absent == "expired" else 404
-        return as_json(status, {**ABSENT, "status": self.absent or "not_found", "scan_id": scan_id})
 
     def _no_stream(self, asked: Asked) -> Reply | None:
         """What a stream of one scan's events is answered with where there is none: it is absent, or nothing is left."""
@@ -154,7 +158,7 @@ class Stage:
         if not asked.path.startswith(ONE_STREAM):
             return None
         if not self._known(one["scan_id"]):
-            return self._gone(one["scan_id"])
+            return gone(self.absent, one["scan_id"])
         if self.ended() and one["since"] == self.tale.end["cursor"]:
             self.ended_over = "stream"
             return Reply(204)

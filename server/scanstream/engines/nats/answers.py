@@ -8,6 +8,7 @@ import msgspec
 
 from scanstream.errors import StoreUnavailable
 from scanstream.model import Milliseconds
+from scanstream.undecodable import UNDECODABLE
 
 RETRY_AFTER = 2.0
 """When a caller may ask again, in seconds."""
@@ -81,7 +82,7 @@ def read(answer: Answer) -> dict[str, Any]:
         )
     try:
         return msgspec.json.decode(answer.data, type=dict[str, Any])
-    except msgspec.MsgspecError as error:
+    except UNDECODABLE as error:
         return unavailable(f"the answer is none: {error}")
 
 

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from scanstream.log.entry import AnyEntry, NewerError, ScanFailed, decode, newer, newer_words
 from scanstream.model import ScanId
+from scanstream.undecodable import UNDECODABLE
 
 RETRY_AFTER = 2.0
 MOST_SAID = 40
@@ -82,7 +83,7 @@ def _unknown_kind(line: bytes) -> str:
     """The kind of an entry, if it is one that this version does not know."""
     try:
         kind = _kind.decode(line).type
-    except msgspec.MsgspecError:
+    except UNDECODABLE:
         return ""
     return "" if kind in KNOWN else kind[:MOST_SAID]
 

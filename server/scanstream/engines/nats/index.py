@@ -14,6 +14,7 @@ from msgspec import Struct
 from scanstream.engines.nats.names import Names
 from scanstream.engines.nats.tail import Message
 from scanstream.model import Milliseconds, Principal, ScanId
+from scanstream.undecodable import UNDECODABLE
 
 MOST_EXPIRED = 1000
 """Scans that are told at once."""
@@ -92,7 +93,7 @@ class Index:
     def _register(self, slot: str, token: str, message: Message) -> Scan | None:
         try:
             registration = _registration.decode(message.data)
-        except msgspec.MsgspecError:
+        except UNDECODABLE:
             self._damaged(message.subject)
             return None
         scan = Scan(registration, slot, token, message.seq, self._slots.get(slot))
@@ -103,7 +104,7 @@ class Index:
     def _settle(self, scan: Scan, message: Message) -> None:
         try:
             scan.expires_at = _end.decode(message.data).expires_at
-        except msgspec.MsgspecError:
+        except UNDECODABLE:
             self._damaged(message.subject)
         else:
             heapq.heappush(self._ends, (scan.expires_at, scan.number, scan.token))

@@ -13,6 +13,7 @@ from nats.errors import Error as NatsError
 
 from scanstream.engines.nats.connection import Connection
 from scanstream.jobs import Releases, covers
+from scanstream.undecodable import UNDECODABLE
 
 TOLD_SECONDS = 2.0
 """From one word of a node to the next …"""
@@ -107,5 +108,5 @@ class NatsPlaces:
             await self._connection.client.publish(self._subject, msgspec.json.encode(own))
 
     async def _hear(self, message: Msg) -> None:
-        with suppress(msgspec.DecodeError):
+        with suppress(*UNDECODABLE):
             self._told[message.subject] = (anyio.current_time(), msgspec.json.decode(message.data, type=Own))
