@@ -39,7 +39,7 @@ async def test_the_names_that_are_used_exist() -> None:
     config.load()
     socket_, http = WebSocketTransport(config, ServerState(), {}), HttpTransport(config, ServerState(), {})
     used = {
-        socket_: "app conn connections close_sent close_timer close_timeout config disconnected frames"
+        socket_: "app conn close_sent close_timer close_timeout config disconnected frames"
         " curr_msg_data_type handshake_initiated handshake_complete loop queue receive send tasks transport writable"
         " pending_ping_payload ping_sent_at handle_parser_exception keepalive_timeout send_500_response stop_keepalive",
         http: "parser pipeline cycle flow headers loop transport server_state _should_upgrade"

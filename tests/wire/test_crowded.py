@@ -97,6 +97,21 @@ async def test_whoever_does_not_take_what_was_said_makes_room(
                     assert b" 200 " in await to_thread.run_sync(late.recv, 65536)
 
 
+@pytest.mark.parametrize("attack", SENT_AWAY)
+async def test_a_place_is_given_away_once(serve: Serve, monkeypatch: pytest.MonkeyPatch, attack: str) -> None:
+    """Of more who come in one moment as many are let in as there are places: descriptors are kept for scans."""
+    monkeypatch.setattr("scanstream.server.places", lambda _: PLACES)
+    async with serve(workers=0) as url:
+        with ExitStack() as flood:
+            many = [flood.enter_context(connected(url, SENT_AWAY[attack], source=FLOODER)) for _ in range(PLACES)]
+            with anyio.fail_after(30):
+                while len(await to_thread.run_sync(readable, many)) < PLACES:
+                    pass
+            come = [flood.enter_context(connected(url, get("/healthz"), source="127.0.0.3")) for _ in range(2 * PLACES)]
+            told = [await to_thread.run_sync(one.recv, 65536) for one in come]
+            assert [b" 200 " in one for one in told].count(True) == PLACES
+
+
 @pytest.mark.parametrize("attack", [*ATTACKS, *SENT_AWAY])
 async def test_nobody_keeps_a_supervisor_from_asking_a_worker_how_it_is(attack: str) -> None:
     """Who finds no answer there ends the worker and starts another."""

@@ -212,8 +212,8 @@ class Watched(HttpToolsProtocol):
             self._owed = self._owed or error
             return
         self._refused_at, self.rests_until = self.loop.time(), 0.0
-        self._crowd.leave(self)
-        if self in self.connections:
+        if not self.transport.is_closing():  # else its place may be given away already
+            self._crowd.leave(self)
             self._crowd.dismiss(self)
         if isinstance(error, TooLarge):
             self._most_linger_bytes += MOST_BODIES * self.config.ws_max_size

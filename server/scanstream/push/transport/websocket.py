@@ -236,7 +236,7 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
         """One side has said that it leaves. Whoever was here has no seat any more, and stays no longer than others let
         them: the other side may take its time with what was sent, and with its own goodbye."""
         self.outlet.shut()
-        if self in self.connections:
+        if not self.transport.is_closing():  # else its place may be given away already
             crowd_of(self.config).dismiss(self)
 
     def cut(self) -> None:
