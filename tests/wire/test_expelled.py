@@ -334,6 +334,17 @@ async def test_a_download_breaks_off_where_it_is(lines: bool) -> None:
                 assert len(rest) < len(whole.body) - 100_000
 
 
+async def test_a_short_list_is_said_at_once_and_is_never_broken_off(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was made while the key was good, and there is nothing to wait for between its pieces."""
+    key = house.ring.key("ann")
+    scan_id = await started(house, key)
+    monkeypatch.setattr("scanstream.push.http.PiecewiseResponse", None)
+    answer = await request(house.url, "GET", "/opportunities/scans?limit=1", None, bearer(key))
+    assert (answer.status, [scan["scan_id"] for scan in answer.json()["scans"]]) == (200, [scan_id])
+
+
 async def test_a_key_that_is_taken_out_of_the_file(tmp_path: Path) -> None:
     """The guard of `--auth required` itself."""
     keys = tmp_path / "keys.toml"

@@ -42,7 +42,7 @@ from scanstream.security.guard import Guard
 
 MOST_RESULTS = 1_000_000_000
 MOST_BYTES_AT_ONCE = 32 * 1024
-"""Of results that are not sent in pieces: less than a reader has to take before it is waited for."""
+"""Of results, and of a list, that are not sent in pieces: less than a reader has to take before it is waited for."""
 MOST_SCANS, SOME_SCANS = 100, 20
 """Scans in one answer of the list: at most, and unless it is said."""
 
@@ -161,7 +161,10 @@ class HttpDoor:
             pieces.append(b"," + state if number else state)
             await slices.turn()
         pieces.append(b"]}")
-        headers = {"content-length": str(sum(map(len, pieces)))}
+        size = sum(map(len, pieces))
+        if size <= MOST_BYTES_AT_ONCE:
+            return Response(b"".join(pieces), media_type=JSON_TYPE)
+        headers = {"content-length": str(size)}
         return PiecewiseResponse(_each(pieces), headers, JSON_TYPE, partial(self._guard.good, caller))
 
     async def market(self, request: Request) -> Response:
