@@ -7,12 +7,10 @@ from typing import Any
 import anyio
 import pytest
 
-from scanstream.engines.nats.store import open_nats
 from scanstream.server import serving
 from scanstream.settings import Settings
-from support.nats import nats_server, options
+from support.nats import nats_server
 from support.script import scripting
-from support.until import until
 from support.wire import discover, request, websocket
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
@@ -53,13 +51,3 @@ async def test_while_nats_says_nothing_each_is_told_the_same_and_what_runs_goes_
             results = (await request(url, "GET", f"/opportunities/results/{running}?wait=30")).json()
             assert (results["status"], results["total_opportunities"]) == ("complete", 2)
             assert (await discover(url, wanted(4))).status == 202
-
-
-async def test_a_node_leaves_in_silence_while_nats_says_nothing(tmp_path: Path) -> None:
-    """What it had still to say is dropped with the connection."""
-    with nats_server(tmp_path) as server:
-        async with open_nats(options(server)) as store:
-            client = store.connection.client
-            server.send(signal.SIGSTOP)
-            await until(lambda: not client.is_connected)
-            await client.publish("said.too.late", b"")

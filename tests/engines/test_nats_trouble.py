@@ -5,10 +5,13 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from anyio import to_thread
+from nats.aio.msg import Msg
 
 from scanstream.engines.nats.bucket import PIECE_BYTES
 from scanstream.engines.nats.library import NatsLibrary, open_library
@@ -21,6 +24,7 @@ from support.nats import NatsServer, nats_server, options
 from support.process import ServerProcess
 from support.relay import DOWN, UP, Relay, relay
 from support.stores import Consumer, consuming, fact, registration
+from support.until import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
 
@@ -202,3 +206,39 @@ async def test_a_node_that_is_told_to_stop_while_nats_is_away_has_not_failed(tmp
         finally:
             node.process.kill()
     assert (code, "has failed" in said) == (0, False), said
+
+
+async def test_who_leaves_while_nats_says_nothing_drops_what_it_had_still_to_say(tmp_path: Path) -> None:
+    """Written to a connection that is closed it would end the closing half way: what listens would be left behind."""
+    with nats_server(tmp_path) as server:
+        async with open_nats(options(server)) as store:
+            client = store.connection.client
+            listening = await client.subscribe("said.by.nobody", cb=_nothing)
+            task: Any = listening._wait_for_msgs_task
+            server.send(signal.SIGSTOP)
+            await until(lambda: not store.connection.client.is_connected)
+            await client.publish("said.too.late", b"")
+        await anyio.lowlevel.checkpoint()
+        assert task.done()
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError("lost"), RuntimeError("unable to perform operation")])
+async def test_who_leaves_over_a_connection_that_was_closed_just_now_leaves_in_silence(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anybody has noticed: asyncio says the first where something is written then, uvloop the second."""
+
+    def writelines(_: object) -> None:
+        raise error
+
+    with nats_server(tmp_path) as server:
+        async with open_nats(options(server)) as store:
+            client = store.connection.client
+            assert client._transport is not None
+            monkeypatch.setattr(client._transport, "writelines", writelines)
+            await client.publish("said.too.late", b"")
+            await client.leave()
+        assert client.is_closed
+
+
+async def _nothing(_: Msg) -> None: ...

@@ -12,7 +12,8 @@ from anyio import to_thread
 
 from conftest import Serve
 from scanstream.health import MOST_ASKING, answering_for_health
-from scanstream.push.transport.crowd import Crowd, Use, network
+from scanstream.push.transport.crowd import Crowd, Use
+from scanstream.security.seats import network
 from scanstream.settings import Settings
 from support.metrics import Said
 from support.raw import BINARY, HOST, UPGRADE, connected, everything, frame, get

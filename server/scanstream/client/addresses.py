@@ -46,6 +46,12 @@ def _no_address(text: str) -> ValueError:
     return ValueError(f"{told!r} is no address like http://127.0.0.1:8000")
 
 
+def apart(url: str) -> tuple[httpx.URL, tuple[str, str] | None]:
+    """An address without the name and the password in it, and these: httpx has the addresses that it asks logged."""
+    parsed = httpx.URL(url)
+    return parsed.copy_with(userinfo=b""), (parsed.username, parsed.password) if parsed.userinfo else None
+
+
 def shown(url: str) -> str:
     """An address as it may be told: without the password in it, nor a key that was put in the place of a name."""
     return _LOGIN.sub(_hidden, url)

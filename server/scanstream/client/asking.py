@@ -10,7 +10,7 @@ import anyio
 import httpx
 import msgspec
 
-from scanstream.client.addresses import shown
+from scanstream.client.addresses import apart, shown
 from scanstream.client.backoff import SHORTEST_SECONDS, Pace, pause
 from scanstream.client.certificates import untaken
 from scanstream.client.failures import Lost, Unreachable, decoded, of_http, seconds_in
@@ -228,12 +228,6 @@ def losses(url: str) -> Iterator[None]:
         raise Lost(f"The server at {shown(url)} has not answered in time", "silent") from error
     except httpx.HTTPError as error:
         raise Lost(str(error) or type(error).__name__) from error
-
-
-def apart(url: str) -> tuple[httpx.URL, tuple[str, str] | None]:
-    """An address without the name and the password in it, and these: httpx has the addresses that it asks logged."""
-    parsed = httpx.URL(url)
-    return parsed.copy_with(userinfo=b""), (parsed.username, parsed.password) if parsed.userinfo else None
 
 
 def about(path: str, scan_id: str) -> str:

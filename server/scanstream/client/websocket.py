@@ -10,13 +10,12 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
-import httpx
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.typing import Subprotocol
 
-from scanstream.client.addresses import shown
+from scanstream.client.addresses import apart, shown
 from scanstream.client.backoff import Pace
 from scanstream.client.certificates import secure, untaken
 from scanstream.client.failures import Lost, decoded, of_close
@@ -304,10 +303,8 @@ def _why(error: OSError) -> Why:
 
 def _websocket_address(url: str, token: str | None) -> tuple[str, dict[str, str]]:
     """The address of the server's WebSocket, and the name and password in it as a header, unless a token says more."""
-    parsed = httpx.URL(url)
-    plain = str(parsed.copy_with(userinfo=b""))
+    plain, login = apart(url)
     headers: dict[str, str] = {}
-    if parsed.userinfo and token is None:
-        pair = f"{parsed.username}:{parsed.password}".encode()
-        headers["authorization"] = "Basic " + b64encode(pair).decode()
-    return "ws" + plain.removeprefix("http").rstrip("/") + "/ws", headers
+    if login is not None and token is None:
+        headers["authorization"] = "Basic " + b64encode(":".join(login).encode()).decode()
+    return "ws" + str(plain).removeprefix("http").rstrip("/") + "/ws", headers

@@ -14,8 +14,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.typing import Subprotocol
 
-from scanstream.client.addresses import shown
-from scanstream.client.asking import apart, transport
+from scanstream.client.addresses import apart, shown
+from scanstream.client.asking import transport
 from scanstream.client.certificates import secure, untaken
 from scanstream.client.failures import Unreachable
 from scanstream.client.token import Secret, Token, headers, subprotocols

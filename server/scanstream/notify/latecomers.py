@@ -28,8 +28,8 @@ MOST_AT_ONCE = 2
 OTHERS_AFTER: Milliseconds = 5_000
 """So long whoever asked at another node is left to that one, which is about to put them into the queue."""
 
-Put = Callable[[ScanLog, Iterable[NotifyAsked]], Awaitable[None]]
-"""Have these told of the scan's end; durable when it returns, and while they wait it is the same once more."""
+Put = Callable[[ScanLog, NotifyAsked], Awaitable[None]]
+"""Have this one told of the scan's end; durable when it returns, and while they wait it is the same once more."""
 
 
 class _Known:
@@ -92,7 +92,7 @@ class Latecomers:
         if asked.id in known.put:
             return
         self._leave_to_others(known.asked[asked.id])
-        await self._put(log, [asked])
+        await self._put(log, asked)
         await self._append(log, replace(asked, put=True))
         known.put.add(asked.id)
 

@@ -96,11 +96,11 @@ class Notices:
         if not log.ended and not _has(log.folded, asked.id):
             raise too_many()
 
-    async def _due_now(self, log: ScanLog, targets: Iterable[NotifyAsked]) -> None:
-        """It has ended: these are told at once."""
+    async def _due_now(self, log: ScanLog, target: NotifyAsked) -> None:
+        """It has ended: this one is told at once."""
         expires_at = log.folded.expires_at
         assert expires_at is not None
-        await self.due(log.scan_id, log.folded.registered.principal, targets, expires_at)
+        await self.due(log.scan_id, log.folded.registered.principal, [target], expires_at)
 
 
 def _has(folded: Folded, notification_id: str) -> bool:

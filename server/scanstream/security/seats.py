@@ -106,7 +106,12 @@ def payer(principal: Principal | None, client: tuple[str, int] | None) -> str:
     """
     if principal is not None and principal != ANYONE:
         return principal
-    return f"\n{network_of(client[0]) if client else ''}"  # as no principal is called
+    return f"\n{network(client)}"  # as no principal is called
+
+
+def network(client: tuple[str, int] | None) -> str:
+    """Where a connection comes from; those without an address are one."""
+    return network_of(client[0]) if client else ""
 
 
 @lru_cache(1024)

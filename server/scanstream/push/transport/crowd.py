@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Protocol
 
 from scanstream.errors import Overloaded
-from scanstream.security.seats import RETRY_SECONDS, network_of
+from scanstream.security.seats import RETRY_SECONDS
 
 MOST_LOOKED_AT = 64
 """Connections of one address that are looked at for one newcomer; the others are looked at for the next ones."""
@@ -107,11 +107,6 @@ class Crowd:
             self.leave(goes)
             self.gone(goes)  # its place is given away by now
         return goes is not None
-
-
-def network(client: tuple[str, int] | None) -> str:
-    """Where a connection comes from; those without an address are one."""
-    return network_of(client[0]) if client else ""
 
 
 def full() -> Overloaded:

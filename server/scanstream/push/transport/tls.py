@@ -18,8 +18,8 @@ from anyio.abc import TaskGroup
 from scanstream.errors import Overloaded, RateLimited, RequestTimeout
 from scanstream.push.refused import hung_up
 from scanstream.push.transport.bounds import MOST_REFUSED_AT_ONCE, Patience
-from scanstream.push.transport.crowd import Crowd, Use, network
-from scanstream.security.seats import NO_SEAT, Seats, payer
+from scanstream.push.transport.crowd import Crowd, Use
+from scanstream.security.seats import NO_SEAT, Seats, network, payer
 from scanstream.shortage import shortage
 from scanstream.telling import Telling
 

@@ -20,11 +20,12 @@ from scanstream.push.transport.bounds import (
     patience_of,
     places_of,
 )
-from scanstream.push.transport.crowd import Use, full, network
+from scanstream.push.transport.crowd import Use, full
 from scanstream.push.transport.exchange import Exchange
 from scanstream.push.transport.flow import Flow, Pipeline
 from scanstream.push.transport.intake import Intake, Phase
 from scanstream.push.transport.outflow import Outflow
+from scanstream.security.seats import network
 
 MOST_BODIES = 2
 """Times the largest body accepted: what is taken of one, whatever becomes of it. The application refuses one earlier,
