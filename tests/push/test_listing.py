@@ -85,9 +85,10 @@ async def test_a_server_has_both_answers_before_it_is_asked(serve: Serve) -> Non
 
 
 @pytest.mark.anyio
-async def test_the_list_of_scans_comes_in_as_many_pieces_as_it_has_scans(
+async def test_a_long_list_of_scans_comes_in_as_many_pieces_as_it_has_scans(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("scanstream.push.http.MOST_BYTES_AT_ONCE", 0)
     encoded: list[bytes] = []
 
     async def each(pieces: list[bytes]) -> AsyncIterator[bytes]:
