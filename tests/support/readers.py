@@ -16,6 +16,8 @@ from scanstream.client.mirror import Mirror
 from scanstream.client.websocket import Dialled
 from support.plain import NO_TLS
 
+RENEWS = "renews"
+"""The id of a message that shows another credential."""
 ENVELOPE = {"cursor", "opportunities", "offset", "more", "skipped", "partial_results", "rank"}
 
 
@@ -125,6 +127,8 @@ class SocketReader(Reader):
     subprotocol = "scanstream.v1.json"
     format: Any = msgspec.json
     compression: str | None = None
+    renewed = 0
+    """How often another credential was taken."""
 
     async def connect(self) -> None:
         """Connect and subscribe."""
@@ -171,6 +175,10 @@ class SocketReader(Reader):
         message: dict[str, Any] = self.format.decode(payload)
         return message
 
+    async def renew(self, credential: str) -> None:
+        """Show another credential on the open socket; that it is taken is said among what comes (`renewed`)."""
+        await self.send({"type": "authenticate", "id": RENEWS, "token": credential})
+
     async def step(self) -> None:
         """See `Reader.step`."""
         try:
@@ -182,6 +190,8 @@ class SocketReader(Reader):
         _refuse(message)
         if message["type"] == "error":
             assert (message["code"], message["retry_after"]) == ("restarting", 1)
+        elif message["type"] == "ack" and message["id"] == RENEWS:
+            self.renewed += 1
         else:
             self.take(message)
 

@@ -161,12 +161,13 @@ class Crowd:
 
         :param headers: what is shown, if not the owner's key
         """
+        owns = headers is None
         headers = self.auditor.headers(scan_id) if headers is None else headers
         try:
             with anyio.fail_after(PATIENCE):
                 while not mirror.ended:
                     try:
-                        await self.some_frames(scan_id, mirror, headers)
+                        await self._some_frames(scan_id, mirror, headers, owns=owns)
                     except Refused as refused:
                         self.ledger.told[str(refused)] += 1
                         await anyio.sleep(0.5)
@@ -185,16 +186,21 @@ class Crowd:
             ids = [one["id"] for one in mirror.opportunities]
             self.ledger.saw(scan_id, client, ids, {**mirror.state})
 
-    async def some_frames(self, scan_id: str, mirror: Mirror, headers: Headers) -> None:
-        """Over any door."""
+    async def _some_frames(self, scan_id: str, mirror: Mirror, headers: Headers, *, owns: bool) -> None:
+        """Over any door; on a socket who owns the scan renews what was shown, by a JWT or a key, as it comes."""
         door = self.random.choice(READERS)
         self.ledger.told[f"door: {door.name}"] += 1
         with anyio.fail_after(STEP_SECONDS):
             async with door.open(self.auditor.url(), scan_id, mirror, headers) as reader:
+                socket = reader if isinstance(reader, SocketReader) else None
+                if socket and owns and (keys := self.auditor.world.keys):
+                    await socket.renew(keys.either_of(self.ledger.scans[scan_id].owner))
                 for _ in range(self.random.choice([1, 3, 10])):
                     if not mirror.ended:
                         await reader.step()
                         await anyio.sleep(self.random.choice([0.0, 0.0, 0.3]))
+                if socket:
+                    self.ledger.told["renewed on a socket"] += socket.renewed
 
     async def _post(self) -> None:
         """With keys: who lost the answer asks again, and who has it gets the same; every third is cancelled.

@@ -142,7 +142,14 @@ def wanted(world: World, left_out: Mapping[str, str]) -> list[str]:
         "a notebook",
     ]
     if world.keys:
-        told += ["has the scan token", "has a link", "who has a passing key", "strangers", "expelled"]
+        told += [
+            "has the scan token",
+            "has a link",
+            "who has a passing key",
+            "strangers",
+            "expelled",
+            "renewed on a socket",
+        ]
     return [client for client in told if client not in left_out]
 
 

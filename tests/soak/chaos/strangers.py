@@ -25,6 +25,7 @@ KNOWN_SECONDS = 60.0
 AFTER_SECONDS = 2.0
 """What is taken back is tried for so long once it was refused."""
 CLIENT = "who has a passing key"
+FALSE = "what a stranger takes for the secret by which JWTs are signed"
 
 
 class Way(NamedTuple):
@@ -74,7 +75,7 @@ class Strangers:
 
     def _another(self, wanted: Promised) -> tuple[str, str, Collection[int]]:
         other = self._random.choice([name for name in self._auditor.world.principals if name != wanted.owner])
-        return "another principal", self._keys.of(other), (404,)
+        return "another principal", self._keys.either_of(other), (404,)
 
     def _bearer(self, wanted: Promised) -> tuple[str, str, Collection[int]]:
         """A token has no right to start, so it may not have anybody told of another's end either: that is 403."""
@@ -85,7 +86,8 @@ class Strangers:
         return "who shows nothing", "", (401,)
 
     def _liar(self, wanted: Promised) -> tuple[str, str, Collection[int]]:
-        return "who shows what is no key", self._keys.of(wanted.owner)[:-1] + "~", (401,)
+        false = [self._keys.of(wanted.owner)[:-1] + "~", self._keys.jwt_of(wanted.owner, secret=FALSE)]
+        return "who shows what is no key and no JWT", self._random.choice(false), (401,)
 
     async def _try(self, wanted: Promised, who: str, way: Way, credential: str, allowed: Collection[int]) -> None:
         url, path = self._auditor.url(), way.path.format(wanted.scan_id)

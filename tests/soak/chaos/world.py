@@ -106,8 +106,8 @@ class World:
         return self.keys.of(principal) if self.keys else ""
 
     def headers(self, principal: str) -> dict[str, str]:
-        """What a principal shows."""
-        return shown(self.key(principal))
+        """What a principal shows: its key, or a JWT."""
+        return shown(self.keys.either_of(principal)) if self.keys else {}
 
     async def complete(self, url: str, kind: str) -> set[str]:
         """The ids that a scan of this kind finds, where nothing goes wrong."""
