@@ -4,8 +4,9 @@ It is so until somebody was refused for it, and some time longer; then there is 
 """
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -13,6 +14,7 @@ import nats
 import nats.errors
 from anyio import to_thread
 from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError, ServiceUnavailableError
 
 from cluster.harness import LOST
 from onemachine.nats import Nats, NatsServer
@@ -31,6 +33,7 @@ ROOM_BYTES = 2 * 1024 * 1024
 FILLER = "FILLER"
 FILL_BYTES = 256 * 1024
 FILL_SECONDS = 3.0
+ASK_SECONDS = 3.0
 UNLIMITED = 0
 LIMIT = re.compile(r"sync_interval: always(, max_file_store: \d+)?")
 """In a server's configuration (deploy/onemachine/nats.py)."""
@@ -67,7 +70,7 @@ async def nats_full(trouble: "Trouble") -> None:
 
 async def _fill(servers: Nats) -> None:
     async with _connected(servers) as stream:
-        await stream.add_stream(name=FILLER, subjects=[FILLER], num_replicas=len(servers.servers))
+        await _answered(partial(stream.add_stream, name=FILLER, subjects=[FILLER], num_replicas=len(servers.servers)))
         with suppress(nats.errors.Error, TimeoutError):  # once the limit is reached, nobody leads it any more
             for _ in range(2 * ROOM_BYTES // FILL_BYTES):
                 await stream.publish(FILLER, bytes(FILL_BYTES), timeout=FILL_SECONDS)
@@ -75,14 +78,25 @@ async def _fill(servers: Nats) -> None:
 
 async def _clear(servers: Nats) -> None:
     async with _connected(servers) as stream:
-        await stream.delete_stream(FILLER)
+        with suppress(NotFoundError):  # an earlier try has done it
+            await _answered(partial(stream.delete_stream, FILLER))
+
+
+async def _answered(ask: Callable[[], Awaitable[object]]) -> None:
+    """Ask until there is an answer: what whoever led had in flight as it stopped, nobody answers."""
+    with anyio.fail_after(PATIENCE):
+        while True:
+            with suppress(nats.errors.TimeoutError, nats.errors.NoRespondersError, ServiceUnavailableError):
+                await ask()
+                return
+            await anyio.sleep(0.2)
 
 
 @asynccontextmanager
 async def _connected(servers: Nats) -> AsyncIterator[JetStreamContext]:
     connection = await nats.connect([server.url for server in servers.servers])
     try:
-        yield connection.jetstream(timeout=PATIENCE)
+        yield connection.jetstream(timeout=ASK_SECONDS)
     finally:
         await connection.close()
 
