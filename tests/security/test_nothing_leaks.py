@@ -141,7 +141,7 @@ def test_no_credential_is_in_a_log_an_answer_or_a_metric(keys: Path, tmp_path: P
             until(lambda: shown.status(vouched) == 401)
             assert shown.status(good) == 200
             keys.write_text("noise")
-            time.sleep(2.5)  # it is looked at each second, and read once it is still
+            server.until_said(f"--keys {keys}: this is no TOML: ")
             assert shown.status(good) == 200
     finally:
         _, _, errors = server.ended()

@@ -3,6 +3,7 @@
 import os
 import re
 import resource
+import select
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 MAIN = "from scanstream.cli import main\nmain()"
+SAID_SECONDS = 30
 
 
 class ServerProcess:
@@ -32,6 +34,7 @@ class ServerProcess:
             env={**os.environ, "PYTHONPATH": path.rstrip(os.pathsep), **(environment or {})},
         )
         self.url = ""
+        self._said = ""
         if before is None:
             self.until_serving()
 
@@ -44,6 +47,17 @@ class ServerProcess:
             _, errors = self.process.communicate(timeout=30)
             raise RuntimeError(f"the server did not start: {line}{errors}")
         self.url = match[0]
+
+    def until_said(self, words: str) -> None:
+        """Wait until it has said this on standard error."""
+        assert self.process.stderr is not None
+        deadline = time.monotonic() + SAID_SECONDS
+        while words not in self._said:
+            ready, _, _ = select.select([self.process.stderr], [], [], max(0.0, deadline - time.monotonic()))
+            piece = os.read(self.process.stderr.fileno(), 65_536) if ready else b""
+            if not piece:
+                raise TimeoutError(f"it has not said {words!r} within {SAID_SECONDS} s, but: {self._said}")
+            self._said += piece.decode()
 
     @property
     def pid(self) -> int:
@@ -76,7 +90,7 @@ class ServerProcess:
         except subprocess.TimeoutExpired:
             self.kill()
             raise
-        return self.process.returncode, time.monotonic() - began, errors
+        return self.process.returncode, time.monotonic() - began, self._said + errors
 
     def stop(self) -> int:
         """SIGTERM, and wait; the exit code."""
