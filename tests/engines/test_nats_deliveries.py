@@ -335,12 +335,13 @@ async def test_one_that_nobody_has_taken_for_an_hour_after_its_time_is_no_longer
         await holds(one, 1)
 
 
+@pytest.mark.parametrize("words", [b'{"id": 7}', b'{"id":"\xff"}', b'{"id":' * 50_000], ids=len)
 async def test_what_nobody_understands_is_left_where_it_is_and_said(
-    given: NatsOptions, caplog: pytest.LogCaptureFixture
+    given: NatsOptions, caplog: pytest.LogCaptureFixture, words: bytes
 ) -> None:
     async with node(given) as one:
         subject = one._connection.names.subject("delivery.from_tomorrow")
-        await one._connection.publish(subject, b'{"id": 7}', stream=one._stream)
+        await one._connection.publish(subject, words, stream=one._stream)
         await one.put(delivery("a"))
         assert told(await taken(one, 1)) == [("a", 1)]
         await holds(one, 2)

@@ -129,6 +129,27 @@ async def test_headers_that_say_nothing_end_no_node(given: NatsOptions, words: s
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("words", [b"no shard", b'{"scan_id":"\xff"}', b'{"scan_id":' * 50_000], ids=len)
+async def test_what_is_no_shard_ends_no_node(given: NatsOptions, words: bytes) -> None:
+    async with node(given) as one:
+        jobs = one.computing
+        await jobs._connection.publish(jobs._subject(B, "tsmom", "0"), words, stream=jobs._stream)
+        await jobs.put(names(A, 0))
+        (lease,) = await taken(jobs, 1)
+        assert lease.shard == names(A, 0)[0]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("words", [b"no past", b'{"since":"\xff"}', b'{"since":' * 100_000], ids=len)
+async def test_what_nobody_understands_of_a_permissions_past_counts_as_none(given: NatsOptions, words: bytes) -> None:
+    async with node(given) as one:
+        calls = one.calls
+        await calls._connection.publish(calls._subject(A), words, stream=calls._jobs)
+        past = await calls.past(A)
+        assert (past.deliveries, past.deaths, past.since) == (0, 0, None)
+
+
+@pytest.mark.anyio
 async def test_a_node_that_leaves_keeps_nothing(given: NatsOptions) -> None:
     async with node(given) as one:
         await one.computing.put(names(A, 0, 1))

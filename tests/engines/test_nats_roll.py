@@ -51,6 +51,10 @@ def given(nats: NatsServer) -> NatsOptions:
     return options(nats, lease=LEASE)
 
 
+ODD = (b'{"scan_id":"\xff"}', b'["\xff",true,[]]', b'{"a":' * 100_000)
+"""What is no UTF-8, and what is nested without end."""
+
+
 def unheard(pull: Pull) -> None:
     """The node lives, and its signs of life do not come through."""
     answer = pull.answer
@@ -246,7 +250,7 @@ async def test_silence_proves_nothing_where_nats_was_in_trouble_but_not_for_ever
 
 async def test_words_that_nobody_understands_end_no_node(given: NatsOptions) -> None:
     async with nodes(given, 2) as (one, other):
-        for words in (b"", b"[]", b'["a",true,[[1]]]', b'["a",true,[[1,1e9,2]]]', b'{"a":1}', b"\xff" * 10):
+        for words in (b"", b"[]", b'["a",true,[[1]]]', b'["a",true,[[1,1e9,2]]]', b'{"a":1}', b"\xff" * 10, *ODD):
             for what in ("call", "has", "more"):
                 subject = f"{one.computing.pull.roll._subject}.{what}"
                 await other.computing._connection.client.publish(subject, words)

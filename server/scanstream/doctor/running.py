@@ -207,7 +207,7 @@ def _refused(refused: InvalidStatus) -> Finding:
     """The handshake was answered with a status: by the server, in its words, or by whatever is in front."""
     try:
         problem = msgspec.json.decode(refused.response.body, type=_Problem)
-    except msgspec.DecodeError:
+    except UNDECODABLE:
         return bad("websocket", _words(refused), UPGRADES)
     return bad("websocket", f"it is passed on, and refused ({problem.code}): {problem.detail}", ERRORS)
 

@@ -28,6 +28,7 @@ from scanstream.message import (
 from scanstream.message import DiscoverRequest as Asked
 from scanstream.model import DiscoverRequest, Parameters
 from scanstream.push.plain import not_plain
+from scanstream.undecodable import UNDECODABLE
 
 Payload = str | bytes
 """A message on the wire: text in JSON, bytes in MessagePack."""
@@ -163,10 +164,10 @@ class Codec:
             return decoder.decode(payload)
         except msgspec.ValidationError:
             raise
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise InvalidJson(f"This is not valid {self.name}: {self._why(payload, error)}") from error
         except RecursionError as error:
             raise InvalidJson(f"This is not valid {self.name}: it is nested too deep") from error
+        except UNDECODABLE as error:
+            raise InvalidJson(f"This is not valid {self.name}: {self._why(payload, error)}") from error
 
     def _why(self, payload: Payload | msgspec.Raw, error: Exception) -> str:
         """What is wrong with a text that is none, or is in another encoding than everybody's."""
@@ -180,7 +181,7 @@ class Codec:
         try:
             addressed: _Addressed = self._addressed.decode(_unmarked(payload))
             identity = "" if isinstance(addressed.id, UnsetType) else self._identities.decode(addressed.id)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNDECODABLE:
             return UNSET
         return identity or UNSET
 

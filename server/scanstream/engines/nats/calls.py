@@ -27,6 +27,7 @@ from scanstream.engines.nats.roll import Count, Standing
 from scanstream.engines.nats.streams import SCANS
 from scanstream.errors import StoreUnavailable
 from scanstream.model import Milliseconds, ScanId, now
+from scanstream.undecodable import UNDECODABLE
 
 PLANNER = "planner"
 
@@ -151,7 +152,7 @@ class NatsCalls:
         :raises StoreUnavailable: if nobody says
         """
         last = await self._connection.last(self._jobs, self._subject(scan_id))
-        with suppress(msgspec.MsgspecError):
+        with suppress(*UNDECODABLE):
             if last is not None:
                 return msgspec.json.decode(last.data, type=Past)
         return Past(deliveries=0)

@@ -39,6 +39,7 @@ from scanstream.engines.nats.streams import of_queue
 from scanstream.errors import StoreUnavailable
 from scanstream.model import Milliseconds
 from scanstream.telling import Telling
+from scanstream.undecodable import UNDECODABLE
 
 DELIVERIES, DELIVER = "DELIVERIES", "deliver"
 """The stream, and the consumer that all nodes share."""
@@ -142,7 +143,7 @@ class NatsDeliveries:
         """What this node is to try; None if it cannot: a later version of this code has put it in, or somebody else."""
         try:
             delivery = msgspec.json.decode(held.data, type=Delivery)
-        except msgspec.MsgspecError as error:
+        except UNDECODABLE as error:
             if self._telling.due():
                 logger.error("NATS: %s is no delivery that this version knows: %s", held.subject, error)  # noqa: TRY400
             await held.refuse(UNKNOWN_SECONDS)

@@ -32,6 +32,7 @@ from scanstream.errors import StoreUnavailable
 from scanstream.jobs import ShardName
 from scanstream.model import ScanId
 from scanstream.telling import Telling
+from scanstream.undecodable import UNDECODABLE
 
 JOBS = "JOBS"
 EXPECTED = "Nats-Expected-Last-Subject-Sequence"
@@ -156,7 +157,7 @@ class NatsJobs:
             self._left = held.left
             try:
                 shard = msgspec.json.decode(held.data, type=ShardName)
-            except msgspec.DecodeError:
+            except UNDECODABLE:
                 logger.exception("NATS: %s is no shard that this version knows", held.subject)
                 await held.done()
                 continue

@@ -25,6 +25,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from scanstream.engines.nats.connection import Connection
+from scanstream.undecodable import UNDECODABLE
 
 ROUND_SECONDS = 0.25
 """From one call to the next: whoever is not connected yet hears none."""
@@ -142,7 +143,7 @@ class Roll:
             await self._connection.client.publish(f"{self._subject}.{what}", msgspec.json.encode(word))
 
     async def _hear(self, message: Msg) -> None:
-        with suppress(msgspec.DecodeError):
+        with suppress(*UNDECODABLE):
             word = msgspec.json.decode(message.data, type=Word)
             if word.node == self._connection.node:
                 return
