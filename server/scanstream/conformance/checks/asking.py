@@ -74,7 +74,10 @@ async def _queued(run: Run) -> tuple[list[str], str]:
                 return [one for one in started if one != scan_id], scan_id
     for scan_id in started:
         await run.scans.cancel(scan_id)
-    raise NotTried(f"{len(started)} scans make no queue here: name a longer one with --request long=JSON")
+    raise NotTried(
+        f"none of {len(started)} scans waited behind another: name a longer one with --request long=JSON, and where the"
+        " server takes scans at a pace of its own (--max-discovers) let it take them at once"
+    )
 
 
 @check(
