@@ -38,7 +38,10 @@ def found_in(path: Path) -> tuple[list[Source], list[Path]]:
     """
     try:
         if not path.exists():
-            raise MarketError(f"--market files:{path}: there is no such file or directory")
+            raise MarketError(
+                f"--market files:{path}: there is no such file or directory; name a file of candles, such as"
+                " SYMBOL.csv, or a directory of them"
+            )
         if path.is_file():
             return [Source(path, symbol_of(path, path.parent), _is_text(path) is not False)], []
         files = list(_files(path)) if path.is_dir() else []
