@@ -16,7 +16,7 @@ from scanstream.engines.nats.options import NatsOptions
 from scanstream.engines.nats.places import Own
 from scanstream.engines.nats.pull import Pull
 from scanstream.engines.nats.queues import NatsQueues, open_queues
-from scanstream.engines.nats.roll import MOST_EXCUSED, MOST_TOLD, ROUNDS, TROUBLED_LEASES, Count
+from scanstream.engines.nats.roll import MOST_EXCUSED, MOST_TOLD, ROUNDS, TROUBLED_LEASES, Count, Standing
 from scanstream.engines.nats.store import open_nats
 from scanstream.engines.nats.streams import of_scans, require_stream
 from scanstream.jobs import Call, Lease
@@ -228,6 +228,96 @@ async def test_who_has_to_leave_in_the_middle_of_the_question_counts_nobody_twic
         with anyio.fail_after(LEASE):
             (lease,) = await taken(last.computing, 1)
         assert (lease.attempt, lease.deaths) == (2, 1)
+
+
+async def test_who_has_to_leave_in_the_middle_of_the_question_takes_nothing_from_a_node_that_lives(
+    given: NatsOptions,
+) -> None:
+    async with nodes(given, 2) as (one, last):
+        await one.computing.put(names(A, 0))
+        unheard(one.computing.pull)
+        (lease,) = await taken(one.computing, 1)
+        async with nodes(given, 1) as (other,), anyio.create_task_group() as tasks:
+            tasks.start_soon(taken, other.computing, 1)
+            await until(lambda: bool(other.computing.pull.held))
+            tasks.cancel_scope.cancel()
+        stored = await one.computing._connection.last(one.computing._stream, lease.held.subject)  # type: ignore[attr-defined]
+        assert stored is not None
+        assert stored.seq == lease.held.seq  # type: ignore[attr-defined]  # nothing was put in its place
+        die(one)
+        (again,) = await taken(last.computing, 1)
+        assert (again.attempt, again.deaths) == (2, 1)
+
+
+async def test_who_comes_later_is_told_what_the_others_know(given: NatsOptions) -> None:
+    async with nodes(given, 3) as (one, other, web):
+        await one.computing.put(names(A, 0))
+        unheard(one.computing.pull)
+        await taken(one.computing, 1)
+        await nothing_but_lapses(lambda: taken(other.computing, 1), other.computing.pull)
+        await until(lambda: deliveries(web.computing.pull)() > LAPSES)
+        die(one)
+        die(other)  # it has asked for it as well
+        async with nodes(given, 1) as (late,):
+            (again,) = await taken(late.computing, 1)
+            assert (again.attempt, again.deaths) == (2, 1)
+
+
+async def test_to_give_back_is_no_death_where_there_is_no_room_to_say_so(given: NatsOptions) -> None:
+    async with nodes(given, 2) as both:
+        jobs, ask = [node.computing for node in both], both[0].computing._connection.request_api
+        await jobs[0].put(names(A, 0))
+        name = f"STREAM.INFO.{jobs[0]._stream}"
+        config = (await ask(name))["config"]
+        await ask(f"STREAM.UPDATE.{jobs[0]._stream}", {**config, "max_bytes": 1})
+        for number in range(LAPSES):
+            (lease,) = await taken(jobs[number % 2], 1)
+            assert (lease.attempt, lease.deaths) == (1, 0)
+            await lease.give_back(tried=False)
+        (lease,) = await taken(jobs[0], 1)
+        die(both[0])
+        (lease,) = await taken(jobs[1], 1)
+        assert (lease.attempt, lease.deaths) == (2, 1), "who is lost is counted there, too"
+
+
+async def test_two_that_ask_for_the_same_do_not_leave_it_to_each_other(given: NatsOptions) -> None:
+    came, standings = Count(7, 2, 0), list[Standing | None]()
+    async with nodes(given, 2) as both:
+        for node in both:
+            node.computing.pull.roll._has = lambda: [came]
+
+        async def ask(node: NatsQueues) -> None:
+            standings.append(await node.computing.pull.roll.standing(came))
+
+        async with anyio.create_task_group() as tasks:
+            for node in both:
+                tasks.start_soon(ask, node)
+    assert len(standings) == 2
+    assert any(standings)
+
+
+async def test_what_came_once_is_not_remembered_of_others(given: NatsOptions) -> None:
+    async with nodes(given, 3) as (one, other, web):
+        await one.computing.put(names(A, *range(40)))
+        await taken(one.computing, 40)
+        roll = other.computing.pull.roll
+        assert await roll.standing(Count(1000, 2, 0)) is not None
+        assert len(roll._theirs) == 40
+        for each in (roll, web.computing.pull.roll):
+            assert not each._known
+        assert not web.computing.pull.roll._theirs, "it has not asked"
+
+
+async def test_what_was_known_of_another_message_at_its_place_counts_no_more(given: NatsOptions) -> None:
+    """As where an operator made the stream anew."""
+    async with nodes(given, 2) as (one, other):
+        rolls = [node.computing.pull.roll for node in (one, other)]
+        await rolls[0].note(1, 4, 3)
+        await until(lambda: all(roll._known for roll in rolls))
+        await one.computing.put(names(A, 0))
+        (lease,) = await taken(one.computing, 1)
+        assert (lease.attempt, lease.deaths) == (1, 0)
+        await until(lambda: not any(roll._known for roll in rolls))
 
 
 async def test_silence_proves_nothing_where_nats_was_in_trouble_but_not_for_ever(given: NatsOptions) -> None:

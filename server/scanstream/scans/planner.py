@@ -109,9 +109,9 @@ class Planner:
             return  # the feed has ended, and this task has not heard of the stop yet: the next server goes on
         finally:
             with anyio.move_on_after(LAST_SECONDS, shield=True):
-                if over:
-                    await self._jobs.drop(call.scan_id)
                 await (call.done() if over else call.give_back(after))
+                if over:
+                    await self._jobs.drop(call.scan_id)  # what is left of it is nobody's work: this may take its time
 
     async def _see_through(self, call: Call) -> None:
         """Conduct the scan to its end, from wherever its log has come.

@@ -97,7 +97,7 @@ class NatsCall:
             since = now() if since is None and after else since
             roll = self._calls.pull.roll
             past = Past(roll.deliveries(self.held.count()), await self.deaths(), since)
-            await roll.note(self.held.seq, past.deliveries + 1, past.deaths)
+            await roll.note(self.held.seq, past.deliveries + 1, past.deaths, free=True)
             await self._calls.remember(self.scan_id, past)
         await self.held.refuse(after)
 
@@ -158,7 +158,7 @@ class NatsCalls:
         return Past(deliveries=0)
 
     async def remember(self, scan_id: ScanId, past: Past) -> None:
-        """Have whoever gets it next know this; if NATS is away the node counts as one that has died."""
+        """Have whoever gets it next know this, also where no node is left that was told."""
         with suppress(StoreUnavailable):
             await self._connection.publish(
                 self._subject(scan_id), msgspec.json.encode(past), stream=self._jobs, patience=GIVE_BACK_SECONDS

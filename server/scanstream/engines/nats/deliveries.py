@@ -141,15 +141,15 @@ class NatsDeliveries:
 
     async def _begun(self, held: Held) -> NatsAttempt | None:
         """What this node is to try; None if it cannot: a later version of this code has put it in, or somebody else."""
+        lost = 0 if DUE in held.headers else await self.pull.lost(held)
+        if lost is None:
+            return None
         try:
             delivery = msgspec.json.decode(held.data, type=Delivery)
         except UNDECODABLE as error:
             if self._telling.due():
                 logger.error("NATS: %s is no delivery that this version knows: %s", held.subject, error)  # noqa: TRY400
-            await held.refuse(UNKNOWN_SECONDS)
-            return None
-        lost = 0 if DUE in held.headers else await self.pull.lost(held)
-        if lost is None:
+            await self.pull.give_back(held, lost, UNKNOWN_SECONDS)
             return None
         attempt = self._has[held.seq] = NatsAttempt(self, held, 1 + held.counted(TRIED) + lost, delivery)
         return attempt
@@ -180,7 +180,7 @@ class NatsDeliveries:
             try:
                 await self._replace(held, {TRIED: str(held.counted(TRIED) + lost)})
             except StoreUnavailable:
-                await held.refuse()
+                await self.pull.give_back(held, lost)
 
     async def _replace(self, held: Held, headers: dict[str, str]) -> None:
         """Put it in the place of itself, with other headers, unless it is gone; this node has it no longer.
@@ -202,10 +202,8 @@ class NatsDeliveries:
         async def replace() -> None:
             try:
                 await self._replace(attempt.held, headers)
-            except FullError:  # then only the consumer knows it, and this node how often it was tried
-                held, roll = attempt.held, self.pull.roll
-                await roll.note(held.seq, roll.deliveries(held.count()) + 1, tried - held.counted(TRIED))
-                await held.refuse(after)
+            except FullError:  # then only the consumer knows it, and the nodes how often it was tried
+                await self.pull.give_back(attempt.held, tried - attempt.held.counted(TRIED), after)
 
         await self._end(attempt, replace)
 

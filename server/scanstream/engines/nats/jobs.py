@@ -76,7 +76,6 @@ class NatsLease:
     async def give_back(self, *, tried: bool = True) -> None:
         """See `Lease.give_back`."""
         self._jobs.leased.pop(self.held.seq, None)
-        self.held.forget()
         await self._jobs.replace(self.held, tried=self.attempt - 1 + tried, deaths=self.deaths)
 
 
@@ -174,16 +173,23 @@ class NatsJobs:
     async def _give_back(self, held: Held) -> None:
         """Nobody has taken it."""
         if (deaths := await self.pull.lost(held)) is not None:
-            held.forget()
             await self.replace(held, tried=_tried(held, deaths), deaths=deaths)
 
     async def replace(self, held: Held, *, tried: int, deaths: int) -> None:
-        """Put a shard in the place of one that this node has, unless that is gone."""
-        await self._replace(held.subject, held.data, held.seq, tried=tried, deaths=deaths)
+        """Put a shard in the place of one that this node has, unless that is gone.
+
+        Where there is no room for it, or NATS is away, that one is given back as it is: an attempt is not counted then.
+        """
+        try:
+            await self._replace(held.subject, held.data, held.seq, tried=tried, deaths=deaths)
+        except StoreUnavailable:
+            await self.pull.give_back(held, deaths)
+        finally:
+            held.forget()
 
     async def _replace(self, subject: str, data: bytes, seq: int, *, tried: int, deaths: int) -> None:
         headers = {EXPECTED: str(seq), TRIED: str(tried), DEATHS: str(deaths)}
-        with suppress(ConflictError, StoreUnavailable):
+        with suppress(ConflictError):
             await self._connection.publish(
                 subject, data, headers=headers, stream=self._stream, patience=GIVE_BACK_SECONDS
             )

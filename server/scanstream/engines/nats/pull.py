@@ -12,6 +12,7 @@ from typing import Any
 
 import anyio
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from scanstream.engines.nats.connection import Connection
@@ -50,7 +51,7 @@ class Held:
         self.data = message.data
         self.headers: Mapping[str, str] = message.headers or {}
         self.deliveries = int(tokens[at + 2])
-        """1 the first time, then one more each time that a node had it and did not say how it went."""
+        """1 the first time, then one more each time that its lease ran out, or that it was given back as it is."""
         self.seq = int(tokens[at + 3])
         self.left = int(tokens[at + 6])
         """How many wait behind it."""
@@ -119,21 +120,24 @@ class Pull:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Messages can be had in here; those that nobody has taken by the end are given back."""
-        client = self._connection.client
-        subscription = await client.subscribe(self._inbox, cb=self._receive)
-        try:
-            async with self.roll.open(), anyio.create_task_group() as tasks:
-                tasks.start_soon(self._extend)
-                try:
-                    yield
-                finally:
-                    tasks.cancel_scope.cancel()
-        finally:
-            with anyio.move_on_after(UNTAKEN_SECONDS, shield=True), suppress(NatsError):
-                with anyio.move_on_after(FLUSH_SECONDS):
-                    await subscription.drain()  # type: ignore[no-untyped-call]  # what is on its way is here then
-                while self._arrived:
-                    await self.untaken(self._arrived.popleft())
+        async with self.roll.open():  # who gives back asks as well
+            subscription = await self._connection.client.subscribe(self._inbox, cb=self._receive)
+            try:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._extend)
+                    try:
+                        yield
+                    finally:
+                        tasks.cancel_scope.cancel()
+            finally:
+                await self._close(subscription)
+
+    async def _close(self, subscription: Subscription) -> None:
+        with anyio.move_on_after(UNTAKEN_SECONDS, shield=True), suppress(NatsError):
+            with anyio.move_on_after(FLUSH_SECONDS):
+                await subscription.drain()  # type: ignore[no-untyped-call]  # what is on its way is here then
+            while self._arrived:
+                await self.untaken(self._arrived.popleft())
 
     async def next(self) -> Held:
         """The next message, as soon as there is one."""
@@ -164,6 +168,11 @@ class Pull:
         with self._untaken_if_cut_short(held):
             await self.roll.note(held.seq, held.deliveries, standing.lost())
         return standing.lost()
+
+    async def give_back(self, held: Held, lost: int, after: float = 0.0) -> None:
+        """Another is to have it, after so many seconds; with so many lost it is no death that it comes again."""
+        await self.roll.note(held.seq, self.roll.deliveries(held.count()) + 1, lost, free=True)
+        await held.refuse(after)
 
     @contextmanager
     def _untaken_if_cut_short(self, held: Held) -> Iterator[None]:

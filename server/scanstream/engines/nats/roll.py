@@ -5,10 +5,12 @@ where NATS stood still, was elsewhere, or has another time now, no sign of life 
 somebody had before asks all nodes first, and leaves it to the one that has it; only where nobody says so was one lost.
 And where NATS was in trouble a moment ago that proves nothing either: then none is counted.
 
-What is known of a message is in the memories of the nodes, and goes with the last of them: nothing is written, as a
-store that has no room is one of the reasons. Where a node has to count without it, it counts each delivery.
+What is known of a message is in the memories of the nodes, who tell it to each that comes or comes back, and goes with
+the last of them: nothing is written, as a store that has no room is one of the reasons. Where a node has to count
+without it, it counts each delivery.
 
     places.roll.<consumer>.call   a node asks
+    places.roll.<consumer>.new    a node is there, or is there again, and what it has
     places.roll.<consumer>.has    what a node has, or knows
 
 A version before hears neither (it hears `places.*`), and does not answer: what it has is counted as it always was.
@@ -31,6 +33,8 @@ ROUND_SECONDS = 0.25
 """From one call to the next: whoever is not connected yet hears none."""
 ROUNDS, TROUBLED_ROUNDS = 2, 8
 """How often it is called, and how often where NATS was in trouble: nodes come back one after the other."""
+ANSWERED_SECONDS = 0.1
+"""From one answer of a node to its next: it is for all who have called meanwhile."""
 TROUBLED_LEASES = 2
 """For how many leases after NATS was in trouble silence proves nothing: the nodes come back, and so do the leases."""
 MOST_EXCUSED = 10
@@ -47,6 +51,8 @@ class Count(Struct, frozen=True, array_like=True):
     deliveries: int
     lost: int
     """Nodes that had it and were lost by then."""
+    free: bool = False
+    """Whether a node that lives has given it back: so it will be delivered, and nobody has it until then."""
 
 
 class Word(Struct, frozen=True, array_like=True):
@@ -85,17 +91,30 @@ class Roll:
         self._lease = lease
         self._has = has
         self._known: OrderedDict[int, Count] = OrderedDict()
+        """Of what was delivered more than once."""
+        self._asking: set[int] = set()
+        """What has come here, and may be somebody's."""
         self._called_at = float("-inf")
         self._theirs: set[int] = set()
         """What others have, as they have said since then."""
         self._one = anyio.Lock()
+        self._called, self._back = anyio.Event(), anyio.Event()
+        self._newcomers = False
+        """Whether one of those who have called knows nothing yet."""
+        connection.when_back(self._greet_again)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """In here this node answers."""
         subscription = await self._connection.client.subscribe(f"{self._subject}.*", cb=self._hear)
         try:
-            yield
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._greet)
+                tasks.start_soon(self._answer)
+                try:
+                    yield
+                finally:
+                    tasks.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True), suppress(NatsError):
                 await subscription.unsubscribe()
@@ -103,9 +122,18 @@ class Roll:
     async def standing(self, came: Count) -> Standing | None:
         """How it is with a message that has come here; None: another node lives and has it, and it is that one's."""
         known = self._known.get(came.seq)
-        if came.deliveries <= (1 if known is None else known.deliveries):
+        if came.deliveries == 1:  # what is known is of another: the stream or the consumer was made anew
+            if known is not None:
+                await self._tell(came)
+            return Standing(came, None, excused=False)
+        if known is not None and known.free and known.deliveries == came.deliveries:
+            await self.note(came.seq, came.deliveries, known.lost)
             return Standing(came, known, excused=False)
-        await self._call()
+        self._asking.add(came.seq)
+        try:
+            await self._call()
+        finally:
+            self._asking.discard(came.seq)
         known = self._known.get(came.seq)
         if came.seq in self._theirs:
             await self.note(came.seq, came.deliveries, came.lost if known is None else known.lost)
@@ -120,23 +148,34 @@ class Roll:
         that had much costs one question. Who has died since then costs another lease.
         """
         async with self._one:
-            if anyio.current_time() - self._called_at >= self._lease / 2:
+            if not self._is_fresh():
+                self._called_at = float("-inf")  # if this is cut short
                 self._theirs.clear()
-                for _ in range(TROUBLED_ROUNDS if self._connection.troubled(self._lease) else ROUNDS):
+                for _ in range(self._rounds()):
                     await self._say("call", Word(self._connection.node, has=False, counts=[]))
                     await anyio.sleep(ROUND_SECONDS)
                 self._called_at = anyio.current_time()
+
+    def _is_fresh(self) -> bool:
+        return anyio.current_time() - self._called_at < self._lease / 2
+
+    def _rounds(self) -> int:
+        troubled = min(TROUBLED_ROUNDS, int(self._lease / 2 / ROUND_SECONDS))
+        return max(ROUNDS, troubled if self._connection.troubled(self._lease) else 0)
 
     def deliveries(self, came: Count) -> int:
         """How often it was delivered: it may have been elsewhere, and was left to this node."""
         known = self._known.get(came.seq, came)
         return max(came.deliveries, known.deliveries)
 
-    async def note(self, seq: int, deliveries: int, lost: int) -> None:
+    async def note(self, seq: int, deliveries: int, lost: int, *, free: bool = False) -> None:
         """Have all nodes know how it is as of this delivery; of the first one they do."""
         if deliveries > 1:
-            self._know(count := Count(seq, deliveries, lost))
-            await self._say("has", Word(self._connection.node, has=False, counts=[count]))
+            await self._tell(Count(seq, deliveries, lost, free))
+
+    async def _tell(self, count: Count) -> None:
+        self._know(count)
+        await self._say("has", Word(self._connection.node, has=False, counts=[count]))
 
     async def _say(self, what: str, word: Word) -> None:
         with suppress(NatsError):  # then nobody knows it
@@ -147,20 +186,47 @@ class Roll:
             word = msgspec.json.decode(message.data, type=Word)
             if word.node == self._connection.node:
                 return
-            if message.subject.endswith(".call"):
-                await self._answer()
-                return
+            what = message.subject.rpartition(".")[2]
             for count in word.counts:
-                self._know(count)
-            if word.has:
+                if count.deliveries > 1 or not word.has:
+                    self._know(count)
+            if not (self._one.locked() or self._is_fresh()):
+                self._theirs.clear()
+            elif word.has:
                 self._theirs.update(count.seq for count in word.counts)
+            if what in ("call", "new"):
+                self._newcomers |= what == "new"
+                self._called.set()
+
+    async def _greet(self) -> None:
+        """Say what this node has, and be told what is known: as it comes, and whenever it was away."""
+        while True:
+            self._back = anyio.Event()
+            await self._say("new", Word(self._connection.node, has=True, counts=self._own()))
+            await self._back.wait()
+
+    def _greet_again(self) -> None:
+        self._back.set()
 
     async def _answer(self) -> None:
-        counts = [self._known.get(count.seq, count) for count in self._has()]
-        await self._say("has", Word(self._connection.node, has=True, counts=counts[:MOST_TOLD]))
+        """Whoever has called is told what this node has; who is new, what it knows as well."""
+        while True:
+            await self._called.wait()
+            self._called, newcomers, self._newcomers = anyio.Event(), self._newcomers, False
+            await self._say("has", Word(self._connection.node, has=True, counts=self._own()))
+            if newcomers and self._known:
+                known = list(self._known.values())[-MOST_TOLD:]
+                await self._say("has", Word(self._connection.node, has=False, counts=known))
+            await anyio.sleep(ANSWERED_SECONDS)
+
+    def _own(self) -> list[Count]:
+        """What this node has, without what it asks for itself: else two that ask would leave it to each other."""
+        own = [self._known.get(count.seq, count) for count in self._has() if count.seq not in self._asking]
+        return own[:MOST_TOLD]
 
     def _know(self, count: Count) -> None:
         known = self._known.pop(count.seq, count)
-        self._known[count.seq] = count if count.deliveries >= known.deliveries else known
-        if len(self._known) > MOST_KNOWN:
-            self._known.popitem(last=False)
+        if count.deliveries > 1:  # else it is another than was known
+            self._known[count.seq] = count if count.deliveries >= known.deliveries else known
+            if len(self._known) > MOST_KNOWN:
+                self._known.popitem(last=False)
