@@ -17,7 +17,7 @@ import anyio
 import msgspec
 from anyio.streams.text import TextReceiveStream
 
-from scanstream.client import AsyncClient
+from scanstream.client import AsyncClient, Scan
 from scanstream.client.failures import Unreachable
 from scanstream.client.mirror import Mirror
 from scanstream.errors import Expired, Forbidden, NotFound, Unauthorized
@@ -52,9 +52,7 @@ class Programs:
                     scan_id = scan.id
                     self._auditor.acked(scan_id, kind, owner)
                     if self._random.random() < NOTIFIED:
-                        hooks = self._auditor.world.hooks
-                        target = hooks.address(scan_id)
-                        hooks.promised(target, await scan.notify(target))
+                        await self._notify(scan)
                     async for update in scan:
                         told += [one["id"] for one in update.opportunities]
                     state = await scan.wait()
@@ -68,6 +66,20 @@ class Programs:
             self._ledger.stuck(scan_id, "AsyncClient", error)
         else:
             self._ledger.saw(scan_id, "AsyncClient", told, state)
+
+    async def _notify(self, scan: Scan) -> None:
+        """Have an address told of its end: one request, which may find no server for a while, and is repeated."""
+        hooks = self._auditor.world.hooks
+        target = hooks.address(scan.id)
+        while True:
+            try:
+                promised = await scan.notify(target)
+            except Unreachable:
+                self._ledger.told["unreachable"] += 1
+                await anyio.sleep(0.3)
+            else:
+                hooks.promised(target, promised)
+                return
 
     def _unreached(self, scan_id: str, client: str, said: object) -> None:
         """Before there is an ack nothing was promised; after it no client gives up."""
