@@ -11,7 +11,7 @@ from scans.planted import Planted, panel
 from scanstream.core import Core, open_core
 from scanstream.log.entry import Cut, Planned, ShardFailed
 from scanstream.log.hub import Hub
-from scanstream.model import ANYONE, DiscoverRequest, Problem
+from scanstream.model import ANYONE, DiscoverRequest, Problem, ScanId
 from scanstream.panel import Panel
 from scanstream.scans.calls import LocalCalls
 from scanstream.scans.planner import plan
@@ -136,6 +136,24 @@ async def test_a_cancelled_scan_leaves_its_place_and_the_queue_of_shards() -> No
         with anyio.fail_after(10):
             while "scanstream_shards_waiting 0.0" not in core.metrics.own().decode():  # noqa: ASYNC110
                 await anyio.sleep(0.01)  # the end is known before the place is left
+
+
+@pytest.mark.anyio
+async def test_a_scan_whose_shards_cannot_be_cleared_away_leaves_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where NATS hangs just then: what is left in the queue is nobody's work, a place that is kept is one less."""
+
+    async def hang(_: ScanId) -> None:
+        await anyio.sleep_forever()
+
+    async with open_core(Settings(port=0, data=":memory:", workers=0, max_running=1)) as core:
+        monkeypatch.setattr(core.conducting.planner._jobs, "drop", hang)
+        for _ in range(2):
+            ack = await core.desk.register(ANYONE, DiscoverRequest(strategy_ids=["tsmom"], force_refresh=True))
+            core.desk.release(ack.scan_id)
+            with anyio.fail_after(10):
+                await core.hub.until(ack.scan_id, lambda log: log.folded.state.phase == "running")
+                await core.desk.cancel(ANYONE, ack.scan_id)
+                await core.hub.until(ack.scan_id, lambda log: log.ended)
 
 
 @pytest.mark.anyio
