@@ -69,8 +69,8 @@ def secrets(environ: Mapping[str, str]) -> Iterator[str]:
             yield from filter(None, (value.strip(), unquote(value).strip()))
             yield from filter(None, (repr(unquote(value))[1:-1], unquote(value)))
     for text in filter(None, map(environ.get, ENDPOINTS)):
-        if (login := _LOGIN.search(text)) is not None:
-            yield login[1]
+        if (login := _LOGIN.search(text.partition("://")[2] or text)) is not None:
+            yield from {login[1], unquote(login[1])}
 
 
 class _Kept(logging.Filter):

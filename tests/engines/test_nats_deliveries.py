@@ -384,6 +384,22 @@ async def test_who_is_cancelled_at_the_very_start_of_an_attempt_keeps_nothing(
         assert told(await taken(one, 1)) == [("a", 2)]
 
 
+async def test_who_is_cancelled_while_it_asks_who_has_it_has_not_taken_it(
+    given: NatsOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def stands_still(*_: object) -> None:
+        await anyio.sleep_forever()
+
+    async with node(given) as one:
+        await one.put(delivery("a"))
+        with monkeypatch.context() as patch:
+            patch.setattr(one.pull.roll, "standing", stands_still)
+            assert await nothing(one)
+        assert len(one.pull.held) == 1
+        await anyio.sleep(2 * LEASE)
+        assert told(await taken(one, 1)) == [("a", 1)], "it was extended until then"
+
+
 async def test_a_stream_that_is_another_is_refused(given: NatsOptions) -> None:
     async with connected(given) as connection:
         wanted = {**engine.of_deliveries(connection), "retention": "limits"}

@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from scanstream.about import came_from, traceparent
-from scanstream.exporting import tracer_provider
+from scanstream.exporting import secrets, tracer_provider
 from scanstream.log.entry import AnyEntry
 from scanstream.log.scanlog import ScanLog
 from scanstream.model import ScanId
@@ -229,6 +229,11 @@ ODD = {
     "an address with no port": {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"http://ann:{HIDDEN}@127.0.0.1:99999/v1/traces"},
 }
 """Variables that OpenTelemetry cannot use, and tells of."""
+
+
+@pytest.mark.parametrize("address", ["https://ann:s3cr%26t@h:4318/v1", "ann:s3cr%26t@h", "//ann:s3cr%26t@h"])
+def test_the_password_of_an_address_is_known_by_itself(address: str) -> None:
+    assert {*secrets({"OTEL_EXPORTER_OTLP_ENDPOINT": address})} == {"s3cr%26t", "s3cr&t"}
 
 
 @pytest.mark.parametrize("odd", ODD)

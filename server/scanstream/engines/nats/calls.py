@@ -58,7 +58,8 @@ class NatsCall:
         """See `Call.deaths`. Waits while NATS is away."""
         past = await self._remembered()
         deaths = self._standing.lost(Count(self.held.seq, past.deliveries + 1, past.deaths))
-        await self._calls.pull.roll.note(self.held.seq, self._deliveries, deaths)
+        roll = self._calls.pull.roll
+        await roll.note(self.held.seq, roll.deliveries(self.held.count()), deaths)
         return deaths
 
     async def waits(self) -> float:

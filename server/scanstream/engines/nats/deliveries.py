@@ -118,7 +118,7 @@ class NatsDeliveries:
             try:
                 attempt = await self._attempt(held)
             except BaseException:
-                held.forget()
+                self.pull.drop(held)
                 raise
             if attempt is not None:
                 yield attempt

@@ -89,10 +89,8 @@ class NatsPlaces:
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._tell_again)
-                try:
-                    yield
-                finally:
-                    tasks.cancel_scope.cancel()
+                yield
+                tasks.cancel_scope.cancel()
         finally:
             with anyio.move_on_after(LAST_SECONDS, shield=True), suppress(NatsError):
                 await subscription.unsubscribe()

@@ -125,10 +125,8 @@ class Pull:
             try:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._extend)
-                    try:
-                        yield
-                    finally:
-                        tasks.cancel_scope.cancel()
+                    yield
+                    tasks.cancel_scope.cancel()
             finally:
                 await self._close(subscription)
 
@@ -168,6 +166,11 @@ class Pull:
         with self._untaken_if_cut_short(held):
             await self.roll.note(held.seq, held.deliveries, standing.lost())
         return standing.lost()
+
+    def drop(self, held: Held) -> None:
+        """Nobody is at it any more: it is extended no longer, unless it waits here to be given back."""
+        if held not in self._arrived:
+            held.forget()
 
     async def give_back(self, held: Held, lost: int, after: float = 0.0) -> None:
         """Another is to have it, after so many seconds; with so many lost it is no death that it comes again."""

@@ -13,7 +13,7 @@ without it, it counts each delivery.
     places.roll.<consumer>.new    a node is there, or is there again, and what it has
     places.roll.<consumer>.has    what a node has, or knows
 
-A version before hears neither (it hears `places.*`), and does not answer: what it has is counted as it always was.
+A version before hears none of these (it hears `places.*`) and does not answer: what it has is counted as it always was.
 """
 
 from collections import OrderedDict
@@ -111,10 +111,8 @@ class Roll:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._greet)
                 tasks.start_soon(self._answer)
-                try:
-                    yield
-                finally:
-                    tasks.cancel_scope.cancel()
+                yield
+                tasks.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True), suppress(NatsError):
                 await subscription.unsubscribe()
@@ -132,12 +130,12 @@ class Roll:
         self._asking.add(came.seq)
         try:
             await self._call()
+            known = self._known.get(came.seq)
+            if came.seq in self._theirs:
+                await self.note(came.seq, came.deliveries, came.lost if known is None else known.lost)
+                return None
         finally:
             self._asking.discard(came.seq)
-        known = self._known.get(came.seq)
-        if came.seq in self._theirs:
-            await self.note(came.seq, came.deliveries, came.lost if known is None else known.lost)
-            return None
         excused = came.deliveries <= MOST_EXCUSED and self._connection.troubled(TROUBLED_LEASES * self._lease)
         return Standing(came, known, excused)
 
@@ -190,9 +188,7 @@ class Roll:
             for count in word.counts:
                 if count.deliveries > 1 or not word.has:
                     self._know(count)
-            if not (self._one.locked() or self._is_fresh()):
-                self._theirs.clear()
-            elif word.has:
+            if word.has and (self._one.locked() or self._is_fresh()):  # else nobody asks
                 self._theirs.update(count.seq for count in word.counts)
             if what in ("call", "new"):
                 self._newcomers |= what == "new"

@@ -32,6 +32,7 @@ from scanstream.push.transport.intake import Phase
 from scanstream.push.transport.outflow import Outflow
 from scanstream.push.transport.watched import Watched
 from scanstream.push.transport.websocket import take_over
+from scanstream.security.seats import RETRY_SECONDS
 
 NONE: tuple[Any, ...] = ()
 """In place of the headers of a request that is answered."""
@@ -150,7 +151,11 @@ class HttpTransport(Watched):
         if any(len(name) + len(value) + 4 > LONGEST_LINE_BYTES for name, value in [(b"GET", self.url), *self.headers]):
             self.refuse(HeadersTooLarge(f"A line of a WebSocket's handshake has over {LONGEST_LINE_BYTES} bytes"))
         elif is_crowded(self.config):
-            self.refuse(Overloaded("As many WebSockets are open as the server takes; try again later", retry_after=5))
+            self.refuse(
+                Overloaded(
+                    "As many WebSockets are open as the server takes; try again later", retry_after=RETRY_SECONDS
+                )
+            )
         else:
             self._crowd.leave(self)
             take_over(self, rest)

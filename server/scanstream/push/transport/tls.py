@@ -32,7 +32,7 @@ PAUSE_SECONDS = 0.5
 """Where no more can be accepted: who comes waits with the kernel meanwhile."""
 
 
-class Handshake:
+class TlsHandshake:
     """One of them: a `Guest` among the others, which makes nothing of its place yet."""
 
     def __init__(self, address: str) -> None:
@@ -62,7 +62,7 @@ class Handshakes:
         self.outcomes: Counter[str] = Counter(dict.fromkeys(OUTCOMES, 0))
         self._crowd = Crowd()
 
-    def begin(self, address: str, connected: int) -> Handshake | None:
+    def begin(self, address: str, connected: int) -> TlsHandshake | None:
         """One for somebody from there; None where there is no seat, and they are to be hung up on.
 
         Where there is none in all, the address with most of them makes room: nobody is kept out by those of others that
@@ -70,7 +70,7 @@ class Handshakes:
 
         :param connected: how many have made theirs: these have places, too; a few more are told that none is left
         """
-        one = Handshake(address)
+        one = TlsHandshake(address)
         self._crowd.join(one)
         if self._seated(one, connected) or (self._crowd.makes_room(one) and self._seated(one, connected)):
             return one
@@ -79,7 +79,7 @@ class Handshakes:
         hung_up((RateLimited if self.seats.lacks_own(one.who) else Overloaded).code)
         return None
 
-    def _seated(self, one: Handshake, connected: int) -> bool:
+    def _seated(self, one: TlsHandshake, connected: int) -> bool:
         seat = self.seats.find(one.who)
         if seat is None:
             return False
@@ -89,7 +89,7 @@ class Handshakes:
         one.seat = seat
         return True
 
-    def end(self, one: Handshake, outcome: str) -> None:
+    def end(self, one: TlsHandshake, outcome: str) -> None:
         """It is over."""
         self._crowd.leave(one)
         one.seat.leave()
@@ -167,7 +167,7 @@ class Accepting:
             one.setblocking(False)
             yield one, address[0]
 
-    async def _begin(self, one: socket.socket, begun: Handshake) -> None:
+    async def _begin(self, one: socket.socket, begun: TlsHandshake) -> None:
         """Make a handshake; from its end on the connection is a protocol's."""
         outcome = "failed"
         try:
