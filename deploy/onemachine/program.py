@@ -96,8 +96,10 @@ class Program:
         self.process.wait()
 
     def pause(self) -> None:
-        """SIGSTOP: it stands still, and its sockets stay open."""
-        self.send(signal.SIGSTOP)
+        """SIGSTOP: it stands still as this returns, and its sockets stay open."""
+        self.send(signal.SIGSTOP)  # noqa: TID251  # and waited for
+        if self.runs:
+            os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def go_on(self) -> None:
         """SIGCONT."""

@@ -10,7 +10,7 @@ import pytest
 from playwright.async_api import expect
 
 from conftest import Serve
-from support.process import server_process
+from support.process import server_process, stand_still
 from support.script import scripting
 from support.visit import Visit
 from support.wire import discover, request
@@ -159,7 +159,7 @@ async def test_a_server_that_says_nothing_more_is_told(tmp_path: Path, visit: Vi
             await idle.open(server.url)
             await expect(idle.badge).to_have_attribute("data-state", "connected")
             await expect(visit.badge).to_have_attribute("data-state", "live")
-            server.process.send_signal(signal.SIGSTOP)
+            stand_still(server.pid)
             began = time.monotonic()
             for page in (visit, idle):
                 await expect(page.page.locator("#badge-text")).to_have_text(WAITING)

@@ -44,18 +44,18 @@ async def test_a_worker_says_how_it_is_from_its_start_to_its_end(own_nats: NatsS
     [port] = free_ports(1)
     async with farm(own_nats, tmp_path) as nodes, scripting() as script:
         nodes.flags += ["--health-port", str(port)]
-        own_nats.send(signal.SIGSTOP)  # it starts, and NATS does not answer yet
+        own_nats.pause()  # it starts, and NATS does not answer yet
         (worker,) = nodes.launch(1)
         starting = await asked(port, "/readyz", 503, "starts")
         assert float(starting.headers["retry-after"]) > 0
         await asked(port, "/healthz", 200)
-        own_nats.send(signal.SIGCONT)
+        own_nats.go_on()
         await asked(port, "/readyz", 200)
         assert b"scanstream_shards_running 0.0" in (await asked(port, "/metrics", 200)).body
-        own_nats.send(signal.SIGSTOP)
+        own_nats.pause()
         await asked(port, "/readyz", 503, "NATS")
         await asked(port, "/healthz", 200)
-        own_nats.send(signal.SIGCONT)
+        own_nats.go_on()
         await asked(port, "/readyz", 200)
         refused = await request(f"http://127.0.0.1:{port}", "GET", "/metrics", headers={"host": "evil.example.org"})
         assert refused.status == 403

@@ -1,6 +1,5 @@
 """While the store says nothing new work is refused, with the same code and time everywhere, and what runs goes on."""
 
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +39,11 @@ async def test_while_nats_says_nothing_each_is_told_the_same_and_what_runs_goes_
 
             running = (await discover(url, script.request(shards=2))).json()["scan_id"]
             shard = await script.started()
-            server.send(signal.SIGSTOP)
+            server.pause()
             async with anyio.create_task_group() as asking:
                 for ask in (over_http, over_a_socket):
                     asking.start_soon(ask)
-            server.send(signal.SIGCONT)
+            server.go_on()
             assert told == dict.fromkeys(("http", "socket"), ("store_unavailable", 2.0))
             await shard.tell("find 2", "end")
             await (await script.started()).tell("end")

@@ -1,7 +1,6 @@
 """Scans conducted and shards run by several nodes: whoever dies, leaves or stands still, a scan comes out the same."""
 
 import shutil
-import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -139,9 +138,9 @@ async def test_nats_that_comes_back_is_no_death_of_the_nodes_that_live(
             scan_id = await nodes.scan(**script.request(shards=2))
             shards = [await next_shard(script) for _ in range(2)]
             for _ in range(3):  # as often as nodes may die with a shard
-                server.kill() if how == "it ends" else server.send(signal.SIGSTOP)
+                server.kill() if how == "it ends" else server.pause()
                 await anyio.sleep(1.5 * LEASE)
-                server.start() if how == "it ends" else server.send(signal.SIGCONT)
+                server.start() if how == "it ends" else server.go_on()
                 await anyio.sleep(2 * LEASE)
             assert all(worker.runs for worker in nodes.workers)
             with anyio.move_on_after(LEASE):
@@ -176,8 +175,8 @@ async def test_a_worker_that_stands_still_loses_its_shard_and_does_no_harm_later
     worker.pause()
     again = await next_shard(script)
     assert nodes.of(again.pid) is not worker
+    await first.tell("find 2", "end")  # its worker hears of that as it goes on
     worker.go_on()
-    await first.tell("find 2", "end")
     await again.tell("find 2", "end")
     log = await nodes.ended(scan_id)
     assert (log.folded.state.status, log.folded.state.total_opportunities) == ("complete", 2)

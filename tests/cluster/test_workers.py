@@ -108,8 +108,8 @@ async def test_a_worker_that_stood_still_comes_back_to_what_another_did(cluster:
         node.pause()
         await finish(script)
         await check(cluster, scan_id)
+        await shard.tell(f"find {FOUND + 4}", "end")  # its node hears of that as it goes on
         node.go_on()
-        await shard.tell(f"find {FOUND + 4}", "end")
         await shard.until_gone()
         await check(cluster, scan_id)
 

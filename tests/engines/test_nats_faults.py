@@ -3,7 +3,6 @@
 Two nodes write to each other's scans. After each ack the other node takes a barrier and must have what was acked.
 """
 
-import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -102,9 +101,9 @@ async def kill(leader: NatsServer, _: list[NatsServer]) -> None:
 
 async def stop(leader: NatsServer, _: list[NatsServer]) -> None:
     """The leader hangs for ten seconds, and goes on as if nothing had been."""
-    leader.send(signal.SIGSTOP)
+    leader.pause()
     await anyio.sleep(10)
-    leader.send(signal.SIGCONT)
+    leader.go_on()
 
 
 async def end(leader: NatsServer, _: list[NatsServer]) -> None:

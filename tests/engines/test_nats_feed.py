@@ -1,6 +1,5 @@
 """The feed on NATS has no gap, whatever is lost on its way: a message, the consumer, the connection, the stream."""
 
-import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -188,14 +187,14 @@ async def test_a_server_that_hangs_is_said_and_when_it_goes_on_all_is_well(tmp_p
         async with two_nodes(options(server)) as (writer, node, consumer):
             await writer.append(A, fact(0))
             assert node.healthy() == ""
-            server.send(signal.SIGSTOP)
+            server.pause()
             begun = anyio.current_time()
             with pytest.raises(StoreUnavailable) as caught:
                 await for_ever(node.probe)  # some may be through before the signal is
             assert anyio.current_time() - begun < 10
             assert caught.value.retry_after
             await settled(lambda: node.healthy() != "")
-            server.send(signal.SIGCONT)
+            server.go_on()
             begun = anyio.current_time()
             await settled(lambda: node.healthy() == "")
             await node.probe()

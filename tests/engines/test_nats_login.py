@@ -1,7 +1,6 @@
 """Who we are for NATS, and who it is for us: files of credentials, certificates, and what of them changes meanwhile."""
 
 import logging
-import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -138,7 +137,7 @@ async def test_a_server_that_stands_still_is_left_also_with_tls(tmp_path: Path) 
     with nats_server(tmp_path, extra=TLS.format(made=made, ca=ours.file, verify="false")) as server:
         async with serving(server, ca=ours.file) as store:
             assert server.process is not None
-            server.send(signal.SIGSTOP)
+            server.pause()
             await until(lambda: bool(store.connection.trouble()))
             await restarted(server)
             with anyio.fail_after(10):

@@ -1,7 +1,6 @@
 """Every kind of write, and in the middle of it the network or the server fails: done, or told, and never by halves."""
 
 import secrets
-import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -66,9 +65,9 @@ async def killed(_: Relay, server: NatsServer) -> None:
 
 async def stopped(_: Relay, server: NatsServer) -> None:
     """SIGSTOP, for longer than a connection is waited for, and it goes on where it was."""
-    server.send(signal.SIGSTOP)
+    server.pause()
     await anyio.sleep(OUTAGE)
-    server.send(signal.SIGCONT)
+    server.go_on()
 
 
 @asynccontextmanager
@@ -215,7 +214,7 @@ async def test_who_leaves_while_nats_says_nothing_drops_what_it_had_still_to_say
             client = store.connection.client
             listening = await client.subscribe("said.by.nobody", cb=_nothing)
             task: Any = listening._wait_for_msgs_task
-            server.send(signal.SIGSTOP)
+            server.pause()
             await until(lambda: not store.connection.client.is_connected)
             await client.publish("said.too.late", b"")
         await anyio.lowlevel.checkpoint()

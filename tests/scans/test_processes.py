@@ -24,7 +24,7 @@ from scanstream.scans.work import errands, worker
 from scanstream.scans.work import processes as pool
 from scanstream.scans.work.priority import NICENESS
 from scanstream.scans.work.processes import Processes, WorkerDied
-from scanstream.scans.work.worker import is_stopped
+from support.process import stand_still
 
 pytestmark = pytest.mark.anyio
 
@@ -44,9 +44,9 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def stand_still() -> None:
+def stop_myself() -> None:
     """As Ctrl-Z or a debugger stops a process."""
-    os.kill(os.getpid(), signal.SIGSTOP)
+    os.kill(os.getpid(), signal.SIGSTOP)  # noqa: TID251  # in there nothing else runs
     time.sleep(0.01)
 
 
@@ -135,13 +135,6 @@ def gone(pid: int) -> bool:
 def open_descriptors() -> int:
     """How many this process has."""
     return len(list(Path("/proc/self/fd").iterdir()))
-
-
-async def until_stopped(pid: int) -> None:
-    """Wait for the state that SIGSTOP leads to."""
-    with anyio.fail_after(10):
-        while not is_stopped(pid):  # noqa: ASYNC110  # the kernel tells nobody
-            await anyio.sleep(0.01)
 
 
 async def test_a_process_serves_one_call_after_the_other_behind_the_server(workers: Workers) -> None:
@@ -272,8 +265,7 @@ async def test_an_idle_process_that_does_not_take_its_call_is_replaced(
 ) -> None:
     monkeypatch.setattr(pool, "is_stopped", lambda _: False)  # where the kernel does not tell
     pid = await workers.do(os.getpid)
-    os.kill(pid, signal.SIGSTOP)
-    await until_stopped(pid)
+    stand_still(pid)
     monkeypatch.setattr(pool, "HAND_OVER_SECONDS", 2.0)
     with anyio.fail_after(60):
         assert await workers.do(os.getpid) != pid
@@ -285,12 +277,12 @@ async def test_a_process_that_is_stopped_is_replaced_idle_or_at_work(
 ) -> None:
     monkeypatch.setattr(pool, "LOOK_SECONDS", 0.1)
     pid = await workers.do(os.getpid)
-    os.kill(pid, signal.SIGSTOP)
+    stand_still(pid)
     with anyio.fail_after(20):
         while not gone(pid):  # noqa: ASYNC110  # the kernel tells nobody
             await anyio.sleep(0.01)
         with pytest.raises(WorkerDied):
-            await workers.do(stand_still)
+            await workers.do(stop_myself)
         assert await workers.do(max, 1, 2) == 2
 
 
@@ -346,7 +338,6 @@ async def test_at_the_end_no_process_is_left_whatever_it_does() -> None:
     workers = Workers(2)
     async with workers.open():
         pid = await workers.do(os.getpid)
-        os.kill(pid, signal.SIGSTOP)
-        await until_stopped(pid)
+        stand_still(pid)
     assert gone(pid)
     assert not workers.pids()

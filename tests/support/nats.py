@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from scanstream.engines.nats.options import NatsOptions
+from support.process import stand_still
 
 EXECUTABLE = Path(sysconfig.get_path("scripts")) / "nats-server"
 PORTS = range(10_000, 32_768)
@@ -69,9 +70,18 @@ class NatsServer:
         return line.partition('"server_name":"')[2].partition('"')[0]
 
     def send(self, number: int) -> None:
-        """Send it a signal, as SIGSTOP and SIGCONT."""
+        """Send it a signal."""
         assert self.process is not None
         self.process.send_signal(number)
+
+    def pause(self) -> None:
+        """It stands still as this returns, and its sockets stay open."""
+        assert self.process is not None
+        stand_still(self.process.pid)
+
+    def go_on(self) -> None:
+        """After `pause`."""
+        self.send(signal.SIGCONT)
 
     def kill(self) -> None:
         """`kill -9`: what it had not written is lost."""

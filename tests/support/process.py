@@ -9,11 +9,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 MAIN = "from scanstream.cli import main\nmain()"
 SAID_SECONDS = 30
+STILL_SECONDS = 10
 
 
 class ServerProcess:
@@ -57,7 +58,7 @@ class ServerProcess:
             piece = os.read(self.process.stderr.fileno(), 65_536) if ready else b""
             if not piece:
                 raise TimeoutError(f"it has not said {words!r} within {SAID_SECONDS} s, but: {self._said}")
-            self._said += piece.decode()
+            self._said += piece.decode(errors="replace")
 
     @property
     def pid(self) -> int:
@@ -116,6 +117,25 @@ def give_descriptors(pid: int) -> None:
     """As many as its hard limit has."""
     _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def stand_still(pid: int) -> None:
+    """SIGSTOP, and return as it stands still, or is gone: each thread works on until the kernel comes to it."""
+    os.kill(pid, signal.SIGSTOP)  # noqa: TID251  # and waited for
+    until = time.monotonic() + STILL_SECONDS
+    while any(state not in "TXZ" for state in _thread_states(pid)):
+        if time.monotonic() > until:
+            raise TimeoutError(f"process {pid} was told to stand still, and does not within {STILL_SECONDS} s")
+        time.sleep(0.001)
+
+
+def _thread_states(pid: int) -> list[str]:
+    """The letter of each (see proc(5)); none of a process that is gone."""
+    states = []
+    for path in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with suppress(OSError):  # a thread that has ended meanwhile
+            states.append(path.read_text().rpartition(")")[2].split()[0])
+    return states
 
 
 def exists(pid: int) -> bool:

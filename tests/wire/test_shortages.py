@@ -12,7 +12,7 @@ import pytest
 from anyio.abc import SocketStream
 
 from scanstream.engines.schema import DATABASE
-from support.process import ServerProcess
+from support.process import ServerProcess, stand_still
 from support.stubborn_server import begin, serving, state_of, until, until_phase, until_running, wanted
 from support.wire import Socket, discover, request, websocket
 
@@ -127,7 +127,7 @@ async def test_workers_that_stand_still_are_replaced_idle_or_at_work(tmp_path: P
         server.until_serving()
         await until_phase(server, await begin(server, shards=4), "done")
         for pid in server.workers():
-            os.kill(pid, signal.SIGSTOP)
+            stand_still(pid)
         idle = await until_phase(server, await begin(server, shards=4), "done")
         assert idle["status"] == "complete"
         busy = await until_phase(

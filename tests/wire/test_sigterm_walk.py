@@ -17,7 +17,7 @@ from anyio import to_thread
 
 from scanstream.engines.schema import DATABASE
 from scanstream.scans.work.worker import is_stopped
-from support.process import ServerProcess, exists
+from support.process import ServerProcess, exists, stand_still
 from support.stubborn_server import begin, serving, until, until_phase, until_running, wanted
 from support.wire import Answer, deaf, discover, request, status, websocket
 
@@ -60,7 +60,7 @@ async def idle_worker_stands_still(server: ServerProcess, data: Path, stack: Asy
     """Somebody has stopped a worker that does nothing, and there is work again."""
     await until_phase(server, await begin(server), "done")
     for pid in server.workers():
-        os.kill(pid, signal.SIGSTOP)
+        stand_still(pid)
     await begin(server)
 
 

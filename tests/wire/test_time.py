@@ -10,6 +10,7 @@ import pytest
 
 from conftest import Serve
 from scanstream.client.mirror import Mirror
+from support.process import stand_still
 from support.script import scripting
 from support.stubborn_server import begin, serving, state_of, until_phase, until_running
 from support.wire import discover, request, status, until_terminal, websocket
@@ -70,7 +71,7 @@ async def test_a_server_that_stood_still_has_used_nothing_of_anybodys_time(tmp_p
         await until_running(server, scan_id, "hasty")
         everybody = [server.pid, *server.workers()]
         for pid in everybody:
-            os.kill(pid, signal.SIGSTOP)
+            stand_still(pid)
         await anyio.sleep(2.5)  # longer than the budget
         for pid in everybody:
             os.kill(pid, signal.SIGCONT)

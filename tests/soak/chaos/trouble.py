@@ -140,7 +140,7 @@ async def _stop_processes(trouble: Trouble) -> None:
 
 
 async def _pause_processes(trouble: Trouble) -> None:
-    await _signal_processes(trouble, signal.SIGSTOP)
+    await _signal_processes(trouble, signal.SIGSTOP)  # noqa: TID251  # when it does is all one here
 
 
 async def _clock_ahead(trouble: Trouble) -> None:
