@@ -1,6 +1,6 @@
 /**
  * Which transport is used, when it is tried, and when a better one. Pure: the time and chance are handed in, what
- * happens is told, what to do is read off. docs/clients.md says the rules; tests/vectors/ladder.json holds them.
+ * happens is told, what to do is read off. docs/javascript.md says the rules; tests/vectors/ladder.json holds them.
  *
  * Times are milliseconds on one clock of the caller's. A *rung* is a transport; the first is the best. An *attempt* is
  * one connection (or one series of requests) over a rung, from `began` to `lost`. Beside the attempt that works there may

@@ -1,11 +1,14 @@
 """Servers that break one promise each, and the check that must find it out.
 
-A mutant is a function that makes a fresh `Mutation`; `MUTANTS` has them by the words of what is wrong.
+A mutant is a function that makes a fresh `Mutation`; `all_mutants` has them by the words of what is wrong. These here
+are of how a scan is told; the others are in files called by what they are of.
 """
 
 import json
 import time
 from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from conformance.mutating import FRAMES, Answer, Mutation, Talk, plain
@@ -26,6 +29,13 @@ class Mutant(NamedTuple):
 
 
 MUTANTS: dict[str, Mutant] = {}
+
+
+def all_mutants() -> dict[str, Mutant]:
+    """Those of all files beside this one, too: each enters its own as it is imported."""
+    for file in sorted(Path(__file__).parent.glob("mutants_of_*.py")):
+        import_module(f"conformance.{file.stem}")
+    return MUTANTS
 
 
 def mutant(check: str, wrong: str) -> Callable[[Callable[[], Mutation]], Callable[[], Mutation]]:

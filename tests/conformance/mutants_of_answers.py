@@ -8,8 +8,6 @@ from typing import Any
 from starlette.types import Message
 
 from conformance.mutants import (
-    MUTANTS,
-    Mutant,
     Told,
     _absent,
     _since,
@@ -555,6 +553,3 @@ NO_MUTANT = {
     "heartbeat": "a comment that does not come is 15 s of waiting",
 }
 """Checks that no mutant here is for, and why."""
-
-ALL: dict[str, Mutant] = MUTANTS
-"""Those of mutants.py, too."""

@@ -4,11 +4,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from conformance.more_mutants import ALL, NO_MUTANT
 from conformance.mutants import Told, answering, asking, mutant, telling
 from conformance.mutating import Answer, Mutation, Talk, plain
-
-__all__ = ["ALL", "NO_MUTANT"]
 
 HEADER = "authorization"
 

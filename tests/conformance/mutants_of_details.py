@@ -4,10 +4,7 @@ import json
 from typing import Any
 
 from conformance.mutants import Told, answering, asking, mutant, saying, telling
-from conformance.mutants_of_callers import ALL, NO_MUTANT
 from conformance.mutating import Answer, Mutation, Talk, plain
-
-__all__ = ["ALL", "NO_MUTANT"]
 
 EVENTS = "text/event-stream"
 

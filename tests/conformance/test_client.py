@@ -147,7 +147,7 @@ RAW = [
     b'POST /opportunities/follow HTTP/1.1\r\ncontent-length: 12\r\n\r\n{"follow":7}',
     b"POST /opportunities/follow HTTP/1.1\r\naccept: text/event-stream\r\ncontent-length: 2\r\n\r\n{}",
     b"POST /opportunities/discover HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nx\r\n",
-    b"GET /opportunities/status/x?wait=soon HTTP/1.1\r\n\r\n",
+    b"GET /opportunities/status/latest?wait=soon HTTP/1.1\r\n\r\n",
     b"GET /ws HTTP/1.1\r\nupgrade: websocket\r\nsec-websocket-protocol: scanstream.bearer.\xff\r\n\r\n",
 ]
 """What is no request, or none of the protocol's."""
@@ -158,7 +158,7 @@ BAD_ADAPTERS = {
             "begin = json.loads(sys.stdin.readline()); port = urlsplit(begin['url']).port;"
             f"there = socket.create_connection(('127.0.0.1', port)); there.sendall({data!r}); there.settimeout(2);"
             'there.recv(9); print(\'{"event": "error"}\')',
-            "expected: ",
+            "requests and messages as the protocol has them",
         )
         for data in RAW
     },

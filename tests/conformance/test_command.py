@@ -12,7 +12,7 @@ from anyio import to_thread
 from click.testing import CliRunner, Result
 
 from conformance.judged import REQUESTS
-from conformance.more_mutants import ALL as MUTANTS
+from conformance.mutants import all_mutants
 from conformance.mutating import Mutated, Mutation, mutated_server
 from docs.pages import code, table
 from scanstream.cli import main
@@ -54,7 +54,7 @@ async def test_promises_that_hold_are_0(server: tuple[str, Mutated]) -> None:
 
 async def test_a_broken_one_is_1_and_says_all_that_helps(server: tuple[str, Mutated]) -> None:
     url, mutated = server
-    mutated.mutation = MUTANTS["a 410 for what never existed"].make()
+    mutated.mutation = all_mutants()["a 410 for what never existed"].make()
     words = [url, *QUICK, "--only", "not-found", "--seed", "7"]
     try:
         done, plain = await beside(*words), await beside(*words, "--json")

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scanstream.conformance.events import Event, events, lines, of_body
@@ -32,6 +32,7 @@ def written(draw: st.DrawFn) -> tuple[list[Event], bytes]:
 
 
 @given(written(), st.lists(st.integers(0, 400), max_size=6))
+@example(([Event("end", None, "x")], b"event:end\r\ndata:x\r\n\r\n"), [10, 10])
 async def test_what_was_written_is_read_however_it_is_cut(way: tuple[list[Event], bytes], cuts: list[int]) -> None:
     told, content = way
     places = [0, *sorted(cuts), len(content)]

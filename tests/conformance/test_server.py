@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from conformance.judged import APART, CALLERS, SECONDS, SLOW, judged, scripted, told
-from conformance.mutants_of_details import ALL as MUTANTS
-from conformance.mutants_of_details import NO_MUTANT
+from conformance.mutants import all_mutants
+from conformance.mutants_of_answers import NO_MUTANT
 from conformance.mutating import Mutated, Mutation, mutated_server
 from docs.pages import code, table
 from scanstream.app import Scanstream
@@ -21,6 +21,7 @@ from support.hosting import hosted
 
 pytestmark = pytest.mark.anyio
 
+MUTANTS = all_mutants()
 QUICK = [
     "answers-at-once",
     "ack-first",
@@ -64,8 +65,8 @@ SILENT = {
     "an unsubscribe that is one from all scans",
 }
 SHORT = scripted(shards=8, found=2, pause=0.03)
-LASTING = scripted(shards=8, found=2, pause=0.6)
-"""Longer than a link that was shared."""
+LASTING = scripted(shards=8, found=2, pause=1.0)
+"""Longer than a link that was shared, and than what was opened with it may outlive it."""
 
 
 def often(names: set[str], of: list[str]) -> list[Any]:

@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from conformance.judged import REQUESTS, judged, scripted, told
-from conformance.more_mutants import ALL as MUTANTS
+from conformance.mutants import all_mutants
 from conformance.mutating import mutated_server
 from conformance.test_command import QUICK, beside
 from conformance.test_server import assert_kept
@@ -62,7 +62,7 @@ async def test_a_reader_that_is_cut_off_at_another_time_is_found_out(stall: floa
 async def test_a_server_where_everybody_waits_for_the_slowest_is_found_out() -> None:
     with pytest.MonkeyPatch.context() as patches:
         async with mutated_server(patches, stall=8.0) as (url, server):
-            server.mutation = MUTANTS["everybody waits for who takes nothing"].make()
+            server.mutation = all_mutants()["everybody waits for who takes nothing"].make()
             words = ("--only", "stalled", "--stall", "8", "--request", f"long={json.dumps(REQUESTS['long'])}")
             done = await beside(url, *QUICK, *words)  # in a loop of its own
     assert (done.exit_code, "expected: an answer at once" in done.output) == (1, True), done.output

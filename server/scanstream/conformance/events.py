@@ -24,7 +24,7 @@ async def lines(parts: AsyncIterator[bytes]) -> AsyncIterator[str]:
     held, begun, after_return = b"", False, False
     async for part in parts:
         data = part[1:] if after_return and part.startswith(b"\n") else part
-        after_return = part.endswith(b"\r")
+        after_return = part.endswith(b"\r") if part else after_return
         *whole, held = _ENDS.split(held + data)
         for line in whole:
             yield (line if begun else line.removeprefix(_MARK)).decode(errors="replace")
@@ -48,9 +48,9 @@ async def events(told: AsyncIterator[str]) -> AsyncIterator[Event]:
 
 
 async def of_body(body: bytes) -> list[Event]:
-    """All of a stream that has ended."""
+    """All of a stream that has ended, of types that the protocol knows."""
 
     async def parts() -> AsyncIterator[bytes]:
         yield body
 
-    return [event async for event in events(lines(parts()))]
+    return [event async for event in events(lines(parts())) if event.name in MESSAGES]

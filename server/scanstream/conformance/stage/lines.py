@@ -20,7 +20,7 @@ MOST_HEAD = 64 * 1024
 PIECE = 64 * 1024
 PACKED = Subprotocol("scanstream.v1.msgpack")
 GONE = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, OSError)
-NONE = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
+UNFIT = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
 """What reading a request raises that is none, or none of the protocol's."""
 WORDS = {200: "OK", 202: "Accepted", 204: "No Content", 304: "Not Modified"}
 

@@ -21,7 +21,7 @@ SPAN_SECONDS = 0.49
 MIDDLE = 3
 """The entry from which a scan is watched that others have followed until then."""
 MOST_POLLS = 7
-"""In a second: five, as docs/clients.md has it, and what chunks and a clock add to that."""
+"""In a second: five, as docs/javascript.md has it, and what chunks and a clock add to that."""
 MOST_AFTER = 6
 """Questions that a client may have under way about a scan that is no more."""
 

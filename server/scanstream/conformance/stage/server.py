@@ -9,7 +9,7 @@ import anyio
 
 from scanstream.conformance.cursors import Place, place, read
 from scanstream.conformance.stage.attempts import ONE_STREAM, Attempt, bearer, followed, gone, kind_of, other
-from scanstream.conformance.stage.lines import GONE, NONE, Asked, Cut, Line, Reply, Socket, as_json, leaf, listening
+from scanstream.conformance.stage.lines import GONE, UNFIT, Asked, Cut, Line, Reply, Socket, as_json, leaf, listening
 from scanstream.conformance.stage.tale import Tale
 from scanstream.conformance.stage.weather import Freeze, Weather, problem
 
@@ -85,7 +85,7 @@ class Stage:
         """One request, or what came in place of one."""
         try:
             await self._serve(line)
-        except* NONE as group:
+        except* UNFIT as group:
             self.misheard.append(f"{leaf(group)!r}"[:200])
 
     async def _serve(self, line: Line) -> None:
