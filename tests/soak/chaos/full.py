@@ -33,7 +33,8 @@ ROOM_BYTES = 2 * 1024 * 1024
 LEFT_BYTES = 16 * 1024
 """What may be left: less than the message that was refused."""
 FILLER = "FILLER"
-FILL_BYTES = 256 * 1024
+FILL_BYTES = (256 * 1024, 16 * 1024, 1024)
+"""One after the other, as long as they fit: scans that expire may make room as fast as others take what is left."""
 FILL_SECONDS = 3.0
 ASK_SECONDS = 3.0
 UNLIMITED = 0
@@ -73,9 +74,10 @@ async def nats_full(trouble: "Trouble") -> None:
 async def _fill(servers: Nats) -> None:
     async with _connected(servers) as stream:
         await _answered(partial(stream.add_stream, name=FILLER, subjects=[FILLER], num_replicas=len(servers.servers)))
-        with suppress(nats.errors.Error, TimeoutError):  # once the limit is reached, nobody leads it any more
-            for _ in range(2 * ROOM_BYTES // FILL_BYTES):
-                await stream.publish(FILLER, bytes(FILL_BYTES), timeout=FILL_SECONDS)
+        for size in FILL_BYTES:
+            with suppress(nats.errors.Error, TimeoutError):  # once the limit is reached, nobody leads it any more
+                for _ in range(2 * ROOM_BYTES // size):
+                    await stream.publish(FILLER, bytes(size), timeout=FILL_SECONDS)
 
 
 async def _clear(servers: Nats) -> None:
