@@ -45,7 +45,7 @@ types: $(VENV)/dev.stamp  ## Strict types
 cluster: $(VENV)/dev.stamp  ## A cluster on this machine: 3 NATS, 2 web nodes, 2 workers, a proxy; Ctrl-C ends it
 	@PYTHONPATH=deploy $(BIN)/python -m onemachine $(ARGS)
 
-cluster-test: $(VENV)/dev.stamp  ## The tests that harm clusters, and the engine on NATS (some 6 minutes)
+cluster-test: $(VENV)/dev.stamp  ## The tests that harm clusters, and the engine on NATS (some 14 minutes)
 	@$(BIN)/python -m pytest -m "cluster and not soak" -n 2 --dist loadfile $(ARGS)
 
 soak: $(VENV)/notebook.stamp  ## The long runs: 30 minutes of chaos, races of 2,000 scans, kill -9 at random moments

@@ -204,6 +204,18 @@ async def test_real_answers_are_as_the_contract_says(serve: Serve) -> None:
     assert granted - HARD == {(asked.route, asked.method.lower(), str(asked.status)) for asked in ASKED} & granted
 
 
+async def test_a_body_is_called_required_where_none_at_all_is_refused(serve: Serve) -> None:
+    said, does = {}, {}
+    async with serve(workers=0, notify=(NOWHERE,)) as url:
+        for path, methods in openapi()["paths"].items():
+            if "requestBody" in methods.get("post", {}):
+                said[path] = methods["post"]["requestBody"]["required"]
+                answer = await request(url, "POST", path.replace("{scan_id}", "nobody"))
+                does[path] = answer.status == 422 and "is required" in answer.json()["detail"]
+    assert said == does
+    assert set(said.values()) == {True, False}
+
+
 async def _occupied(url: str, script: Script) -> RunningShard:
     """A scan that goes on until it is told to end."""
     await discover(url, script.request(shards=1))

@@ -214,7 +214,6 @@ def _follow() -> Plain:
         {200: Answer("What is new of them", {JSON_TYPE: polled, **_events(FRAMES)}, _STREAMED)},
         refuses=(415, 422, 429),
         body=FollowRequest,
-        required=True,
         access=TOKENS,
     )
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias
 
+from msgspec.structs import fields
+
 from scanstream.errors import TABLE, Row
 from scanstream.message import KEY_BOUNDS, LONGEST_WAIT_SECONDS
 from scanstream.push.bodies import AbsentScan, ProblemDetails
@@ -164,7 +166,6 @@ def operation(
     own: Mapping[str, Parameter] | None = None,
     refuses: tuple[int, ...] = (),
     body: type | None = None,
-    required: bool = False,
     access: Access = KEYS,
 ) -> Plain:
     """One method of one path.
@@ -184,6 +185,7 @@ def operation(
     if given := [*shared, *(_parameter(key, one) for key, one in (own or {}).items())]:
         made["parameters"] = given
     if body is not None:
+        required = any(field.required for field in fields(body))  # of all others none at all is as good as an empty one
         made["requestBody"] = {"required": required, "content": {JSON_TYPE: {"schema": ref(body)}}}
     return made
 
