@@ -19,7 +19,19 @@ import msgspec
 import pytest
 from anyio import to_thread
 
-from client.programs import QUICK, SECONDS, Piped, Running, Terminal, detached, finished, run, running, scripted
+from client.programs import (
+    PROGRAM,
+    QUICK,
+    SECONDS,
+    Piped,
+    Running,
+    Terminal,
+    detached,
+    finished,
+    run,
+    running,
+    scripted,
+)
 from conftest import ROOT
 from scanstream.cli import main
 from scanstream.client.mirror import Mirror
@@ -260,9 +272,10 @@ COMMANDS = [
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: str(command[0]))
 def test_without_a_server_every_command_says_so_soon_and_exits_with_three(command: list[str]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"http://127.0.0.1:{free.getsockname()[1]}"
-    shown = run(*command, "--url", address)
+    with socket.socket() as mute:  # it has the port, so that nobody else gets it, and does not listen
+        mute.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{mute.getsockname()[1]}"
+        shown = run(*command, "--url", address)
     assert shown.returncode == 3
     assert shown.stdout == ""
     *before, line = shown.stderr.splitlines()
@@ -492,12 +505,19 @@ def test_a_reader_that_leaves_a_pipe_early_is_no_trouble(
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))  # elsewhere a demo may find, and tell, what a killed server has left
     finished(url, *QUICK)
-    name, *flags = command.split()
-    with running(Piped, name, *flags, *([] if name == "demo" else ["--url", url])) as shown:
-        assert shown.process.stdout is not None
-        shown.process.stdout.close()
-        assert shown.process.wait(SECONDS) == 1
-        assert shown.errors() == ""
+    where = [] if command.startswith("demo") else ["--url", url]
+    reading, writing = os.pipe()
+    os.close(reading)  # before it has begun: else it may have said everything already
+    with open(writing, "wb") as nobody:  # noqa: PTH123  # it is no path
+        shown = subprocess.run(
+            [*PROGRAM, *command.split(), *where],
+            stdin=subprocess.DEVNULL,
+            stdout=nobody,
+            stderr=subprocess.PIPE,
+            timeout=SECONDS,
+            check=False,
+        )
+    assert (shown.returncode, shown.stderr) == (1, b"")
 
 
 def test_worker_processes_that_import_the_command_line_get_no_client_with_it() -> None:

@@ -140,6 +140,7 @@ async def test_a_link_that_has_run_out_costs_nobody_their_own_key(visit: Visit, 
         pass
     for link in (f"{scan_id}&token={token}", f"{scan_id}&token=sst_cut-off"):
         await page.goto(f"{house.url}/#{link}")  # which loads itself anew: the address has another token
+        await expect(page).to_have_url(f"{house.url}/#{scan_id}")  # until then what was there before may be seen
         await expect(page.locator("#link-over")).to_contain_text("The link has run out")
         await expect(page.locator("#access")).to_be_hidden()
         await visit.until()
@@ -163,6 +164,7 @@ async def test_a_key_in_an_address_is_sent_nowhere_and_does_not_stay_there(visit
     assert set(shown) == {"None"}
     await enter(visit, key)
     await visit.until()
+    await page.evaluate("document.getElementById('link-over').textContent = ''")  # so that it is seen to be told again
     await page.evaluate(f"location.hash = '#{scan_id}&token=eyJh.b.c'")
     await expect(page.locator("#link-over")).to_contain_text("have it revoked")
     assert urlsplit(page.url).fragment == scan_id

@@ -20,13 +20,13 @@ from conftest import Serve
 from scanstream.app import Scanstream
 from support.hosting import hosted
 from support.script import Script, scripting
+from support.visit import PATIENCE_MS
 from support.wire import discover, request, until_terminal
 
 pytestmark = [pytest.mark.anyio, pytest.mark.browser]
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-PATIENCE_MS = 30_000
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:;"
     " base-uri 'none'; form-action 'none'"

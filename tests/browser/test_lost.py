@@ -11,7 +11,7 @@ from conftest import ROOT, Serve
 from support.process import server_process
 from support.script import scripting
 from support.visit import Visit
-from support.wire import discover, request, status, until_terminal
+from support.wire import discover, request, status
 
 pytestmark = [pytest.mark.anyio, pytest.mark.browser]
 
@@ -23,8 +23,7 @@ async def test_an_expired_scan_is_refused_in_words(serve: Serve, visit: Visit) -
     """By a link; whoever has it on show keeps what is shown."""
     async with serve(retention=1) as url:
         scan_id = (await discover(url, {"strategy_ids": ["tsmom"], "symbols": ["SOL/USDT"]})).json()["scan_id"]
-        await until_terminal(url, scan_id)
-        while (await status(url, scan_id)).status != GONE:
+        while (await status(url, scan_id)).status != GONE:  # once it has ended, and a second is over
             await visit.page.wait_for_timeout(50)
         await visit.open(f"{url}/#{scan_id}")
         await expect(visit.page.get_by_role("alert").filter(visible=True)).to_have_text(

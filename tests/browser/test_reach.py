@@ -12,6 +12,7 @@ from browser.test_hidden import MINUTE_MS, TURN, readers
 from browser.test_page import axe
 from conftest import Serve
 from support.script import Script, scripting
+from support.until import until
 from support.visit import Visit
 from support.wire import discover
 from wire.proxy import Faults, running
@@ -230,12 +231,8 @@ async def test_who_keeps_nothing_and_whose_line_flaps_is_told_no_tales(serve: Se
             proxy.faults.refuse_upgrade = 0
             proxy.faults.reset_every = 0.8
             many = len(proxy.attempts) + 4
-            for _ in range(100):
-                if len(proxy.attempts) > many:
-                    break
-                await visit.page.wait_for_timeout(100)
+            await until(lambda: len(proxy.attempts) > many)  # the line has flapped
             proxy.faults.reset_every = 0
-            assert len(proxy.attempts) > many, "the line has flapped"
             assert len([text for text in await visit.page.evaluate("spoken") if "server" in text]) <= 2
             await (await script.started()).tell("find 7", "end")
             await visit.until("Complete")

@@ -32,7 +32,7 @@ async def url() -> AsyncIterator[str]:
 @asynccontextmanager
 async def client(url: str, transport: Any, token: Any) -> AsyncIterator[AsyncClient]:
     async with AsyncClient(url, token=token, transports=(transport,)) as client:
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             yield client
 
 

@@ -135,7 +135,7 @@ async def test_a_server_that_asks_who_is_there_is_2_and_the_flag_is_named(tmp_pa
 async def test_a_server_that_takes_no_new_scan_is_waited_for_and_then_told() -> None:
     settings = Settings(port=0, data=":memory:", workers=1, worker_priority="low", max_scans=1)
     async with serving(settings) as url:
-        await discover(url, scripted(shards=1, pause=25.0))
+        await discover(url, scripted(shards=8, pause=25.0))  # longer than anything here may take
         done = await beside(url, *QUICK, "--timeout", "2", *(f"--only={name}" for name in ("ack", "resume", "routes")))
     assert done.exit_code == 3, done.output
     assert done.output.count("not tried") >= 3

@@ -120,8 +120,25 @@ test("429 with Retry-After is waited out with the same key", async (t) => {
   assert.ok(asked[1].at - asked[0].at >= 1000);
 });
 
+/** Time that goes on with its timers alone, from one to the next: nothing is late, however busy the machine is. */
+function leaping() {
+  const due = [];
+  let now = 0;
+  const after = (ms, call) => {
+    const one = { at: now + Math.max(0, ms), call };
+    due.push(one);
+    return () => due.includes(one) && due.splice(due.indexOf(one), 1);
+  };
+  const leap = () => {
+    const next = due.sort((one, other) => other.at - one.at).pop();
+    now = Math.max(now, next?.at ?? 0);
+    next?.call();
+  };
+  return { clock: { now: () => now, after }, leap };
+}
+
 test("a socket that does not open is given up after 10 s", async (t) => {
-  const clock = fast(20);
+  const { clock, leap } = leaping();
   const made = [];
   class Stuck extends EventTarget {
     constructor() {
@@ -135,7 +152,7 @@ test("a socket that does not open is given up after 10 s", async (t) => {
     }
   }
   client(t, HERE, { WebSocket: Stuck, transports: ["websocket"], clock, fetch: async () => new Response("{}") }).watch("s");
-  await until(() => made.length === 2, "the next one");
+  await until(() => made.length === 2 || leap(), "the next one");
   assert.ok(made[0].took >= 10_000 && made[0].took < 15_000, `${made[0].took}`);
 });
 

@@ -49,15 +49,26 @@ class Lab:
         (self.root / name).write_text(json.dumps(notebook(*cells)))
 
     def outputs(self, name: str) -> str:
-        """All outputs of a notebook as it was saved last."""
-        saved = json.loads((self.root / name).read_text())
+        """All outputs of a notebook as it was saved last; nothing while it is being saved."""
+        saved = whole(self.root / name)
+        if saved is None:
+            return ""
         return json.dumps([cell.get("outputs", []) for cell in saved["cells"]])
 
     def end_kernels(self) -> None:
         """As a machine that was switched off overnight does."""
         headers = {"authorization": f"token {self._token}"}
-        for session in httpx.get(f"{self.url}api/sessions", headers=headers).raise_for_status().json():
-            httpx.delete(f"{self.url}api/sessions/{session['id']}", headers=headers).raise_for_status()
+        with httpx.Client(headers=headers, timeout=STARTING_SECONDS) as client:  # a kernel has 5 s to end by itself
+            for session in client.get(f"{self.url}api/sessions").raise_for_status().json():
+                client.delete(f"{self.url}api/sessions/{session['id']}").raise_for_status()
+
+
+def whole(path: Path) -> Any:
+    """What is in a file of JSON; None while Jupyter has emptied it and has not yet written it anew."""
+    try:
+        return json.loads(path.read_text())
+    except ValueError:
+        return None
 
 
 def notebook(*cells: str) -> dict[str, Any]:
@@ -94,8 +105,9 @@ def _address(process: "subprocess.Popen[bytes]", runtime: Path, log: Path) -> st
     until = time.monotonic() + STARTING_SECONDS
     while time.monotonic() < until and process.poll() is None:
         for path in runtime.glob("jpserver-*.json"):
-            url: str = json.loads(path.read_text())["url"]
-            return url
+            if said := whole(path):
+                url: str = said["url"]
+                return url
         time.sleep(0.1)
     raise RuntimeError(f"JupyterLab did not start: {log.read_text()}")
 

@@ -9,7 +9,7 @@ from playwright.async_api import ConsoleMessage, Locator, Page, Request, WebSock
 
 from support.wire import results
 
-PATIENCE_MS = 30_000
+PATIENCE_MS = 60_000
 expect.set_options(timeout=PATIENCE_MS)
 ENDED = re.compile("^(Complete|Partly complete|Failed|Cancelled)$")
 

@@ -39,7 +39,7 @@ class Scripted(strategy.Strategy):
     description = "Does what a test tells it."
     source = "tests/support/plugins/scripted.py"
     chunk = 1
-    budget_seconds = 30.0
+    budget_seconds = 600.0  # of all the time in which a test has a shard stand and wait: it ends only what hangs
     parameters = Parameters
 
     def units(self, panel: Panel, parameters: Parameters) -> int:
