@@ -230,6 +230,7 @@ async def test_a_stream_ends_with_its_credential(
     scan_id = await started(house, key)
     shown = await token_of(house, key, scan_id) if token else key
     await request(house.url, "GET", f"/opportunities/status/{scan_id}", None, bearer(shown))  # known from now on
+    await until_nobody_is_left(house)  # of an earlier test: who is there then is who listens
     said: list[bytes] = []
 
     async def listen() -> None:

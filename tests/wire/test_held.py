@@ -97,8 +97,9 @@ def crowd(url: str, first: bytes, count: int) -> Iterator[list[Any]]:
 
 async def tasks_at_rest() -> int:
     """How many there are once the answers of before are given: their own last a moment longer."""
-    while any("run_asgi" in repr(task.get_coro()) for task in asyncio.all_tasks()):  # noqa: ASYNC110
-        await anyio.sleep(0.01)
+    with anyio.fail_after(30):
+        while any("run_asgi" in repr(task.get_coro()) for task in asyncio.all_tasks()):  # noqa: ASYNC110
+            await anyio.sleep(0.01)
     return len(asyncio.all_tasks())
 
 
@@ -109,14 +110,14 @@ async def test_who_waits_has_no_task_and_all_are_told(serve: Serve) -> None:
         events = get(f"/opportunities/events/{scan_id}")
         with crowd(url, poll(scan_id, tag), CROWD) as polls, crowd(url, events, CROWD) as streams:
             await readers(url, 2 * CROWD)
-            assert len(asyncio.all_tasks()) == before
+            assert await tasks_at_rest() == before
             await cancel(url, scan_id)
             for connection, last in [(one, b"}") for one in polls] + [(one, b"0\r\n\r\n") for one in streams]:
                 received = await to_thread.run_sync(_until, connection.recv, last)
                 assert received.startswith(b"HTTP/1.1 200 OK\r\n")
                 assert b'"status":"cancelled"' in received
             await readers(url, 0)
-            assert len(asyncio.all_tasks()) == before
+            assert await tasks_at_rest() == before
 
 
 async def test_whatever_is_waited_for_has_no_task(serve: Serve) -> None:
@@ -128,7 +129,7 @@ async def test_whatever_is_waited_for_has_no_task(serve: Serve) -> None:
         with ExitStack() as stack:
             crowds = [(stack.enter_context(crowd(url, asked, 8)), asked, last) for asked, last in ways]
             await readers(url, 8 * len(ways))
-            assert len(asyncio.all_tasks()) == before
+            assert await tasks_at_rest() == before
             await cancel(url, scan_id)
             for connections, asked, last in crowds:
                 for connection in connections:
@@ -140,7 +141,7 @@ async def test_whatever_is_waited_for_has_no_task(serve: Serve) -> None:
                     connection.sendall(get("/healthz"))  # and the connection goes on
                     assert (await to_thread.run_sync(_until, connection.recv, b"}")).endswith(b'{"status":"ok"}')
         await readers(url, 0)
-        assert len(asyncio.all_tasks()) == before
+        assert await tasks_at_rest() == before
 
 
 async def test_who_waits_in_any_way_and_leaves_is_forgotten(serve: Serve) -> None:

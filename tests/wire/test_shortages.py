@@ -3,17 +3,21 @@
 import os
 import resource
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from anyio import to_thread
 from anyio.abc import SocketStream
 
 from scanstream.engines.schema import DATABASE
 from support.process import ServerProcess, stand_still
-from support.stubborn_server import begin, serving, state_of, until, until_phase, until_running, wanted
+from support.raw import connected, get
+from support.script import scripting
+from support.stubborn_server import begin, serving, state_of, until, until_phase, wanted
 from support.wire import Socket, discover, request, websocket
 
 pytestmark = pytest.mark.anyio
@@ -44,6 +48,21 @@ async def answer(socket: Socket, kind: str, **message: Any) -> dict[str, Any]:
     return received
 
 
+@asynccontextmanager
+async def asking(url: str) -> AsyncIterator[Callable[[str], Awaitable[bytes]]]:
+    """Who is connected while there is room for it, and asks also when there is none."""
+    with connected(url) as connection:
+
+        async def ask(path: str) -> bytes:
+            connection.sendall(get(path))
+            received = b""
+            while not received.endswith(b"}"):
+                received += await to_thread.run_sync(connection.recv, 65_536)
+            return received
+
+        yield ask
+
+
 async def test_out_of_descriptors_running_scans_wait_new_ones_are_refused_and_all_go_on(tmp_path: Path) -> None:
     async with serving(tmp_path, before=HASTE) as server:
         server.until_serving()
@@ -51,10 +70,11 @@ async def test_out_of_descriptors_running_scans_wait_new_ones_are_refused_and_al
 
 
 async def _out_of_descriptors(server: ServerProcess) -> None:
-    async with websocket(server.url, close_timeout=0.2) as socket:
-        ack = await answer(socket, "discover", request=wanted(shards=20, seconds=0.1))
+    async with websocket(server.url, close_timeout=0.2) as socket, asking(server.url) as ask, scripting() as script:
+        ack = await answer(socket, "discover", request=script.request(shards=1))
         scan_id = ack["scan_id"]
-        await until_running(server, scan_id)
+        await script.started()  # and it goes on when it is told to
+        assert (await ask("/readyz")).startswith(b"HTTP/1.1 200 ")
         server.use_up_descriptors()
         for pid in server.workers():
             os.kill(pid, signal.SIGKILL)
@@ -67,10 +87,11 @@ async def _out_of_descriptors(server: ServerProcess) -> None:
             return True
 
         await until(refused)
-        joined = await answer(socket, "discover", request={**wanted(shards=20, seconds=0.1), "force_refresh": False})
+        joined = await answer(socket, "discover", request=script.request(shards=1))
         assert (joined["scan_id"], joined["reused"]) == (scan_id, "running")  # limits are for new work only
+        assert (await ask("/readyz")).startswith(b"HTTP/1.1 503 ")
         server.give_descriptors()
-        assert (await request(server.url, "GET", "/readyz")).status == 503
+        await (await script.started()).tell("end")
         state = await until_phase(server, scan_id, "done")
         assert (state["status"], state["progress"]["percentage"]) == ("complete", 100)
 
@@ -90,9 +111,9 @@ async def _connections(server: ServerProcess, count: int) -> list[SocketStream]:
 
 
 async def _told(stream: SocketStream) -> bytes:
-    """What a connection is told before it is asked for anything; nothing if it may stay."""
+    """What a connection is told that may not stay, before it is asked for anything."""
     received = b""
-    with anyio.move_on_after(0.3):
+    with anyio.fail_after(30):
         async for part in stream:
             received += part
     return received
@@ -102,9 +123,10 @@ async def test_watchers_cannot_starve_scans_of_descriptors() -> None:
     async with serving(":memory:") as server:
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (200, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
         streams = await _connections(server, 60)
-        told = [await _told(stream) for stream in (streams[0], streams[-1])]
-        assert told[0] == b""
-        head, _, body = told[1].partition(b"\r\n\r\n")
+        head, _, body = (await _told(streams[-1])).partition(b"\r\n\r\n")
+        with anyio.move_on_after(0.3) as stays:
+            await streams[0].receive()
+        assert stays.cancelled_caught
         assert head.startswith(b"HTTP/1.1 503 ")
         assert b"retry-after:" in head.lower()
         assert b"connection: close" in head.lower()
@@ -176,9 +198,9 @@ async def test_a_strategy_that_takes_all_there_is_fails_with_the_true_words_in_t
 async def test_on_a_full_disk_scans_wait_and_are_cancelled_or_refused_in_words_and_go_on_with_room(
     tmp_path: Path,
 ) -> None:
-    async with serving(tmp_path) as server:
-        scan_id = await begin(server, shards=60, seconds=0.05)
-        await until_running(server, scan_id)
+    async with serving(tmp_path) as server, scripting() as script:
+        scan_id = (await discover(server.url, script.request(shards=3))).json()["scan_id"]
+        first, second = await script.started(), await script.started()
         size = (tmp_path / f"{DATABASE}-wal").stat().st_size
         resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
@@ -189,6 +211,7 @@ async def test_on_a_full_disk_scans_wait_and_are_cancelled_or_refused_in_words_a
             return b"scanstream_shortages 1.0" in (await request(server.url, "GET", "/metrics")).body
 
         await until(refused)
+        await first.tell("end")  # which cannot be written
         await until(waits)
         ready = await request(server.url, "GET", "/readyz")
         assert (ready.status, ready.json()["code"]) == (503, "store_unavailable")
@@ -196,6 +219,8 @@ async def test_on_a_full_disk_scans_wait_and_are_cancelled_or_refused_in_words_a
         assert (cancelled.status, cancelled.headers["retry-after"]) == (503, "5")
         assert (await state_of(server, scan_id))["status"] == "scanning"
         resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        await second.tell("end")
+        await (await script.started()).tell("end")
         state = await until_phase(server, scan_id, "done")
         assert (state["status"], state["progress"]["percentage"]) == ("complete", 100)
 

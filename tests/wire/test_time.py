@@ -73,7 +73,7 @@ async def test_a_server_that_stood_still_has_used_nothing_of_anybodys_time(tmp_p
         for pid in everybody:
             stand_still(pid)
         await anyio.sleep(2.5)  # longer than the budget
-        for pid in everybody:
+        for pid in reversed(everybody):  # the server last: it replaces a worker that it finds standing still
             os.kill(pid, signal.SIGCONT)
         assert (await until_phase(server, scan_id, "done"))["status"] == "complete"
 
