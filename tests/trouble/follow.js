@@ -1,4 +1,7 @@
-/** What the browser and Node have alike: one client that follows one scan, and tells what it meets. See follow.mjs. */
+/**
+ * What the browser and Node have alike: one client that follows one scan, and tells what it meets. See follow.mjs. It is
+ * as patient with its start as followers.py is with all: behind a proxy that is seconds late, ten seconds are soon over.
+ */
 
 /**
  * @param {string} url
@@ -12,7 +15,7 @@ export async function follow(url, what, tell, library, token) {
   const client = new Client(url, token ? { token } : {});
   client.addEventListener("connection", ({ detail }) => tell({ event: "connection", ...detail }));
   try {
-    const scan = what.startsWith("{") ? await client.discover(JSON.parse(what)) : client.watch(what);
+    const scan = what.startsWith("{") ? await client.discover(JSON.parse(what), { timeout: 90_000 }) : client.watch(what);
     tell({ event: "started", scan_id: scan.id });
     const told = [];
     for await (const { opportunities } of scan) {

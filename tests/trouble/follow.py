@@ -39,7 +39,9 @@ async def follow(number: int, url: str, what: str) -> None:
             anyio.create_task_group() as tasks,
         ):
             tasks.start_soon(watch_connection, client)
-            scan = await (client.discover(**json.loads(what)) if what.startswith("{") else client.watch(what))
+            scan = await (
+                client.discover(timeout=90, **json.loads(what)) if what.startswith("{") else client.watch(what)
+            )
             tell("started", scan_id=scan.id)
             told: list[str] = []
             async for update in scan:

@@ -76,7 +76,11 @@ class Watched(NotebookClient):  # type: ignore[misc]  # it has types where it is
 async def main() -> None:
     """The one scan, to its end."""
     what, url = sys.argv[1:]
-    scan = f"await client.discover(**{json.loads(what)!r})" if what.startswith("{") else f"await client.watch({what!r})"
+    scan = (
+        f"await client.discover(timeout=90, **{json.loads(what)!r})"
+        if what.startswith("{")
+        else f"await client.watch({what!r})"
+    )
     cells = CELLS.format(url=url, scan=scan).strip().split("\n---\n")
     notebook = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, cells)))
     running = Watched(notebook, timeout=CELL_SECONDS, kernel_name="python3")
