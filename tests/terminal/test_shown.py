@@ -80,7 +80,7 @@ async def test_a_small_terminal_shows_that_the_connection_is_lost_above_all_else
     names = [name for name in registry() if name != "scripted"]
     flags = [flag for name in names for flag in ("--strategy", name, "--parameter", f"{name}.walk_forward=0")]
     async with scripting() as script:
-        command = ["discover", "--patience", "3", "--url", server.url, *flags, *scripted(script)]
+        command = ["discover", "--patience", "8", "--url", server.url, *flags, *scripted(script)]
         with running(Terminal, *command, rows=24, columns=80) as following:
             await script.started()
             await to_thread.run_sync(following.until_seen, "Best of ", "scripted       [----", "running · ")
@@ -123,7 +123,7 @@ async def test_what_became_of_a_scan_whose_server_is_gone_is_not_claimed(answer:
     server = await to_thread.run_sync(ServerProcess, ":memory:")
     async with scripting() as script:
         scan_id = await to_thread.run_sync(detached, server.url, *scripted(script))
-        with running(Terminal, "watch", scan_id, "--patience", "2", "--url", server.url) as following:
+        with running(Terminal, "watch", scan_id, "--patience", "8", "--url", server.url) as following:
             await script.started()
             await to_thread.run_sync(following.until, "running")
             await to_thread.run_sync(server.kill)
