@@ -186,7 +186,7 @@ async def test_a_broken_promise_is_found_by_its_check(mutated: tuple[str, Mutate
 @pytest.mark.usefixtures("breaking")
 async def test_an_expired_scan_is_told_from_one_that_never_was() -> None:
     with pytest.MonkeyPatch.context() as patches:
-        async with mutated_server(patches, retention=1.0, fresh=0.0) as (url, server):
+        async with mutated_server(patches, retention=3.0, fresh=0.0) as (url, server):  # its end is to be seen before
             [held] = await judged(url, "expired")
             server.mutation = MUTANTS["a 404 for what has expired"].make()
             [broken] = await judged(url, "expired")
