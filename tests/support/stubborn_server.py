@@ -48,8 +48,8 @@ async def begin(server: ServerProcess, strategy: str = "stubborn", **parameters:
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    """Ask until it holds."""
-    with anyio.fail_after(30):
+    """Ask until it holds. It may take several starts of a worker process, one after the other, on a busy machine."""
+    with anyio.fail_after(90):
         while not await holds():  # noqa: ASYNC110  # what happens in another process calls nobody
             await anyio.sleep(0.02)
 

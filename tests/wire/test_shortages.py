@@ -34,8 +34,8 @@ shortages.LONGEST_PAUSE_SECONDS = 0.5
 
 @pytest.fixture(scope="module")
 async def hasty() -> AsyncIterator[ServerProcess]:
-    """One for all that lack nothing but what a strategy takes."""
-    async with serving(":memory:", before=HASTE) as server:
+    """One for all that lack nothing but what a strategy takes. Its workers are started many times, and not starved."""
+    async with serving(":memory:", "--worker-priority", "low", before=HASTE) as server:
         server.until_serving()
         yield server
 
@@ -80,16 +80,20 @@ async def _out_of_descriptors(server: ServerProcess) -> None:
             os.kill(pid, signal.SIGKILL)
 
         async def refused() -> bool:
+            server.use_up_descriptors()  # also those that the killed have left: with them another one could come up
             told = await answer(socket, "discover", request=wanted())
             if told["type"] != "error" or "descriptors" not in told["detail"]:
                 return False  # not yet: one of the killed may have been about to come up, which is another shortage
             assert (told["code"], told["retry_after"] > 0) == ("overloaded", True)
             return True
 
+        async def unready() -> bool:
+            return (await ask("/readyz")).startswith(b"HTTP/1.1 503 ")
+
         await until(refused)
         joined = await answer(socket, "discover", request=script.request(shards=1))
         assert (joined["scan_id"], joined["reused"]) == (scan_id, "running")  # limits are for new work only
-        assert (await ask("/readyz")).startswith(b"HTTP/1.1 503 ")
+        await until(unready)
         server.give_descriptors()
         await (await script.started()).tell("end")
         state = await until_phase(server, scan_id, "done")

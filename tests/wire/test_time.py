@@ -18,15 +18,19 @@ from support.wire import discover, request, status, until_terminal, websocket
 pytestmark = pytest.mark.anyio
 
 
+PRIORITY = ("--worker-priority", "low")
+"""An idle worker that a busy machine starves would use up a budget and get nowhere."""
+
+
 async def test_budgets_do_not_count_the_wait_for_a_worker() -> None:
-    async with serving(":memory:", "--workers", "1") as server:
+    async with serving(":memory:", "--workers", "1", *PRIORITY) as server:
         scans = [await begin(server, "hasty", shards=3, seconds=0.2) for _ in range(5)]  # 3 s of work, budgets of 2
         states = [await until_phase(server, scan_id, "done") for scan_id in scans]
         assert [state["status"] for state in states] == ["complete"] * 5
 
 
 async def test_budgets_hold_whatever_else_takes_the_workers() -> None:
-    async with serving(":memory:") as server:  # two workers: alone 1.2 s of 2
+    async with serving(":memory:", *PRIORITY) as server:  # two workers: alone 1.2 s of 2
         over = await begin(server, "hasty", does="hang", shards=2)
         scans = [await begin(server, "hasty", shards=8, seconds=0.3) for _ in range(4)]
         states = [await until_phase(server, scan_id, "done") for scan_id in scans]
@@ -66,7 +70,7 @@ async def test_a_clock_that_is_set_changes_nothing(serve: Serve, hours: int, mon
 
 
 async def test_a_server_that_stood_still_has_used_nothing_of_anybodys_time(tmp_path: Path) -> None:
-    async with serving(tmp_path) as server:
+    async with serving(tmp_path, *PRIORITY) as server:
         scan_id = await begin(server, "hasty", shards=3, seconds=0.3)
         await until_running(server, scan_id, "hasty")
         everybody = [server.pid, *server.workers()]

@@ -262,12 +262,13 @@ async def test_a_reader_that_takes_nothing_is_cut_off_and_a_slow_one_gets_all(ce
         await until_terminal(url, scan_id)
 
         async def starve(what: str, first: bytes) -> None:
-            def starved() -> float | None:
+            def starved() -> tuple[float | None, float]:
+                begun = time.monotonic()  # who looks may come to it when the server has waited a while
                 with connected(url, first, receive_buffer=4096) as connection:
-                    return seconds_until_cut(connection, 30)
+                    return seconds_until_cut(connection, 30), time.monotonic() - begun
 
-            seconds = await to_thread.run_sync(starved)
-            assert seconds is not None, f"{what} is still there"
+            cut, seconds = await to_thread.run_sync(starved)
+            assert cut is not None, f"{what} is still there"
             assert seconds >= stall, f"{what} was cut off too early"
 
         async def sip() -> None:
