@@ -3,6 +3,7 @@
 import urllib.request
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from http.client import HTTPException
 from urllib.parse import urlsplit
 
 import anyio
@@ -29,7 +30,7 @@ class Backend:
         try:
             with urllib.request.urlopen(f"{self.url}/readyz", timeout=ASK_SECONDS) as answer:  # noqa: S310  # http
                 ready: bool = answer.status == 200
-        except OSError:
+        except (OSError, HTTPException):
             return False
         return ready
 

@@ -8,6 +8,7 @@ import sysconfig
 import urllib.request
 from collections.abc import Sequence
 from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ class NatsServer(Program):
         try:
             with urllib.request.urlopen(address, timeout=ANSWER_SECONDS) as answer:
                 said: dict[str, Any] = json.load(answer)
-        except (OSError, ValueError):
+        except (OSError, ValueError, HTTPException):  # the last: it has ended in the middle of its answer
             return {}
         return said
 

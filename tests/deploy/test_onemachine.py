@@ -11,9 +11,10 @@ from pathlib import Path
 
 import anyio
 import pytest
+from anyio import to_thread
 from anyio.abc import SocketStream
 
-from onemachine.balancer import Balancer
+from onemachine.balancer import Backend, Balancer
 from onemachine.nats import Nats, nats
 from onemachine.ports import HIGHEST, LOWEST, free_ports
 from onemachine.program import Program
@@ -65,6 +66,23 @@ async def test_a_server_on_the_port_of_another_is_not_taken_for_it(tmp_path: Pat
                 await server.until_ready(0.3)
         finally:
             server.kill()
+
+
+@pytest.mark.parametrize("half", [b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{", b"HTT"], ids=["body", "head"])
+async def test_a_server_that_ends_in_the_middle_of_an_answer_has_not_answered(tmp_path: Path, half: bytes) -> None:
+    async def answer(stream: SocketStream) -> None:
+        async with stream:
+            await stream.receive()
+            await stream.send(half)
+
+    [server] = nats(1, tmp_path).servers
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=server.monitor)
+    async with listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, answer)
+        assert await to_thread.run_sync(server.ask, "/healthz") == {}
+        backend = Backend(f"http://127.0.0.1:{server.monitor}")
+        assert await to_thread.run_sync(backend.ask) == half.endswith(b"{")  # its first line is all that is asked for
+        tasks.cancel_scope.cancel()
 
 
 async def test_a_program_says_why_it_has_ended(tmp_path: Path) -> None:
