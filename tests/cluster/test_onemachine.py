@@ -40,8 +40,7 @@ async def test_it_prints_its_addresses_and_leaves_nothing_behind(tmp_path: Path,
         assert (await ended(url, scan_id))["status"] == "complete"
         assert len(_started_in(tmp_path)) >= 7
         for name in ("web-1", "worker-2", "nats-3"):
-            [pid] = [pid for pid in _started_in(tmp_path) if _is(pid, name)]
-            os.kill(pid, signal.SIGKILL)
+            os.kill(_pid_of(tmp_path, name, whole.pid), signal.SIGKILL)
             assert "by SIGKILL" in (await whole.until_said(f"{name} has ended.*", 30))[0]
             await whole.until_said(f"{name} is back", START_SECONDS)
         whole.send(number)
@@ -65,10 +64,20 @@ def _started_in(directory: Path) -> list[int]:
     return found
 
 
-def _is(pid: int, name: str) -> bool:
-    """Whether this is the process of that name: it has a file or a directory that is called so."""
-    words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
-    return any(Path(word).name in (name, f"{name}.conf") for word in words)
+def _pid_of(directory: Path, name: str, parent: int) -> int:
+    """The process of that name, which the parent has started: it has a file or a directory that is called so."""
+    [pid] = [pid for pid in _started_in(directory) if _is(pid, name, parent)]
+    return pid
+
+
+def _is(pid: int, name: str, parent: int) -> bool:
+    """Whether it is; what it starts itself has its command line, too, until that is another program."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+        started_by = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:  # it has just ended
+        return False
+    return started_by == parent and any(Path(word).name in (name, f"{name}.conf") for word in words)
 
 
 async def test_what_is_kept_is_there_again(tmp_path: Path) -> None:

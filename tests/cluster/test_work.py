@@ -230,9 +230,9 @@ async def test_a_new_scan_does_not_wait_behind_a_long_one(nodes: Farm) -> None:
 
 
 async def test_scans_that_run_together_take_turns(nodes: Farm) -> None:
-    await nodes.start(1, 1)
     parameters = {"scripted": {"shards": 60, "pause": 0.1}}
     scans = [await nodes.scan(strategy_ids=["scripted"], parameters=parameters) for _ in range(3)]
+    await nodes.start(1, 1)  # now: the first one had got on alone until the last one was there
     done: Counter[ScanId] = Counter()
     await nodes.core.hub.until(scans[0], lambda log: log.folded.state.progress.shards_completed >= 40)
     for scan_id in scans:

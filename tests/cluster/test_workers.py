@@ -41,6 +41,15 @@ async def begun(cluster: Cluster, script: Script, shards: int = 1) -> tuple[str,
     return answer.json()["scan_id"], shard
 
 
+async def heard(shard: RunningShard, *words: str) -> bool:
+    """Whether it was told; it was not if its node was killed since it began, and then it begins again."""
+    try:
+        await shard.tell(*words)
+    except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+        return False
+    return True
+
+
 async def finish(script: Script, number: int = 0, seconds: float = 2 * LEASE + 30) -> float:
     """Let each shard that starts find all and end, until this one has started; how long that took."""
     since = anyio.current_time()
@@ -48,8 +57,7 @@ async def finish(script: Script, number: int = 0, seconds: float = 2 * LEASE + 3
         while True:
             shard = await script.started()
             waited = anyio.current_time() - since
-            await shard.tell(f"find {FOUND}", "end")
-            if shard.number == number:
+            if await heard(shard, f"find {FOUND}", "end") and shard.number == number:
                 return waited
 
 
@@ -142,7 +150,7 @@ async def test_a_shard_that_kills_its_worker_each_time_fails_after_the_third(clu
                     while True:
                         shard = await script.started()
                         if shard.number:
-                            await shard.tell(f"find {FOUND}", "end")
+                            await heard(shard, f"find {FOUND}", "end")
                             continue
                         attempts += 1
                         if dies == "its process":
