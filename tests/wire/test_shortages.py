@@ -51,15 +51,21 @@ async def answer(socket: Socket, kind: str, **message: Any) -> dict[str, Any]:
 @asynccontextmanager
 async def asking(url: str) -> AsyncIterator[Callable[[str], Awaitable[bytes]]]:
     """Who is connected while there is room for it, and asks also when there is none."""
-    with connected(url) as connection:
+    with connected(url, get("/healthz")) as connection:  # at once: who says nothing at first is hung up on
+
+        async def answered() -> bytes:
+            received = b""
+            while not received.endswith(b"}"):
+                chunk = await to_thread.run_sync(connection.recv, 65_536)
+                assert chunk, received
+                received += chunk
+            return received
 
         async def ask(path: str) -> bytes:
             connection.sendall(get(path))
-            received = b""
-            while not received.endswith(b"}"):
-                received += await to_thread.run_sync(connection.recv, 65_536)
-            return received
+            return await answered()
 
+        assert (await answered()).startswith(b"HTTP/1.1 200 ")
         yield ask
 
 
