@@ -18,7 +18,7 @@ from playwright.async_api import Page, async_playwright
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
-STARTING_SECONDS = 60
+STARTING_SECONDS = 120
 PATIENCE_MS = 45_000
 NEEDED = ("anywidget", "IPython", "ipykernel", "jupyterlab", "nbclient", "notebook")
 
