@@ -136,9 +136,7 @@ WAIT_SECONDS = 25
 class FollowRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Many scans over one answer."""
 
-    follow: Annotated[
-        list[Follow], Meta(min_length=1, max_length=MOST_FOLLOWED, extra_json_schema={"uniqueItems": True})
-    ]
+    follow: Annotated[list[Follow], Meta(min_length=1, max_length=MOST_FOLLOWED)]
     wait: Annotated[int, Meta(ge=0, le=LONGEST_WAIT_SECONDS)] | None = None
 
     @property
