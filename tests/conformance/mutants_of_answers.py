@@ -541,15 +541,3 @@ def _held_up(talk: Talk, message: dict[str, Any]) -> Told:
         talk.memory["held"] = True
         time.sleep(7)  # the loop, as a write that blocks would
     return [message]
-
-
-NO_MUTANT = {
-    "silent": "below ASGI: test_time.py has servers with other settings",
-    "too-large": "below ASGI: test_time.py has a server with another setting",
-    "restart": "test_time.py has servers that are killed, and one that forgets",
-    "crash": "likewise",
-    "large-heads": "bytes are bounded below ASGI: tests/wire/test_limits.py has a server without these bounds",
-    "wrong-frames": "a codec that forgives is below what is mutated here",
-    "heartbeat": "a comment that does not come is 15 s of waiting",
-}
-"""Checks that no mutant here is for, and why."""

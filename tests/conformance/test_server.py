@@ -8,7 +8,6 @@ import pytest
 
 from conformance.judged import APART, CALLERS, SECONDS, SLOW, judged, scripted, told
 from conformance.mutants import all_mutants
-from conformance.mutants_of_answers import NO_MUTANT
 from conformance.mutating import Mutated, Mutation, mutated_server
 from docs.pages import code, table
 from scanstream.app import Scanstream
@@ -22,6 +21,16 @@ from support.hosting import hosted
 pytestmark = pytest.mark.anyio
 
 MUTANTS = all_mutants()
+NO_MUTANT = {
+    "silent": "below ASGI: test_time.py has servers with other settings",
+    "too-large": "below ASGI: test_time.py has a server with another setting",
+    "restart": "test_time.py has servers that are killed, and one that forgets",
+    "crash": "likewise",
+    "large-heads": "bytes are bounded below ASGI: tests/wire/test_limits.py has a server without these bounds",
+    "wrong-frames": "a codec that forgives is below what is mutated here",
+    "heartbeat": "a comment that does not come is 15 s of waiting",
+}
+"""Checks that no mutant is for, and why."""
 QUICK = [
     "answers-at-once",
     "ack-first",

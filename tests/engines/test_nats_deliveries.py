@@ -369,12 +369,14 @@ async def test_what_is_to_wait_for_ever_is_not_asked_for_again_and_again(given: 
         assert consumer["delivered"]["consumer_seq"] == 1
 
 
+async def stands_still(*_: object) -> None:
+    """Is cancelled in there."""
+    await anyio.sleep_forever()
+
+
 async def test_who_is_cancelled_at_the_very_start_of_an_attempt_keeps_nothing(
     given: NatsOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def stands_still(*_: object) -> None:
-        await anyio.sleep_forever()
-
     async with node(given) as one:
         await one.put(delivery("a"))
         with monkeypatch.context() as patch:
@@ -387,9 +389,6 @@ async def test_who_is_cancelled_at_the_very_start_of_an_attempt_keeps_nothing(
 async def test_who_is_cancelled_while_it_asks_who_has_it_has_not_taken_it(
     given: NatsOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def stands_still(*_: object) -> None:
-        await anyio.sleep_forever()
-
     async with node(given) as one:
         await one.put(delivery("a"))
         with monkeypatch.context() as patch:

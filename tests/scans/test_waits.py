@@ -152,9 +152,7 @@ async def test_what_this_machine_lacks_for_long_is_for_another_where_there_is_on
     begun = anyio.current_time()
 
     async def attempt() -> Outcome:
-        over = (
-            not shared and anyio.current_time() - begun > 0.3
-        )  # where there is another this one never has what it needs
+        over = not shared and anyio.current_time() - begun > 0.3  # where there is another, this one lacks it for ever
         return Outcome(elapsed_ms=7) if over else Outcome(lacking="room on the disk", begun=False)
 
     doing = Tries(waiting(), never, shared=shared).until_possible(attempt, "digest")
